@@ -1,0 +1,15 @@
+//! Moving frames: the forwarding tables ([fib]) and the workers that look them up.
+//!
+//! A worker is a thread with its own ring, ports and buffers. It takes frames off stream sockets,
+//! finds their next hop in an immutable snapshot of the tables and puts them on another socket; it
+//! decides nothing. Protocol frames go up to whoever holds the [`Report`] channel; what that one
+//! decides comes back as table changes and as frames to send.
+//!
+//! What may not enter: routing decisions, signatures, clocks other than the coarse one of the
+//! workers' timers, and anything that locks or allocates per forwarded frame. `unsafe` lives in
+//! `engine` and `buffer` alone.
+
+pub mod fib;
+mod port;
+
+pub use port::{LinkType, PortId};

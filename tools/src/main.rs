@@ -1,0 +1,2 @@
+//! The `pinecone` program.
+fn main() {}

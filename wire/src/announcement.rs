@@ -1,0 +1,218 @@
+//! Tree announcements: who the root is, and the signed path down from it (protocol section 4).
+
+use crate::frame::push_header;
+use crate::varu64;
+use crate::{
+    AnnouncementError, BuildError, Coordinates, FrameType, PublicKey, SecretKey, Signature,
+    VerifyingKey,
+};
+
+/// The most entries taken: with the largest numbers, ours still fits a frame behind them.
+pub const MAX_ENTRIES: usize = 600;
+
+const ENTRY_MIN_LEN: usize = 1 + 32 + 64;
+
+/// One signer on the way from the root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The port of the signer that leads to the next one.
+    pub port: u64,
+    /// The signer.
+    pub key: PublicKey,
+    /// Over everything before this entry.
+    pub signature: Signature,
+    /// Where this entry begins in the payload: how much its signature covers.
+    signed_len: usize,
+}
+
+/// A decoded announcement with the bytes that its signatures are made over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    root: PublicKey,
+    root_sequence: u64,
+    entries: Vec<Entry>,
+    /// Root, sequence and entries as they came, without anything left over.
+    payload: Vec<u8>,
+}
+
+impl Announcement {
+    /// Reads the payload of an announcement frame and looks at its form, not at its signatures.
+    /// Bytes left over that are too few for an entry are ignored.
+    ///
+    /// # Errors
+    /// [`AnnouncementError::Malformed`] or [`AnnouncementError::TooMany`].
+    pub fn decode(payload: &[u8]) -> Result<Self, AnnouncementError> {
+        let malformed = |at| AnnouncementError::Malformed { at };
+        let root = PublicKey::from_prefix(payload).ok_or(malformed(0))?;
+        let (root_sequence, n) = varu64::decode(&payload[32..]).map_err(|_| malformed(32))?;
+        let mut entries = Vec::new();
+        let mut at = 32 + n;
+        while payload.len() - at >= ENTRY_MIN_LEN {
+            if entries.len() == MAX_ENTRIES {
+                return Err(AnnouncementError::TooMany {
+                    found: entries.len() + 1,
+                    limit: MAX_ENTRIES,
+                });
+            }
+            let (port, n) = varu64::decode(&payload[at..]).map_err(|_| malformed(at))?;
+            let rest = &payload[at + n..];
+            let (Some(key), Some(signature)) = (
+                PublicKey::from_prefix(rest),
+                rest.get(32..).and_then(Signature::from_prefix),
+            ) else {
+                return Err(malformed(at));
+            };
+            entries.push(Entry {
+                port,
+                key,
+                signature,
+                signed_len: at,
+            });
+            at += n + 96;
+        }
+        Ok(Self {
+            root,
+            root_sequence,
+            entries,
+            payload: payload[..at].to_vec(),
+        })
+    }
+
+    /// Checks who signed: at least one entry, the root first, `peer` last, no port 0, nobody
+    /// twice. Costs no curve arithmetic, so it goes before [`Self::verify`].
+    ///
+    /// # Errors
+    /// The first thing found wrong.
+    pub fn check(&self, peer: &PublicKey) -> Result<(), AnnouncementError> {
+        let (Some(first), Some(last)) = (self.entries.first(), self.entries.last()) else {
+            return Err(AnnouncementError::Empty);
+        };
+        if first.key != self.root {
+            return Err(AnnouncementError::NotRoot);
+        }
+        if let Some(index) = self.entries.iter().position(|e| e.port == 0) {
+            return Err(AnnouncementError::ZeroPort { index });
+        }
+        if last.key != *peer {
+            return Err(AnnouncementError::NotPeer);
+        }
+        let mut keys: Vec<_> = self.signers().collect();
+        keys.sort_unstable();
+        match keys.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => Err(AnnouncementError::Loop { signer: pair[0] }),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks every signature. `key_of` hands out decompressed keys, so that they can be kept.
+    ///
+    /// # Errors
+    /// [`AnnouncementError::Signature`] of the first that fails.
+    pub fn verify(
+        &self,
+        mut key_of: impl FnMut(&PublicKey) -> Option<VerifyingKey>,
+    ) -> Result<(), AnnouncementError> {
+        for (index, entry) in self.entries.iter().enumerate() {
+            let signed = &self.payload[..entry.signed_len];
+            if !key_of(&entry.key).is_some_and(|key| key.verify(signed, &entry.signature)) {
+                return Err(AnnouncementError::Signature { index });
+            }
+        }
+        Ok(())
+    }
+
+    /// The root's key.
+    #[must_use]
+    pub const fn root(&self) -> PublicKey {
+        self.root
+    }
+
+    /// The root's sequence.
+    #[must_use]
+    pub const fn root_sequence(&self) -> u64 {
+        self.root_sequence
+    }
+
+    /// All entries, root first.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// All signers, root first.
+    pub fn signers(&self) -> impl Iterator<Item = PublicKey> + '_ {
+        self.entries.iter().map(|e| e.key)
+    }
+
+    /// Whether `key` signed it.
+    #[must_use]
+    pub fn is_signed_by(&self, key: &PublicKey) -> bool {
+        self.entries.iter().any(|e| e.key == *key)
+    }
+
+    /// The coordinates it gives to us, its receiver.
+    #[must_use]
+    pub fn coordinates(&self) -> Coordinates {
+        self.entries
+            .iter()
+            .map(|e| e.port)
+            .collect::<Vec<_>>()
+            .into()
+    }
+
+    /// The coordinates of the peer that sent it: ours less the last port.
+    #[must_use]
+    pub fn peer_coordinates(&self) -> Coordinates {
+        let above = self.entries.len().saturating_sub(1);
+        self.entries
+            .iter()
+            .take(above)
+            .map(|e| e.port)
+            .collect::<Vec<_>>()
+            .into()
+    }
+
+    /// Root, sequence and entries as they came.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+}
+
+/// The payload with which a root begins.
+#[must_use]
+pub fn root_payload(root: &PublicKey, root_sequence: u64) -> Vec<u8> {
+    let mut payload = root.as_bytes().to_vec();
+    varu64::push(&mut payload, root_sequence);
+    payload
+}
+
+/// Signs what is to be announced. The same signature serves every port (the port number is not
+/// covered by it), so an announcement to ten thousand peers costs one.
+#[must_use]
+pub fn sign(payload: &[u8], key: &SecretKey) -> Signature {
+    key.sign(payload)
+}
+
+/// Appends the announcement frame for the peer behind `port`: `payload` (the parent's, or
+/// [`root_payload`]) and our entry.
+///
+/// # Errors
+/// [`BuildError::TooLong`] if it does not fit a frame.
+pub fn push_frame(
+    out: &mut Vec<u8>,
+    payload: &[u8],
+    port: u64,
+    key: &PublicKey,
+    signature: &Signature,
+) -> Result<(), BuildError> {
+    let entry = varu64::len(port) + 96;
+    let whole = payload.len() + entry;
+    push_header(out, FrameType::Announcement, 0, 0, 2 + whole)?;
+    out.extend_from_slice(&(whole as u16).to_be_bytes());
+    out.extend_from_slice(payload);
+    varu64::push(out, port);
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(&signature.0);
+    Ok(())
+}

@@ -1,0 +1,350 @@
+//! Traffic frames: found, read and patched where they lie (protocol sections 3 and 7).
+//!
+//! A [`TrafficLayout`] is the offsets of one frame's fields, a dozen bytes that can be kept apart
+//! from the frame itself. Its methods take the frame's bytes: always those it was parsed from.
+
+use std::ops::Range;
+
+use crate::coordinates::CoordinatesView;
+use crate::frame::{HEADER_LEN, push_header, push_payload_len};
+use crate::varu64;
+use crate::{BuildError, Coordinates, FrameError, FrameType, MAX_FRAME_LEN, PublicKey, Watermark};
+
+const HOP_LIMIT_AT: usize = 7;
+const LENGTH_AT: usize = 8;
+/// Where the destination coordinates' bytes begin, behind header, payload length, their length.
+const DESTINATION_AT: usize = HEADER_LEN + 4;
+
+/// Where the fields of one traffic frame lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrafficLayout {
+    /// End of the destination coordinates.
+    destination_end: u16,
+    /// End of the source coordinates, where the destination key begins.
+    source_end: u16,
+    /// Where the payload begins.
+    payload_at: u16,
+    /// Length of the frame.
+    len: u16,
+}
+
+/// What a new traffic frame is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct TrafficFields<'a> {
+    /// Carried along.
+    pub extra: u8,
+    /// Hops it may take where hop limiting is on.
+    pub hop_limit: u8,
+    /// Where the destination is in the tree; the frame is routed by SNEK if empty.
+    pub destination: &'a Coordinates,
+    /// Where we are in the tree.
+    pub source: &'a Coordinates,
+    /// Whom it is for.
+    pub destination_key: PublicKey,
+    /// Whom it is from.
+    pub source_key: PublicKey,
+    /// Progress, carried only if `destination` is empty.
+    pub watermark: Watermark,
+    /// The bytes to carry.
+    pub payload: &'a [u8],
+}
+
+/// How a frame changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patch {
+    /// The frame is right where it lies, and now begins at this offset of its old place. Not 0
+    /// if it became shorter.
+    InPlace {
+        /// Offset of its first byte.
+        start: usize,
+    },
+    /// The frame grows by so many bytes: untouched, write it elsewhere with
+    /// [`TrafficLayout::write_snek_head`].
+    Grows {
+        /// Bytes more than before.
+        by: usize,
+    },
+}
+
+impl TrafficLayout {
+    /// Finds the fields of a whole traffic frame.
+    ///
+    /// # Errors
+    /// Any [`FrameError`] but bad magic, which [`split`](crate::split) has looked at.
+    #[inline]
+    pub fn parse(frame: &[u8]) -> Result<Self, FrameError> {
+        let truncated = |field| FrameError::Truncated {
+            field,
+            len: frame.len(),
+        };
+        let u16_at = |at: usize| -> Option<usize> {
+            frame
+                .get(at..at + 2)
+                .map(|b| usize::from(u16::from_be_bytes([b[0], b[1]])))
+        };
+        let payload_len = u16_at(HEADER_LEN).ok_or(truncated("payload length"))?;
+        let destination_len = u16_at(HEADER_LEN + 2).ok_or(truncated("destination coordinates"))?;
+        let destination_end = DESTINATION_AT + destination_len;
+        let destination = frame
+            .get(DESTINATION_AT..destination_end)
+            .ok_or(truncated("destination coordinates"))?;
+        CoordinatesView::new(destination).map_err(|_| FrameError::Number {
+            field: "destination coordinates",
+        })?;
+        let source_len = u16_at(destination_end).ok_or(truncated("source coordinates"))?;
+        let source_end = destination_end + 2 + source_len;
+        let source = frame
+            .get(destination_end + 2..source_end)
+            .ok_or(truncated("source coordinates"))?;
+        CoordinatesView::new(source).map_err(|_| FrameError::Number {
+            field: "source coordinates",
+        })?;
+        let keys_end = source_end + 64;
+        let payload_at = if destination_len > 0 {
+            keys_end
+        } else {
+            let sequence = frame.get(keys_end + 32..).ok_or(truncated("watermark"))?;
+            let (_, n) = varu64::decode(sequence).map_err(|_| FrameError::Number {
+                field: "watermark sequence",
+            })?;
+            keys_end + 32 + n
+        };
+        let len = payload_at + payload_len;
+        if len > frame.len() {
+            return Err(truncated("payload"));
+        }
+        if len < frame.len() {
+            return Err(FrameError::Trailing {
+                extra: frame.len() - len,
+            });
+        }
+        // All of these are at most `frame.len()`, which no frame longer than a u16 reaches.
+        Ok(Self {
+            destination_end: destination_end as u16,
+            source_end: source_end as u16,
+            payload_at: payload_at as u16,
+            len: u16::try_from(len).map_err(|_| truncated("payload"))?,
+        })
+    }
+
+    /// Length of the frame in bytes, never 0.
+    #[must_use]
+    #[inline]
+    #[allow(clippy::len_without_is_empty)]
+    pub const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether the frame has destination coordinates, and so no watermark.
+    #[must_use]
+    #[inline]
+    pub const fn has_destination(&self) -> bool {
+        self.destination_end as usize > DESTINATION_AT
+    }
+
+    /// Destination coordinates.
+    #[must_use]
+    pub fn destination<'a>(&self, frame: &'a [u8]) -> CoordinatesView<'a> {
+        let body = frame
+            .get(DESTINATION_AT..usize::from(self.destination_end))
+            .unwrap_or_default();
+        CoordinatesView::from_checked(body)
+    }
+
+    /// Source coordinates.
+    #[must_use]
+    pub fn source<'a>(&self, frame: &'a [u8]) -> CoordinatesView<'a> {
+        let body = frame.get(usize::from(self.destination_end) + 2..usize::from(self.source_end));
+        CoordinatesView::from_checked(body.unwrap_or_default())
+    }
+
+    /// Whom the frame is for.
+    #[must_use]
+    #[inline]
+    pub fn destination_key(&self, frame: &[u8]) -> PublicKey {
+        key_at(frame, usize::from(self.source_end))
+    }
+
+    /// Whom the frame claims to be from. Nothing proves it.
+    #[must_use]
+    #[inline]
+    pub fn source_key(&self, frame: &[u8]) -> PublicKey {
+        key_at(frame, usize::from(self.source_end) + 32)
+    }
+
+    /// The frame's watermark; one with destination coordinates starts afresh.
+    #[must_use]
+    #[inline]
+    pub fn watermark(&self, frame: &[u8]) -> Watermark {
+        if self.has_destination() {
+            return Watermark::START;
+        }
+        let at = usize::from(self.source_end) + 64;
+        let sequence = frame.get(at + 32..).and_then(|b| varu64::decode(b).ok());
+        Watermark {
+            key: key_at(frame, at),
+            sequence: sequence.map_or(0, |(value, _)| value),
+        }
+    }
+
+    /// Where the payload lies.
+    #[must_use]
+    #[inline]
+    pub fn payload_range(&self) -> Range<usize> {
+        usize::from(self.payload_at)..self.len()
+    }
+
+    /// The payload.
+    #[must_use]
+    pub fn payload<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
+        frame.get(self.payload_range()).unwrap_or_default()
+    }
+
+    /// Destination and source key: what tells one flow from another.
+    #[must_use]
+    #[inline]
+    pub fn flow<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
+        let at = usize::from(self.source_end);
+        frame.get(at..at + 64).unwrap_or_default()
+    }
+
+    /// How the length changes when the frame is routed on by SNEK with `watermark`: in bytes.
+    ///
+    /// # Errors
+    /// [`BuildError::TooLong`] if it would pass 65,535: the frame is to be dropped.
+    #[inline]
+    pub fn snek_growth(&self, watermark: &Watermark) -> Result<isize, BuildError> {
+        let head = usize::from(self.source_end)
+            - (usize::from(self.destination_end) - DESTINATION_AT)
+            + 96
+            + varu64::len(watermark.sequence);
+        let len = head + self.payload_range().len();
+        if len > MAX_FRAME_LEN {
+            return Err(BuildError::TooLong { len });
+        }
+        Ok(len as isize - self.len() as isize)
+    }
+
+    /// Makes the frame one that is routed by SNEK with `watermark`: takes out destination
+    /// coordinates, writes the watermark.
+    ///
+    /// # Errors
+    /// [`BuildError::TooLong`] if it would pass 65,535: the frame is to be dropped.
+    #[inline]
+    pub fn patch_snek(&self, frame: &mut [u8], watermark: &Watermark) -> Result<Patch, BuildError> {
+        let growth = self.snek_growth(watermark)?;
+        if growth > 0 {
+            return Ok(Patch::Grows {
+                by: growth as usize,
+            });
+        }
+        let start = growth.unsigned_abs();
+        let destination_len = usize::from(self.destination_end) - DESTINATION_AT;
+        if start > 0 || destination_len > 0 {
+            // The head becomes shorter, and slides towards the payload: last field first.
+            let source = usize::from(self.destination_end)..usize::from(self.source_end) + 64;
+            let to = start + DESTINATION_AT;
+            frame.copy_within(source, to);
+            frame.copy_within(..HEADER_LEN + 2, start);
+            let frame = &mut frame[start..];
+            frame[HEADER_LEN + 2..DESTINATION_AT].fill(0);
+            let len = (self.len() - start) as u16;
+            frame[LENGTH_AT..HEADER_LEN].copy_from_slice(&len.to_be_bytes());
+        }
+        let (sequence, n) = varu64::encode(watermark.sequence);
+        let end = usize::from(self.payload_at);
+        frame[end - n..end].copy_from_slice(&sequence[..n]);
+        frame[end - n - 32..end - n].copy_from_slice(watermark.key.as_bytes());
+        Ok(Patch::InPlace { start })
+    }
+
+    /// Writes everything before the payload of the frame that [`Self::patch_snek`] would have
+    /// made into `out`, and says how long it is. For frames that grow.
+    ///
+    /// # Errors
+    /// [`BuildError::TooLong`] if the frame would pass 65,535 bytes or the head does not fit
+    /// `out` (64 KiB always do).
+    pub fn write_snek_head(
+        &self,
+        frame: &[u8],
+        watermark: &Watermark,
+        out: &mut [u8],
+    ) -> Result<usize, BuildError> {
+        let len = self
+            .len()
+            .saturating_add_signed(self.snek_growth(watermark)?);
+        let head_len = len - self.payload_range().len();
+        let head = out.get_mut(..head_len).ok_or(BuildError::TooLong { len })?;
+        let middle = &frame[usize::from(self.destination_end)..usize::from(self.source_end) + 64];
+        head[..HEADER_LEN + 2].copy_from_slice(&frame[..HEADER_LEN + 2]);
+        head[LENGTH_AT..HEADER_LEN].copy_from_slice(&(len as u16).to_be_bytes());
+        head[HEADER_LEN + 2..DESTINATION_AT].fill(0);
+        let at = DESTINATION_AT + middle.len();
+        head[DESTINATION_AT..at].copy_from_slice(middle);
+        head[at..at + 32].copy_from_slice(watermark.key.as_bytes());
+        let (sequence, n) = varu64::encode(watermark.sequence);
+        head[at + 32..at + 32 + n].copy_from_slice(&sequence[..n]);
+        Ok(head_len)
+    }
+}
+
+/// The hop limit of a whole frame of any type.
+#[must_use]
+pub fn hop_limit(frame: &[u8]) -> u8 {
+    frame.get(HOP_LIMIT_AT).copied().unwrap_or_default()
+}
+
+/// Sets the hop limit of a whole frame of any type.
+pub fn set_hop_limit(frame: &mut [u8], hop_limit: u8) {
+    if let Some(byte) = frame.get_mut(HOP_LIMIT_AT) {
+        *byte = hop_limit;
+    }
+}
+
+/// Appends a traffic frame.
+///
+/// # Errors
+/// [`BuildError::TooLong`] if it would pass 65,535 bytes; `out` is unchanged then.
+pub fn push_traffic(out: &mut Vec<u8>, fields: &TrafficFields<'_>) -> Result<(), BuildError> {
+    let (destination_len, source_len) = (
+        fields.destination.encoded_len(),
+        fields.source.encoded_len(),
+    );
+    let watermark_len = if destination_len == 0 {
+        32 + varu64::len(fields.watermark.sequence)
+    } else {
+        0
+    };
+    let body = 2 + 2 + destination_len + 2 + source_len + 64 + watermark_len + fields.payload.len();
+    push_header(
+        out,
+        FrameType::Traffic,
+        fields.extra,
+        fields.hop_limit,
+        body,
+    )?;
+    push_payload_len(out, fields.payload);
+    for (coordinates, len) in [
+        (fields.destination, destination_len),
+        (fields.source, source_len),
+    ] {
+        out.extend_from_slice(&(len as u16).to_be_bytes());
+        coordinates.push_body(out);
+    }
+    out.extend_from_slice(fields.destination_key.as_bytes());
+    out.extend_from_slice(fields.source_key.as_bytes());
+    if destination_len == 0 {
+        out.extend_from_slice(fields.watermark.key.as_bytes());
+        varu64::push(out, fields.watermark.sequence);
+    }
+    out.extend_from_slice(fields.payload);
+    Ok(())
+}
+
+#[inline]
+fn key_at(frame: &[u8], at: usize) -> PublicKey {
+    frame
+        .get(at..)
+        .and_then(PublicKey::from_prefix)
+        .unwrap_or_default()
+}
