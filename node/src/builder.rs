@@ -1,0 +1,168 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use pinecone_wire::SecretKey;
+use tokio::sync::oneshot;
+
+use crate::{EngineChoice, Node, PacketFilter, StartError};
+
+/// How a node is to be: made by [`Node::builder`](crate::Node::builder).
+#[derive(Clone)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct Builder(pub(crate) Options);
+
+/// What a [`Builder`] gathers.
+#[derive(Clone)]
+pub(crate) struct Options {
+    pub(crate) secret_key: Option<SecretKey>,
+    pub(crate) listen: Vec<String>,
+    pub(crate) static_peers: Vec<String>,
+    pub(crate) workers: usize,
+    pub(crate) worker_cores: Vec<usize>,
+    pub(crate) control_core: Option<usize>,
+    pub(crate) runtime_core: Option<usize>,
+    pub(crate) engine: EngineChoice,
+    pub(crate) hop_limiting: bool,
+    pub(crate) wakeup_broadcasts: bool,
+    pub(crate) packet_filter: Option<Arc<dyn PacketFilter>>,
+    pub(crate) receive_frames: usize,
+    pub(crate) receive_bytes: usize,
+    pub(crate) bandwidth_interval: Duration,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self(Options {
+            secret_key: None,
+            listen: Vec::new(),
+            static_peers: Vec::new(),
+            workers: 1,
+            worker_cores: Vec::new(),
+            control_core: None,
+            runtime_core: None,
+            engine: EngineChoice::default(),
+            hop_limiting: false,
+            wakeup_broadcasts: true,
+            packet_filter: None,
+            receive_frames: 4096,
+            receive_bytes: 16 << 20,
+            bandwidth_interval: Duration::from_secs(60),
+        })
+    }
+
+    /// The key that the node is. Without one it takes a [new key](crate::generate_key).
+    pub fn secret_key(mut self, key: SecretKey) -> Self {
+        self.0.secret_key = Some(key);
+        self
+    }
+
+    /// Listens on one more TCP address: `host:port`, or `:port` for all addresses of the machine;
+    /// port 0 takes a free one, which [`Node::local_addrs`](crate::Node::local_addrs) tells.
+    /// Without any, the node listens on nothing.
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.0.listen.push(address.into());
+        self
+    }
+
+    /// Static peers to dial and to dial again whenever they are lost: `host:port`, several
+    /// separated by commas (protocol section 9).
+    pub fn connect(mut self, list: impl Into<String>) -> Self {
+        self.0.static_peers.push(list.into());
+        self
+    }
+
+    /// Worker threads that move frames. Default 1.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.0.workers = workers;
+        self
+    }
+
+    /// The cores to pin the workers to, first worker first. Default: not pinned.
+    pub fn worker_cores(mut self, cores: impl Into<Vec<usize>>) -> Self {
+        self.0.worker_cores = cores.into();
+        self
+    }
+
+    /// The core to pin the control thread to. Default: not pinned.
+    pub fn control_core(mut self, core: usize) -> Self {
+        self.0.control_core = Some(core);
+        self
+    }
+
+    /// The core to pin the runtime thread (listening, dialling, handshakes) to. Default: not pinned.
+    pub fn runtime_core(mut self, core: usize) -> Self {
+        self.0.runtime_core = Some(core);
+        self
+    }
+
+    /// What moves the frames. Default: the best that works here.
+    pub fn engine(mut self, engine: EngineChoice) -> Self {
+        self.0.engine = engine;
+        self
+    }
+
+    /// Whether the hop limit of forwarded traffic is lowered and looked at. Default: off.
+    pub fn hop_limiting(mut self, on: bool) -> Self {
+        self.0.hop_limiting = on;
+        self
+    }
+
+    /// Whether the node sends wakeup broadcasts of its own; those of others it always passes on.
+    /// Default: on.
+    pub fn wakeup_broadcasts(mut self, on: bool) -> Self {
+        self.0.wakeup_broadcasts = on;
+        self
+    }
+
+    /// A packet filter from the first frame on: see
+    /// [`Node::set_packet_filter`](crate::Node::set_packet_filter).
+    pub fn packet_filter(mut self, filter: Arc<dyn PacketFilter>) -> Self {
+        self.0.packet_filter = Some(filter);
+        self
+    }
+
+    /// How much may wait for [`Node::recv_from`](crate::Node::recv_from): payloads, and bytes of
+    /// payload. What comes when it is full is dropped and counted. Default: 4,096 and 16 MiB; 0
+    /// drops everything, for a node that only forwards.
+    pub fn receive_queue(mut self, frames: usize, bytes: usize) -> Self {
+        self.0.receive_frames = frames;
+        self.0.receive_bytes = bytes;
+        self
+    }
+
+    /// How often [`Event::Bandwidth`](crate::Event::Bandwidth) is told. Default: once a minute.
+    pub fn bandwidth_interval(mut self, interval: Duration) -> Self {
+        self.0.bandwidth_interval = interval;
+        self
+    }
+
+    /// Starts the node, and returns when it listens.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub async fn start(self) -> Result<Node, StartError> {
+        let (reply, started) = oneshot::channel();
+        // Starting blocks for some milliseconds: on a thread of its own, any executor will do.
+        std::thread::Builder::new()
+            .name("pinecone-start".to_owned())
+            .spawn(move || reply.send(self.start_blocking()))
+            .map_err(|source| StartError::System {
+                what: "start a thread".to_owned(),
+                source,
+            })?;
+        started.await.unwrap_or_else(|_| {
+            Err(StartError::System {
+                what: "start the node".to_owned(),
+                source: std::io::Error::other("its thread panicked"),
+            })
+        })
+    }
+
+    /// As [`Self::start`], for callers outside async code.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_blocking(self) -> Result<Node, StartError> {
+        Node::start(self.0)
+    }
+}

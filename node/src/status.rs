@@ -1,0 +1,158 @@
+//! What a node says about itself: plain data for people and programs.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use pinecone_dataplane::{LinkType, PortId};
+use pinecone_wire::{Coordinates, PublicKey};
+
+/// Who began a peering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The peer did.
+    Inbound,
+    /// We did.
+    Outbound,
+}
+
+/// Frames and bytes, each way, protocol and traffic apart. Received ("rx") is from the peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Protocol frames received.
+    pub rx_protocol_frames: u64,
+    /// Bytes of them.
+    pub rx_protocol_bytes: u64,
+    /// Traffic frames received.
+    pub rx_traffic_frames: u64,
+    /// Bytes of them.
+    pub rx_traffic_bytes: u64,
+    /// Protocol frames sent.
+    pub tx_protocol_frames: u64,
+    /// Bytes of them.
+    pub tx_protocol_bytes: u64,
+    /// Traffic frames sent.
+    pub tx_traffic_frames: u64,
+    /// Bytes of them.
+    pub tx_traffic_bytes: u64,
+}
+
+/// A number that only grows, by name: what was dropped, refused or turned away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counter {
+    /// What is counted, in `snake_case`.
+    pub name: &'static str,
+    /// How often.
+    pub value: u64,
+}
+
+/// One peering.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Our number for it.
+    pub port: PortId,
+    /// The peer's key.
+    pub key: PublicKey,
+    /// The peer's address, as text for people.
+    pub remote: String,
+    /// Who began it.
+    pub direction: Direction,
+    /// What it runs over.
+    pub link: LinkType,
+    /// When it came up.
+    pub connected_since: SystemTime,
+    /// For how long it has been up.
+    pub connected_for: Duration,
+    /// The peer's place in the tree, once it has announced one.
+    pub coordinates: Option<Coordinates>,
+    /// The root that it follows, once it has announced one.
+    pub root: Option<PublicKey>,
+    /// What it moved since it came up.
+    pub traffic: Traffic,
+    /// Frames dropped at this port, by reason; reasons that never occurred are left out.
+    pub drops: Vec<Counter>,
+    /// Bytes waiting to be sent to it.
+    pub queued_bytes: u64,
+}
+
+/// One worker thread of the data plane.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// Its number, from 0.
+    pub index: usize,
+    /// The core that it is pinned to.
+    pub core: Option<usize>,
+    /// What it has done so far, by name.
+    pub stats: Vec<Counter>,
+}
+
+/// The node as a whole.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Its key.
+    pub public_key: PublicKey,
+    /// Its place in the tree; none means that it is the root.
+    pub coordinates: Coordinates,
+    /// The root that it follows.
+    pub root: PublicKey,
+    /// That root's sequence.
+    pub root_sequence: u64,
+    /// Its parent in the tree; a root has none.
+    pub parent: Option<PublicKey>,
+    /// Its descending node on the snake.
+    pub descending: Option<PublicKey>,
+    /// SNEK routes installed.
+    pub routes: usize,
+    /// Peerings, lowest port first.
+    pub peers: Vec<Peer>,
+    /// The engine that moves frames.
+    pub engine: String,
+    /// Why it is this one.
+    pub engine_reason: String,
+    /// The data plane's threads.
+    pub workers: Vec<Worker>,
+    /// What limits turned away and what was dropped, in the whole node.
+    pub counters: Vec<Counter>,
+    /// How long the node has been running.
+    pub uptime: Duration,
+    /// Addresses that it listens on.
+    pub listeners: Vec<SocketAddr>,
+}
+
+/// An answered ping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PingReply {
+    /// From asking to the answer's arrival.
+    pub rtt: Duration,
+    /// Nodes between the two that forwarded the question and count; deployed nodes outside the
+    /// simulator don't.
+    pub hops: u16,
+}
+
+impl Traffic {
+    /// What was added since `earlier`.
+    #[must_use]
+    pub const fn since(&self, earlier: &Self) -> Self {
+        Self {
+            rx_protocol_frames: self
+                .rx_protocol_frames
+                .wrapping_sub(earlier.rx_protocol_frames),
+            rx_protocol_bytes: self
+                .rx_protocol_bytes
+                .wrapping_sub(earlier.rx_protocol_bytes),
+            rx_traffic_frames: self
+                .rx_traffic_frames
+                .wrapping_sub(earlier.rx_traffic_frames),
+            rx_traffic_bytes: self.rx_traffic_bytes.wrapping_sub(earlier.rx_traffic_bytes),
+            tx_protocol_frames: self
+                .tx_protocol_frames
+                .wrapping_sub(earlier.tx_protocol_frames),
+            tx_protocol_bytes: self
+                .tx_protocol_bytes
+                .wrapping_sub(earlier.tx_protocol_bytes),
+            tx_traffic_frames: self
+                .tx_traffic_frames
+                .wrapping_sub(earlier.tx_traffic_frames),
+            tx_traffic_bytes: self.tx_traffic_bytes.wrapping_sub(earlier.tx_traffic_bytes),
+        }
+    }
+}
