@@ -1,1 +1,79 @@
-//! Placeholder.
+//! The forwarding tables: an immutable snapshot that the control side publishes and workers read.
+//!
+//! [`FibWriter`] holds the working state and has one owner; [`FibWriter::publish`] makes it the one
+//! that every [`FibReader`] finds at its next [`FibReader::load`]. Both lookups are searches and
+//! answer the same whatever order the tables were filled in. Nothing here reads a clock: what has
+//! expired is taken out by the control side.
+
+mod snapshot;
+mod writer;
+
+use pinecone_wire::{PublicKey, Watermark};
+
+use crate::{LinkType, PortId};
+
+pub use snapshot::Snapshot;
+pub use writer::{Fib, FibReader, FibWriter};
+
+/// A live peering: up, whether it has announced or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerEntry {
+    /// The peer's key.
+    pub key: PublicKey,
+    /// What the peering runs over.
+    pub link: LinkType,
+    /// The last tree announcement that came over it.
+    pub announcement: Option<PeerAnnouncement>,
+}
+
+/// What the tables need of a peer's tree announcement (protocol section 4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerAnnouncement {
+    /// The root that the peer follows.
+    pub root: PublicKey,
+    /// That root's sequence.
+    pub root_sequence: u64,
+    /// Node-wide arrival number.
+    pub order: u64,
+    /// Port and signing key of every entry, from the root to the peer. The ports but the last are
+    /// the peer's coordinates.
+    pub signers: Vec<(u64, PublicKey)>,
+}
+
+/// What is being routed by SNEK: the two differ in what counts as progress (protocol section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnekKind {
+    /// Traffic: the destination itself is the best answer.
+    Traffic,
+    /// A bootstrap: looks for the key strictly above its own.
+    Bootstrap,
+}
+
+/// Where a frame goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextHop {
+    /// To this node.
+    Local,
+    /// Out of a port.
+    Port(PortId),
+    /// Nowhere.
+    None,
+}
+
+/// The answer of a SNEK lookup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnekHop {
+    /// Where the frame goes.
+    pub next: NextHop,
+    /// The watermark that goes into the frame.
+    pub watermark: Watermark,
+}
+
+/// One traffic lookup of [`Snapshot::snek_batch`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnekQuery {
+    /// The frame's destination key.
+    pub destination: PublicKey,
+    /// The frame's watermark.
+    pub watermark: Watermark,
+}
