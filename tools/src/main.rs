@@ -1,2 +1,3 @@
 //! The `pinecone` program.
+mod transfer;
 fn main() {}

@@ -1,0 +1,355 @@
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::rtt::Rtt;
+use super::segment::Ack;
+use super::{Failure, Kind, SILENCE, Segment, State};
+
+/// The most that is on its way at once, in bytes.
+const MAX_WINDOW: usize = 1 << 20;
+/// What a new stream begins with, in bytes.
+const INITIAL_WINDOW: usize = 128 << 10;
+/// A piece that so many later ones have overtaken is lost.
+const REORDERING: u64 = 5;
+/// With nothing on its way, the receiver is asked this often whether it is there and has room.
+const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+/// The receiver lingers until it hears that we know; said twice, as each may be lost.
+const CLOSES: u32 = 2;
+
+/// The sending end.
+#[derive(Debug)]
+pub(crate) struct Sender {
+    stream: u64,
+    piece: usize,
+    /// Pieces from `base` on that are not yet confirmed in one row.
+    pieces: VecDeque<Piece>,
+    base: u64,
+    /// The first piece that was never sent.
+    unsent: u64,
+    lost: BTreeSet<u64>,
+    /// Whether the last piece has been pushed.
+    finished: bool,
+
+    /// The first piece that the receiver has no room for.
+    edge: u64,
+    /// Bytes sent, and neither confirmed nor known to be lost.
+    in_flight: usize,
+    window: usize,
+    threshold: usize,
+    next_transmission: u64,
+    /// Losses of earlier transmissions have been answered already.
+    recovery: u64,
+    highest_echo: Option<u64>,
+
+    rtt: Rtt,
+    /// When the retransmission timer was last set.
+    timer: Duration,
+    last_sent: Duration,
+    last_heard: Duration,
+    closes: u32,
+    state: State,
+    repeats: u64,
+}
+
+#[derive(Debug)]
+struct Piece {
+    bytes: Vec<u8>,
+    last: bool,
+    arrived: bool,
+    /// Number and time of its last transmission.
+    sent: Option<(u64, Duration)>,
+}
+
+impl Sender {
+    /// A new stream, cut into pieces of at most `piece` bytes.
+    pub(crate) fn new(now: Duration, stream: u64, piece: usize) -> Self {
+        Self {
+            stream,
+            piece,
+            pieces: VecDeque::new(),
+            base: 0,
+            unsent: 0,
+            lost: BTreeSet::new(),
+            finished: false,
+            // Before the first acknowledgement: what any receiver has room for.
+            edge: 16,
+            in_flight: 0,
+            window: INITIAL_WINDOW.max(2 * piece),
+            threshold: usize::MAX,
+            next_transmission: 0,
+            recovery: 0,
+            highest_echo: None,
+            rtt: Rtt::default(),
+            timer: now,
+            last_sent: now,
+            last_heard: now,
+            closes: 0,
+            state: State::Open,
+            repeats: 0,
+        }
+    }
+
+    /// Whether [`Self::push`] is welcome: one window's worth is kept ready.
+    pub(crate) fn wants_data(&self) -> bool {
+        let ready = self.base + self.pieces.len() as u64 - self.unsent;
+        !self.finished && self.state == State::Open && (ready as usize) * self.piece < MAX_WINDOW
+    }
+
+    /// Takes the next piece of the stream, `last` when there is no more; it may be empty then.
+    pub(crate) fn push(&mut self, bytes: Vec<u8>, last: bool) {
+        debug_assert!(bytes.len() <= self.piece && !self.finished);
+        self.finished = last;
+        self.pieces.push_back(Piece {
+            bytes,
+            last,
+            arrived: false,
+            sent: None,
+        });
+    }
+
+    /// A payload from the receiver.
+    pub(crate) fn handle(&mut self, now: Duration, segment: &Segment<'_>) {
+        if segment.stream != self.stream || self.state != State::Open {
+            return;
+        }
+        match segment.kind {
+            Kind::Ack(ack) => self.acknowledged(now, &ack),
+            Kind::Busy if self.highest_echo.is_none() => {
+                self.state = State::Failed(Failure::Busy);
+            }
+            _ => {}
+        }
+    }
+
+    /// The next payload to send at this moment, until there is none.
+    pub(crate) fn poll(&mut self, now: Duration) -> Option<Vec<u8>> {
+        if self.state == State::Open && now >= self.last_heard + SILENCE {
+            self.state = State::Failed(Failure::Silence);
+        }
+        match self.state {
+            State::Open => {}
+            State::Done if self.closes < CLOSES => {
+                self.closes += 1;
+                return Some(self.encode(Kind::Close));
+            }
+            State::Done | State::Failed(_) => return None,
+        }
+        if self.in_flight > 0 && now >= self.timer + self.rtt.timeout() {
+            self.timed_out(now);
+        }
+        if let Some(sequence) = self.next_piece() {
+            return self.transmit(now, sequence);
+        }
+        if self.in_flight == 0 && now >= self.last_sent + PROBE_INTERVAL {
+            self.last_sent = now;
+            return Some(self.encode(Kind::Probe));
+        }
+        None
+    }
+
+    /// When [`Self::poll`] has to be asked again, whatever happens.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        if self.state != State::Open {
+            return None;
+        }
+        let next = if self.in_flight > 0 {
+            self.timer + self.rtt.timeout()
+        } else {
+            self.last_sent + PROBE_INTERVAL
+        };
+        Some(next.min(self.last_heard + SILENCE))
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
+    /// Pieces that were sent again.
+    pub(crate) fn repeats(&self) -> u64 {
+        self.repeats
+    }
+
+    /// What to send next, lost pieces first, as far as both windows allow.
+    fn next_piece(&self) -> Option<u64> {
+        let sequence = match self.lost.first() {
+            Some(lost) => *lost,
+            None if self.unsent < self.edge => self.unsent,
+            None => return None,
+        };
+        let bytes = self.piece(sequence)?.bytes.len();
+        (self.in_flight == 0 || self.in_flight + bytes <= self.window).then_some(sequence)
+    }
+
+    fn transmit(&mut self, now: Duration, sequence: u64) -> Option<Vec<u8>> {
+        let transmission = self.next_transmission;
+        let stream = self.stream;
+        let piece = self.piece_mut(sequence)?;
+        piece.sent = Some((transmission, now));
+        let bytes = weight(piece);
+        let payload = Segment {
+            stream,
+            kind: Kind::Data {
+                sequence,
+                transmission,
+                last: piece.last,
+                bytes: &piece.bytes,
+            },
+        }
+        .encode();
+        self.next_transmission += 1;
+        if self.in_flight == 0 {
+            self.timer = now;
+        }
+        self.in_flight += bytes;
+        self.last_sent = now;
+        if self.lost.remove(&sequence) {
+            self.repeats += 1;
+        } else {
+            self.unsent += 1;
+        }
+        Some(payload)
+    }
+
+    fn acknowledged(&mut self, now: Duration, ack: &Ack<'_>) {
+        // Nobody can have what was never sent.
+        if ack.next > self.unsent {
+            return;
+        }
+        self.last_heard = now;
+        self.edge = self.edge.max(ack.next.saturating_add(ack.window.into()));
+        self.echoed(now, ack.latest);
+        let mut fresh = 0;
+        for sequence in self.base..ack.next {
+            fresh += self.arrived(sequence);
+        }
+        for (i, byte) in ack.bitmap.iter().enumerate() {
+            for bit in 0..8 {
+                if byte & (1 << bit) != 0 {
+                    fresh += self.arrived(ack.next.saturating_add(1 + 8 * i as u64 + bit));
+                }
+            }
+        }
+        while self.pieces.front().is_some_and(|p| p.arrived) {
+            self.pieces.pop_front();
+            self.base += 1;
+        }
+        if fresh > 0 {
+            self.timer = now;
+            self.rtt.progress();
+            self.widen(fresh);
+        }
+        self.find_lost();
+        if self.finished && self.pieces.is_empty() {
+            self.state = State::Done;
+        }
+    }
+
+    /// Learns from the transmission that the receiver saw last.
+    fn echoed(&mut self, now: Duration, (sequence, transmission): (u64, u64)) {
+        if transmission >= self.next_transmission {
+            return;
+        }
+        self.highest_echo = self.highest_echo.max(Some(transmission));
+        if let Some(piece) = self.piece(sequence)
+            && !piece.arrived
+            && let Some((number, at)) = piece.sent
+            && number == transmission
+        {
+            self.rtt.sample(now.saturating_sub(at));
+        }
+    }
+
+    /// Notes that a piece is there: its bytes, if that is news.
+    fn arrived(&mut self, sequence: u64) -> usize {
+        let was_lost = self.lost.remove(&sequence);
+        let Some(piece) = self.piece_mut(sequence) else {
+            return 0;
+        };
+        if piece.arrived || piece.sent.is_none() {
+            return 0;
+        }
+        piece.arrived = true;
+        let bytes = weight(piece);
+        piece.bytes = Vec::new();
+        if !was_lost {
+            self.in_flight -= bytes;
+        }
+        bytes
+    }
+
+    /// Slow start below the threshold, then one piece a round trip.
+    fn widen(&mut self, bytes: usize) {
+        self.window += if self.window < self.threshold {
+            bytes
+        } else {
+            (self.piece * bytes / self.window).max(1)
+        };
+        self.window = self.window.min(MAX_WINDOW.max(2 * self.piece));
+    }
+
+    /// Finds pieces that later ones have overtaken.
+    fn find_lost(&mut self) {
+        let Some(limit) = self
+            .highest_echo
+            .and_then(|echo| echo.checked_sub(REORDERING))
+        else {
+            return;
+        };
+        let mut newest = None;
+        for (sequence, piece) in (self.base..self.unsent).zip(&self.pieces) {
+            let Some((transmission, _)) = piece.sent else {
+                break;
+            };
+            if !piece.arrived && transmission < limit && self.lost.insert(sequence) {
+                self.in_flight -= weight(piece);
+                newest = newest.max(Some(transmission));
+            }
+        }
+        if newest.is_some_and(|transmission| transmission >= self.recovery) {
+            self.narrow();
+            self.window = self.threshold;
+        }
+    }
+
+    fn timed_out(&mut self, now: Duration) {
+        for (sequence, piece) in (self.base..self.unsent).zip(&self.pieces) {
+            if !piece.arrived {
+                self.lost.insert(sequence);
+            }
+        }
+        self.in_flight = 0;
+        self.timer = now;
+        self.rtt.timed_out();
+        self.narrow();
+        self.window = 2 * self.piece;
+    }
+
+    /// Halves the window for what comes, once for everything sent so far.
+    fn narrow(&mut self) {
+        self.recovery = self.next_transmission;
+        self.threshold = (self.window / 2).max(4 * self.piece);
+    }
+
+    fn piece(&self, sequence: u64) -> Option<&Piece> {
+        self.pieces
+            .get(usize::try_from(sequence.checked_sub(self.base)?).ok()?)
+    }
+
+    fn piece_mut(&mut self, sequence: u64) -> Option<&mut Piece> {
+        self.pieces
+            .get_mut(usize::try_from(sequence.checked_sub(self.base)?).ok()?)
+    }
+
+    fn encode(&self, kind: Kind<'_>) -> Vec<u8> {
+        Segment {
+            stream: self.stream,
+            kind,
+        }
+        .encode()
+    }
+}
+
+/// What a piece counts in flight: never nothing, so that an empty one is waited for too.
+fn weight(piece: &Piece) -> usize {
+    piece.bytes.len().max(1)
+}
