@@ -162,12 +162,12 @@ impl FromStr for SecretKey {
             .split_at_checked(64)
             .filter(|(_, public)| !public.is_empty())
         else {
-            return Ok(Self::from_seed(&*Zeroizing::new(decode_hex(s)?)));
+            return Ok(Self::from_seed(&Zeroizing::new(decode_hex(s)?)));
         };
         if s.len() != 128 {
             return Err(KeyError::Malformed { len: s.len() });
         }
-        let key = Self::from_seed(&*Zeroizing::new(decode_hex(seed)?));
+        let key = Self::from_seed(&Zeroizing::new(decode_hex(seed)?));
         if key.public_key() != PublicKey(decode_hex(public)?) {
             return Err(KeyError::Mismatch);
         }

@@ -7,7 +7,7 @@ pub const MAX_LEN: usize = 10;
 /// How a `varu64` can be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum VaruError {
-    /// The bytes end before the number does.
+    /// The bytes end before the number does, and could go on to a right one.
     #[error("number is cut off")]
     Truncated,
     /// A longer form than needed, over ten bytes, or over 2^64-1.
@@ -19,6 +19,14 @@ pub enum VaruError {
 ///
 /// # Errors
 /// [`VaruError`] if the bytes end early or are not the shortest form of a `u64`.
+///
+/// ```
+/// use pinecone_wire::varu64::{self, VaruError};
+///
+/// assert_eq!(varu64::decode(&[0x89, 0x52, 0xff]), Ok((1234, 2)));
+/// assert_eq!(varu64::decode(&[0x89]), Err(VaruError::Truncated));
+/// assert_eq!(varu64::decode(&[0x80, 0x7b]), Err(VaruError::Malformed));
+/// ```
 #[inline]
 pub fn decode(bytes: &[u8]) -> Result<(u64, usize), VaruError> {
     let Some(&first) = bytes.first() else {
@@ -32,7 +40,8 @@ pub fn decode(bytes: &[u8]) -> Result<(u64, usize), VaruError> {
     }
     let mut value = u64::from(first & 0x7f);
     for (i, &b) in bytes.iter().enumerate().skip(1) {
-        if i == MAX_LEN || value >> 57 != 0 {
+        // One more group would not fit. The first is not 0, so this also ends an eleventh byte.
+        if value >> 57 != 0 {
             return Err(VaruError::Malformed);
         }
         value = value << 7 | u64::from(b & 0x7f);
@@ -40,7 +49,11 @@ pub fn decode(bytes: &[u8]) -> Result<(u64, usize), VaruError> {
             return Ok((value, i + 1));
         }
     }
-    Err(VaruError::Truncated)
+    Err(if value >> 57 != 0 {
+        VaruError::Malformed
+    } else {
+        VaruError::Truncated
+    })
 }
 
 /// How many bytes `value` takes.

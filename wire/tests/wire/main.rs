@@ -1,0 +1,15 @@
+//! The wire format against the recorded vectors, and against itself.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod announcements;
+mod arbitrary_bytes;
+mod bodies;
+mod frames;
+mod handshakes;
+mod recorded;
+mod round_trips;
+mod signatures;
+mod snek_patch;
+mod stream;
+mod values;
