@@ -1,0 +1,71 @@
+//! How many inbound handshakes may run at a time.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::handshake::Shared;
+
+/// Who holds slots. Never iterated.
+#[derive(Debug, Default)]
+pub(crate) struct Admission(Mutex<Held>);
+
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    all: usize,
+    by_network: HashMap<IpAddr, usize>,
+}
+
+/// The right to run one inbound handshake; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    shared: Arc<Shared>,
+    network: IpAddr,
+}
+
+impl Slot {
+    /// A slot for a connection from `address`, if there is one left in all and for its network.
+    pub(crate) fn take(shared: &Arc<Shared>, address: IpAddr) -> Option<Self> {
+        let network = network(address);
+        let mut held = shared.admission.lock();
+        let limits = &shared.limits;
+        let here = held.by_network.get(&network).copied().unwrap_or(0);
+        if held.all >= limits.inbound_handshakes || here >= limits.inbound_handshakes_per_address {
+            return None;
+        }
+        held.all += 1;
+        held.by_network.insert(network, here + 1);
+        drop(held);
+        Some(Self {
+            shared: shared.clone(),
+            network,
+        })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut held = self.shared.admission.lock();
+        held.all -= 1;
+        if let Some(here) = held.by_network.get_mut(&self.network) {
+            *here -= 1;
+            if *here == 0 {
+                held.by_network.remove(&self.network);
+            }
+        }
+    }
+}
+
+impl Admission {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What one host can make up addresses in: an IPv6 host has a /64 of its own.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+    }
+}

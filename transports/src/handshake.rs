@@ -1,0 +1,244 @@
+//! The peering handshake over any stream, and what comes out of it.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pinecone_wire::{HANDSHAKE_LEN, PublicKey, SecretKey, handshake};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::admission::Admission;
+use crate::counters::Counters;
+use crate::refusals::RefusalLog;
+use crate::{
+    Backend, HandshakeFailed, StaticPeerId, TransportCounters, exchange, pipe::pipe, pipe::relay,
+};
+
+/// Which side opened a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The peer connected to us.
+    Inbound,
+    /// We connected to the peer.
+    Outbound,
+}
+
+/// What a stream runs over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// Within one process.
+    Pipe,
+    /// A connection to another host or process.
+    Remote,
+}
+
+/// A stream that is ready to carry frames.
+#[derive(Debug)]
+pub struct Established {
+    /// A connected stream socket in blocking mode, `TCP_NODELAY` set on TCP. The handshake is
+    /// done both ways, and nothing that follows it has been read.
+    pub stream: OwnedFd,
+    /// The key that the peer claims. Handshakes can be replayed: it is proved only by an
+    /// announcement signed for this peering.
+    pub key: PublicKey,
+    /// Where the peer is, for people: an address as dialled or accepted.
+    pub remote: String,
+    /// What it runs over.
+    pub link: Link,
+    /// Who opened it.
+    pub direction: Direction,
+    /// Set if the static peer driver opened it: it must be told when the peering ends, with
+    /// [`StaticPeersHandle::ended`](crate::StaticPeersHandle::ended).
+    pub static_peer: Option<StaticPeerId>,
+}
+
+/// Limits in time and number, each with the protocol's value or a safe one as its default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// For both halves of a handshake together: 10 s.
+    pub handshake_timeout: Duration,
+    /// For resolving a name and connecting to one of its addresses: 5 s.
+    pub connect_timeout: Duration,
+    /// Inbound handshakes that may run at a time: 1,024. A connection above it is closed at once
+    /// and counted in [`TransportCounters::over_cap`].
+    pub inbound_handshakes: usize,
+    /// Inbound handshakes that may run at a time for one remote address (IPv6: for one /64), so
+    /// that one host cannot use up all: 512. Also counted in [`TransportCounters::over_cap`].
+    pub inbound_handshakes_per_address: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshake_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(5),
+            inbound_handshakes: 1024,
+            inbound_handshakes_per_address: 512,
+        }
+    }
+}
+
+/// One node's transports: whose handshake to send, within which limits. Cheap to clone; clones
+/// share limits and counters. Its futures run within a [`Runtime`](crate::Runtime) of the same
+/// backend and stay on its thread.
+#[derive(Clone, Debug)]
+pub struct Transports {
+    pub(crate) shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    backend: Backend,
+    own_key: PublicKey,
+    own_handshake: [u8; HANDSHAKE_LEN],
+    pub(crate) limits: Limits,
+    pub(crate) counters: Counters,
+    pub(crate) admission: Admission,
+    pub(crate) refusals: RefusalLog,
+}
+
+impl Transports {
+    /// For the owner of `key`; `backend` is the [`Runtime`](crate::Runtime)'s.
+    #[must_use]
+    pub fn new(backend: Backend, key: &SecretKey, limits: Limits) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                backend,
+                own_key: key.public_key(),
+                own_handshake: handshake::encode(key),
+                limits,
+                counters: Counters::default(),
+                admission: Admission::default(),
+                refusals: RefusalLog::default(),
+            }),
+        }
+    }
+
+    /// Which backend moves the bytes.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        self.shared.backend
+    }
+
+    /// What was connected and what was turned away since the start.
+    #[must_use]
+    pub fn counters(&self) -> TransportCounters {
+        self.shared.counters.snapshot()
+    }
+
+    /// Does the handshake over an asynchronous stream, within the limit, reading not a byte more.
+    ///
+    /// # Errors
+    /// The peer is refused, late or gone: close the stream.
+    pub async fn handshake<S>(&self, stream: &mut S) -> Result<PublicKey, HandshakeFailed>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + ?Sized,
+    {
+        let limit = self.shared.limits.handshake_timeout;
+        let exchange = exchange::over_stream(stream, &self.shared.own_handshake);
+        let exchanged = tokio::time::timeout(limit, exchange).await;
+        let result = match exchanged {
+            Ok(Ok(theirs)) => self.judge(&theirs),
+            Ok(Err(e)) => Err(e),
+            Err(_) => Err(HandshakeFailed::Timeout(limit)),
+        };
+        self.count(result)
+    }
+
+    /// Does the handshake over a connected stream socket of any family and gives it back.
+    ///
+    /// # Errors
+    /// The peer is refused, late or gone; the socket is closed.
+    pub async fn handshake_socket(
+        &self,
+        socket: OwnedFd,
+    ) -> Result<(OwnedFd, PublicKey), HandshakeFailed> {
+        let shared = &self.shared;
+        let exchanged = exchange::run(
+            shared.backend,
+            socket,
+            shared.own_handshake,
+            shared.limits.handshake_timeout,
+        )
+        .await;
+        let result = exchanged.and_then(|(socket, theirs)| Ok((socket, self.judge(&theirs)?)));
+        self.count(result)
+    }
+
+    /// Makes a peering stream of an embedder's connected socket.
+    ///
+    /// # Errors
+    /// The handshake failed; the socket is closed.
+    pub async fn adopt_socket(
+        &self,
+        socket: OwnedFd,
+        remote: String,
+        link: Link,
+        direction: Direction,
+    ) -> Result<Established, HandshakeFailed> {
+        let (stream, key) = self.handshake_socket(socket).await?;
+        Ok(Established {
+            stream,
+            key,
+            remote,
+            link,
+            direction,
+            static_peer: None,
+        })
+    }
+
+    /// Makes a peering stream of any asynchronous stream: does the handshake over it, then a task
+    /// of this runtime relays between it and the socket that is handed out.
+    ///
+    /// # Errors
+    /// The handshake failed; the stream is dropped.
+    pub async fn adopt_stream<S>(
+        &self,
+        mut stream: S,
+        remote: String,
+        link: Link,
+        direction: Direction,
+    ) -> Result<Established, HandshakeFailed>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let key = self.handshake(&mut stream).await?;
+        let (ours, workers) = pipe()?;
+        let name = remote.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = relay(stream, ours).await {
+                tracing::debug!(remote = name, %error, "relayed stream failed");
+            }
+        });
+        Ok(Established {
+            stream: workers,
+            key,
+            remote,
+            link,
+            direction,
+            static_peer: None,
+        })
+    }
+
+    fn judge(&self, theirs: &[u8; HANDSHAKE_LEN]) -> Result<PublicKey, HandshakeFailed> {
+        let peer = handshake::decode(theirs)?.public_key;
+        if peer == self.shared.own_key {
+            return Err(HandshakeFailed::OwnKey);
+        }
+        Ok(peer)
+    }
+
+    pub(crate) fn count<T>(
+        &self,
+        result: Result<T, HandshakeFailed>,
+    ) -> Result<T, HandshakeFailed> {
+        self.shared.counters.handshake(result.as_ref().err());
+        result
+    }
+}
+
+/// The address as people write it: an IPv4 peer of a dual-stack listener in IPv4 form.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
