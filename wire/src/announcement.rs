@@ -1,4 +1,26 @@
 //! Tree announcements: who the root is, and the signed path down from it (protocol section 4).
+//!
+//! ```
+//! use pinecone_wire::{Announcement, Frame, SecretKey, announcement};
+//!
+//! // A root announces itself to the peer behind its port 7.
+//! let root = SecretKey::from_seed(&[1; 32]);
+//! let payload = announcement::root_payload(&root.public_key(), 1);
+//! let signature = announcement::sign(&payload, &root);
+//! let mut frame = Vec::new();
+//! announcement::push_frame(&mut frame, &payload, 7, &root.public_key(), &signature)?;
+//!
+//! // That peer finds its coordinates in it.
+//! let (_, Frame::Announcement { payload }) = Frame::parse(&frame)? else {
+//!     unreachable!("this is an announcement");
+//! };
+//! let received = Announcement::decode(payload)?;
+//! received.check(&root.public_key())?;
+//! received.verify(|key| key.verifying_key())?;
+//! assert_eq!(received.coordinates().ports(), [7]);
+//! assert!(received.peer_coordinates().is_root());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use crate::frame::push_header;
 use crate::varu64;

@@ -5,6 +5,14 @@ use std::fmt;
 use crate::varu64::{self, VaruError};
 
 /// The port numbers from the root down to a node; the root's are empty.
+///
+/// ```
+/// use pinecone_wire::Coordinates;
+///
+/// let coordinates = Coordinates::from(vec![1, 2, 3, 4000]);
+/// assert_eq!(coordinates.encode().unwrap(), [0, 5, 1, 2, 3, 0x9f, 0x20]);
+/// assert_eq!(coordinates.distance(&vec![1, 9].into()), 4);
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Coordinates(Vec<u64>);
 

@@ -152,7 +152,7 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// Reads the 32-byte seed in hex, or the 64 bytes that Go programs store: seed, then public key.
+/// Reads the 32-byte seed in hex (capital or small), or the 64 bytes that Go programs store: seed, then public key.
 impl FromStr for SecretKey {
     type Err = KeyError;
 

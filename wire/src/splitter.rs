@@ -18,6 +18,21 @@ pub enum Split {
 /// # Errors
 /// [`FrameError::Magic`] or [`FrameError::Length`], as soon as the bytes show it: the stream
 /// cannot be read any further.
+///
+/// ```
+/// use pinecone_wire::{Frame, Split, frame::KEEPALIVE, split};
+///
+/// // A whole keepalive and the first six bytes of another.
+/// let stream = [&KEEPALIVE[..], &KEEPALIVE[..6]].concat();
+/// let mut rest = &stream[..];
+/// while let Split::Frame(header) = split(rest)? {
+///     let (frame, behind) = rest.split_at(usize::from(header.len));
+///     assert_eq!(Frame::parse(frame)?.1, Frame::Keepalive);
+///     rest = behind;
+/// }
+/// assert_eq!(split(rest)?, Split::Missing(4));
+/// # Ok::<(), pinecone_wire::FrameError>(())
+/// ```
 #[inline]
 pub fn split(stream: &[u8]) -> Result<Split, FrameError> {
     let Some(header) = FrameHeader::decode(stream)? else {

@@ -2,6 +2,40 @@
 //!
 //! A [`TrafficLayout`] is the offsets of one frame's fields, a dozen bytes that can be kept apart
 //! from the frame itself. Its methods take the frame's bytes: always those it was parsed from.
+//! Those that read give zeros and nothing where the bytes are others; those that write may panic.
+//!
+//! ```
+//! use pinecone_wire::traffic::push_traffic;
+//! use pinecone_wire::{Coordinates, Patch, PublicKey, TrafficFields, TrafficLayout, Watermark};
+//!
+//! let mut frame = Vec::new();
+//! push_traffic(
+//!     &mut frame,
+//!     &TrafficFields {
+//!         extra: 0,
+//!         hop_limit: 10,
+//!         destination: &Coordinates::default(),
+//!         source: &Coordinates::from(vec![1, 2]),
+//!         destination_key: PublicKey([3; 32]),
+//!         source_key: PublicKey([4; 32]),
+//!         watermark: Watermark { sequence: 1_700_000_000_000, ..Watermark::START },
+//!         payload: b"hello",
+//!     },
+//! )?;
+//!
+//! // The next node knows a better key, by a shorter number: the frame shrinks at its front.
+//! let layout = TrafficLayout::parse(&frame)?;
+//! let watermark = Watermark { key: PublicKey([5; 32]), sequence: 0 };
+//! let Patch::InPlace { start } = layout.patch_snek(&mut frame, &watermark)? else {
+//!     unreachable!("it does not grow");
+//! };
+//! assert_eq!(start, 5);
+//! let frame = &frame[start..];
+//! let layout = TrafficLayout::parse(frame)?;
+//! assert_eq!(layout.watermark(frame), watermark);
+//! assert_eq!(layout.payload(frame), b"hello");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::ops::Range;
 
@@ -229,7 +263,10 @@ impl TrafficLayout {
     /// coordinates, writes the watermark.
     ///
     /// # Errors
-    /// [`BuildError::TooLong`] if it would pass 65,535: the frame is to be dropped.
+    /// [`BuildError::TooLong`] if it would pass 65,535: the frame is to be dropped, and unchanged.
+    ///
+    /// # Panics
+    /// May panic if `frame` is shorter than the one this was parsed from.
     #[inline]
     pub fn patch_snek(&self, frame: &mut [u8], watermark: &Watermark) -> Result<Patch, BuildError> {
         let growth = self.snek_growth(watermark)?;
@@ -263,7 +300,10 @@ impl TrafficLayout {
     ///
     /// # Errors
     /// [`BuildError::TooLong`] if the frame would pass 65,535 bytes or the head does not fit
-    /// `out` (64 KiB always do).
+    /// `out` (64 KiB always do); `out` is unchanged then.
+    ///
+    /// # Panics
+    /// May panic if `frame` is shorter than the one this was parsed from.
     pub fn write_snek_head(
         &self,
         frame: &[u8],
