@@ -1,0 +1,264 @@
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use pinecone_wire::{Coordinates, PublicKey};
+
+use crate::Now;
+use crate::timers::COORDINATES_LIFE;
+
+/// Where in the tree other nodes said they are: `key → coordinates` for 60 s (protocol section 7).
+///
+/// Nobody vouches for the source of a traffic frame, so whoever comes first is believed, and after
+/// that only a key that we sent to within the last 60 s may move. When full, keys that we never
+/// sent to give way first. Empty it ([`Self::clear`]) when the root key changes.
+#[derive(Debug)]
+pub struct CoordinateCache {
+    limit: usize,
+    entries: HashMap<PublicKey, Entry>,
+    /// Entries by when they expire: of keys that we have not sent to, and of those we have.
+    strangers: BTreeSet<(Duration, PublicKey)>,
+    acquaintances: BTreeSet<(Duration, PublicKey)>,
+    /// When we last sent to a key, to the second, and the same by time.
+    sent: HashMap<PublicKey, Duration>,
+    sent_order: BTreeSet<(Duration, PublicKey)>,
+    refused: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    coordinates: Coordinates,
+    expires: Duration,
+    acquainted: bool,
+}
+
+impl Default for CoordinateCache {
+    fn default() -> Self {
+        Self::new(Self::DEFAULT_LIMIT)
+    }
+}
+
+impl CoordinateCache {
+    /// The default limit on keys.
+    pub const DEFAULT_LIMIT: usize = 65_536;
+
+    /// An empty cache for at most `limit` keys.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            entries: HashMap::new(),
+            strangers: BTreeSet::new(),
+            acquaintances: BTreeSet::new(),
+            sent: HashMap::new(),
+            sent_order: BTreeSet::new(),
+            refused: 0,
+        }
+    }
+
+    /// A traffic frame from `key` carried these coordinates. Whether they were taken.
+    pub fn insert(&mut self, now: Now, key: PublicKey, coordinates: Coordinates) -> bool {
+        self.expire(now);
+        let acquainted = self.sent.contains_key(&key);
+        if self.entries.contains_key(&key) {
+            if !acquainted {
+                self.refused += 1;
+                return false;
+            }
+            self.remove(&key);
+        } else if self.entries.len() >= self.limit && !self.make_room(acquainted) {
+            self.refused += 1;
+            return false;
+        }
+        let expires = now.monotonic + COORDINATES_LIFE;
+        self.queue(acquainted).insert((expires, key));
+        self.entries.insert(
+            key,
+            Entry {
+                coordinates,
+                expires,
+                acquainted,
+            },
+        );
+        true
+    }
+
+    /// Where `key` is, if it said so within the last 60 s.
+    #[must_use]
+    pub fn get(&self, now: Now, key: &PublicKey) -> Option<Coordinates> {
+        self.entries
+            .get(key)
+            .filter(|entry| now.monotonic < entry.expires)
+            .map(|entry| entry.coordinates.clone())
+    }
+
+    /// We are sending to `key`.
+    pub fn sent_to(&mut self, now: Now, key: &PublicKey) {
+        if let Some(at) = self.sent.get(key).copied() {
+            // Once a second is enough: this is called for every frame.
+            if now.monotonic < at + Duration::from_secs(1) {
+                return;
+            }
+            self.sent_order.remove(&(at, *key));
+        } else if self.sent.len() >= self.limit
+            && let Some((_, oldest)) = self.sent_order.pop_first()
+        {
+            self.sent.remove(&oldest);
+        }
+        self.sent.insert(*key, now.monotonic);
+        self.sent_order.insert((now.monotonic, *key));
+        self.expire(now);
+        if let Some(entry) = self.entries.get_mut(key)
+            && !entry.acquainted
+        {
+            entry.acquainted = true;
+            let at = (entry.expires, *key);
+            self.strangers.remove(&at);
+            self.acquaintances.insert(at);
+        }
+    }
+
+    /// Forgets all coordinates: the tree they are of is gone.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.strangers.clear();
+        self.acquaintances.clear();
+    }
+
+    /// Keys whose coordinates are kept.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether no coordinates are kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Coordinates not taken: the key is one we do not talk to, or the cache is full of better.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    fn expire(&mut self, now: Now) {
+        for acquainted in [false, true] {
+            while let Some(&(expires, key)) = self.queue(acquainted).first()
+                && expires <= now.monotonic
+            {
+                self.remove(&key);
+            }
+        }
+        while let Some(&(at, key)) = self.sent_order.first()
+            && at + COORDINATES_LIFE <= now.monotonic
+        {
+            self.sent_order.pop_first();
+            self.sent.remove(&key);
+        }
+    }
+
+    /// Drops the entry nearest its end, of a stranger if there is one.
+    fn make_room(&mut self, for_acquaintance: bool) -> bool {
+        let oldest = match self.strangers.first() {
+            Some(oldest) => Some(*oldest),
+            None if for_acquaintance => self.acquaintances.first().copied(),
+            None => None,
+        };
+        oldest.is_some_and(|(_, key)| {
+            self.remove(&key);
+            true
+        })
+    }
+
+    fn remove(&mut self, key: &PublicKey) {
+        if let Some(entry) = self.entries.remove(key) {
+            self.queue(entry.acquainted).remove(&(entry.expires, *key));
+        }
+    }
+
+    fn queue(&mut self, acquainted: bool) -> &mut BTreeSet<(Duration, PublicKey)> {
+        if acquainted {
+            &mut self.acquaintances
+        } else {
+            &mut self.strangers
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Now {
+        Now {
+            monotonic: Duration::from_millis(ms),
+            unix_ms: ms,
+        }
+    }
+
+    fn key(n: u8) -> PublicKey {
+        PublicKey([n; 32])
+    }
+
+    fn place(port: u64) -> Coordinates {
+        vec![port].into()
+    }
+
+    #[test]
+    fn the_first_is_believed_for_sixty_seconds_and_strangers_cannot_move() {
+        let mut cache = CoordinateCache::new(10);
+        assert!(cache.insert(at(0), key(1), place(1)));
+        assert!(!cache.insert(at(1000), key(1), place(2)));
+        assert_eq!(cache.get(at(59_999), &key(1)), Some(place(1)));
+        assert_eq!(cache.get(at(60_000), &key(1)), None);
+        assert!(cache.insert(at(60_000), key(1), place(3)));
+        assert_eq!(cache.get(at(60_000), &key(1)), Some(place(3)));
+        assert_eq!(cache.refused(), 1);
+    }
+
+    #[test]
+    fn a_key_that_we_sent_to_may_move_for_sixty_seconds() {
+        let mut cache = CoordinateCache::new(10);
+        cache.insert(at(0), key(1), place(1));
+        cache.sent_to(at(10_000), &key(1));
+        assert!(cache.insert(at(20_000), key(1), place(2)));
+        assert!(!cache.insert(at(70_000), key(1), place(3)));
+        assert_eq!(cache.get(at(79_999), &key(1)), Some(place(2)));
+        assert_eq!(cache.get(at(80_000), &key(1)), None);
+    }
+
+    #[test]
+    fn strangers_give_way_first() {
+        let mut cache = CoordinateCache::new(3);
+        cache.insert(at(0), key(1), place(1));
+        cache.sent_to(at(0), &key(1));
+        cache.insert(at(1), key(2), place(2));
+        cache.sent_to(at(1), &key(3));
+        cache.insert(at(2), key(3), place(3));
+        assert!(cache.insert(at(3), key(4), place(4)));
+        assert_eq!(cache.get(at(3), &key(2)), None, "the only stranger");
+        cache.sent_to(at(4), &key(4));
+        assert!(!cache.insert(at(5), key(5), place(5)), "a stranger");
+        cache.sent_to(at(6), &key(5));
+        assert!(cache.insert(at(7), key(5), place(5)));
+        assert_eq!(cache.get(at(7), &key(1)), None, "the oldest");
+        assert_eq!(cache.len(), 3);
+    }
+
+    #[test]
+    fn both_tables_stay_within_the_limit() {
+        let mut cache = CoordinateCache::new(4);
+        for n in 0..100 {
+            cache.sent_to(at(u64::from(n)), &key(n));
+            cache.insert(at(u64::from(n)), key(n), place(1));
+        }
+        assert_eq!(cache.len(), 4);
+        assert_eq!(cache.sent.len(), 4);
+        assert_eq!(cache.sent_order.len(), 4);
+        assert_eq!(cache.strangers.len() + cache.acquaintances.len(), 4);
+        cache.clear();
+        assert!(cache.is_empty());
+        assert_eq!(cache.get(at(100), &key(99)), None);
+    }
+}

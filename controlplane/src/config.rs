@@ -1,0 +1,74 @@
+use std::time::Duration;
+
+/// What an operator can set. The default is the deployed nodes' behaviour, within bounds.
+///
+/// Every bound names the [counter](crate::Counters) of what it turned away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Whether wakeup broadcasts of our own are sent (protocol section 8). Those of others are
+    /// handled either way. Default: true.
+    pub wakeup_broadcasts: bool,
+    /// Peerings at a time. Default: 65,536. Counter: `peers_over_limit`.
+    pub max_peers: usize,
+    /// How long a peering may take to announce itself: until then its key is only claimed.
+    /// Default: 30 s. Counter: `peers_unannounced`.
+    pub announce_within: Duration,
+    /// Routes in all. When full, the peering that brought the most loses its oldest to one that
+    /// brought fewer. Default: 2,000,000. Counters: `routes_refused`, `routes_evicted`.
+    pub max_routes: usize,
+    /// Routes learned from one peering. Default: 1,000,000. Counter: `routes_refused`.
+    pub max_routes_per_peer: usize,
+    /// How far ahead of our clock the sequence of a bootstrap or broadcast (Unix milliseconds) may
+    /// be. Default: 5 min. Counters: `bootstraps_future`, `broadcasts_future`.
+    pub max_sequence_lead: Duration,
+    /// How long the sequence of a route outlives the route, so that its bootstrap cannot be
+    /// replayed. Default: 60 s. Counter: `bootstraps_stale`.
+    pub sequence_memory: Duration,
+    /// Sequences remembered beyond their routes; the oldest gives way. Default: 500,000. Counter:
+    /// `sequences_forgotten`.
+    pub max_remembered_sequences: usize,
+    /// Keys whose last broadcast is remembered. Default: 262,144. Counter: `broadcasts_refused`.
+    pub max_broadcast_keys: usize,
+    /// The same, of those that came through one peering. Default: 65,536. Counter:
+    /// `broadcasts_refused`.
+    pub max_broadcast_keys_per_peer: usize,
+    /// Badly signed broadcasts within [`offence_window`](Self::offence_window) that end a
+    /// peering; fewer are dropped. Default: 16. Counter: `broadcasts_bad_signature`.
+    pub max_offences: usize,
+    /// Default: 60 s.
+    pub offence_window: Duration,
+    /// Moves to a higher root key within [`root_change_window`](Self::root_change_window) that
+    /// are made at once; further ones wait for [`root_change_delay`](Self::root_change_delay).
+    /// Default: 32. Counter: `root_changes_damped`.
+    pub max_root_changes: usize,
+    /// Default: 60 s.
+    pub root_change_window: Duration,
+    /// Default: 10 s.
+    pub root_change_delay: Duration,
+    /// Decompressed public keys kept for checking signatures. Default: 65,536. Counter:
+    /// `keys_dropped`.
+    pub max_cached_keys: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            wakeup_broadcasts: true,
+            max_peers: 65_536,
+            announce_within: Duration::from_secs(30),
+            max_routes: 2_000_000,
+            max_routes_per_peer: 1_000_000,
+            max_sequence_lead: Duration::from_secs(5 * 60),
+            sequence_memory: Duration::from_secs(60),
+            max_remembered_sequences: 500_000,
+            max_broadcast_keys: 262_144,
+            max_broadcast_keys_per_peer: 65_536,
+            max_offences: 16,
+            offence_window: Duration::from_secs(60),
+            max_root_changes: 32,
+            root_change_window: Duration::from_secs(60),
+            root_change_delay: Duration::from_secs(10),
+            max_cached_keys: 65_536,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+use std::fmt;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What happened since the start, and what the limits turned away.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// Every counter with its name, in a fixed order.
+            #[must_use]
+            pub fn entries(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Announcements that came.
+    announcements,
+    /// Announcements refused for what they say or for a signature; each ended its peering.
+    announcements_refused,
+    /// Announcements with a lower sequence than the one before; each ended its peering.
+    announcements_replayed,
+    /// Bootstraps that came.
+    bootstraps,
+    /// Bootstraps of our own that came back.
+    bootstraps_own,
+    /// Bootstraps under another root than ours.
+    bootstraps_other_root,
+    /// Bootstraps no newer than what that key sent before.
+    bootstraps_stale,
+    /// Bootstraps too far ahead of our clock.
+    bootstraps_future,
+    /// Bootstraps that could not be read.
+    bootstraps_malformed,
+    /// Bootstraps whose signature does not verify.
+    bootstraps_bad_signature,
+    /// Bootstraps taken that ended here: no next hop.
+    bootstraps_ended,
+    /// Bootstraps taken that would have gone back to where they came from.
+    bootstraps_backwards,
+    /// Bootstraps taken whose watermark would have got worse.
+    bootstraps_watermark,
+    /// Bootstraps passed on.
+    bootstraps_forwarded,
+    /// Bootstraps of our own sent.
+    bootstraps_sent,
+    /// Routes not taken because of a limit.
+    routes_refused,
+    /// Routes that gave way to those of a peering with fewer.
+    routes_evicted,
+    /// Sequences of gone routes forgotten early.
+    sequences_forgotten,
+    /// Broadcasts that came.
+    broadcasts,
+    /// Broadcasts of our own that came back.
+    broadcasts_own,
+    /// Broadcasts under another root than ours.
+    broadcasts_other_root,
+    /// Broadcasts seen before, or too soon after the last.
+    broadcasts_repeated,
+    /// Broadcasts too far ahead of our clock.
+    broadcasts_future,
+    /// Broadcasts dropped because their signature does not verify.
+    broadcasts_bad_signature,
+    /// Broadcasts dropped because of a limit on remembered keys.
+    broadcasts_refused,
+    /// Copies of broadcasts passed on.
+    broadcasts_forwarded,
+    /// Copies of our own broadcasts sent.
+    broadcasts_sent,
+    /// Frames that could not be read; each ended its peering.
+    frames_malformed,
+    /// Bootstraps and broadcasts dropped because their peer has not announced itself.
+    frames_unannounced,
+    /// Frames that are not for a control plane.
+    frames_unexpected,
+    /// Frames not sent because they would be too long.
+    frames_too_long,
+    /// Peerings that we ended.
+    peers_closed,
+    /// Peerings refused because they bear our own key.
+    peers_own_key,
+    /// Peerings refused because there are too many.
+    peers_over_limit,
+    /// Peerings ended because they never announced themselves.
+    peers_unannounced,
+    /// Changes of the root key.
+    root_changes,
+    /// Moves to a higher root that had to wait.
+    root_changes_damped,
+    /// Decompressed keys dropped from the cache.
+    keys_dropped,
+}
+
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (name, value)) in self.entries().into_iter().enumerate() {
+            write!(f, "{}{name}={value}", if i == 0 { "" } else { " " })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,152 @@
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use pinecone_dataplane::fib::{PeerAnnouncement, PeerEntry};
+use pinecone_dataplane::{LinkType, PortId};
+use pinecone_wire::{Announcement, Coordinates, PublicKey};
+
+/// One live peering.
+pub(crate) struct Peer {
+    pub(crate) key: PublicKey,
+    pub(crate) link: LinkType,
+    /// Unlike the port number, never used again.
+    pub(crate) serial: u64,
+    pub(crate) connected: Duration,
+    pub(crate) announced: Option<Announced>,
+    /// When it brought badly signed broadcasts.
+    pub(crate) offences: VecDeque<Duration>,
+}
+
+/// The last announcement of a peer.
+pub(crate) struct Announced {
+    pub(crate) announcement: Announcement,
+    pub(crate) peer_coordinates: Coordinates,
+    pub(crate) received: Duration,
+    /// Node-wide arrival number.
+    pub(crate) order: u64,
+    /// Our own key is among the signers: following it would close a loop.
+    pub(crate) loops: bool,
+}
+
+impl Peer {
+    /// What the forwarding tables need to know of it.
+    pub(crate) fn fib_entry(&self) -> PeerEntry {
+        PeerEntry {
+            key: self.key,
+            link: self.link,
+            announcement: self.announced.as_ref().map(|announced| PeerAnnouncement {
+                root: announced.announcement.root(),
+                root_sequence: announced.announcement.root_sequence(),
+                order: announced.order,
+                signers: announced
+                    .announcement
+                    .entries()
+                    .iter()
+                    .map(|entry| (entry.port, entry.key))
+                    .collect(),
+            }),
+        }
+    }
+}
+
+/// The live peerings, by port.
+#[derive(Default)]
+pub(crate) struct Peers {
+    by_port: BTreeMap<PortId, Peer>,
+    by_key: BTreeSet<(PublicKey, PortId)>,
+    /// Those whose key is only claimed, by when they came.
+    unannounced: BTreeSet<(Duration, PortId)>,
+    next_serial: u64,
+    /// For each key that has announced itself the best of its peerings; made when asked for.
+    preferred: Option<Vec<PortId>>,
+}
+
+impl Peers {
+    pub(crate) fn insert(&mut self, now: Duration, port: PortId, key: PublicKey, link: LinkType) {
+        let peer = Peer {
+            key,
+            link,
+            serial: self.next_serial,
+            connected: now,
+            announced: None,
+            offences: VecDeque::new(),
+        };
+        self.next_serial += 1;
+        self.by_key.insert((key, port));
+        self.unannounced.insert((now, port));
+        self.by_port.insert(port, peer);
+    }
+
+    pub(crate) fn remove(&mut self, port: PortId) -> Option<Peer> {
+        let peer = self.by_port.remove(&port)?;
+        self.by_key.remove(&(peer.key, port));
+        self.unannounced.remove(&(peer.connected, port));
+        self.preferred = None;
+        Some(peer)
+    }
+
+    /// Stores an announcement; hands back the one before.
+    pub(crate) fn announce(&mut self, port: PortId, announced: Announced) -> Option<Announced> {
+        let peer = self.by_port.get_mut(&port)?;
+        self.unannounced.remove(&(peer.connected, port));
+        self.preferred = None;
+        peer.announced.replace(announced)
+    }
+
+    pub(crate) fn get(&self, port: PortId) -> Option<&Peer> {
+        self.by_port.get(&port)
+    }
+
+    pub(crate) fn get_mut(&mut self, port: PortId) -> Option<&mut Peer> {
+        self.by_port.get_mut(&port)
+    }
+
+    pub(crate) fn contains(&self, port: PortId) -> bool {
+        self.by_port.contains_key(&port)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_port.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_port.is_empty()
+    }
+
+    /// In order of ports.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PortId, &Peer)> {
+        self.by_port.iter().map(|(port, peer)| (*port, peer))
+    }
+
+    /// The peerings that bear `key`, in order of ports.
+    pub(crate) fn with_key(&self, key: PublicKey) -> impl Iterator<Item = (PortId, &Peer)> {
+        self.by_key
+            .range((key, PortId(0))..=(key, PortId(u32::MAX)))
+            .filter_map(|(_, port)| Some((*port, self.by_port.get(port)?)))
+    }
+
+    /// The peering that has gone longest without announcing itself, and since when it is up.
+    pub(crate) fn oldest_unannounced(&self) -> Option<(Duration, PortId)> {
+        self.unannounced.first().copied()
+    }
+
+    /// One peering for each key that has announced itself, the one on the fastest, then the
+    /// earliest-announced link; in order of ports.
+    pub(crate) fn preferred(&mut self) -> &[PortId] {
+        self.preferred.get_or_insert_with(|| {
+            let mut best: BTreeMap<PublicKey, (LinkType, u64, PortId)> = BTreeMap::new();
+            for (port, peer) in &self.by_port {
+                let Some(announced) = &peer.announced else {
+                    continue;
+                };
+                let rank = (peer.link, announced.order, *port);
+                best.entry(peer.key)
+                    .and_modify(|known| *known = rank.min(*known))
+                    .or_insert(rank);
+            }
+            let mut ports: Vec<_> = best.into_values().map(|(_, _, port)| port).collect();
+            ports.sort_unstable();
+            ports
+        })
+    }
+}

@@ -1,0 +1,395 @@
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use pinecone_dataplane::fib::FibWriter;
+use pinecone_dataplane::{LinkType, PortId};
+use pinecone_wire::{Announcement, BuildError, Frame, PublicKey, SecretKey, SignedBody};
+use tracing::{debug, info};
+
+use crate::broadcasts::Broadcasts;
+use crate::keys::Signer;
+use crate::peers::Peers;
+use crate::ports::Ports;
+use crate::snake::Snake;
+use crate::timers::{BROADCAST, MAINTENANCE, Periodic};
+use crate::tree::Tree;
+use crate::{CloseReason, Config, Counters, Effect, Event, PeerStatus, Refused, Status};
+
+/// The time, handed in with every input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Since any fixed start. Time that goes backwards is taken to stand still.
+    pub monotonic: Duration,
+    /// Unix milliseconds, for sequences.
+    pub unix_ms: u64,
+}
+
+/// A stream that finished its handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewPeer {
+    /// The key that the peer claims.
+    pub key: PublicKey,
+    /// What the stream runs over.
+    pub link: LinkType,
+}
+
+/// One node's routing decisions: see the crate's text.
+pub struct ControlPlane {
+    pub(crate) config: Config,
+    pub(crate) own: PublicKey,
+    pub(crate) signer: Signer,
+    pub(crate) fib: FibWriter,
+    pub(crate) now: Now,
+    clocks: Option<Clocks>,
+    pub(crate) ports: Ports,
+    /// Peerings that we ended and whose number is not free yet.
+    closing: BTreeSet<PortId>,
+    pub(crate) peers: Peers,
+    pub(crate) tree: Tree,
+    pub(crate) snake: Snake,
+    pub(crate) broadcasts: Broadcasts,
+    pub(crate) counters: Counters,
+    effects: VecDeque<Effect>,
+}
+
+/// What began with the first input.
+struct Clocks {
+    maintenance: Periodic,
+    broadcast: Periodic,
+}
+
+impl ControlPlane {
+    /// A node with this key and no peers. Its clocks start with the first input, or the first
+    /// [`Self::tick`].
+    #[must_use]
+    pub fn new(config: Config, key: SecretKey, fib: FibWriter) -> Self {
+        let signer = Signer::ed25519(key, config.max_cached_keys);
+        Self::with_signer(config, signer, fib)
+    }
+
+    /// For simulators only: a node that checks no signature and whose own are zeros. Never peer
+    /// one with anything real.
+    #[must_use]
+    pub fn new_unsigned(config: Config, key: PublicKey, fib: FibWriter) -> Self {
+        Self::with_signer(config, Signer::unsigned(key), fib)
+    }
+
+    /// A stream finished its handshake: gives it the lowest free port number and queues our
+    /// announcement for it.
+    ///
+    /// # Errors
+    /// [`Refused`]: close the stream.
+    pub fn connect(&mut self, now: Now, peer: NewPeer) -> Result<PortId, Refused> {
+        self.set_now(now);
+        if peer.key == self.own {
+            self.counters.peers_own_key += 1;
+            return Err(Refused::OwnKey);
+        }
+        let limit = self.config.max_peers;
+        let Some(port) = self.ports.take(limit) else {
+            self.counters.peers_over_limit += 1;
+            return Err(Refused::TooMany { limit });
+        };
+        self.add_peer(port, peer);
+        Ok(port)
+    }
+
+    /// The data plane says that a port is closed, whoever closed it: its number is free again.
+    pub fn closed(&mut self, now: Now, port: PortId) {
+        self.set_now(now);
+        if self.closing.remove(&port) {
+            self.ports.give_back(port);
+        } else if self.peers.contains(port) {
+            self.remove_peer(port, &"stream closed");
+            self.ports.give_back(port);
+        }
+    }
+
+    /// The operator wishes a peering to end: as if it had closed, and [`Effect::Close`].
+    pub fn disconnect(&mut self, now: Now, port: PortId, reason: CloseReason) {
+        self.set_now(now);
+        self.close(port, reason);
+    }
+
+    /// A whole protocol frame came. Frames for ports that are gone are ignored.
+    pub fn frame(&mut self, now: Now, port: PortId, frame: &[u8]) {
+        self.set_now(now);
+        if !self.peers.contains(port) {
+            return;
+        }
+        let (header, frame) = match Frame::parse(frame) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                self.counters.frames_malformed += 1;
+                return self.close(port, error.into());
+            }
+        };
+        let header = (header.extra, header.hop_limit);
+        match frame {
+            Frame::Announcement { payload } => {
+                self.counters.announcements += 1;
+                match Announcement::decode(payload) {
+                    Ok(announcement) => self.handle_announcement(port, announcement),
+                    Err(error) => self.refuse_announcement(port, error),
+                }
+            }
+            Frame::Bootstrap { .. } | Frame::Broadcast { .. } if !self.has_announced(port) => {
+                self.counters.frames_unannounced += 1;
+            }
+            Frame::Bootstrap {
+                key,
+                watermark,
+                payload,
+            } => {
+                self.counters.bootstraps += 1;
+                match SignedBody::decode(payload) {
+                    Ok((body, _)) => self.handle_bootstrap(port, header, key, watermark, &body),
+                    Err(error) => {
+                        self.counters.bootstraps_malformed += 1;
+                        debug!(%port, %key, %error, "bootstrap dropped");
+                    }
+                }
+            }
+            Frame::Broadcast { key, payload } => {
+                self.counters.broadcasts += 1;
+                match SignedBody::decode(payload) {
+                    Ok((body, _)) => self.handle_broadcast(port, header, key, &body),
+                    Err(error) => self.close(port, CloseReason::Broadcast(error)),
+                }
+            }
+            Frame::Keepalive | Frame::Traffic(_) | Frame::Unknown(_) => {
+                self.counters.frames_unexpected += 1;
+            }
+        }
+    }
+
+    /// Runs what is due. Call it at [`Self::next_deadline`]; earlier or later does no harm.
+    pub fn tick(&mut self, now: Now) {
+        self.set_now(now);
+        self.expire_routes();
+        self.tick_tree();
+        let monotonic = self.now.monotonic;
+        let due = |clock: &mut Periodic| clock.take(monotonic);
+        if let Some(due) = self.clocks.as_mut().and_then(|c| due(&mut c.maintenance)) {
+            self.maintain_peers();
+            self.maintain_snake(due);
+            self.broadcasts.forget(monotonic);
+        }
+        if self
+            .clocks
+            .as_mut()
+            .and_then(|c| due(&mut c.broadcast))
+            .is_some()
+        {
+            self.broadcast_to_all();
+        }
+    }
+
+    /// The monotonic time at which [`Self::tick`] has something to do.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let Some(clocks) = &self.clocks else {
+            return Some(Duration::ZERO);
+        };
+        [
+            Some(clocks.maintenance.next()),
+            Some(clocks.broadcast.next()),
+            self.next_expiry(),
+            self.next_tree_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Publishes what changed in the tables. Call it once a batch, before sending the effects.
+    pub fn publish(&mut self) {
+        self.fib.publish();
+    }
+
+    /// The next thing to do, in order.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Our own key.
+    #[must_use]
+    pub fn public_key(&self) -> PublicKey {
+        self.own
+    }
+
+    /// Where the node stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let position = self.tree.position();
+        Status {
+            key: self.own,
+            root: position.root,
+            root_sequence: position.root_sequence,
+            own_sequence: self.tree.own_sequence(),
+            parent: self
+                .tree
+                .parent()
+                .and_then(|port| Some((port, self.peers.get(port)?.key))),
+            waiting: self.tree.is_waiting(),
+            coordinates: position.coordinates.clone(),
+            descending: self.snake.descending(),
+            peers: self.peers.len(),
+            routes: self.snake.routes.len(),
+        }
+    }
+
+    /// All live peerings, by port.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        self.peers
+            .iter()
+            .map(|(port, peer)| PeerStatus {
+                port,
+                key: peer.key,
+                link: peer.link,
+                up: self.now.monotonic.saturating_sub(peer.connected),
+                root: peer
+                    .announced
+                    .as_ref()
+                    .map(|a| (a.announcement.root(), a.announcement.root_sequence())),
+                coordinates: peer.announced.as_ref().map(|a| a.peer_coordinates.clone()),
+                parent: self.tree.parent() == Some(port),
+                routes: self.snake.routes.learned_from(port),
+            })
+            .collect()
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        Counters {
+            keys_dropped: self.signer.keys_dropped(),
+            sequences_forgotten: self.snake.sequences_forgotten(),
+            ..self.counters
+        }
+    }
+}
+
+impl ControlPlane {
+    fn with_signer(config: Config, signer: Signer, fib: FibWriter) -> Self {
+        let own = signer.public_key();
+        let tree = Tree::new(own);
+        let mut fib = fib;
+        let position = tree.position();
+        fib.set_position(
+            position.root,
+            position.root_sequence,
+            position.coordinates.clone(),
+        );
+        Self {
+            config,
+            own,
+            signer,
+            fib,
+            now: Now::default(),
+            clocks: None,
+            ports: Ports::default(),
+            closing: BTreeSet::new(),
+            peers: Peers::default(),
+            tree,
+            snake: Snake::default(),
+            broadcasts: Broadcasts::default(),
+            counters: Counters::default(),
+            effects: VecDeque::new(),
+        }
+    }
+
+    fn set_now(&mut self, now: Now) {
+        self.now = Now {
+            monotonic: now.monotonic.max(self.now.monotonic),
+            unix_ms: now.unix_ms,
+        };
+        if self.clocks.is_none() {
+            let start = self.now.monotonic;
+            self.clocks = Some(Clocks {
+                maintenance: Periodic::new(start, MAINTENANCE),
+                broadcast: Periodic::new(start, BROADCAST),
+            });
+            self.tree.start(start);
+        }
+    }
+
+    pub(crate) fn has_announced(&self, port: PortId) -> bool {
+        self.peers.get(port).is_some_and(|p| p.announced.is_some())
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.effects.push_back(Effect::Event(event));
+    }
+
+    pub(crate) fn send(&mut self, port: PortId, frame: Vec<u8>) {
+        self.effects.push_back(Effect::Send { port, frame });
+    }
+
+    /// Sends a frame that was just built, unless it did not fit.
+    pub(crate) fn send_built(
+        &mut self,
+        port: PortId,
+        frame: Vec<u8>,
+        built: Result<(), BuildError>,
+    ) {
+        match built {
+            Ok(()) => self.send(port, frame),
+            Err(error) => {
+                self.counters.frames_too_long += 1;
+                debug!(%port, %error, "frame not sent");
+            }
+        }
+    }
+
+    /// Ends a peering at once; its number is kept until the data plane has closed the port.
+    pub(crate) fn close(&mut self, port: PortId, reason: CloseReason) {
+        if !self.peers.contains(port) {
+            return;
+        }
+        self.counters.peers_closed += 1;
+        self.closing.insert(port);
+        self.effects.push_back(Effect::Close {
+            port,
+            reason: reason.clone(),
+        });
+        self.remove_peer(port, &reason);
+    }
+
+    pub(crate) fn add_peer(&mut self, port: PortId, NewPeer { key, link }: NewPeer) {
+        self.peers.insert(self.now.monotonic, port, key, link);
+        if let Some(peer) = self.peers.get(port) {
+            self.fib.set_peer(port, peer.fib_entry());
+        }
+        info!(%port, %key, ?link, "peer added");
+        self.event(Event::PeerAdded { port, key, link });
+        self.send_announcement(port);
+    }
+
+    fn remove_peer(&mut self, port: PortId, reason: &dyn std::fmt::Display) {
+        let Some(peer) = self.peers.remove(port) else {
+            return;
+        };
+        info!(%port, key = %peer.key, %reason, "peer removed");
+        self.fib.remove_peer(port);
+        self.broadcasts.forget_peering(peer.serial);
+        self.forget_routes(port);
+        self.forget_announcement(port, peer.announced.as_ref());
+        self.event(Event::PeerRemoved {
+            port,
+            key: peer.key,
+        });
+    }
+
+    /// Ends the peerings that never announced themselves.
+    fn maintain_peers(&mut self) {
+        let within = self.config.announce_within;
+        while let Some((since, port)) = self.peers.oldest_unannounced()
+            && since + within <= self.now.monotonic
+        {
+            self.counters.peers_unannounced += 1;
+            self.close(port, CloseReason::Unannounced { within });
+        }
+    }
+}

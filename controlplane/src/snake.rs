@@ -1,0 +1,319 @@
+//! The snake: bootstraps and the routes they set up (protocol section 5).
+//!
+//! # Which bootstraps are taken
+//!
+//! Beyond what the protocol asks (the root exactly ours, signed, newer than the live route), a
+//! bootstrap is refused if its sequence is
+//! - further ahead of our clock than [`Config::max_sequence_lead`](crate::Config), or
+//! - not above the last sequence taken from that key, whatever root that was under, while the
+//!   route lives and for [`Config::sequence_memory`](crate::Config) after.
+//!
+//! So a node whose clock is behind is never compared with ours, only with itself; a node that
+//! restarts carries on, as sequences are Unix time; and a node whose clock was set back gets through
+//! once its old route and its memory have run out (70 s), as a refused bootstrap prolongs neither.
+
+use std::time::Duration;
+
+use pinecone_dataplane::PortId;
+use pinecone_dataplane::fib::{NextHop, SnekKind};
+use pinecone_wire::{PublicKey, SignedBody, Watermark, frame};
+use tracing::debug;
+
+use crate::routes::{Remembered, Room, Route, Routes};
+use crate::timers::{BOOTSTRAP, EXPIRY_BATCH, ROUTE_LIFE};
+use crate::{ControlPlane, Event};
+
+/// What the node knows of the snake.
+#[derive(Default)]
+pub(crate) struct Snake {
+    pub(crate) routes: Routes,
+    remembered: Remembered,
+    descending: Option<Descending>,
+    /// The maintenance at which we last bootstrapped; none: do so at the next one.
+    last_bootstrap: Option<Duration>,
+    last_sequence: u64,
+    /// When expired routes were last removed.
+    last_expiry: Option<Duration>,
+}
+
+/// The node below us.
+struct Descending {
+    key: PublicKey,
+    source: PortId,
+    root: (PublicKey, u64),
+    last_seen: Duration,
+}
+
+impl Snake {
+    pub(crate) fn descending(&self) -> Option<PublicKey> {
+        self.descending.as_ref().map(|descending| descending.key)
+    }
+
+    /// Something changed: bootstrap at the next maintenance.
+    pub(crate) fn bootstrap_soon(&mut self) {
+        self.last_bootstrap = None;
+    }
+
+    pub(crate) fn sequences_forgotten(&self) -> u64 {
+        self.remembered.forgotten()
+    }
+}
+
+impl ControlPlane {
+    /// A bootstrap that could be read.
+    pub(crate) fn handle_bootstrap(
+        &mut self,
+        port: PortId,
+        header: (u8, u8),
+        key: PublicKey,
+        watermark: Watermark,
+        body: &SignedBody,
+    ) {
+        // Everything that costs no curve arithmetic comes first.
+        let Some(room) = self.admit_bootstrap(port, &key, body) else {
+            return;
+        };
+        let hop = self
+            .fib
+            .snapshot()
+            .snek(SnekKind::Bootstrap, &key, &watermark);
+        if !self.signer.verify_body(&key, body) {
+            self.counters.bootstraps_bad_signature += 1;
+            debug!(%port, %key, "badly signed bootstrap dropped");
+            return;
+        }
+        if let Room::Evict(from) = room {
+            self.evict_route(from);
+        }
+        let next = match hop.next {
+            NextHop::Port(next) => Some(next),
+            NextHop::Local | NextHop::None => None,
+        };
+        self.install_route(Route {
+            key,
+            source: port,
+            destination: next,
+            sequence: body.sequence,
+            last_seen: self.now.monotonic,
+        });
+        self.consider_descending(port, key);
+        match next {
+            None => self.counters.bootstraps_ended += 1,
+            Some(next) if next == port => self.counters.bootstraps_backwards += 1,
+            Some(_) if hop.watermark.is_worse_than(&watermark) => {
+                self.counters.bootstraps_watermark += 1;
+            }
+            Some(next) => {
+                self.counters.bootstraps_forwarded += 1;
+                self.push_bootstrap(next, header, &key, &hop.watermark, body);
+            }
+        }
+    }
+
+    /// Once a second: clears a descending node that is no longer valid, and bootstraps if it is
+    /// time. `due` is when this should have run.
+    pub(crate) fn maintain_snake(&mut self, due: Duration) {
+        if self.snake.descending.is_some() && !self.has_valid_descending() {
+            self.set_descending(None);
+        }
+        self.snake.remembered.forget(self.now.monotonic);
+        let waited = self.snake.last_bootstrap;
+        let time = waited.is_none_or(|last| due.saturating_sub(last) >= BOOTSTRAP);
+        if time && self.tree.parent().is_some() {
+            self.snake.last_bootstrap = Some(due);
+            self.bootstrap();
+        }
+    }
+
+    /// Removes the routes that have lived their time.
+    pub(crate) fn expire_routes(&mut self) {
+        let now = self.now.monotonic;
+        while let Some(route) = self.snake.routes.oldest()
+            && route.last_seen + ROUTE_LIFE <= now
+        {
+            let key = route.key;
+            self.remove_route(&key);
+            self.snake.last_expiry = Some(now);
+        }
+    }
+
+    /// When routes expire next, in batches.
+    pub(crate) fn next_expiry(&self) -> Option<Duration> {
+        let expiry = self.snake.routes.oldest()?.last_seen + ROUTE_LIFE;
+        let batch = self
+            .snake
+            .last_expiry
+            .map_or(Duration::ZERO, |last| last + EXPIRY_BATCH);
+        Some(expiry.max(batch))
+    }
+
+    /// A peering is gone, and every route through it.
+    pub(crate) fn forget_routes(&mut self, port: PortId) {
+        while let Some(key) = self.snake.routes.any_through(port).map(|route| route.key) {
+            self.remove_route(&key);
+        }
+        if self
+            .snake
+            .descending
+            .as_ref()
+            .is_some_and(|d| d.source == port)
+        {
+            self.set_descending(None);
+        }
+    }
+
+    /// Unix milliseconds, and always more than the last time.
+    fn next_sequence(&mut self) -> u64 {
+        let sequence = self.now.unix_ms.max(self.snake.last_sequence + 1);
+        self.snake.last_sequence = sequence;
+        sequence
+    }
+
+    fn bootstrap(&mut self) {
+        let own = self.own;
+        let start = Watermark::START;
+        let hop = self.fib.snapshot().snek(SnekKind::Bootstrap, &own, &start);
+        let NextHop::Port(next) = hop.next else {
+            return;
+        };
+        let sequence = self.next_sequence();
+        let position = self.tree.position();
+        let body = self
+            .signer
+            .sign_body(sequence, position.root, position.root_sequence);
+        self.counters.bootstraps_sent += 1;
+        self.push_bootstrap(next, (0, 0), &own, &hop.watermark, &body);
+    }
+
+    fn push_bootstrap(
+        &mut self,
+        port: PortId,
+        header: (u8, u8),
+        key: &PublicKey,
+        watermark: &Watermark,
+        body: &SignedBody,
+    ) {
+        let mut frame = Vec::new();
+        let pushed = frame::push_bootstrap(&mut frame, header, key, watermark, &body.encode());
+        self.send_built(port, frame, pushed);
+    }
+
+    /// Whether a bootstrap would be taken if its signature verifies, and what must give way.
+    fn admit_bootstrap(
+        &mut self,
+        port: PortId,
+        key: &PublicKey,
+        body: &SignedBody,
+    ) -> Option<Room> {
+        let counters = &mut self.counters;
+        if *key == self.own {
+            counters.bootstraps_own += 1;
+            return None;
+        }
+        let position = self.tree.position();
+        if (body.root, body.root_sequence) != (position.root, position.root_sequence) {
+            counters.bootstraps_other_root += 1;
+            return None;
+        }
+        let lead = body.sequence.saturating_sub(self.now.unix_ms);
+        if u128::from(lead) > self.config.max_sequence_lead.as_millis() {
+            counters.bootstraps_future += 1;
+            debug!(%port, %key, lead_ms = lead, "bootstrap from the future dropped");
+            return None;
+        }
+        let snake = &self.snake;
+        let known = snake.routes.get(key).map(|route| route.sequence);
+        let last = known.or_else(|| snake.remembered.get(self.now.monotonic, key));
+        if last.is_some_and(|last| body.sequence <= last) {
+            counters.bootstraps_stale += 1;
+            return None;
+        }
+        let room = match snake.routes.get(key) {
+            Some(route) if route.source == port => Room::Free,
+            // A route that changes its source leaves the total as it is.
+            Some(_) => snake
+                .routes
+                .room(port, usize::MAX, self.config.max_routes_per_peer),
+            None => {
+                let config = &self.config;
+                snake
+                    .routes
+                    .room(port, config.max_routes, config.max_routes_per_peer)
+            }
+        };
+        if room == Room::None {
+            counters.routes_refused += 1;
+            return None;
+        }
+        Some(room)
+    }
+
+    fn install_route(&mut self, route: Route) {
+        self.snake.remembered.remove(&route.key);
+        let new = self.snake.routes.insert(route);
+        self.fib.set_route(route.key, route.source, route.sequence);
+        if new {
+            self.event(Event::RouteAdded(route.key));
+        }
+    }
+
+    fn remove_route(&mut self, key: &PublicKey) {
+        let Some(route) = self.snake.routes.remove(key) else {
+            return;
+        };
+        self.fib.remove_route(key);
+        let until = self.now.monotonic + self.config.sequence_memory;
+        let max = self.config.max_remembered_sequences;
+        self.snake
+            .remembered
+            .insert(*key, route.sequence, until, max);
+        self.event(Event::RouteRemoved(*key));
+    }
+
+    fn evict_route(&mut self, from: PortId) {
+        if let Some(key) = self.snake.routes.oldest_from(from).map(|route| route.key) {
+            self.counters.routes_evicted += 1;
+            self.remove_route(&key);
+        }
+    }
+
+    fn has_valid_descending(&self) -> bool {
+        let position = self.tree.position();
+        self.snake.descending.as_ref().is_some_and(|descending| {
+            self.now.monotonic < descending.last_seen + ROUTE_LIFE
+                && descending.root == (position.root, position.root_sequence)
+        })
+    }
+
+    /// Whether the node that just bootstrapped is the one below us.
+    fn consider_descending(&mut self, source: PortId, key: PublicKey) {
+        let nearer = match self.snake.descending() {
+            Some(known) if self.has_valid_descending() => key >= known,
+            _ => true,
+        };
+        if key >= self.own || !nearer {
+            return;
+        }
+        let position = self.tree.position();
+        self.set_descending(Some(Descending {
+            key,
+            source,
+            root: (position.root, position.root_sequence),
+            last_seen: self.now.monotonic,
+        }));
+    }
+
+    fn set_descending(&mut self, descending: Option<Descending>) {
+        let before = self.snake.descending();
+        self.snake.descending = descending;
+        let after = self.snake.descending();
+        if before != after {
+            match after {
+                Some(key) => debug!(%key, "descending node changed"),
+                None => debug!("no descending node"),
+            }
+            self.snake.bootstrap_soon();
+            self.event(Event::DescendingChanged(after));
+        }
+    }
+}

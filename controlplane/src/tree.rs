@@ -1,0 +1,454 @@
+//! The spanning tree: whom we follow, and what we announce (protocol section 4).
+
+mod action;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use pinecone_dataplane::PortId;
+use pinecone_wire::{
+    Announcement, AnnouncementError, Coordinates, PublicKey, Signature, announcement,
+};
+use tracing::{debug, info};
+
+use self::action::{Action, Update};
+use crate::peers::Announced;
+use crate::timers::{ANNOUNCEMENT_LIFE, REPARENT_WAIT, ROOT_ANNOUNCEMENT};
+use crate::{CloseReason, ControlPlane, Event};
+
+/// The node's place in the tree, and what it needs to find a better one.
+pub(crate) struct Tree {
+    own_sequence: u64,
+    parent: Option<PortId>,
+    /// The parent that subscribers know of.
+    parent_key: Option<PublicKey>,
+    position: Position,
+    /// The parent brought bad news: when to select another.
+    waiting: Option<Duration>,
+    /// Moves to higher roots come too fast: when to make the next.
+    deferred: Option<Duration>,
+    /// When we announce ourselves anew, where we are root.
+    root_due: Duration,
+    /// The arrival number of the next announcement.
+    arrivals: u64,
+    /// What we announce; made when asked for.
+    outgoing: Option<Outgoing>,
+    /// The announcements of live peers that do not loop, best last.
+    candidates: BTreeSet<Candidate>,
+    /// When we last moved to higher roots.
+    moves: VecDeque<Duration>,
+}
+
+/// The root that we follow and how we stand to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) root: PublicKey,
+    pub(crate) root_sequence: u64,
+    pub(crate) coordinates: Coordinates,
+}
+
+/// One signature serves every port.
+struct Outgoing {
+    payload: Vec<u8>,
+    signature: Signature,
+}
+
+/// Ordered by how good a parent it makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    root: PublicKey,
+    root_sequence: u64,
+    order: Reverse<u64>,
+    port: PortId,
+}
+
+impl Tree {
+    pub(crate) fn new(own: PublicKey) -> Self {
+        Self {
+            own_sequence: 1,
+            parent: None,
+            parent_key: None,
+            position: Position {
+                root: own,
+                root_sequence: 1,
+                coordinates: Coordinates::default(),
+            },
+            waiting: None,
+            deferred: None,
+            root_due: Duration::MAX,
+            arrivals: 0,
+            outgoing: None,
+            candidates: BTreeSet::new(),
+            moves: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn start(&mut self, now: Duration) {
+        self.root_due = now + ROOT_ANNOUNCEMENT;
+    }
+
+    pub(crate) fn position(&self) -> &Position {
+        &self.position
+    }
+
+    pub(crate) fn parent(&self) -> Option<PortId> {
+        self.parent
+    }
+
+    pub(crate) fn own_sequence(&self) -> u64 {
+        self.own_sequence
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+}
+
+impl Candidate {
+    fn new(port: PortId, announced: &Announced) -> Option<Self> {
+        (!announced.loops).then_some(Self {
+            root: announced.announcement.root(),
+            root_sequence: announced.announcement.root_sequence(),
+            order: Reverse(announced.order),
+            port,
+        })
+    }
+}
+
+impl ControlPlane {
+    /// An announcement that could be read.
+    pub(crate) fn handle_announcement(&mut self, port: PortId, announcement: Announcement) {
+        let Some(peer) = self.peers.get(port) else {
+            return;
+        };
+        let key = peer.key;
+        if let Err(error) = announcement.check(&key) {
+            return self.refuse_announcement(port, error);
+        }
+        let (root, root_sequence) = (announcement.root(), announcement.root_sequence());
+        if let Some(before) = &peer.announced
+            && before.announcement.root() == root
+            && before.announcement.root_sequence() > root_sequence
+        {
+            let last = before.announcement.root_sequence();
+            self.counters.announcements_replayed += 1;
+            return self.close(
+                port,
+                CloseReason::Replay {
+                    found: root_sequence,
+                    last,
+                },
+            );
+        }
+        if let Err(error) = self.signer.verify_announcement(&announcement) {
+            return self.refuse_announcement(port, error);
+        }
+        let position = &self.tree.position;
+        let update = Update {
+            from_parent: self.tree.parent == Some(port),
+            loops: announcement.is_signed_by(&self.own),
+            root: root.cmp(&position.root),
+            sequence: root_sequence.cmp(&position.root_sequence),
+        };
+        let first = !self.has_announced(port);
+        let first_of_key = first
+            && !self
+                .peers
+                .with_key(key)
+                .any(|(other, peer)| other != port && peer.announced.is_some());
+        self.store_announcement(port, announcement, update.loops);
+        if !self.tree.is_waiting() {
+            self.act(port, update.action(), first);
+        }
+        if first_of_key {
+            self.broadcast_to(port);
+        }
+    }
+
+    pub(crate) fn refuse_announcement(&mut self, port: PortId, error: AnnouncementError) {
+        self.counters.announcements_refused += 1;
+        self.close(port, error.into());
+    }
+
+    /// Sends our announcement to one peer.
+    pub(crate) fn send_announcement(&mut self, port: PortId) {
+        let outgoing = match self.tree.outgoing.take() {
+            Some(outgoing) => outgoing,
+            None => self.sign_outgoing(),
+        };
+        self.push_announcement(port, &outgoing);
+        self.tree.outgoing = Some(outgoing);
+    }
+
+    /// A peer is gone, and everything that it announced.
+    pub(crate) fn forget_announcement(&mut self, port: PortId, announced: Option<&Announced>) {
+        if let Some(candidate) = announced.and_then(|a| Candidate::new(port, a)) {
+            self.tree.candidates.remove(&candidate);
+        }
+        if self.peers.is_empty() {
+            self.reset_tree();
+        } else if self.tree.parent == Some(port) {
+            self.select_parent();
+        }
+    }
+
+    /// Runs what is due in the tree.
+    pub(crate) fn tick_tree(&mut self) {
+        let now = self.now.monotonic;
+        let due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
+        if due(self.tree.waiting) {
+            self.tree.waiting = None;
+            self.tree.deferred = None;
+            self.select_parent();
+        }
+        if due(self.tree.deferred) {
+            self.tree.deferred = None;
+            if !self.tree.is_waiting() {
+                self.select_parent();
+            }
+        }
+        if self.tree.parent.is_none() && due(Some(self.tree.root_due)) {
+            self.become_root();
+        }
+    }
+
+    pub(crate) fn next_tree_deadline(&self) -> Option<Duration> {
+        let root_due = self.tree.parent.is_none().then_some(self.tree.root_due);
+        [self.tree.waiting, self.tree.deferred, root_due]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn store_announcement(&mut self, port: PortId, announcement: Announcement, loops: bool) {
+        let announced = Announced {
+            peer_coordinates: announcement.peer_coordinates(),
+            announcement,
+            received: self.now.monotonic,
+            order: self.tree.arrivals,
+            loops,
+        };
+        self.tree.arrivals += 1;
+        self.put_announcement(port, announced);
+    }
+
+    fn put_announcement(&mut self, port: PortId, announced: Announced) {
+        self.tree
+            .candidates
+            .extend(Candidate::new(port, &announced));
+        let before = self.peers.announce(port, announced);
+        if let Some(before) = before.and_then(|before| Candidate::new(port, &before)) {
+            self.tree.candidates.remove(&before);
+        }
+        if let Some(peer) = self.peers.get(port) {
+            self.fib.set_peer(port, peer.fib_entry());
+        }
+    }
+
+    fn act(&mut self, port: PortId, action: Action, first: bool) {
+        match action {
+            Action::Drop => {}
+            Action::AcceptUpdate => {
+                self.move_to(Some(port));
+                self.announce_to_all();
+            }
+            Action::AcceptNewParent => {
+                if self.may_move() {
+                    self.take_parent(port);
+                } else {
+                    self.counters.root_changes_damped += 1;
+                    let at = self.now.monotonic + self.config.root_change_delay;
+                    self.tree.deferred.get_or_insert(at);
+                }
+            }
+            Action::InformPeer if first => {}
+            Action::InformPeer => self.send_announcement(port),
+            Action::SelectParent => {
+                self.select_parent();
+            }
+            Action::SelectParentWithWait => {
+                self.become_root();
+                self.tree.waiting = Some(self.now.monotonic + REPARENT_WAIT);
+            }
+        }
+    }
+
+    /// Whether we may move to a higher root at once.
+    fn may_move(&mut self) -> bool {
+        let now = self.now.monotonic;
+        let window = self.config.root_change_window;
+        let moves = &mut self.tree.moves;
+        while moves.front().is_some_and(|at| *at + window <= now) {
+            moves.pop_front();
+        }
+        moves.len() < self.config.max_root_changes
+    }
+
+    /// Takes the best parent there is, or none. Whether it is a new one.
+    fn select_parent(&mut self) -> bool {
+        let now = self.now.monotonic;
+        let (root, root_sequence) = self.current_root();
+        let least = if self.own > root {
+            (self.own, 0)
+        } else {
+            (root, root_sequence)
+        };
+        let received = |port: PortId| Some(self.peers.get(port)?.announced.as_ref()?.received);
+        let best = self.tree.candidates.iter().rev().find(|candidate| {
+            received(candidate.port).is_some_and(|received| now < received + ANNOUNCEMENT_LIFE)
+        });
+        let best = best
+            .filter(|best| (best.root, best.root_sequence) >= least)
+            .map(|best| best.port);
+        match best {
+            Some(port) if self.tree.parent == Some(port) => false,
+            Some(port) => {
+                self.take_parent(port);
+                true
+            }
+            None => {
+                if self.tree.parent.is_some() {
+                    self.become_root();
+                }
+                false
+            }
+        }
+    }
+
+    /// The root by what the parent announced, or ourselves.
+    fn current_root(&self) -> (PublicKey, u64) {
+        self.tree
+            .parent
+            .and_then(|port| self.peers.get(port)?.announced.as_ref())
+            .map_or((self.own, self.tree.own_sequence), |announced| {
+                let announcement = &announced.announcement;
+                (announcement.root(), announcement.root_sequence())
+            })
+    }
+
+    fn take_parent(&mut self, port: PortId) {
+        let before = self.tree.position.root;
+        self.move_to(Some(port));
+        if self.tree.position.root > before {
+            self.tree.moves.push_back(self.now.monotonic);
+            if self.tree.moves.len() > self.config.max_root_changes {
+                self.tree.moves.pop_front();
+            }
+        }
+        self.announce_to_all();
+        self.snake.bootstrap_soon();
+    }
+
+    fn become_root(&mut self) {
+        self.tree.own_sequence += 1;
+        self.tree.root_due = self.now.monotonic + ROOT_ANNOUNCEMENT;
+        self.move_to(None);
+        self.announce_to_all();
+    }
+
+    /// The last peer is gone: starts afresh, with the own sequence kept.
+    fn reset_tree(&mut self) {
+        self.tree.waiting = None;
+        self.tree.deferred = None;
+        self.become_root();
+    }
+
+    /// Follows `parent`, by what it announced last: works out where that puts us, and tells the
+    /// tables and the subscribers what changed.
+    fn move_to(&mut self, parent: Option<PortId>) {
+        let announced = parent.and_then(|port| {
+            let peer = self.peers.get(port)?;
+            Some((peer.key, peer.announced.as_ref()?))
+        });
+        let (parent_key, position) = match announced {
+            Some((key, Announced { announcement, .. })) => (
+                Some(key),
+                Position {
+                    root: announcement.root(),
+                    root_sequence: announcement.root_sequence(),
+                    coordinates: announcement.coordinates(),
+                },
+            ),
+            None => (
+                None,
+                Position {
+                    root: self.own,
+                    root_sequence: self.tree.own_sequence,
+                    coordinates: Coordinates::default(),
+                },
+            ),
+        };
+        self.tree.outgoing = None;
+        self.tree.parent = parent;
+        self.fib.set_parent(parent);
+        self.fib.set_position(
+            position.root,
+            position.root_sequence,
+            position.coordinates.clone(),
+        );
+        let before = std::mem::replace(&mut self.tree.position, position);
+        let after = self.tree.position.clone();
+        if self.tree.parent_key != parent_key {
+            self.tree.parent_key = parent_key;
+            match parent_key {
+                Some(key) => info!(%key, "following a parent"),
+                None => info!("following no parent: root"),
+            }
+            self.event(Event::ParentChanged { parent: parent_key });
+        }
+        if before.root != after.root {
+            self.counters.root_changes += 1;
+            info!(root = %after.root, sequence = after.root_sequence, "root changed");
+        }
+        if (before.root, before.root_sequence) != (after.root, after.root_sequence) {
+            debug!(root = %after.root, sequence = after.root_sequence, "root announced itself");
+            self.event(Event::RootChanged {
+                root: after.root,
+                sequence: after.root_sequence,
+            });
+        }
+        if before.coordinates != after.coordinates {
+            info!(coordinates = %after.coordinates, "coordinates changed");
+            self.event(Event::CoordinatesChanged(after.coordinates));
+        }
+    }
+
+    fn announce_to_all(&mut self) {
+        let outgoing = self.sign_outgoing();
+        let ports: Vec<_> = self.peers.iter().map(|(port, _)| port).collect();
+        for port in ports {
+            self.push_announcement(port, &outgoing);
+        }
+        self.tree.outgoing = Some(outgoing);
+    }
+
+    fn push_announcement(&mut self, port: PortId, outgoing: &Outgoing) {
+        let mut frame = Vec::new();
+        let pushed = announcement::push_frame(
+            &mut frame,
+            &outgoing.payload,
+            u64::from(port.0),
+            &self.own,
+            &outgoing.signature,
+        );
+        self.send_built(port, frame, pushed);
+    }
+
+    fn sign_outgoing(&self) -> Outgoing {
+        let payload = self
+            .tree
+            .parent
+            .and_then(|port| self.peers.get(port)?.announced.as_ref())
+            .map_or_else(
+                || announcement::root_payload(&self.own, self.tree.own_sequence),
+                |announced| announced.announcement.payload().to_vec(),
+            );
+        Outgoing {
+            signature: self.signer.sign_announcement(&payload),
+            payload,
+        }
+    }
+}

@@ -1,0 +1,99 @@
+use std::cmp::Ordering;
+
+/// What an announcement calls for (protocol section 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Nothing.
+    Drop,
+    /// The parent brings news: pass it on.
+    AcceptUpdate,
+    /// Take its sender as the parent.
+    AcceptNewParent,
+    /// Its sender follows a lower root: tell it of ours.
+    InformPeer,
+    /// Select a parent.
+    SelectParent,
+    /// The parent brings bad news: drop it, and select another after a while.
+    SelectParentWithWait,
+}
+
+/// An announcement as seen against our root at the time it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Update {
+    /// Whether it came from the parent.
+    pub(crate) from_parent: bool,
+    /// Whether our own key is among the signers.
+    pub(crate) loops: bool,
+    /// Its root key, against our root's.
+    pub(crate) root: Ordering,
+    /// Its root sequence, against our root's.
+    pub(crate) sequence: Ordering,
+}
+
+impl Update {
+    pub(crate) fn action(self) -> Action {
+        if self.from_parent {
+            self.action_from_parent()
+        } else {
+            self.action_from_other()
+        }
+    }
+
+    fn action_from_parent(self) -> Action {
+        if self.loops {
+            return Action::SelectParentWithWait;
+        }
+        match (self.root, self.sequence) {
+            (Ordering::Greater, _) | (Ordering::Equal, Ordering::Greater) => Action::AcceptUpdate,
+            (Ordering::Less, _) | (Ordering::Equal, Ordering::Equal) => {
+                Action::SelectParentWithWait
+            }
+            // A replay; the peering is closed for it before this is asked.
+            (Ordering::Equal, Ordering::Less) => Action::Drop,
+        }
+    }
+
+    fn action_from_other(self) -> Action {
+        match self.root {
+            _ if self.loops => Action::Drop,
+            Ordering::Greater => Action::AcceptNewParent,
+            Ordering::Less => Action::InformPeer,
+            Ordering::Equal => Action::SelectParent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn every_recorded_decision() {
+        let file: Value =
+            serde_json::from_str(include_str!("../../tests/vectors/announcement_action.json"))
+                .unwrap();
+        let cases = file["cases"].as_array().unwrap();
+        assert_eq!(cases.len(), 360);
+        for case in cases {
+            let number = |i: usize| case[i].as_str().unwrap().parse::<u64>().unwrap();
+            let update = Update {
+                from_parent: case[0].as_bool().unwrap(),
+                loops: case[1].as_bool().unwrap(),
+                root: case[2].as_i64().unwrap().cmp(&0),
+                sequence: number(3).cmp(&number(4)),
+            };
+            let expected = match case[5].as_str().unwrap() {
+                "DropFrame" => Action::Drop,
+                "AcceptUpdate" => Action::AcceptUpdate,
+                "AcceptNewParent" => Action::AcceptNewParent,
+                "InformPeerOfStrongerRoot" => Action::InformPeer,
+                "SelectNewParent" => Action::SelectParent,
+                "SelectNewParentWithWait" => Action::SelectParentWithWait,
+                other => panic!("unknown action {other}"),
+            };
+            assert_eq!(update.action(), expected, "{case}");
+        }
+    }
+}
