@@ -1,1 +1,76 @@
-//! Placeholder.
+//! What the benches share: repeatable random keys, and how large a run is.
+//!
+//! `cargo bench -p pinecone-benches` measures; `-- FILTER` picks some. With `-- --test`, or by
+//! `cargo test -p pinecone-benches --benches`, each bench runs once and with the smallest tables,
+//! to show that it works. `PINECONE_BENCH_ROUTES` names other table sizes, say `1000,250000`.
+
+use std::sync::OnceLock;
+
+use pinecone_wire::PublicKey;
+
+/// Numbers that look random and are the same in every run (SplitMix64).
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// A sequence of its own for every seed.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number.
+    #[must_use]
+    pub const fn number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ z >> 31
+    }
+
+    /// The next 32 bytes as a key; few of them are points of the curve.
+    #[must_use]
+    pub fn key(&mut self) -> PublicKey {
+        let mut bytes = [0; 32];
+        for word in bytes.chunks_exact_mut(8) {
+            word.copy_from_slice(&self.number().to_be_bytes());
+        }
+        PublicKey(bytes)
+    }
+
+    /// A key whose first 64 bits are those of every other such key.
+    #[must_use]
+    pub fn key_sharing_64_bits(&mut self) -> PublicKey {
+        let mut key = self.key();
+        key.0[..8].copy_from_slice(&[0x5a; 8]);
+        key
+    }
+}
+
+/// Whether criterion runs everything once instead of measuring: it was asked to with `--test`, or
+/// comes from `cargo test`, which does not pass `--bench`.
+#[must_use]
+pub fn is_smoke_run() -> bool {
+    static SMOKE: OnceLock<bool> = OnceLock::new();
+    let given = |flag: &str| std::env::args().any(|argument| argument == flag);
+    *SMOKE.get_or_init(|| given("--test") || !given("--bench"))
+}
+
+/// The sizes of route table to measure.
+///
+/// # Panics
+/// If `PINECONE_BENCH_ROUTES` is not a comma-separated list of numbers.
+#[must_use]
+pub fn route_counts() -> Vec<usize> {
+    match std::env::var("PINECONE_BENCH_ROUTES") {
+        Ok(list) => list
+            .split(',')
+            .map(|n| match n.trim().parse() {
+                Ok(count) => count,
+                Err(error) => panic!("PINECONE_BENCH_ROUTES: {n:?}: {error}"),
+            })
+            .collect(),
+        Err(_) if is_smoke_run() => vec![1000],
+        Err(_) => vec![1000, 100_000, 1_000_000],
+    }
+}

@@ -1,0 +1,331 @@
+//! Lookups in the forwarding tables, and their publication.
+
+#![allow(clippy::unwrap_used)]
+
+use std::cell::LazyCell;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use pinecone_benches::{Random, is_smoke_run, route_counts};
+use pinecone_dataplane::fib::{Fib, FibWriter, PeerAnnouncement, PeerEntry, SnekKind, SnekQuery};
+use pinecone_dataplane::{LinkType, PortId};
+use pinecone_wire::coordinates::CoordinatesView;
+use pinecone_wire::{Coordinates, PublicKey, Watermark};
+
+/// Peers of the node whose routes are looked up: a static peer's, all on one tree.
+const PEERS: u32 = 64;
+/// Lookups in a batch, as many as a worker makes at once.
+const BATCH: usize = 32;
+const SEQUENCE: u64 = 1_795_357_650_878;
+
+/// How keys come about.
+#[derive(Clone, Copy)]
+enum Keys {
+    /// As they are made.
+    Random,
+    /// Ground, so that the first 64 bits tell nothing.
+    Sharing64Bits,
+}
+
+impl Keys {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Random => "random keys",
+            Self::Sharing64Bits => "keys sharing 64 bits",
+        }
+    }
+
+    fn next(self, random: &mut Random) -> PublicKey {
+        match self {
+            Self::Random => random.key(),
+            Self::Sharing64Bits => random.key_sharing_64_bits(),
+        }
+    }
+}
+
+/// A node with peers and routes.
+struct World {
+    writer: FibWriter,
+    fib: Fib,
+    routes: Vec<PublicKey>,
+    random: Random,
+}
+
+impl World {
+    fn new(keys: Keys, routes: usize) -> Self {
+        let mut random = Random::new(routes as u64);
+        let (mut writer, fib) = FibWriter::new(random.key());
+        for port in 1..=PEERS {
+            let (key, place) = (random.key(), vec![u64::from(port)]);
+            writer.set_peer(PortId(port), peer(key, &place, port));
+        }
+        writer.set_parent(Some(PortId(1)));
+        writer.set_position(PublicKey::MAX, SEQUENCE, vec![1, 1].into());
+        let routes: Vec<_> = (0..routes).map(|_| keys.next(&mut random)).collect();
+        for key in &routes {
+            writer.set_route(*key, port(&mut random), SEQUENCE);
+        }
+        writer.publish();
+        Self {
+            writer,
+            fib,
+            routes,
+            random,
+        }
+    }
+
+    /// Traffic for keys that there are routes to, in no order; in vain for one in eight.
+    fn queries(&self, keys: Keys) -> Vec<SnekQuery> {
+        let mut random = Random::new(3);
+        let n = if is_smoke_run() { 1 << 10 } else { 1 << 17 };
+        (0..n)
+            .map(|i| SnekQuery {
+                destination: match i % 8 {
+                    0 => keys.next(&mut random),
+                    _ => *pick(&mut random, &self.routes),
+                },
+                watermark: Watermark::START,
+            })
+            .collect()
+    }
+
+    /// Gives `n` routes another source.
+    fn move_routes(&mut self, n: usize) {
+        for _ in 0..n {
+            let key = *pick(&mut self.random, &self.routes);
+            self.writer.set_route(key, port(&mut self.random), SEQUENCE);
+        }
+    }
+}
+
+fn peer(key: PublicKey, place: &[u64], order: u32) -> PeerEntry {
+    let mut random = Random::new(u64::from(order));
+    let root = (place.first().copied().unwrap_or(1), PublicKey::MAX);
+    let between = place.iter().skip(1).map(|port| (*port, random.key()));
+    PeerEntry {
+        key,
+        link: LinkType::Remote,
+        announcement: Some(PeerAnnouncement {
+            root: PublicKey::MAX,
+            root_sequence: SEQUENCE,
+            order: u64::from(order),
+            signers: [root]
+                .into_iter()
+                .chain(between)
+                .chain([(1, key)])
+                .collect(),
+        }),
+    }
+}
+
+fn port(random: &mut Random) -> PortId {
+    PortId((random.number() % u64::from(PEERS)) as u32 + 1)
+}
+
+fn pick<'a, T>(random: &mut Random, among: &'a [T]) -> &'a T {
+    &among[(random.number() % among.len() as u64) as usize]
+}
+
+/// One lookup an iteration, each for another key: alone, and 32 at a time.
+fn snek(c: &mut Criterion) {
+    let mut group = c.benchmark_group("fib/snek");
+    for keys in [Keys::Random, Keys::Sharing64Bits] {
+        for n in route_counts() {
+            let world = LazyCell::new(|| {
+                let world = World::new(keys, n);
+                let queries = world.queries(keys);
+                (world, queries)
+            });
+            group.throughput(Throughput::Elements(1));
+            group.bench_function(
+                BenchmarkId::new(format!("{}, single", keys.name()), n),
+                |b| {
+                    let (world, queries) = &*world;
+                    let mut reader = world.fib.reader();
+                    let snapshot = reader.load();
+                    let mut next = queries.iter().cycle();
+                    b.iter(|| {
+                        let query = next.next().unwrap();
+                        snapshot.snek(SnekKind::Traffic, &query.destination, &query.watermark)
+                    });
+                },
+            );
+            group.throughput(Throughput::Elements(BATCH as u64));
+            group.bench_function(
+                BenchmarkId::new(format!("{}, batch", keys.name()), n),
+                |b| {
+                    let (world, queries) = &*world;
+                    let mut reader = world.fib.reader();
+                    let mut batches = queries.chunks_exact(BATCH).cycle();
+                    let mut out = Vec::with_capacity(BATCH);
+                    b.iter(|| {
+                        out.clear();
+                        reader.load().snek_batch(batches.next().unwrap(), &mut out);
+                        black_box(&out);
+                    });
+                },
+            );
+        }
+    }
+    group.finish();
+}
+
+/// Toward random places three to eight steps below the root, with that many peers two steps down.
+fn tree(c: &mut Criterion) {
+    let mut group = c.benchmark_group("fib/tree");
+    for n in [10u32, 1000, 10_000] {
+        let mut random = Random::new(4);
+        let (mut writer, fib) = FibWriter::new(random.key());
+        for port in 1..=n {
+            let place = [1, u64::from(port)];
+            writer.set_peer(PortId(port), peer(random.key(), &place, port));
+        }
+        writer.set_parent(Some(PortId(1)));
+        writer.set_position(PublicKey::MAX, SEQUENCE, vec![1].into());
+        writer.publish();
+        let places: Vec<_> = (0..1 << 12)
+            .map(|_| {
+                let depth = 1 + random.number() % 6;
+                let mut place = vec![1, 1 + random.number() % u64::from(n)];
+                place.extend((0..depth).map(|_| 1 + random.number() % 250));
+                Coordinates::from(place).encode().unwrap()
+            })
+            .collect();
+        let places: Vec<_> = places
+            .iter()
+            .map(|bytes| CoordinatesView::decode(bytes).unwrap().0)
+            .collect();
+        let mut reader = fib.reader();
+        let snapshot = reader.load();
+        let mut next = places.iter().cycle();
+        group.bench_function(BenchmarkId::new("next hop, peers", n), |b| {
+            b.iter(|| snapshot.tree(PortId::LOCAL, *next.next().unwrap()));
+        });
+    }
+    group.finish();
+}
+
+/// Changes in the largest table, and the one publication that shows them all.
+fn publication(c: &mut Criterion) {
+    let mut group = c.benchmark_group("fib/publish");
+    let n = route_counts().into_iter().max().unwrap_or_default();
+    let mut world = LazyCell::new(|| World::new(Keys::Random, n));
+    for changes in [1usize, 100, 1000] {
+        group.throughput(Throughput::Elements(changes as u64));
+        group.bench_function(BenchmarkId::new("other source", changes), |b| {
+            let world = &mut *world;
+            b.iter(|| {
+                world.move_routes(changes);
+                world.writer.publish();
+            });
+        });
+        group.bench_function(
+            BenchmarkId::new("same source, new sequence", changes),
+            |b| {
+                let world = &mut *world;
+                let keys: Vec<_> = (0..changes)
+                    .map(|_| *pick(&mut world.random, &world.routes))
+                    .collect();
+                let source = PortId(1);
+                let mut sequence = SEQUENCE;
+                b.iter(|| {
+                    sequence += 1;
+                    for key in &keys {
+                        world.writer.set_route(*key, source, sequence);
+                    }
+                    world.writer.publish();
+                });
+            },
+        );
+        group.bench_function(BenchmarkId::new("one out, one in", changes), |b| {
+            let world = &mut *world;
+            b.iter(|| {
+                for _ in 0..changes {
+                    let at = (world.random.number() % world.routes.len() as u64) as usize;
+                    let key = world.random.key();
+                    let old = std::mem::replace(&mut world.routes[at], key);
+                    world.writer.remove_route(&old);
+                    world.writer.set_route(key, PortId(1), SEQUENCE);
+                }
+                world.writer.publish();
+            });
+        });
+    }
+    group.finish();
+}
+
+/// A worker looks up without pause while the control side publishes without pause: what each pays.
+fn publication_under_lookup(c: &mut Criterion) {
+    let mut group = c.benchmark_group("fib/under load");
+    let n = route_counts().into_iter().max().unwrap_or_default();
+    let mut world = LazyCell::new(|| World::new(Keys::Random, n));
+    for changes in [1usize, 100, 1000] {
+        group.throughput(Throughput::Elements(changes as u64));
+        group.bench_function(BenchmarkId::new("publish while looking up", changes), |b| {
+            let world = &mut *world;
+            let queries = world.queries(Keys::Random);
+            let mut reader = world.fib.reader();
+            beside(
+                || {
+                    let mut out = Vec::with_capacity(BATCH);
+                    let mut batches = queries.chunks_exact(BATCH).cycle();
+                    move || {
+                        out.clear();
+                        let batch = batches.next().unwrap_or_default();
+                        reader.load().snek_batch(batch, &mut out);
+                        black_box(&out);
+                    }
+                },
+                || {
+                    b.iter(|| {
+                        world.move_routes(changes);
+                        world.writer.publish();
+                    });
+                },
+            );
+        });
+        group.throughput(Throughput::Elements(BATCH as u64));
+        group.bench_function(BenchmarkId::new("batch while publishing", changes), |b| {
+            let world = &mut *world;
+            let queries = world.queries(Keys::Random);
+            let mut reader = world.fib.reader();
+            beside(
+                || {
+                    move || {
+                        world.move_routes(changes);
+                        world.writer.publish();
+                    }
+                },
+                || {
+                    let mut out = Vec::with_capacity(BATCH);
+                    let mut batches = queries.chunks_exact(BATCH).cycle();
+                    b.iter(|| {
+                        out.clear();
+                        reader.load().snek_batch(batches.next().unwrap(), &mut out);
+                        black_box(&out);
+                    });
+                },
+            );
+        });
+    }
+    group.finish();
+}
+
+/// Runs `measured` while another thread does over and over what `other` makes.
+fn beside<F: FnMut()>(other: impl FnOnce() -> F + Send, measured: impl FnOnce()) {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut turn = other();
+            while !stop.load(Ordering::Relaxed) {
+                turn();
+            }
+        });
+        measured();
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+criterion_group!(benches, snek, tree, publication, publication_under_lookup);
+criterion_main!(benches);
