@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pinecone_transports::{DialSchedule, Limits};
 use pinecone_wire::SecretKey;
 use tokio::sync::oneshot;
 
@@ -28,6 +29,8 @@ pub(crate) struct Options {
     pub(crate) receive_frames: usize,
     pub(crate) receive_bytes: usize,
     pub(crate) bandwidth_interval: Duration,
+    pub(crate) limits: Limits,
+    pub(crate) dial_schedule: DialSchedule,
 }
 
 impl Builder {
@@ -47,6 +50,8 @@ impl Builder {
             receive_frames: 4096,
             receive_bytes: 16 << 20,
             bandwidth_interval: Duration::from_secs(60),
+            limits: Limits::default(),
+            dial_schedule: DialSchedule::default(),
         })
     }
 
@@ -133,6 +138,18 @@ impl Builder {
     /// How often [`Event::Bandwidth`](crate::Event::Bandwidth) is told. Default: once a minute.
     pub fn bandwidth_interval(mut self, interval: Duration) -> Self {
         self.0.bandwidth_interval = interval;
+        self
+    }
+
+    /// Bounds on connecting and handshakes. Default: the protocol's.
+    pub fn transport_limits(mut self, limits: Limits) -> Self {
+        self.0.limits = limits;
+        self
+    }
+
+    /// When static peers are dialled again. Default: the protocol's.
+    pub fn dial_schedule(mut self, schedule: DialSchedule) -> Self {
+        self.0.dial_schedule = schedule;
         self
     }
 

@@ -1,32 +1,20 @@
 use std::io;
-use std::net::SocketAddr;
+
+use pinecone_transports::{AddressError, DialError, HandshakeFailed, ListenError};
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// A listening address cannot be read or resolved.
-    #[error("cannot listen on {address}: {reason}")]
-    Address {
-        /// As it was given.
-        address: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A port cannot be listened on: it is in use, or not ours to take.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// What the system says.
-        source: io::Error,
-    },
+    /// An address cannot be listened on: malformed, in use, not ours.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The list of static peers cannot be read.
-    #[error("{0}")]
-    StaticPeers(String),
+    #[error("static peers: {0}")]
+    StaticPeers(#[from] AddressError),
     /// The data plane does not start.
-    #[error("cannot start the data plane: {0}")]
-    DataPlane(String),
+    #[error(transparent)]
+    DataPlane(io::Error),
     /// A thread cannot be started or pinned, or the system gives no random numbers for a key.
     #[error("cannot {what}: {source}")]
     System {
@@ -41,15 +29,26 @@ pub enum StartError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The address, the connection or the handshake failed.
-    #[error("{0}")]
-    Transport(String),
-    /// The node takes no such peering: its own key, or a limit.
+    /// The text is no address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// No connection, or no handshake on it.
+    #[error("{address}: {source}")]
+    Dial {
+        /// The address dialled.
+        address: String,
+        /// What went wrong.
+        source: DialError,
+    },
+    /// No handshake on a stream that was given.
+    #[error(transparent)]
+    Handshake(#[from] HandshakeFailed),
+    /// The node takes no such peering.
     #[error("peering refused: {0}")]
-    Refused(String),
-    /// The stream cannot be used.
-    #[error("stream cannot be used: {0}")]
-    Stream(#[from] io::Error),
+    Refused(#[from] pinecone_controlplane::Refused),
+    /// No socket pair to be had for a pipe.
+    #[error("cannot make a pipe: {0}")]
+    Pipe(io::Error),
     /// The node is closed.
     #[error("the node is closed")]
     Closed,

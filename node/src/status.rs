@@ -4,16 +4,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use pinecone_dataplane::{LinkType, PortId};
+use pinecone_transports::Direction;
 use pinecone_wire::{Coordinates, PublicKey};
-
-/// Who began a peering.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// The peer did.
-    Inbound,
-    /// We did.
-    Outbound,
-}
 
 /// Frames and bytes, each way, protocol and traffic apart. Received ("rx") is from the peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,6 +66,17 @@ pub struct Peer {
     pub queued_bytes: u64,
 }
 
+/// A peer that the node dials again whenever it is lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticPeer {
+    /// As configured.
+    pub address: String,
+    /// `waiting` (to be dialled), `dialling`, `connected`, or `ourselves` (never dialled again).
+    pub state: &'static str,
+    /// Failures in a row.
+    pub failures: u32,
+}
+
 /// One worker thread of the data plane.
 #[derive(Clone, Debug)]
 pub struct Worker {
@@ -104,6 +107,8 @@ pub struct Status {
     pub routes: usize,
     /// Peerings, lowest port first.
     pub peers: Vec<Peer>,
+    /// Static peers, in the order they were given.
+    pub static_peers: Vec<StaticPeer>,
     /// The engine that moves frames.
     pub engine: String,
     /// Why it is this one.
