@@ -5,13 +5,18 @@
 //! answer the same whatever order the tables were filled in. Nothing here reads a clock: what has
 //! expired is taken out by the control side.
 
+mod decision;
+mod index;
+mod near;
 mod snapshot;
+mod tree;
 mod writer;
 
 use pinecone_wire::{PublicKey, Watermark};
 
 use crate::{LinkType, PortId};
 
+pub use decision::{Decision, forward_decision};
 pub use snapshot::Snapshot;
 pub use writer::{Fib, FibReader, FibWriter};
 

@@ -9,7 +9,25 @@
 //! workers' timers, and anything that locks or allocates per forwarded frame. `unsafe` lives in
 //! `engine` and `buffer` alone.
 
+mod buffer;
+mod counters;
+mod egress;
+mod engine;
 pub mod fib;
+mod handoff;
+mod ingress;
+mod mailbox;
+mod options;
+mod plane;
 mod port;
+mod port_map;
+mod queue;
+mod report;
+mod timers;
+mod worker;
 
+pub use counters::{CountersSnapshot, DropReason, PortCounters, WorkerStats};
+pub use options::{DataPlaneError, DataPlaneOptions, EngineChoice, EngineInfo, PortOptions};
+pub use plane::{DataPlane, Delivery, PacketFilter};
 pub use port::{LinkType, PortId};
+pub use report::{CloseReason, ProtocolFrame, Report};

@@ -1,19 +1,49 @@
-use std::collections::BTreeMap;
+//! The tables at one moment, and the two lookups.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pinecone_wire::coordinates::CoordinatesView;
 use pinecone_wire::{Coordinates, PublicKey, Watermark};
 
-use super::{NextHop, PeerEntry, SnekHop, SnekKind, SnekQuery};
+use super::index::{BATCH, Found, Index};
+use super::tree::TreeTable;
+use super::{NextHop, SnekHop, SnekKind, SnekQuery};
 use crate::PortId;
 
 /// The tables at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pub(super) own: PublicKey,
-    pub(super) peers: BTreeMap<PortId, PeerEntry>,
-    pub(super) parent: Option<PortId>,
-    pub(super) position: (PublicKey, u64, Coordinates),
-    pub(super) routes: BTreeMap<PublicKey, (PortId, u64)>,
+    pub(super) coordinates: Arc<Coordinates>,
+    /// The root's key and the way there: with a live parent that has announced.
+    pub(super) up: Option<(PublicKey, PortId)>,
+    /// A peering with a node that claims our own key.
+    pub(super) twin: Option<PortId>,
+    /// Near keys and routes in one: a lookup is one search.
+    pub(super) snek: Index<SnekEntry>,
+    /// The near keys alone, for the rare lookup whose watermark rules a route out.
+    pub(super) near: Index<Option<PortId>>,
+    pub(super) routes: usize,
+    pub(super) tree: TreeTable,
+}
+
+/// What is known of a key: near, a route, or both. A near key goes before the route.
+#[derive(Debug)]
+pub(super) struct SnekEntry {
+    near: PortId,
+    source: PortId,
+    /// The route's. Changed in place, whoever holds the snapshot.
+    sequence: AtomicU64,
+}
+
+/// What a port that there cannot be means.
+const NO_PORT: PortId = PortId(u32::MAX);
+
+/// Where a lookup's search begins and what its answer is if nothing closer is known.
+struct Bound {
+    key: PublicKey,
+    next: NextHop,
 }
 
 impl Snapshot {
@@ -26,106 +56,162 @@ impl Snapshot {
     /// The node's own coordinates.
     #[must_use]
     pub fn coordinates(&self) -> &Coordinates {
-        &self.position.2
+        &self.coordinates
     }
 
     /// How many SNEK routes there are.
     #[must_use]
     pub fn route_count(&self) -> usize {
-        self.routes.len()
+        self.routes
     }
 
-    /// SNEK next hop (protocol section 6).
+    /// SNEK next hop (protocol section 6): the lowest known key at or above the destination, or,
+    /// for a bootstrap, strictly above it.
     #[must_use]
     pub fn snek(&self, kind: SnekKind, destination: &PublicKey, watermark: &Watermark) -> SnekHop {
-        let traffic = kind == SnekKind::Traffic;
-        let (own, to) = (self.own, *destination);
-        let hop = |next, key, sequence| SnekHop {
-            next,
-            watermark: Watermark { key, sequence },
-        };
-        if traffic && to == own {
-            return SnekHop {
-                next: NextHop::Local,
-                watermark: *watermark,
-            };
-        }
-        let start = if traffic {
-            NextHop::Local
-        } else {
-            NextHop::None
-        };
-        let mut best = hop(start, own, 0);
-        let better = |best: &SnekHop, key: PublicKey| {
-            (traffic && key == to && best.watermark.key != to)
-                || (to < key && key < best.watermark.key)
-        };
-        let announced = || {
-            self.peers
-                .iter()
-                .filter_map(|(&port, p)| p.announcement.as_ref().map(|a| (port, p, a)))
-        };
-        if let Some((port, _, a)) = announced().find(|&(port, ..)| Some(port) == self.parent) {
-            if (!traffic && own == to) || (own < to && to < a.root) {
-                best = hop(NextHop::Port(port), a.root, 0);
-            }
-            for &(_, key) in &a.signers {
-                if better(&best, key) {
-                    best = hop(NextHop::Port(port), key, 0);
-                }
-            }
-        }
-        for (port, _, a) in announced() {
-            for &(_, key) in &a.signers {
-                if better(&best, key) {
-                    best = hop(NextHop::Port(port), key, 0);
-                }
-            }
-        }
-        for (&key, &(source, sequence)) in &self.routes {
-            if !(Watermark { key, sequence }).is_worse_than(watermark) && better(&best, key) {
-                best = hop(NextHop::Port(source), key, sequence);
-            }
-        }
-        if let Some((port, ..)) = announced()
-            .filter(|(_, p, _)| p.key == best.watermark.key)
-            .min_by_key(|(port, p, a)| (p.link, a.order, *port))
-        {
-            best.next = NextHop::Port(port);
-            best.watermark.sequence = 0;
-        }
-        best
+        let strict = kind == SnekKind::Bootstrap;
+        let found = self.snek.successor(destination, strict);
+        self.answer(kind, destination, watermark, found)
     }
 
-    /// Tree next hop (protocol section 4).
+    /// Traffic lookups of all `queries`, whose misses wait for memory together; the answers are
+    /// appended to `out` in the same order.
+    pub fn snek_batch(&self, queries: &[SnekQuery], out: &mut Vec<SnekHop>) {
+        out.reserve(queries.len());
+        for queries in queries.chunks(BATCH) {
+            let found = self.snek.successors(queries.iter().map(|q| &q.destination));
+            out.extend(queries.iter().zip(found).map(|(query, found)| {
+                self.answer(
+                    SnekKind::Traffic,
+                    &query.destination,
+                    &query.watermark,
+                    found,
+                )
+            }));
+        }
+    }
+
+    /// Tree next hop (protocol section 4). `ingress` is the port that the frame came from, which
+    /// it is never sent back to.
     #[must_use]
     pub fn tree(&self, ingress: PortId, destination: CoordinatesView<'_>) -> NextHop {
-        let to = Coordinates::from(destination);
-        let (root, sequence, own) = &self.position;
-        if to == *own {
-            return NextHop::Local;
-        }
-        self.peers
-            .iter()
-            .filter(|&(&port, _)| port != ingress)
-            .filter_map(|(&port, p)| p.announcement.as_ref().map(|a| (port, p, a)))
-            .filter(|(_, _, a)| a.root == *root && a.root_sequence == *sequence)
-            .filter_map(|(port, p, a)| {
-                let (_, place) = a.signers.split_last()?;
-                let place: Vec<u64> = place.iter().map(|s| s.0).collect();
-                let distance = Coordinates::from(place).distance(&to);
-                (distance < own.distance(&to)).then_some((distance, p.link, a.order, port))
-            })
-            .min()
-            .map_or(NextHop::None, |(.., port)| NextHop::Port(port))
+        self.tree.next_hop(&self.coordinates, ingress, destination)
     }
 
-    /// As many traffic lookups at once as `queries` holds; the answers are appended to `out`.
-    pub fn snek_batch(&self, queries: &[SnekQuery], out: &mut Vec<SnekHop>) {
-        out.extend(
-            queries
-                .iter()
-                .map(|q| self.snek(SnekKind::Traffic, &q.destination, &q.watermark)),
-        );
+    /// The answer of a SNEK lookup to which the search found `found`.
+    #[inline]
+    fn answer(
+        &self,
+        kind: SnekKind,
+        destination: &PublicKey,
+        watermark: &Watermark,
+        found: Found<'_, SnekEntry>,
+    ) -> SnekHop {
+        let traffic = kind == SnekKind::Traffic;
+        if traffic && *destination == self.own {
+            return hop(NextHop::Local, watermark.key, watermark.sequence);
+        }
+        let bound = self.bound(traffic, destination);
+        let closer = |key: &PublicKey| {
+            (traffic && key == destination) || (destination < key && *key < bound.key)
+        };
+        let Some((key, entry)) = found.filter(|(key, _)| closer(key)) else {
+            return hop(bound.next, bound.key, 0);
+        };
+        if entry.near != NO_PORT {
+            return hop(NextHop::Port(entry.near), *key, 0);
+        }
+        let sequence = entry.sequence.load(Ordering::Relaxed);
+        let route = hop(NextHop::Port(entry.source), *key, sequence);
+        if !route.watermark.is_worse_than(watermark) {
+            return route;
+        }
+        // Every further route is worse still, but near keys have no watermark to meet.
+        match self.near.successor(destination, !traffic) {
+            Some((key, &Some(port))) if closer(key) => hop(NextHop::Port(port), *key, 0),
+            _ => hop(bound.next, bound.key, 0),
+        }
+    }
+
+    /// Steps 2 and 3: the answer that closer keys must be lower than.
+    fn bound(&self, traffic: bool, destination: &PublicKey) -> Bound {
+        if let Some((root, port)) = self.up
+            && ((!traffic && *destination == self.own)
+                || (self.own < *destination && *destination < root))
+        {
+            return Bound {
+                key: root,
+                next: NextHop::Port(port),
+            };
+        }
+        let next = match self.twin {
+            Some(port) => NextHop::Port(port),
+            None if traffic => NextHop::Local,
+            None => NextHop::None,
+        };
+        Bound {
+            key: self.own,
+            next,
+        }
+    }
+}
+
+fn hop(next: NextHop, key: PublicKey, sequence: u64) -> SnekHop {
+    SnekHop {
+        next,
+        watermark: Watermark { key, sequence },
+    }
+}
+
+impl SnekEntry {
+    /// The entry of a key that is near, on a route, or both; nothing if neither.
+    pub(super) fn new(near: Option<PortId>, route: Option<(PortId, u64)>) -> Option<Self> {
+        (near.is_some() || route.is_some()).then(|| {
+            let (source, sequence) = route.unwrap_or((NO_PORT, 0));
+            Self {
+                near: near.unwrap_or(NO_PORT),
+                source,
+                sequence: AtomicU64::new(sequence),
+            }
+        })
+    }
+
+    pub(super) fn near(&self) -> Option<PortId> {
+        (self.near != NO_PORT).then_some(self.near)
+    }
+
+    /// The route's source and sequence.
+    pub(super) fn route(&self) -> Option<(PortId, u64)> {
+        let sequence = self.sequence.load(Ordering::Relaxed);
+        (self.source != NO_PORT).then_some((self.source, sequence))
+    }
+
+    /// Sets the sequence in place if there is a route by way of `source`; whether there is.
+    pub(super) fn refresh(&self, source: PortId, sequence: u64) -> bool {
+        let same = self.source == source;
+        if same {
+            self.sequence.store(sequence, Ordering::Relaxed);
+        }
+        same
+    }
+}
+
+impl Default for SnekEntry {
+    fn default() -> Self {
+        Self {
+            near: NO_PORT,
+            source: NO_PORT,
+            sequence: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Clone for SnekEntry {
+    fn clone(&self) -> Self {
+        Self {
+            near: self.near,
+            source: self.source,
+            sequence: AtomicU64::new(self.sequence.load(Ordering::Relaxed)),
+        }
     }
 }

@@ -1,18 +1,35 @@
+//! The control side: the working state, and how it becomes what readers see.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use pinecone_wire::{Coordinates, PublicKey};
 
+use super::near::NearKeys;
+use super::snapshot::SnekEntry;
+use super::tree::TreeBuilder;
 use super::{PeerEntry, Snapshot};
 use crate::PortId;
 
 /// The control side of the tables. One owner; readers see its changes after [`Self::publish`].
+///
+/// A change costs what it touches times the logarithm of the table's size, whatever the table
+/// holds otherwise; what readers may be looking at is copied, never changed (but for the sequence
+/// of a route that is refreshed).
 #[derive(Debug)]
 pub struct FibWriter {
     working: Snapshot,
     dirty: bool,
     published: Arc<ArcSwap<Snapshot>>,
+    /// Published before and perhaps still looked at: dropped here and not by a reader, whom it
+    /// would cost a pause.
+    retired: Vec<Arc<Snapshot>>,
+    peers: BTreeMap<PortId, PeerEntry>,
+    parent: Option<PortId>,
+    root: (PublicKey, u64),
+    near: NearKeys,
+    tree: TreeBuilder,
 }
 
 /// Where readers come from.
@@ -33,10 +50,13 @@ impl FibWriter {
     pub fn new(own: PublicKey) -> (Self, Fib) {
         let working = Snapshot {
             own,
-            peers: BTreeMap::new(),
-            parent: None,
-            position: (own, 0, Coordinates::default()),
-            routes: BTreeMap::new(),
+            coordinates: Arc::default(),
+            up: None,
+            twin: None,
+            snek: Default::default(),
+            near: Default::default(),
+            routes: 0,
+            tree: Default::default(),
         };
         let published = Arc::new(ArcSwap::from_pointee(working.clone()));
         let fib = Fib {
@@ -46,56 +66,168 @@ impl FibWriter {
             working,
             dirty: false,
             published,
+            retired: Vec::new(),
+            peers: BTreeMap::new(),
+            parent: None,
+            root: (own, 0),
+            near: NearKeys::default(),
+            tree: TreeBuilder::default(),
         };
         (writer, fib)
     }
 
-    /// Adds or replaces a live peering.
+    /// Adds a live peering, or replaces what is known of it.
     pub fn set_peer(&mut self, port: PortId, peer: PeerEntry) {
-        self.dirty = true;
-        self.working.peers.insert(port, peer);
+        if self.peers.get(&port) == Some(&peer) {
+            return;
+        }
+        let mut touched = Vec::new();
+        self.retract(port, &mut touched);
+        self.near
+            .add(port, &peer, self.parent == Some(port), &mut touched);
+        if self.follows_root(&peer) {
+            self.tree.add(&mut self.working.tree, port, &peer);
+        }
+        self.peers.insert(port, peer);
+        self.settle(touched);
     }
 
     /// Takes out a peering and what it announced. Its routes are the caller's to remove.
     pub fn remove_peer(&mut self, port: PortId) {
-        self.dirty = true;
-        self.working.peers.remove(&port);
+        let mut touched = Vec::new();
+        if self.retract(port, &mut touched) {
+            self.settle(touched);
+        }
     }
 
-    /// Says which peering leads to the root, if any; its announcement gives the root.
+    /// Says which peering leads to the root, if any. The root is the one that this peering
+    /// announced; until it has, the node looks keys up as if it had no parent.
     pub fn set_parent(&mut self, parent: Option<PortId>) {
-        self.dirty = true;
-        self.working.parent = parent;
+        if self.parent == parent {
+            return;
+        }
+        let mut touched = Vec::new();
+        for (port, before, after) in [(self.parent, true, false), (parent, false, true)] {
+            if let Some((port, peer)) = port.and_then(|p| Some((p, self.peers.get(&p)?))) {
+                self.near.remove(port, peer, before, &mut touched);
+                self.near.add(port, peer, after, &mut touched);
+            }
+        }
+        self.parent = parent;
+        self.settle(touched);
     }
 
-    /// Sets the root that we follow and our own place below it.
+    /// Sets the root that we follow and our own place below it: tree routing goes by way of the
+    /// peers that follow exactly that root and sequence.
     pub fn set_position(&mut self, root: PublicKey, root_sequence: u64, coordinates: Coordinates) {
+        if *self.working.coordinates != coordinates {
+            self.working.coordinates = Arc::new(coordinates);
+            self.dirty = true;
+        }
+        let root = (root, root_sequence);
+        if std::mem::replace(&mut self.root, root) == root {
+            return;
+        }
         self.dirty = true;
-        self.working.position = (root, root_sequence, coordinates);
+        self.tree.clear(&mut self.working.tree);
+        for (&port, peer) in &self.peers {
+            if self.follows_root(peer) {
+                self.tree.add(&mut self.working.tree, port, peer);
+            }
+        }
     }
 
-    /// Installs a route, or refreshes it: the same source with a new sequence needs no publication.
+    /// Installs the route to `key` by way of the peering `source`, or refreshes it: the same source
+    /// with a new sequence changes one number in place, seen at once and without publication.
     pub fn set_route(&mut self, key: PublicKey, source: PortId, sequence: u64) {
-        self.dirty = true;
-        self.working.routes.insert(key, (source, sequence));
+        let entry = self.working.snek.get(&key);
+        if entry.is_some_and(|entry| entry.refresh(source, sequence)) {
+            return;
+        }
+        let fresh = entry.is_none_or(|entry| entry.route().is_none());
+        let near = entry.and_then(SnekEntry::near);
+        self.working.routes += usize::from(fresh);
+        self.set_entry(key, near, Some((source, sequence)));
     }
 
     /// Takes out a route; whether there was one.
     pub fn remove_route(&mut self, key: &PublicKey) -> bool {
-        self.dirty = true;
-        self.working.routes.remove(key).is_some()
+        let Some(entry) = self.working.snek.get(key) else {
+            return false;
+        };
+        let near = entry.near();
+        let present = entry.route().is_some();
+        if present {
+            self.working.routes -= 1;
+            self.set_entry(*key, near, None);
+        }
+        present
     }
 
     /// Shows the working state to readers. Does nothing if nothing changed.
     pub fn publish(&mut self) {
         if std::mem::take(&mut self.dirty) {
-            self.published.store(Arc::new(self.working.clone()));
+            let old = self.published.swap(Arc::new(self.working.clone()));
+            self.retired.push(old);
         }
+        self.retired.retain(|old| Arc::strong_count(old) > 1);
     }
 
     /// The working state, changes not yet published included.
     pub fn snapshot(&mut self) -> &Snapshot {
         &self.working
+    }
+
+    fn follows_root(&self, peer: &PeerEntry) -> bool {
+        let announced = peer.announcement.as_ref();
+        announced.is_some_and(|a| (a.root, a.root_sequence) == self.root)
+    }
+
+    /// Takes out all that a peering announced; whether there was such a peering.
+    fn retract(&mut self, port: PortId, touched: &mut Vec<PublicKey>) -> bool {
+        let Some(peer) = self.peers.remove(&port) else {
+            return false;
+        };
+        self.near
+            .remove(port, &peer, self.parent == Some(port), touched);
+        if self.follows_root(&peer) {
+            self.tree.remove(&mut self.working.tree, port, &peer);
+        }
+        true
+    }
+
+    /// Brings the indexes up to date for the keys whose claims changed.
+    fn settle(&mut self, mut touched: Vec<PublicKey>) {
+        self.dirty = true;
+        touched.sort_unstable();
+        touched.dedup();
+        for key in touched {
+            let near = self.near.port(&key);
+            let entry = self.working.snek.get(&key);
+            if entry.and_then(SnekEntry::near) != near {
+                let route = entry.and_then(SnekEntry::route);
+                self.set_entry(key, near, route);
+                if near.is_some() {
+                    self.working.near.insert(key, near);
+                } else {
+                    self.working.near.remove(&key);
+                }
+            }
+        }
+        let parent = self.parent.and_then(|port| {
+            let announcement = self.peers.get(&port)?.announcement.as_ref()?;
+            Some((announcement.root, port))
+        });
+        self.working.up = parent.map(|(root, port)| (root, self.near.port(&root).unwrap_or(port)));
+        self.working.twin = self.near.direct(&self.working.own);
+    }
+
+    fn set_entry(&mut self, key: PublicKey, near: Option<PortId>, route: Option<(PortId, u64)>) {
+        self.dirty = true;
+        match SnekEntry::new(near, route) {
+            Some(entry) => self.working.snek.insert(key, entry),
+            None => self.working.snek.remove(&key),
+        };
     }
 }
 

@@ -1,0 +1,518 @@
+//! The io_uring engine, after "the recipe that won" in the measurements: one system call a turn,
+//! multishot receives from a ring of large buffers, one vectored inline send a port and turn.
+#![allow(unsafe_code)]
+
+mod buffer_ring;
+mod probe;
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use rustix::net::Shutdown;
+
+use self::buffer_ring::BufferRing;
+pub(crate) use self::probe::Features;
+use super::{Event, Outgoing};
+use crate::buffer::{RECEIVE_LEN, ReceiveBuffers, TurnMemory};
+use crate::mailbox::Mailbox;
+
+const SQ_ENTRIES: u32 = 1024;
+const CQ_ENTRIES: u32 = 8192;
+/// `IORING_SEND_VECTORIZED`, which the crate does not name: the buffer is an array of iovecs.
+const SEND_VECTORIZED: u16 = 1 << 5;
+/// Turns of 10 ms that dropping an engine waits for the kernel to let go of its memory.
+const DROP_TURNS: usize = 300;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+enum Op {
+    Receive = 1,
+    Send = 2,
+    Bell = 3,
+    Cancel = 4,
+}
+
+/// One worker's ring, descriptors and memory.
+pub(crate) struct Uring {
+    ring: IoUring,
+    features: Features,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    pub(crate) receive: ReceiveBuffers,
+    buffers: BufferRing,
+    pub(crate) turn: TurnMemory,
+    /// Receive buffers handed out and not yet given back.
+    in_use: Vec<u16>,
+    /// How many of these the turn before the last wait received.
+    old: usize,
+    /// Slots whose multishot receive ended and is to be armed again.
+    rearm: Vec<u32>,
+    /// Inline sends not yet completed: while there are any, the turn's memory must stay.
+    inline: usize,
+    mailbox: Arc<Mailbox>,
+    bell_armed: bool,
+    /// Times that a receive found no buffer.
+    pub(crate) out_of_buffers: u64,
+}
+
+#[derive(Default)]
+struct Slot {
+    stream: Option<OwnedFd>,
+    receiving: bool,
+    closing: bool,
+    /// What a send under way carries, and whether it is a drain.
+    sending: Option<(Outgoing, bool)>,
+    /// The kernel reads these while it prepares the send under way.
+    pieces: Vec<libc::iovec>,
+    message: Option<Box<libc::msghdr>>,
+}
+
+impl Uring {
+    /// Sets up a ring on the calling thread, which alone may use it.
+    pub(crate) fn new(
+        mailbox: Arc<Mailbox>,
+        receive_buffers: u16,
+        max_ports: u32,
+    ) -> io::Result<Self> {
+        let (mut ring, setup) = probe::build_ring(SQ_ENTRIES, CQ_ENTRIES)?;
+        let receive = ReceiveBuffers::new(receive_buffers.max(2).next_power_of_two());
+        let buffers = BufferRing::new(&ring, &receive)?;
+        let features = Features::probe(&mut ring, setup, max_ports)?;
+        Ok(Self {
+            ring,
+            features,
+            slots: Vec::new(),
+            free: Vec::new(),
+            receive,
+            buffers,
+            turn: TurnMemory::default(),
+            in_use: Vec::new(),
+            old: 0,
+            rearm: Vec::new(),
+            inline: 0,
+            mailbox,
+            bell_armed: false,
+            out_of_buffers: 0,
+        })
+    }
+
+    /// What of the kernel is used.
+    pub(crate) fn features(&self) -> &Features {
+        &self.features
+    }
+
+    /// Takes a connected stream socket over and starts receiving.
+    pub(crate) fn add(&mut self, stream: OwnedFd) -> io::Result<u32> {
+        // A non-blocking descriptor would make io_uring report EAGAIN instead of waiting.
+        rustix::io::ioctl_fionbio(&stream, false)?;
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            (self.slots.len() - 1) as u32
+        });
+        if self.features.fixed_files > slot {
+            self.ring
+                .submitter()
+                .register_files_update(slot, &[stream.as_raw_fd()])?;
+        }
+        self.slots[slot as usize] = Slot {
+            stream: Some(stream),
+            ..Slot::default()
+        };
+        self.arm(slot);
+        Ok(slot)
+    }
+
+    /// Whether a send is under way on the slot. There is never more than one.
+    pub(crate) fn is_sending(&self, slot: u32) -> bool {
+        self.slots[slot as usize].sending.is_some()
+    }
+
+    /// Sends: inline, taking what goes at once, or as a drain, which waits for all of it.
+    pub(crate) fn send(&mut self, slot: u32, outgoing: Outgoing, drain: bool) {
+        // A drain outlives the turn, so it may not point into the turn's memory.
+        assert!(!drain || outgoing.segments.is_empty());
+        let entry = &mut self.slots[slot as usize];
+        assert!(entry.sending.is_none() && !entry.closing);
+        entry.pieces.clear();
+        let mut skip = outgoing.skip;
+        let owned = outgoing.owned.iter().map(|frame| &frame[..]);
+        let segments = outgoing
+            .segments
+            .iter()
+            .map(|s| self.turn.bytes(s, &self.receive));
+        for piece in owned.chain(segments) {
+            let piece = &piece[std::mem::take(&mut skip).min(piece.len())..];
+            entry.pieces.push(libc::iovec {
+                iov_base: piece.as_ptr() as *mut _,
+                iov_len: piece.len(),
+            });
+        }
+        let flags = libc::MSG_NOSIGNAL
+            | if drain {
+                libc::MSG_WAITALL
+            } else {
+                libc::MSG_DONTWAIT
+            };
+        let target = Target {
+            slot,
+            fd: fd_of(entry),
+            fixed: self.features.fixed_files > slot,
+        };
+        let request = match &entry.pieces[..] {
+            [one] => {
+                let len = one.iov_len as u32;
+                target.entry(
+                    |fd| {
+                        opcode::Send::new(fd, one.iov_base.cast(), len)
+                            .flags(flags)
+                            .build()
+                    },
+                    |fd| {
+                        opcode::Send::new(fd, one.iov_base.cast(), len)
+                            .flags(flags)
+                            .build()
+                    },
+                )
+            }
+            many if self.features.vectored_send => {
+                let (at, len) = (many.as_ptr().cast::<u8>(), many.len() as u32);
+                target.entry(
+                    |fd| {
+                        opcode::Send::new(fd, at, len)
+                            .ioprio(SEND_VECTORIZED)
+                            .flags(flags)
+                            .build()
+                    },
+                    |fd| {
+                        opcode::Send::new(fd, at, len)
+                            .ioprio(SEND_VECTORIZED)
+                            .flags(flags)
+                            .build()
+                    },
+                )
+            }
+            many => {
+                let message = entry.message.get_or_insert_with(|| {
+                    // SAFETY: msghdr is plain integers and pointers, for which zero is a value.
+                    Box::new(unsafe { std::mem::zeroed() })
+                });
+                message.msg_iov = many.as_ptr() as *mut _;
+                message.msg_iovlen = many.len() as _;
+                let message: *const libc::msghdr = &**message;
+                target.entry(
+                    |fd| {
+                        opcode::SendMsg::new(fd, message)
+                            .flags(flags as u32)
+                            .build()
+                    },
+                    |fd| {
+                        opcode::SendMsg::new(fd, message)
+                            .flags(flags as u32)
+                            .build()
+                    },
+                )
+            }
+        };
+        entry.sending = Some((outgoing, drain));
+        self.inline += usize::from(!drain);
+        // SAFETY: the request names memory of three kinds. The pieces and the message belong to the
+        // slot and change only when its next send is made, which the assertion above allows only
+        // after this one has completed. Owned frames lie in boxes inside `sending`, which gives them
+        // up on completion. Segments lie in the turn's memory or in held receive buffers; both are
+        // given up by `end_turn` and `clear_gathered` alone, which assert that no inline send is under
+        // way, and drains have none. Dropping the engine waits for completions, or leaks.
+        unsafe { self.push(&request.user_data(tag(Op::Send, slot))) };
+    }
+
+    /// Shuts the stream down; `Event::Closed` follows when the kernel has let go of it.
+    pub(crate) fn close(&mut self, slot: u32, events: &mut Vec<Event>) {
+        let entry = &mut self.slots[slot as usize];
+        if entry.closing {
+            return;
+        }
+        entry.closing = true;
+        if let Some(stream) = &entry.stream {
+            // Fails only if the peer has already ended the stream.
+            let _ = rustix::net::shutdown(stream, Shutdown::Both);
+        }
+        let (receiving, sending) = (entry.receiving, entry.sending.is_some());
+        for op in [(receiving, Op::Receive), (sending, Op::Send)]
+            .iter()
+            .filter(|(on, _)| *on)
+        {
+            let cancel = opcode::AsyncCancel::new(tag(op.1, slot))
+                .build()
+                .user_data(tag(Op::Cancel, slot));
+            // SAFETY: a cancellation names no memory.
+            unsafe { self.push(&cancel) };
+        }
+        self.finish_close(slot, events);
+    }
+
+    /// Submits, waits at most `timeout` for something to happen (for ever if there is none), and
+    /// appends what did. All inline sends are over then; their events come with the others and must
+    /// be dealt with before [`Self::end_turn`] voids what they point to.
+    pub(crate) fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        events: &mut Vec<Event>,
+    ) -> io::Result<()> {
+        if self.inline == 0 {
+            // Nothing points into the turn any more: the kernel may have the buffers while we wait.
+            self.end_turn();
+        }
+        for slot in std::mem::take(&mut self.rearm) {
+            self.arm(slot);
+        }
+        if !self.bell_armed {
+            self.arm_bell();
+        }
+        self.old = self.in_use.len();
+        self.enter(timeout)?;
+        self.reap(events);
+        self.finish_inline(events)
+    }
+
+    /// Submits, and waits for the inline sends alone.
+    pub(crate) fn finish_inline(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
+        while self.inline > 0 {
+            self.enter(Some(Duration::from_millis(100)))?;
+            self.reap(events);
+        }
+        Ok(())
+    }
+
+    /// Gives back what the turn before the last [`Self::wait`] received and gathered.
+    pub(crate) fn end_turn(&mut self) {
+        assert_eq!(self.inline, 0);
+        self.turn.clear();
+        for id in self.in_use.drain(..self.old) {
+            self.receive.release(id);
+            self.buffers.give(id, &self.receive);
+        }
+        if self.old > 0 {
+            self.buffers.publish();
+            self.old = 0;
+        }
+    }
+
+    /// Gives back gathered bytes in the middle of a turn, all of them sent; what was received stays.
+    pub(crate) fn clear_gathered(&mut self) {
+        assert_eq!(self.inline, 0);
+        self.turn.clear();
+    }
+
+    fn enter(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let result = match timeout {
+            None => self.ring.submit_and_wait(1),
+            Some(timeout) => {
+                let time = types::Timespec::from(timeout);
+                let arguments = types::SubmitArgs::new().timespec(&time);
+                self.ring.submitter().submit_with_args(1, &arguments)
+            }
+        };
+        match result {
+            Ok(_) => Ok(()),
+            // A time-out, a signal, or completions that must be reaped first.
+            Err(e)
+                if matches!(
+                    e.raw_os_error(),
+                    Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)
+                ) =>
+            {
+                Ok(())
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn reap(&mut self, events: &mut Vec<Event>) {
+        loop {
+            let Some(completion) = self.ring.completion().next() else {
+                return;
+            };
+            let (op, slot) = (completion.user_data() >> 32, completion.user_data() as u32);
+            let (result, flags) = (completion.result(), completion.flags());
+            if op == Op::Receive as u64 {
+                self.received(slot, result, flags, events);
+            } else if op == Op::Send as u64 {
+                self.sent(slot, result, events);
+            } else if op == Op::Bell as u64 {
+                self.mailbox.bell.silence();
+                self.bell_armed = cqueue::more(flags);
+            }
+        }
+    }
+
+    fn received(&mut self, slot: u32, result: i32, flags: u32, events: &mut Vec<Event>) {
+        let buffer = cqueue::buffer_select(flags);
+        if let Some(id) = buffer {
+            self.receive.hold(id);
+            self.in_use.push(id);
+        }
+        let entry = &mut self.slots[slot as usize];
+        if !cqueue::more(flags) {
+            entry.receiving = false;
+        }
+        match (buffer, result) {
+            _ if entry.closing => {}
+            (Some(buffer), 1..) => events.push(Event::Received {
+                slot,
+                buffer,
+                len: (result as usize).min(RECEIVE_LEN),
+            }),
+            (_, 0) => events.push(Event::Ended { slot, error: 0 }),
+            (_, error) if error == -libc::ENOBUFS => self.out_of_buffers += 1,
+            (_, error) if error == -libc::EINTR || error == -libc::EAGAIN => {}
+            (_, error) => events.push(Event::Ended {
+                slot,
+                error: -error,
+            }),
+        }
+        if entry.closing {
+            self.finish_close(slot, events);
+        } else if !entry.receiving
+            && (result > 0 || matches!(-result, libc::ENOBUFS | libc::EINTR | libc::EAGAIN))
+        {
+            self.rearm.push(slot);
+        }
+    }
+
+    fn sent(&mut self, slot: u32, result: i32, events: &mut Vec<Event>) {
+        let entry = &mut self.slots[slot as usize];
+        if let Some((outgoing, drain)) = entry.sending.take() {
+            self.inline -= usize::from(!drain);
+            let result = usize::try_from(result).map_err(|_| -result);
+            events.push(Event::Sent {
+                slot,
+                outgoing,
+                result,
+            });
+        }
+        if entry.closing {
+            self.finish_close(slot, events);
+        }
+    }
+
+    fn finish_close(&mut self, slot: u32, events: &mut Vec<Event>) {
+        let entry = &mut self.slots[slot as usize];
+        if entry.receiving || entry.sending.is_some() || entry.stream.is_none() {
+            return;
+        }
+        if self.features.fixed_files > slot {
+            // The table's own reference would keep the socket open; replacing it cannot fail.
+            let _ = self.ring.submitter().register_files_update(slot, &[-1]);
+        }
+        *entry = Slot::default();
+        self.rearm.retain(|&s| s != slot);
+        self.free.push(slot);
+        events.push(Event::Closed { slot });
+    }
+
+    fn arm(&mut self, slot: u32) {
+        let entry = &mut self.slots[slot as usize];
+        if entry.closing || entry.receiving || entry.stream.is_none() {
+            return;
+        }
+        entry.receiving = true;
+        let target = Target {
+            slot,
+            fd: fd_of(entry),
+            fixed: self.features.fixed_files > slot,
+        };
+        let mut request = target.entry(
+            |fd| opcode::RecvMulti::new(fd, buffer_ring::GROUP).build(),
+            |fd| opcode::RecvMulti::new(fd, buffer_ring::GROUP).build(),
+        );
+        if self.features.receive_cap {
+            probe::set_receive_cap(&mut request, RECEIVE_LEN as u32);
+        }
+        // SAFETY: a receive that selects buffers names no memory; the buffers of its group live as
+        // long as the engine, whose drop waits for completions, or leaks.
+        unsafe { self.push(&request.user_data(tag(Op::Receive, slot))) };
+    }
+
+    fn arm_bell(&mut self) {
+        let fd = types::Fd(self.mailbox.bell.descriptor().as_raw_fd());
+        let poll = opcode::PollAdd::new(fd, libc::POLLIN as u32)
+            .multi(true)
+            .build();
+        self.bell_armed = true;
+        // SAFETY: a poll names no memory; the descriptor lives in the mailbox, which we hold.
+        unsafe { self.push(&poll.user_data(tag(Op::Bell, 0))) };
+    }
+
+    /// Queues a request, submitting first if the queue is full.
+    ///
+    /// # Safety
+    /// What the request points to must stay valid until it completes.
+    unsafe fn push(&mut self, request: &squeue::Entry) {
+        loop {
+            // SAFETY: passed on to the caller.
+            if unsafe { self.ring.submission().push(request) }.is_ok() {
+                return;
+            }
+            // The queue is emptied by submitting, and a failure (EBUSY, EINTR) is worth another try.
+            let _ = self.ring.submit();
+        }
+    }
+}
+
+impl Drop for Uring {
+    fn drop(&mut self) {
+        let mut events = Vec::new();
+        for slot in 0..self.slots.len() as u32 {
+            if self.slots[slot as usize].stream.is_some() {
+                self.close(slot, &mut events);
+            }
+        }
+        let busy = |slots: &[Slot]| slots.iter().any(|s| s.receiving || s.sending.is_some());
+        for _ in 0..DROP_TURNS {
+            if !busy(&self.slots) {
+                return;
+            }
+            if self.enter(Some(Duration::from_millis(10))).is_err() {
+                break;
+            }
+            self.reap(&mut events);
+        }
+        if busy(&self.slots) {
+            // The kernel may still write: better to lose the memory than to hand it to others.
+            std::mem::forget(std::mem::replace(&mut self.receive, ReceiveBuffers::new(1)));
+            std::mem::forget(std::mem::take(&mut self.turn));
+            std::mem::forget(std::mem::take(&mut self.slots));
+        }
+    }
+}
+
+/// How a request names a socket.
+struct Target {
+    slot: u32,
+    fd: RawFd,
+    fixed: bool,
+}
+
+impl Target {
+    fn entry(
+        &self,
+        plain: impl FnOnce(types::Fd) -> squeue::Entry,
+        fixed: impl FnOnce(types::Fixed) -> squeue::Entry,
+    ) -> squeue::Entry {
+        if self.fixed {
+            fixed(types::Fixed(self.slot))
+        } else {
+            plain(types::Fd(self.fd))
+        }
+    }
+}
+
+fn fd_of(slot: &Slot) -> RawFd {
+    slot.stream.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+}
+
+const fn tag(op: Op, slot: u32) -> u64 {
+    (op as u64) << 32 | slot as u64
+}

@@ -1,0 +1,176 @@
+//! What this kernel's io_uring can do: found out by trying, since version numbers lie.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsRawFd;
+
+use io_uring::{IoUring, opcode, squeue, types};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use super::SEND_VECTORIZED;
+use super::buffer_ring::GROUP;
+use crate::buffer::RECEIVE_LEN;
+
+/// The optional parts of io_uring in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Features {
+    /// How the ring was set up.
+    pub(crate) setup: Setup,
+    /// Slots below this number are registered files.
+    pub(crate) fixed_files: u32,
+    /// One SEND takes many pieces; else SENDMSG does.
+    pub(crate) vectored_send: bool,
+    /// A multishot receive can be told how much to take in one go.
+    pub(crate) receive_cap: bool,
+}
+
+/// Ring set-ups, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Setup {
+    /// Completions run when we ask, and no indirection array.
+    DeferNoArray,
+    /// Completions run when we ask.
+    Defer,
+    /// Completions run when we enter the kernel.
+    Cooperative,
+}
+
+impl fmt::Display for Features {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = |on: bool, name: &'static str, off: &'static str| if on { name } else { off };
+        write!(
+            f,
+            "{}, {}, {}, {}",
+            match self.setup {
+                Setup::DeferNoArray => "deferred task work without index array",
+                Setup::Defer => "deferred task work",
+                Setup::Cooperative => "cooperative task work",
+            },
+            part(
+                self.fixed_files > 0,
+                "registered files",
+                "plain descriptors"
+            ),
+            part(self.vectored_send, "vectored send", "sendmsg"),
+            part(
+                self.receive_cap,
+                "capped multishot receive",
+                "multishot receive"
+            ),
+        )
+    }
+}
+
+/// Builds the best ring that the kernel lets us have.
+pub(super) fn build_ring(sq: u32, cq: u32) -> io::Result<(IoUring, Setup)> {
+    let mut last = io::Error::from_raw_os_error(libc::ENOSYS);
+    for setup in [Setup::DeferNoArray, Setup::Defer, Setup::Cooperative] {
+        let mut builder = IoUring::builder();
+        builder
+            .setup_cqsize(cq)
+            .setup_submit_all()
+            .setup_coop_taskrun();
+        if setup != Setup::Cooperative {
+            builder.setup_single_issuer().setup_defer_taskrun();
+        }
+        if setup == Setup::DeferNoArray {
+            builder.setup_no_sqarray();
+        }
+        match builder.build(sq) {
+            Ok(ring) => return Ok((ring, setup)),
+            Err(e) => last = e,
+        }
+    }
+    Err(last)
+}
+
+/// Limits what a multishot receive takes before it ends, so that one socket cannot take all
+/// buffers in one go. The crate does not expose the field.
+pub(super) fn set_receive_cap(request: &mut squeue::Entry, bytes: u32) {
+    const OPTLEN_AT: usize = 44;
+    const { assert!(size_of::<squeue::Entry>() == 64) };
+    // SAFETY: the entry is `repr(C)` around the kernel's 64-byte request, whose bytes 44..48 are the
+    // union of plain integers that `optlen` is one of; they lie inside it and are aligned for a u32.
+    unsafe {
+        (&raw mut *request)
+            .cast::<u8>()
+            .add(OPTLEN_AT)
+            .cast::<u32>()
+            .write(bytes)
+    };
+}
+
+impl Features {
+    /// Tries what is optional. The ring is fresh: nothing else is under way.
+    pub(super) fn probe(ring: &mut IoUring, setup: Setup, max_ports: u32) -> io::Result<Self> {
+        // Fails under a low limit on descriptors; plain ones do as well.
+        let fixed_files = match ring.submitter().register_files_sparse(max_ports) {
+            Ok(()) => max_ports,
+            Err(_) => 0,
+        };
+        let vectored_send = vectored_send(ring)?;
+        let receive_cap = receive_cap(ring)?;
+        Ok(Self {
+            setup,
+            fixed_files,
+            vectored_send,
+            receive_cap,
+        })
+    }
+}
+
+fn pair() -> io::Result<(std::os::fd::OwnedFd, std::os::fd::OwnedFd)> {
+    Ok(socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?)
+}
+
+fn vectored_send(ring: &mut IoUring) -> io::Result<bool> {
+    let (ours, theirs) = pair()?;
+    let parts = [b"a", b"b"].map(|b| libc::iovec {
+        iov_base: b.as_ptr() as *mut _,
+        iov_len: 1,
+    });
+    let request = opcode::Send::new(
+        types::Fd(ours.as_raw_fd()),
+        parts.as_ptr().cast(),
+        parts.len() as u32,
+    )
+    .ioprio(SEND_VECTORIZED)
+    .flags(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
+    .build();
+    let result = run(ring, &request)?;
+    // A kernel that does not know the flag might send the array's own first bytes.
+    let mut got = [0; 4];
+    let n = rustix::net::recv(&theirs, &mut got, rustix::net::RecvFlags::DONTWAIT)
+        .map_or(0, |(n, _)| n);
+    Ok(result == 2 && got.get(..n) == Some(b"ab"))
+}
+
+fn receive_cap(ring: &mut IoUring) -> io::Result<bool> {
+    let (ours, theirs) = pair()?;
+    // The peer has ended the stream: the receive returns at once and takes no buffer.
+    drop(theirs);
+    let mut request = opcode::RecvMulti::new(types::Fd(ours.as_raw_fd()), GROUP).build();
+    set_receive_cap(&mut request, RECEIVE_LEN as u32);
+    Ok(run(ring, &request)? == 0)
+}
+
+/// Runs one request that completes at once, and returns its result.
+fn run(ring: &mut IoUring, request: &squeue::Entry) -> io::Result<i32> {
+    // SAFETY: what the request points to belongs to the caller, which waits here for its completion.
+    let pushed = unsafe { ring.submission().push(request) };
+    pushed.map_err(|_| io::Error::other("submission queue is full"))?;
+    loop {
+        match ring.submit_and_wait(1) {
+            Err(e) if e.raw_os_error() != Some(libc::EINTR) => return Err(e),
+            _ => {}
+        }
+        if let Some(completion) = ring.completion().next() {
+            return Ok(completion.result());
+        }
+    }
+}

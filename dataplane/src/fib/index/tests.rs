@@ -1,0 +1,230 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::leaf::CAPACITY;
+use super::*;
+
+type Nodes<V> = BTreeSet<*const Node<V>>;
+
+/// Collects nodes and keys, and checks what every tree must fulfil on the way.
+fn walk<V: Clone>(
+    node: &Arc<Node<V>>,
+    nodes: &mut Nodes<V>,
+    all: &mut Vec<(PublicKey, V)>,
+    levels: usize,
+) -> usize {
+    nodes.insert(Arc::as_ptr(node));
+    match &**node {
+        Node::Leaf(leaf) => {
+            assert!(leaf.len() > 0 && leaf.len() <= CAPACITY);
+            all.extend((0..leaf.len()).map(|i| {
+                let (k, v) = leaf.get(i).unwrap();
+                (*k, v.clone())
+            }));
+            levels + 1
+        }
+        Node::Branch(b) => {
+            assert!(b.starts & 1 == 1 && b.starts.count_ones() > 1 && b.depth.is_multiple_of(BITS));
+            let mut deepest = 0;
+            for start in 0..FAN {
+                assert_eq!(b.starts >> start & 1 == 1, b.children[start].is_some());
+                let Some(child) = &b.children[start] else {
+                    continue;
+                };
+                let from = all.len();
+                deepest = deepest.max(walk(child, nodes, all, levels + 1));
+                for (key, _) in &all[from..] {
+                    assert!(common_bits(key, &b.prefix) >= b.depth);
+                    assert_eq!(b.start(slot(key, b.depth)), start);
+                }
+            }
+            deepest
+        }
+    }
+}
+
+fn contents<V: Clone>(index: &Index<V>) -> (Vec<(PublicKey, V)>, Nodes<V>, usize) {
+    let (mut nodes, mut all) = (Nodes::new(), Vec::new());
+    let levels = index
+        .root
+        .as_ref()
+        .map_or(0, |root| walk(root, &mut nodes, &mut all, 0));
+    assert_eq!(all.len(), index.len());
+    (all, nodes, levels)
+}
+
+fn random_key(seed: &mut u64) -> PublicKey {
+    let mut key = PublicKey::MIN;
+    for chunk in key.0.chunks_mut(8) {
+        *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = *seed;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        chunk.copy_from_slice(&(z ^ (z >> 31)).to_be_bytes());
+    }
+    key
+}
+
+/// Keys that share a prefix of any length with one of a few: what grinding would make.
+fn any_key() -> impl Strategy<Value = PublicKey> {
+    let bytes = proptest::collection::vec(any::<u8>(), 32);
+    (0u8..3, 0usize..=256, bytes).prop_map(|(base, shared, bytes)| {
+        let base = [0x00, 0xff, 0xa5][usize::from(base)];
+        let mut key = PublicKey([base; 32]);
+        for (i, to) in key.0.iter_mut().enumerate() {
+            let keep = shared.saturating_sub(8 * i).min(8);
+            let mask = (0xffu32 >> keep) as u8;
+            *to = *to & !mask | bytes[i] & mask;
+        }
+        key
+    })
+}
+
+fn model_successor(
+    model: &BTreeMap<PublicKey, u32>,
+    key: &PublicKey,
+    strict: bool,
+) -> Option<(PublicKey, u32)> {
+    model
+        .range(*key..)
+        .find(|(k, _)| !strict || *k != key)
+        .map(|(k, v)| (*k, *v))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn behaves_as_a_sorted_map(
+        edits in proptest::collection::vec((any_key(), 0u8..10, any::<u32>()), 1..400),
+        shrink in any::<bool>(),
+    ) {
+        let mut index = Index::default();
+        let mut model = BTreeMap::new();
+        let mut old = Vec::new();
+        for (n, (key, op, value)) in edits.iter().enumerate() {
+            if *op < 6 {
+                prop_assert_eq!(index.insert(*key, *value), model.insert(*key, *value));
+            } else {
+                // Removes something that is there, if the tree is not empty.
+                let key = model.range(*key..).next().map_or(*key, |(k, _)| *k);
+                prop_assert_eq!(index.remove(&key), model.remove(&key));
+            }
+            if n % 50 == 0 {
+                old.push((index.clone(), model.clone()));
+            }
+        }
+        if shrink {
+            let keys: Vec<_> = model.keys().copied().collect();
+            for key in keys.iter().skip(1) {
+                prop_assert_eq!(index.remove(key), model.remove(key));
+            }
+        }
+        old.push((index, model));
+        for (index, model) in &old {
+            let (all, ..) = contents(index);
+            prop_assert_eq!(&all, &model.iter().map(|(k, v)| (*k, *v)).collect::<Vec<_>>());
+            let probes: Vec<PublicKey> = edits.iter().map(|e| e.0)
+                .flat_map(|key| [key, neighbour(key, true), neighbour(key, false)])
+                .chain([PublicKey::MIN, PublicKey::MAX])
+                .collect();
+            for chunk in probes.chunks(BATCH) {
+                let batch = index.successors(chunk.iter());
+                for (key, found) in chunk.iter().zip(batch) {
+                    let single = index.successor(key, false);
+                    prop_assert_eq!(single, found);
+                    prop_assert_eq!(single.map(|(k, v)| (*k, *v)), model_successor(model, key, false));
+                    let strict = index.successor(key, true);
+                    prop_assert_eq!(strict.map(|(k, v)| (*k, *v)), model_successor(model, key, true));
+                    prop_assert_eq!(index.get(key), model.get(key));
+                }
+            }
+        }
+    }
+}
+
+/// The key just above or below.
+fn neighbour(mut key: PublicKey, up: bool) -> PublicKey {
+    for byte in key.0.iter_mut().rev() {
+        let (next, carry) = if up {
+            byte.overflowing_add(1)
+        } else {
+            byte.overflowing_sub(1)
+        };
+        *byte = next;
+        if !carry {
+            break;
+        }
+    }
+    key
+}
+
+#[test]
+fn an_edit_copies_only_its_path() {
+    let mut seed = 7;
+    let mut index = Index::default();
+    for i in 0..100_000u32 {
+        index.insert(random_key(&mut seed), i);
+    }
+    let (_, before, levels) = contents(&index);
+    assert!(levels <= 5, "{levels} levels for 100,000 random keys");
+    assert!(before.len() < 100_000 / 7, "{} nodes", before.len());
+    let kept = index.clone();
+    let key = random_key(&mut seed);
+    index.insert(key, 1);
+    let (_, one, _) = contents(&index);
+    let copied = one.difference(&before).count();
+    assert!((1..=levels + 1).contains(&copied), "{copied} nodes copied");
+    for i in 0..100 {
+        index.insert(random_key(&mut seed), i);
+    }
+    let (_, many, _) = contents(&index);
+    let copied = many.difference(&before).count();
+    assert!(copied <= 102 * (levels + 1), "{copied} nodes copied");
+    assert_eq!(kept.len(), 100_000);
+    assert_eq!(kept.get(&key), None);
+    drop(kept);
+    // Nobody else holds it now: nothing moves but what is split.
+    index.insert(key, 2);
+    let (_, now, _) = contents(&index);
+    assert_eq!(now, many);
+}
+
+#[test]
+fn removing_shrinks_the_tree() {
+    let mut seed = 9;
+    let mut index = Index::default();
+    let keys: Vec<_> = (0..50_000).map(|_| random_key(&mut seed)).collect();
+    keys.iter()
+        .for_each(|k| assert!(index.insert(*k, ()).is_none()));
+    for (n, key) in keys.iter().enumerate().take(49_000) {
+        assert!(index.remove(key).is_some());
+        assert!(index.remove(key).is_none(), "{n}");
+    }
+    let (_, nodes, levels) = contents(&index);
+    assert!(
+        nodes.len() < 500 && levels <= 4,
+        "{} nodes, {levels} levels",
+        nodes.len()
+    );
+    keys.iter().for_each(|k| {
+        index.remove(k);
+    });
+    assert!(index.root.is_none() && index.len() == 0);
+}
+
+#[test]
+fn keys_that_share_a_long_prefix_stay_shallow() {
+    for shared in [5, 8, 9, 20] {
+        let mut seed = 3;
+        let mut index = Index::default();
+        for i in 0..20_000u32 {
+            let mut key = random_key(&mut seed);
+            key.0[..shared].fill(0x5a);
+            index.insert(key, i);
+        }
+        let (.., levels) = contents(&index);
+        assert!(levels <= 4, "{levels} levels with {shared} bytes shared");
+    }
+}

@@ -1,0 +1,115 @@
+//! How others reach a worker: queues that it empties once a turn, and a bell for when it sleeps.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam::queue::{ArrayQueue, SegQueue};
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::counters::PortCounters;
+use crate::handoff::Block;
+use crate::report::{Budget, CloseReason};
+use crate::{PacketFilter, PortId, PortOptions};
+
+/// Blocks that may wait between two workers.
+const BLOCKS: usize = 64;
+/// Frames of local origin that may wait for a worker.
+const INJECTED: usize = 4096;
+
+/// What a worker is told.
+pub(crate) enum Command {
+    Add(NewPort),
+    Remove { port: PortId, reason: CloseReason },
+    Send { port: PortId, frame: Vec<u8> },
+    Filter(Option<Arc<dyn PacketFilter>>),
+    Shutdown,
+}
+
+/// A port to take over.
+pub(crate) struct NewPort {
+    pub(crate) port: PortId,
+    pub(crate) stream: OwnedFd,
+    pub(crate) options: PortOptions,
+    pub(crate) counters: Arc<PortCounters>,
+    pub(crate) budget: Arc<Budget>,
+}
+
+/// One worker's queues.
+pub(crate) struct Mailbox {
+    pub(crate) commands: SegQueue<Command>,
+    pub(crate) injected: ArrayQueue<Vec<u8>>,
+    /// One from each worker, so that each has one writer.
+    pub(crate) blocks: Box<[ArrayQueue<Block>]>,
+    pub(crate) bell: Doorbell,
+}
+
+impl Mailbox {
+    pub(crate) fn new(workers: usize) -> io::Result<Self> {
+        Ok(Self {
+            commands: SegQueue::new(),
+            injected: ArrayQueue::new(INJECTED),
+            blocks: (0..workers).map(|_| ArrayQueue::new(BLOCKS)).collect(),
+            bell: Doorbell::new()?,
+        })
+    }
+
+    pub(crate) fn tell(&self, command: Command) {
+        self.commands.push(command);
+        self.bell.ring();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+            && self.injected.is_empty()
+            && self.blocks.iter().all(ArrayQueue::is_empty)
+    }
+}
+
+/// Wakes a worker, at the price of a system call only if it sleeps.
+pub(crate) struct Doorbell {
+    event: OwnedFd,
+    asleep: AtomicBool,
+}
+
+impl Doorbell {
+    fn new() -> io::Result<Self> {
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self {
+            event,
+            asleep: AtomicBool::new(false),
+        })
+    }
+
+    /// To be called after something was put into a queue.
+    pub(crate) fn ring(&self) {
+        // SeqCst on both sides: either we see that it sleeps, or it sees what we queued.
+        std::sync::atomic::fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
+            // A full counter (the only failure) wakes as well as one more would.
+            let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+        }
+    }
+
+    /// Says that the worker is about to sleep; it must look at its queues once more after this.
+    pub(crate) fn about_to_sleep(&self) {
+        self.asleep.store(true, Ordering::Relaxed);
+        std::sync::atomic::fence(Ordering::SeqCst);
+    }
+
+    /// Says that the worker is awake.
+    pub(crate) fn awake(&self) {
+        self.asleep.store(false, Ordering::Relaxed);
+    }
+
+    /// Takes the ring off the descriptor, so that it can be polled again.
+    pub(crate) fn silence(&self) {
+        let mut count = [0; 8];
+        let _ = rustix::io::read(&self.event, &mut count);
+    }
+
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}

@@ -1,0 +1,330 @@
+//! The data plane as its owner sees it: workers started, ports handed to them, reports received.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Receiver, unbounded};
+use pinecone_wire::TrafficLayout;
+
+use crate::counters::{CountersSnapshot, PortCounters, WorkerCounters, WorkerStats};
+use crate::fib::Fib;
+use crate::mailbox::{Command, Mailbox, NewPort};
+use crate::port_map::{MAX_WORKERS, PortMap};
+use crate::report::{Budget, CloseReason, Report};
+use crate::worker::{Shared, Worker};
+use crate::{DataPlaneError, DataPlaneOptions, EngineChoice, EngineInfo, PortId, PortOptions};
+
+/// Who takes traffic for this node. Called on worker threads: it must be quick, and never block.
+pub trait Delivery: Send + Sync {
+    /// A whole traffic frame has arrived at `ingress`; false if it could not be taken.
+    fn deliver(&self, ingress: PortId, frame: &[u8], layout: &TrafficLayout) -> bool;
+}
+
+/// A look at every traffic frame on its way in, before it is routed. Called on worker threads.
+pub trait PacketFilter: Send + Sync {
+    /// Whether the frame may go on.
+    fn pass(&self, ingress: PortId, frame: &[u8]) -> bool;
+}
+
+/// Running workers. Dropping it shuts them down.
+pub struct DataPlane {
+    shared: Arc<Shared>,
+    info: EngineInfo,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    next_worker: AtomicUsize,
+}
+
+/// Which ports there are, and who has them.
+#[derive(Default)]
+pub(crate) struct Registry(Mutex<BTreeMap<PortId, Registered>>);
+
+struct Registered {
+    worker: usize,
+    counters: Arc<PortCounters>,
+}
+
+impl DataPlane {
+    /// Starts the workers. Protocol frames and closed ports come out of the channel.
+    ///
+    /// # Errors
+    /// [`DataPlaneError`], with what to do about it.
+    pub fn start(
+        options: DataPlaneOptions,
+        fib: Fib,
+        delivery: Arc<dyn Delivery>,
+    ) -> Result<(Self, Receiver<Report>), DataPlaneError> {
+        let workers = options.workers;
+        if workers == 0 || workers > MAX_WORKERS {
+            return Err(DataPlaneError::Workers(workers));
+        }
+        if !options.cores.is_empty() && options.cores.len() != workers {
+            return Err(DataPlaneError::Cores {
+                cores: options.cores.len(),
+                workers,
+            });
+        }
+        let (reports, receiver) = unbounded();
+        let mailboxes = (0..workers)
+            .map(|worker| {
+                let mailbox = Mailbox::new(workers);
+                mailbox
+                    .map(Arc::new)
+                    .map_err(|source| DataPlaneError::Start { worker, source })
+            })
+            .collect::<Result<_, _>>()?;
+        let core_of = |worker: usize| options.cores.get(worker).copied();
+        let shared = Arc::new(Shared {
+            fib,
+            delivery,
+            map: PortMap::new(options.max_ports),
+            mailboxes,
+            counters: (0..workers)
+                .map(|w| WorkerCounters {
+                    core: core_of(w),
+                    ..Default::default()
+                })
+                .collect(),
+            reports,
+            pending: Budget::new(options.pending_bytes),
+            registry: Registry::default(),
+            options,
+        });
+        let mut this = Self {
+            info: EngineInfo {
+                name: "io_uring",
+                description: String::new(),
+                cores: Vec::new(),
+            },
+            threads: Mutex::default(),
+            next_worker: AtomicUsize::new(0),
+            shared,
+        };
+        for worker in 0..workers {
+            let features = this.spawn(worker)?;
+            this.info
+                .cores
+                .push(this.shared.options.cores.get(worker).copied());
+            this.info.description = features;
+        }
+        let why = match this.shared.options.engine {
+            EngineChoice::Auto => "chosen because this kernel has it",
+            EngineChoice::Uring => "asked for",
+        };
+        this.info.description = format!("{why}; {}", this.info.description);
+        Ok((this, receiver))
+    }
+
+    /// Hands a connected stream socket to a worker. From now on one [`Report::Closed`] is due.
+    pub fn add_port(
+        &self,
+        port: PortId,
+        stream: OwnedFd,
+        options: PortOptions,
+    ) -> Arc<PortCounters> {
+        let counters = Arc::new(PortCounters::default());
+        if !self.shared.map.covers(port) {
+            let reason = CloseReason::Requested(
+                "no port number is left: raise the limit on open files".into(),
+            );
+            let _ = self.shared.reports.send(Report::Closed { port, reason });
+            return counters;
+        }
+        let worker = self.next_worker.fetch_add(1, Ordering::Relaxed) % self.shared.mailboxes.len();
+        let worker = self
+            .shared
+            .registry
+            .add(port, worker, &counters, self.shared.mailboxes.len());
+        let budget = Budget::new(self.shared.options.port_pending_bytes);
+        let new = NewPort {
+            port,
+            stream,
+            options,
+            counters: Arc::clone(&counters),
+            budget,
+        };
+        self.shared.mailboxes[worker].tell(Command::Add(new));
+        counters
+    }
+
+    /// Closes a port, if there is such a port. [`Report::Closed`] says when it is done.
+    pub fn remove_port(&self, port: PortId, reason: CloseReason) {
+        self.tell(port, Command::Remove { port, reason });
+    }
+
+    /// Sends a protocol frame, ahead of traffic. If too many wait for the port, the oldest goes.
+    pub fn send(&self, port: PortId, frame: Vec<u8>) {
+        self.tell(port, Command::Send { port, frame });
+    }
+
+    /// Routes a whole traffic frame of local origin. False if too many wait: the frame is dropped.
+    #[must_use]
+    pub fn inject(&self, frame: Vec<u8>) -> bool {
+        // One flow keeps to one worker, so that it keeps its order.
+        let worker = TrafficLayout::parse(&frame).map_or(0, |layout| {
+            let key = layout.destination_key(&frame);
+            usize::from(key.0[31]) % self.shared.mailboxes.len()
+        });
+        let mailbox = &self.shared.mailboxes[worker];
+        let taken = mailbox.injected.push(frame).is_ok();
+        mailbox.bell.ring();
+        taken
+    }
+
+    /// Sets or removes the filter. Frames already being routed may not see it.
+    pub fn set_filter(&self, filter: Option<Arc<dyn PacketFilter>>) {
+        self.shared
+            .mailboxes
+            .iter()
+            .for_each(|m| m.tell(Command::Filter(filter.clone())));
+    }
+
+    /// The counters of a port that is open.
+    #[must_use]
+    pub fn port_counters(&self, port: PortId) -> Option<CountersSnapshot> {
+        self.shared
+            .registry
+            .lock()
+            .get(&port)
+            .map(|r| r.counters.snapshot())
+    }
+
+    /// Which engine runs, and how.
+    #[must_use]
+    pub const fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+
+    /// What each worker has done.
+    #[must_use]
+    pub fn worker_stats(&self) -> Vec<WorkerStats> {
+        self.shared
+            .counters
+            .iter()
+            .map(WorkerCounters::snapshot)
+            .collect()
+    }
+
+    /// Closes every port and ends the workers. Returns when they have ended.
+    pub fn shutdown(&self) {
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        self.shared
+            .mailboxes
+            .iter()
+            .for_each(|m| m.tell(Command::Shutdown));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker had panicked");
+            }
+        }
+    }
+
+    fn tell(&self, port: PortId, command: Command) {
+        let worker = self.shared.registry.lock().get(&port).map(|r| r.worker);
+        if let Some(worker) = worker {
+            self.shared.mailboxes[worker].tell(command);
+        }
+    }
+
+    /// Starts one worker and waits until it runs, or says why it cannot.
+    fn spawn(&self, worker: usize) -> Result<String, DataPlaneError> {
+        let shared = Arc::clone(&self.shared);
+        let core = shared.options.cores.get(worker).copied();
+        let (ready, started) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{worker}"))
+            .spawn(move || {
+                let made = pin(worker, core).and_then(|()| {
+                    Worker::new(worker, shared).map_err(|source| DataPlaneError::Uring { source })
+                });
+                match made {
+                    Err(e) => drop(ready.send(Err(e))),
+                    Ok(made) => {
+                        let _ = ready.send(Ok(made.features()));
+                        if let Err(e) = made.run() {
+                            tracing::error!(worker, error = %e, "worker stopped");
+                        }
+                    }
+                }
+            })
+            .map_err(|source| DataPlaneError::Start { worker, source })?;
+        self.threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(thread);
+        let gone = |_| DataPlaneError::Start {
+            worker,
+            source: io::Error::other("thread ended at once"),
+        };
+        started.recv().map_err(gone)?
+    }
+}
+
+impl Drop for DataPlane {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+impl std::fmt::Debug for DataPlane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DataPlane")
+            .field("info", &self.info)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// Adds a port to the worker that has fewest, `hint` and after if several have.
+    fn add(
+        &self,
+        port: PortId,
+        hint: usize,
+        counters: &Arc<PortCounters>,
+        workers: usize,
+    ) -> usize {
+        let mut ports = self.lock();
+        let mut load = vec![0usize; workers];
+        ports.values().for_each(|r| load[r.worker] += 1);
+        let worker = (0..workers)
+            .map(|i| (hint + i) % workers)
+            .min_by_key(|&w| load[w])
+            .unwrap_or(hint);
+        ports.insert(
+            port,
+            Registered {
+                worker,
+                counters: Arc::clone(counters),
+            },
+        );
+        worker
+    }
+
+    pub(crate) fn remove(&self, port: PortId) {
+        self.lock().remove(&port);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PortId, Registered>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn pin(worker: usize, core: Option<usize>) -> Result<(), DataPlaneError> {
+    let Some(core) = core else { return Ok(()) };
+    let fail = |source| DataPlaneError::Pin {
+        worker,
+        core,
+        source,
+    };
+    if core >= rustix::thread::CpuSet::MAX_CPU {
+        return Err(fail(io::Error::from_raw_os_error(libc::EINVAL)));
+    }
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(core);
+    rustix::thread::sched_setaffinity(None, &set).map_err(|e| fail(e.into()))
+}

@@ -1,0 +1,454 @@
+//! A worker: one thread, one ring, its own ports. See the crate's documentation for what it does;
+//! this is the loop that does it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::Sender;
+
+use crate::buffer::{Place, Segment};
+use crate::counters::{DropReason, WorkerCounters};
+use crate::egress::Egress;
+use crate::engine::Event;
+use crate::engine::uring::Uring;
+use crate::fib::Fib;
+use crate::handoff::{Block, Handoff};
+use crate::ingress::{Ingress, Router, complete};
+use crate::mailbox::{Command, Mailbox, NewPort};
+use crate::plane::Registry;
+use crate::port_map::{Owner, PortMap};
+use crate::report::{Budget, CloseReason, ProtocolFrame, Report};
+use crate::{DataPlaneOptions, Delivery, PortId};
+
+/// How long a worker that shuts down waits for its ports to close.
+const SHUTDOWN: Duration = Duration::from_secs(3);
+/// Frames of local origin taken in one turn.
+const INJECTED_PER_TURN: usize = 512;
+
+/// What workers share.
+pub(crate) struct Shared {
+    pub(crate) options: DataPlaneOptions,
+    pub(crate) fib: Fib,
+    pub(crate) delivery: Arc<dyn Delivery>,
+    pub(crate) map: PortMap,
+    pub(crate) mailboxes: Vec<Arc<Mailbox>>,
+    pub(crate) counters: Vec<WorkerCounters>,
+    pub(crate) reports: Sender<Report>,
+    pub(crate) pending: Arc<Budget>,
+    pub(crate) registry: Registry,
+}
+
+/// One worker's state. Made and run on its own thread.
+pub(crate) struct Worker {
+    me: usize,
+    shared: Arc<Shared>,
+    mailbox: Arc<Mailbox>,
+    engine: Uring,
+    router: Router,
+    egress: Egress,
+    handoff: Handoff,
+    start: Instant,
+    shutdown: Option<Instant>,
+}
+
+impl Worker {
+    /// Sets up the engine on the calling thread.
+    pub(crate) fn new(me: usize, shared: Arc<Shared>) -> io::Result<Self> {
+        let mailbox = Arc::clone(&shared.mailboxes[me]);
+        let options = &shared.options;
+        let engine = Uring::new(
+            Arc::clone(&mailbox),
+            options.receive_buffers,
+            options.max_ports as u32,
+        )?;
+        let router = Router::new(
+            shared.fib.reader(),
+            Arc::clone(&shared.delivery),
+            options.hop_limiting,
+        );
+        let egress = Egress::new(0, options.port_queue_bytes, options.port_protocol_bytes);
+        let handoff = Handoff::new(shared.mailboxes.len(), me);
+        Ok(Self {
+            me,
+            mailbox,
+            engine,
+            router,
+            egress,
+            handoff,
+            start: Instant::now(),
+            shutdown: None,
+            shared,
+        })
+    }
+
+    /// What the engine found.
+    pub(crate) fn features(&self) -> String {
+        self.engine.features().to_string()
+    }
+
+    /// Runs until told to shut down.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut events = Vec::new();
+        let mut late = Vec::new();
+        loop {
+            self.take_mail(&mut events);
+            self.handle(&mut events, &mut late)?;
+            for (slot, reason) in self.egress.run_timers() {
+                self.close(slot, reason, &mut events);
+            }
+            self.hand_over();
+            self.egress.flush(&mut self.engine);
+            if self.is_over() {
+                return Ok(());
+            }
+            let timeout = if events.is_empty() {
+                self.timeout()
+            } else {
+                Some(Duration::ZERO)
+            };
+            self.wait(timeout, &mut events)?;
+            self.egress.set_now(self.start.elapsed().as_millis() as u64);
+            self.settle(&mut events)?;
+            self.engine.end_turn();
+        }
+    }
+
+    fn counters(&self) -> &WorkerCounters {
+        &self.shared.counters[self.me]
+    }
+
+    fn is_over(&self) -> bool {
+        self.shutdown
+            .is_some_and(|since| self.egress.slots().next().is_none() || since.elapsed() > SHUTDOWN)
+    }
+
+    /// How long nothing needs to be done.
+    fn timeout(&self) -> Option<Duration> {
+        if self.shutdown.is_some() {
+            return Some(Duration::from_millis(10));
+        }
+        let now = self.start.elapsed().as_millis() as u64;
+        self.egress
+            .next_due()
+            .map(|due| Duration::from_millis(due.saturating_sub(now)))
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
+        let mut timeout = timeout;
+        let sleeps = timeout != Some(Duration::ZERO);
+        if sleeps {
+            self.mailbox.bell.about_to_sleep();
+            if !self.mailbox.is_empty() {
+                timeout = Some(Duration::ZERO);
+            }
+        }
+        let result = self.engine.wait(timeout, events);
+        if sleeps {
+            self.mailbox.bell.awake();
+            self.counters().sleeps.add(1);
+        }
+        self.counters().turns.add(1);
+        self.counters()
+            .out_of_buffers
+            .set(self.engine.out_of_buffers);
+        result
+    }
+
+    /// Deals with sends that are over, before their memory is given back.
+    fn settle(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
+        let mut failed = Vec::new();
+        let (sent, rest): (Vec<_>, Vec<_>) = std::mem::take(events)
+            .into_iter()
+            .partition(|e| matches!(e, Event::Sent { .. }));
+        *events = rest;
+        for event in sent {
+            if let Event::Sent {
+                slot,
+                outgoing,
+                result,
+            } = event
+                && let Err(reason) = self.egress.sent(
+                    slot,
+                    outgoing,
+                    result,
+                    &self.engine.turn,
+                    &self.engine.receive,
+                )
+            {
+                failed.push((slot, reason));
+            }
+        }
+        for (slot, reason) in failed {
+            self.close(slot, reason, events);
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, events: &mut Vec<Event>, late: &mut Vec<Event>) -> io::Result<()> {
+        // Closing a port may append further events to `events`; those wait for the next turn.
+        for event in std::mem::take(events) {
+            match event {
+                Event::Received { slot, buffer, len } => self.received(slot, buffer, len, events),
+                Event::Ended { slot, error: 0 } => {
+                    self.close(slot, CloseReason::PeerClosed, events)
+                }
+                Event::Ended {
+                    slot,
+                    error: libc::ECONNRESET,
+                } => self.close(slot, CloseReason::PeerClosed, events),
+                Event::Ended { slot, error } => self.close(slot, CloseReason::Io(error), events),
+                Event::Closed { slot } => self.closed(slot),
+                Event::Sent { .. } => debug_assert!(false, "sends are settled first"),
+            }
+            if self.engine.turn.is_high() {
+                self.egress.flush(&mut self.engine);
+                self.engine.finish_inline(late)?;
+                self.settle(late)?;
+                self.engine.clear_gathered();
+                events.append(late);
+            }
+        }
+        Ok(())
+    }
+
+    fn received(&mut self, slot: u32, buffer: u16, len: usize, events: &mut Vec<Event>) {
+        let Some(port) = self.egress.get_mut(slot).filter(|p| p.closing.is_none()) else {
+            return;
+        };
+        let (id, counters, budget) = (
+            port.id,
+            Arc::clone(&port.counters),
+            Arc::clone(&port.budget),
+        );
+        let mut carry = std::mem::take(&mut port.carry);
+        let ingress = Ingress {
+            port: id,
+            counters: &counters,
+        };
+        let shared = Arc::clone(&self.shared);
+        let (reports, pending) = (&shared.reports, &shared.pending);
+        let protocol = |frame: &[u8]| {
+            let report = ProtocolFrame::new(id, frame, &budget, pending).map(Report::Frame);
+            report.is_some_and(|r| reports.send(r).is_ok())
+        };
+        let mut at = 0;
+        let mut result = Ok(());
+        if !carry.is_empty() {
+            match complete(&mut carry, self.engine.receive.bytes(buffer, 0, len)) {
+                Ok((taken, false)) => at = taken,
+                Ok((taken, true)) => {
+                    at = taken;
+                    let owned = self.engine.turn.own(Vec::new());
+                    (_, result) =
+                        self.router
+                            .ingest(&ingress, &mut carry, 0, Place::Owned(owned), protocol);
+                    self.engine
+                        .turn
+                        .put_owned(owned, std::mem::take(&mut carry));
+                    self.emit(&ingress);
+                }
+                Err(e) => result = Err(e),
+            }
+        }
+        if result.is_ok() && carry.is_empty() {
+            let bytes = self.engine.receive.bytes_mut(buffer, len);
+            let (taken, rest) =
+                self.router
+                    .ingest(&ingress, bytes, at, Place::Receive(buffer), protocol);
+            result = rest;
+            if result.is_ok() && taken < len {
+                carry = self.engine.turn.spare();
+                carry.extend_from_slice(self.engine.receive.bytes(buffer, taken, len - taken));
+            }
+            self.emit(&ingress);
+        }
+        let now = self.start.elapsed().as_millis() as u64;
+        if let Some(port) = self.egress.get_mut(slot) {
+            port.carry = carry;
+            port.last_rx = now;
+        }
+        if let Err(e) = result {
+            self.close(slot, CloseReason::Frame(e), events);
+        }
+    }
+
+    /// Puts what the router has routed on its way.
+    fn emit(&mut self, ingress: &Ingress<'_>) {
+        let (turn, receive) = (&mut self.engine.turn, &self.engine.receive);
+        let mailboxes = &self.shared.mailboxes;
+        for routed in self.router.routed.drain(..) {
+            let head = routed.head(&self.router.heads);
+            let outcome = match self.shared.map.get(routed.egress) {
+                None => Err(DropReason::PortClosed),
+                Some(Owner { worker, slot }) if worker == self.me => {
+                    self.egress
+                        .emit(slot, routed.egress, head, routed.body, turn, receive)
+                }
+                Some(Owner { worker, slot }) => {
+                    let parts = [head, turn.bytes(&routed.body, receive)];
+                    let counters = &self.shared.counters[self.me];
+                    self.handoff.push(
+                        worker,
+                        slot,
+                        routed.egress.0,
+                        parts,
+                        mailboxes,
+                        ingress.counters,
+                        counters,
+                    );
+                    Ok(())
+                }
+            };
+            if let Err(reason) = outcome {
+                ingress.counters.dropped(reason, 1);
+            }
+        }
+        self.router.heads.clear();
+    }
+
+    fn hand_over(&mut self) {
+        let counters = &self.shared.counters[self.me];
+        self.handoff
+            .flush(&self.shared.mailboxes, &counters.local, counters);
+    }
+
+    fn take_mail(&mut self, events: &mut Vec<Event>) {
+        let mailbox = Arc::clone(&self.mailbox);
+        while let Some(command) = mailbox.commands.pop() {
+            match command {
+                Command::Add(new) => self.add(new),
+                Command::Remove { port, reason } => {
+                    if let Some(owner) = self.shared.map.get(port) {
+                        self.close(owner.slot, reason, events);
+                    }
+                }
+                Command::Send { port, frame } => {
+                    if let Some(owner) = self.shared.map.get(port) {
+                        self.egress.push_protocol(owner.slot, frame.into());
+                    }
+                }
+                Command::Filter(filter) => self.router.filter = filter,
+                Command::Shutdown => {
+                    self.shutdown = Some(Instant::now());
+                    for slot in self.egress.slots().collect::<Vec<_>>() {
+                        self.close(slot, CloseReason::Shutdown, events);
+                    }
+                }
+            }
+        }
+        for queue in &mailbox.blocks {
+            while let Some(block) = queue.pop() {
+                self.take_block(block);
+            }
+        }
+        for _ in 0..INJECTED_PER_TURN {
+            let Some(frame) = mailbox.injected.pop() else {
+                break;
+            };
+            self.inject(frame);
+        }
+    }
+
+    fn take_block(&mut self, mut block: Block) {
+        let owned = self.engine.turn.own(std::mem::take(&mut block.bytes));
+        for frame in block.frames.drain(..) {
+            let body = Segment::new(Place::Owned(owned), frame.at as usize, frame.len as usize);
+            let (turn, receive) = (&mut self.engine.turn, &self.engine.receive);
+            if let Err(reason) =
+                self.egress
+                    .emit(frame.slot, PortId(frame.port), &[], body, turn, receive)
+            {
+                self.counters().local.dropped(reason, 1);
+            }
+        }
+        block.bytes = self.engine.turn.spare();
+        self.handoff.reuse(block);
+    }
+
+    /// Routes a frame of local origin.
+    fn inject(&mut self, mut frame: Vec<u8>) {
+        let shared = Arc::clone(&self.shared);
+        let ingress = Ingress {
+            port: PortId::LOCAL,
+            counters: &shared.counters[self.me].local,
+        };
+        let owned = self.engine.turn.own(Vec::new());
+        // A frame of our own making is whole and well-formed; if not, it goes nowhere.
+        let _ = self
+            .router
+            .ingest(&ingress, &mut frame, 0, Place::Owned(owned), |_| false);
+        self.engine.turn.put_owned(owned, frame);
+        self.emit(&ingress);
+    }
+
+    fn add(&mut self, new: NewPort) {
+        let NewPort {
+            port,
+            stream,
+            options,
+            counters,
+            budget,
+        } = new;
+        match self.engine.add(stream) {
+            Ok(slot) => {
+                self.egress.add(slot, port, options, counters, budget);
+                self.shared.map.set(
+                    port,
+                    Some(Owner {
+                        worker: self.me,
+                        slot,
+                    }),
+                );
+                self.counters().ports.add(1);
+            }
+            Err(e) => {
+                self.shared.registry.remove(port);
+                let reason = CloseReason::Io(e.raw_os_error().unwrap_or(0));
+                let _ = self.shared.reports.send(Report::Closed { port, reason });
+            }
+        }
+        if self.shutdown.is_some() {
+            let mut events = Vec::new();
+            if let Some(owner) = self.shared.map.get(port) {
+                self.close(owner.slot, CloseReason::Shutdown, &mut events);
+            }
+            events.into_iter().for_each(|e| {
+                if let Event::Closed { slot } = e {
+                    self.closed(slot);
+                }
+            });
+        }
+    }
+
+    /// Begins to close a port; the rest follows when the kernel has let go of it.
+    fn close(&mut self, slot: u32, reason: CloseReason, events: &mut Vec<Event>) {
+        let Some(port) = self.egress.get_mut(slot).filter(|p| p.closing.is_none()) else {
+            return;
+        };
+        self.shared.map.set(port.id, None);
+        self.egress.abandon(slot, reason);
+        self.engine.close(slot, events);
+    }
+
+    fn closed(&mut self, slot: u32) {
+        let Some(port) = self.egress.remove(slot) else {
+            return;
+        };
+        let counters = self.counters();
+        counters.ports.set(counters.ports.get().saturating_sub(1));
+        let mut sum = counters
+            .closed
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        sum.add(&port.counters.snapshot());
+        drop(sum);
+        self.shared.registry.remove(port.id);
+        let reason = port.closing.unwrap_or(CloseReason::PeerClosed);
+        // Nobody listens any more if the node is being dropped.
+        let _ = self.shared.reports.send(Report::Closed {
+            port: port.id,
+            reason,
+        });
+    }
+}
