@@ -1,5 +1,6 @@
 use std::io;
 
+use pinecone_dataplane::DataPlaneError;
 use pinecone_transports::{AddressError, DialError, HandshakeFailed, ListenError};
 
 /// Why a node does not start.
@@ -14,7 +15,7 @@ pub enum StartError {
     StaticPeers(#[from] AddressError),
     /// The data plane does not start.
     #[error(transparent)]
-    DataPlane(io::Error),
+    DataPlane(#[from] DataPlaneError),
     /// A thread cannot be started or pinned, or the system gives no random numbers for a key.
     #[error("cannot {what}: {source}")]
     System {

@@ -4,7 +4,7 @@
 //! plane's workers move frames, the control thread decides, the runtime thread listens, dials and
 //! shakes hands.
 //!
-//! ```no_run
+//! ```
 //! use std::time::Duration;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -31,20 +31,26 @@
 //! frames are moved (`dataplane`) and how streams come about (`transports`).
 
 mod builder;
-mod engine;
+mod clock;
+mod control;
 mod error;
 mod event;
 mod key;
+mod local;
 mod node;
+mod pin;
+mod pings;
+mod report;
+mod runtime;
+mod start;
 mod status;
 
 pub use builder::Builder;
-pub use engine::{EngineChoice, PacketFilter};
 pub use error::{ConnectError, PingError, SendError, StartError};
 pub use event::{Event, Events, PeerBandwidth};
 pub use key::generate_key;
 pub use node::{Node, StreamOptions, pipe};
-pub use pinecone_dataplane::{LinkType, PortId};
+pub use pinecone_dataplane::{EngineChoice, LinkType, PacketFilter, PortId};
 pub use pinecone_transports::{DialSchedule, Direction, Limits};
 pub use pinecone_wire::{Coordinates, KeyError, PublicKey, SecretKey};
 pub use status::{Counter, Peer, PingReply, StaticPeer, Status, Traffic, Worker};

@@ -1,25 +1,55 @@
+use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pinecone_dataplane::{LinkType, PortId};
+use crossbeam::channel::{Receiver, Sender};
+use pinecone_dataplane::{DataPlane, LinkType, PortId};
+use pinecone_transports::PeerAddress;
 use pinecone_wire::PublicKey;
+use pinecone_wire::ping::{self, Ping, PingType};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::builder::Options;
+use crate::control::Command;
+use crate::local::{Local, Received};
+use crate::runtime::Request;
 use crate::{
-    Builder, ConnectError, Direction, Events, PacketFilter, Peer, PingError, PingReply, SendError,
-    StartError, Status,
+    Builder, ConnectError, Direction, Event, Events, PacketFilter, Peer, PingError, PingReply,
+    SendError, StartError, Status, start,
 };
+
+/// Bytes of a ping's data that tell it from others.
+const NONCE_LEN: usize = 8;
+/// How long dropping the last handle may wait for the threads' end.
+const DROP_WAIT: Duration = Duration::from_secs(2);
 
 /// A running node. Clones are handles to the same one; it closes when [`Node::close`] is called
 /// or the last handle is dropped.
 ///
 /// The futures of all methods run on any executor.
-#[derive(Clone, Debug)]
-pub struct Node {}
+#[derive(Clone)]
+pub struct Node(Arc<Inner>);
+
+/// What the handles share.
+pub(crate) struct Inner {
+    pub(crate) own: PublicKey,
+    pub(crate) local_addrs: Vec<SocketAddr>,
+    pub(crate) local: Arc<Local>,
+    pub(crate) dataplane: Arc<DataPlane>,
+    pub(crate) control: Sender<Command>,
+    pub(crate) runtime: mpsc::UnboundedSender<Request>,
+    pub(crate) inbox: tokio::sync::Mutex<mpsc::Receiver<Received>>,
+    pub(crate) events: broadcast::WeakSender<Event>,
+    /// Both lose their sender when the control thread, the last one, ends.
+    pub(crate) ended: watch::Receiver<()>,
+    pub(crate) ended_blocking: Receiver<()>,
+    pub(crate) control_thread: Mutex<Option<JoinHandle<()>>>,
+}
 
 /// What the node is to know about a stream that it did not connect itself.
 #[derive(Clone, Debug)]
@@ -56,13 +86,13 @@ impl Node {
     /// The node's key: its address.
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
-        todo!()
+        self.0.own
     }
 
     /// The addresses that it listens on, in the order they were asked for.
     #[must_use]
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        todo!()
+        self.0.local_addrs.clone()
     }
 
     /// Dials `host:port` once and makes a peering of it. For a peer to keep, use
@@ -72,28 +102,33 @@ impl Node {
     /// [`ConnectError`] if it cannot be reached within 5 s, the handshake fails, or the peering is
     /// refused.
     pub async fn connect(&self, address: &str) -> Result<PortId, ConnectError> {
-        let _ = address;
-        todo!()
+        let address: PeerAddress = address.parse()?;
+        self.peering(|reply| Request::Dial { address, reply }).await
     }
 
     /// Makes a peering of a connected stream socket: does the handshake, then the workers own it.
     ///
     /// # Errors
-    /// [`ConnectError`] if the handshake fails or the peering is refused.
+    /// [`ConnectError`] if the handshake fails or the peering is refused; the socket is closed.
     pub async fn connect_stream(
         &self,
         stream: OwnedFd,
         options: StreamOptions,
     ) -> Result<PortId, ConnectError> {
-        let _ = (stream, options);
-        todo!()
+        self.peering(|reply| Request::Socket {
+            socket: stream,
+            options,
+            reply,
+        })
+        .await
     }
 
-    /// Makes a peering of any reliable, ordered byte stream, which a task of the node relays.
-    /// Slower than [`Self::connect_stream`].
+    /// Makes a peering of any reliable, ordered byte stream, which a task on the node's runtime
+    /// thread relays: slower than [`Self::connect_stream`]. A stream that belongs to another
+    /// executor works as long as that one does.
     ///
     /// # Errors
-    /// [`ConnectError`] if the handshake fails or the peering is refused.
+    /// [`ConnectError`] if the handshake fails or the peering is refused; the stream is dropped.
     pub async fn connect_relayed<S>(
         &self,
         stream: S,
@@ -102,58 +137,79 @@ impl Node {
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
-        let _ = (stream, options);
-        todo!()
+        self.peering(|reply| Request::Relay {
+            stream: Box::pin(stream),
+            options,
+            reply,
+        })
+        .await
     }
 
     /// The peerings that are up, lowest port first. None once the node is closed.
     pub async fn peers(&self) -> Vec<Peer> {
-        todo!()
+        let peers = self.ask(|reply| Command::Peers { reply }).await;
+        peers.unwrap_or_default()
     }
 
-    /// Closes a peering. False if there is none with that port. A static peer will be dialled
-    /// again.
+    /// Closes a peering and waits until it is closed. False if there is none with that port. A
+    /// static peer will be dialled again.
     pub async fn disconnect(&self, port: PortId) -> bool {
-        let _ = port;
-        todo!()
+        let closed = self.ask(|reply| Command::Disconnect { port, reply }).await;
+        closed.unwrap_or(false)
     }
 
     /// What the node says about itself; nothing once it is closed.
     pub async fn status(&self) -> Option<Status> {
-        todo!()
+        self.ask(|reply| Command::Status { reply }).await
     }
 
     /// Subscribes to what happens from now on.
     #[must_use]
     pub fn events(&self) -> Events {
-        todo!()
+        let events = self.0.events.upgrade();
+        Events::new(match events {
+            Some(events) => events.subscribe(),
+            // Without its sender: ends at once.
+            None => broadcast::channel(1).1,
+        })
     }
 
     /// Sends a payload to a key: as any datagram it may be lost, and its loss is not told. A
     /// payload to our own key comes back by [`Self::recv_from`]. If no node has that very key, the
-    /// one with the next higher key gets it.
+    /// one with the next higher key gets it (unless that is ourselves).
     ///
     /// # Errors
     /// [`SendError`]; nothing is sent then.
     pub fn send_to(&self, key: &PublicKey, payload: impl AsRef<[u8]>) -> Result<(), SendError> {
-        let _ = (key, payload.as_ref());
-        todo!()
+        self.0.local.send_to(key, payload.as_ref())
     }
 
-    /// The largest payload that [`Self::send_to`] takes where the node is in the tree now.
+    /// The largest payload that [`Self::send_to`] takes where the node is in the tree now, to any
+    /// destination that is not hundreds of hops away.
     #[must_use]
     pub fn max_payload(&self) -> usize {
-        todo!()
+        self.0.local.max_payload()
     }
 
     /// The next payload for us, with the key that it claims to be from: nothing proves it. Nothing
     /// once the node is closed and all has been read. Callers that wait at the same time take
     /// turns.
     pub async fn recv_from(&self) -> Option<(PublicKey, Bytes)> {
-        todo!()
+        let mut inbox = self.0.inbox.lock().await;
+        let mut ended = self.0.ended.clone();
+        let received = tokio::select! {
+            biased;
+            received = inbox.recv() => received,
+            // It never changes: this is the sender's end.
+            _ = ended.changed() => inbox.try_recv().ok(),
+        };
+        if let Some((_, payload)) = &received {
+            self.0.local.taken(payload);
+        }
+        received
     }
 
-    /// Asks `key` for an answer, with `size` bytes of filler (at least 8 are sent).
+    /// Asks `key` for an answer, with `size` bytes of data (at least 8 are sent).
     ///
     /// # Errors
     /// [`PingError::Timeout`] if none came in time, else why it could not be sent.
@@ -163,31 +219,107 @@ impl Node {
         size: usize,
         timeout: Duration,
     ) -> Result<PingReply, PingError> {
-        let _ = (key, size, timeout);
-        todo!()
+        let local = &self.0.local;
+        let max = local.max_payload().saturating_sub(ping::LEN);
+        if size > max {
+            return Err(SendError::TooLong { len: size, max }.into());
+        }
+        let mut waiting = local.pings.ask(*key).ok_or(SendError::Busy)?;
+        let mut data = waiting.nonce.to_be_bytes().to_vec();
+        data.resize(size.max(NONCE_LEN), 0);
+        let question = Ping {
+            kind: PingType::Ping,
+            hops: 0,
+            origin: self.0.own,
+            destination: *key,
+            data: &data,
+        };
+        let (over, time_over) = oneshot::channel();
+        let sleep = Request::Sleep {
+            time: timeout,
+            over,
+        };
+        self.0.runtime.send(sleep).map_err(|_| SendError::Closed)?;
+        local.send_to(key, &question.encode())?;
+        tokio::select! {
+            biased;
+            Ok(reply) = &mut waiting.reply => Ok(reply),
+            told = time_over => Err(match told {
+                Ok(()) => PingError::Timeout,
+                Err(_) => SendError::Closed.into(),
+            }),
+        }
     }
 
-    /// Sets or removes the packet filter: it sees every traffic frame that comes in or is sent by
-    /// us, and drops those for which it says false. Called on the worker threads, which wait for
-    /// it. Must not hold a handle to this node, which would then never close by being dropped.
+    /// Sets or removes the packet filter: it sees every traffic frame that comes in or that we
+    /// send to others, and drops those for which it says false. Called on the worker threads,
+    /// which wait for it. It must not hold a handle to this node, which would then never close by
+    /// being dropped.
     pub fn set_packet_filter(&self, filter: Option<Arc<dyn PacketFilter>>) {
-        let _ = filter;
-        todo!()
+        self.0.dataplane.set_filter(filter);
     }
 
     /// Closes all peerings and listeners and waits until every thread of the node has ended.
     pub async fn close(&self) {
-        todo!()
+        // Fails if it is closed already.
+        let _ = self.0.control.send(Command::Close);
+        let mut ended = self.0.ended.clone();
+        while ended.changed().await.is_ok() {}
+        self.0.join();
     }
 
     /// As [`Self::close`], for callers outside async code.
     pub fn close_blocking(&self) {
-        todo!()
+        // Fails if it is closed already.
+        let _ = self.0.control.send(Command::Close);
+        while self.0.ended_blocking.recv().is_ok() {}
+        self.0.join();
     }
 
     pub(crate) fn start(options: Options) -> Result<Self, StartError> {
-        let _ = options;
-        todo!()
+        start::start(options).map(|inner| Self(Arc::new(inner)))
+    }
+
+    async fn peering(
+        &self,
+        request: impl FnOnce(crate::runtime::Reply) -> Request,
+    ) -> Result<PortId, ConnectError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.0.runtime.send(request(reply));
+        sent.map_err(|_| ConnectError::Closed)?;
+        answer.await.unwrap_or(Err(ConnectError::Closed))
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.0.control.send(command(reply)).ok()?;
+        answer.await.ok()
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Node({})", self.0.own)
+    }
+}
+
+impl Inner {
+    fn join(&self) {
+        let thread = (self.control_thread.lock())
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the control thread panicked");
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.control.send(Command::Close).is_ok() {
+            // Not for ever: this may be a thread that the end of the others waits for.
+            let _ = self.ended_blocking.recv_timeout(DROP_WAIT);
+        }
     }
 }
 
@@ -197,6 +329,15 @@ impl Node {
 /// # Errors
 /// [`ConnectError`] of whichever node refuses; the other one loses the peering.
 pub async fn pipe(a: &Node, b: &Node) -> Result<(PortId, PortId), ConnectError> {
-    let _ = (a, b);
-    todo!()
+    let (end_a, end_b) = pinecone_transports::pipe().map_err(ConnectError::Pipe)?;
+    let options = |other: &Node, direction| StreamOptions {
+        link: LinkType::Pipe,
+        keepalives: false,
+        remote: format!("pipe to {}", other.public_key().short()),
+        direction,
+    };
+    tokio::try_join!(
+        a.connect_stream(end_a, options(b, Direction::Outbound)),
+        b.connect_stream(end_b, options(a, Direction::Inbound)),
+    )
 }

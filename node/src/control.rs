@@ -1,0 +1,413 @@
+//! The control thread: drives the state machine with reports, commands and time, and carries out
+//! what it decides.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use crossbeam::channel::{Receiver, select};
+use pinecone_controlplane::{ControlPlane, Effect, NewPeer};
+use pinecone_dataplane::{CloseReason, DataPlane, PortCounters, PortId, PortOptions, Report};
+use pinecone_transports::{StaticPeerId, StaticPeersHandle, Transports};
+use pinecone_wire::PublicKey;
+use tokio::sync::{broadcast, oneshot, watch};
+
+use crate::clock::Clock;
+use crate::local::Local;
+use crate::report;
+use crate::{ConnectError, Direction, Event, LinkType, Peer, PeerBandwidth, Status, Traffic};
+
+/// Reports handled before the tables are published and effects carried out.
+const BATCH: usize = 256;
+/// How long to wait when nothing is due.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// What the rest of the node asks of the control thread. A reply that nobody waits for any more
+/// is dropped.
+pub(crate) enum Command {
+    Connect {
+        peering: NewPeering,
+        reply: Option<oneshot::Sender<Result<PortId, ConnectError>>>,
+    },
+    Disconnect {
+        port: PortId,
+        reply: oneshot::Sender<bool>,
+    },
+    Peers {
+        reply: oneshot::Sender<Vec<Peer>>,
+    },
+    Status {
+        reply: oneshot::Sender<Status>,
+    },
+    Close,
+}
+
+/// A stream whose handshake is done.
+pub(crate) struct NewPeering {
+    pub(crate) stream: OwnedFd,
+    pub(crate) key: PublicKey,
+    pub(crate) link: LinkType,
+    pub(crate) remote: String,
+    pub(crate) direction: Direction,
+    pub(crate) keepalives: bool,
+    pub(crate) static_peer: Option<StaticPeerId>,
+}
+
+/// See the module.
+pub(crate) struct Control {
+    pub(crate) control: ControlPlane,
+    pub(crate) dataplane: Arc<DataPlane>,
+    pub(crate) reports: Receiver<Report>,
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) local: Arc<Local>,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) clock: Clock,
+    pub(crate) bandwidth_interval: Duration,
+    pub(crate) own: PublicKey,
+    pub(crate) listeners: Vec<SocketAddr>,
+    pub(crate) transports: Transports,
+    pub(crate) static_peers: StaticPeersHandle,
+    pub(crate) runtime: RuntimeThread,
+}
+
+/// The runtime thread, which ends when told or when the sender is dropped.
+pub(crate) struct RuntimeThread {
+    pub(crate) stop: watch::Sender<bool>,
+    pub(crate) thread: JoinHandle<()>,
+}
+
+/// What is known of a port beyond what the state machine needs.
+struct Peering {
+    key: PublicKey,
+    link: LinkType,
+    remote: String,
+    direction: Direction,
+    static_peer: Option<StaticPeerId>,
+    since: SystemTime,
+    up_at: Duration,
+    counters: Arc<PortCounters>,
+    /// What it had moved when bandwidth was last told.
+    told: Traffic,
+    /// Gone from the state machine, and not yet closed by the data plane.
+    closing: bool,
+    /// Who waits for it to be closed.
+    waiting: Vec<oneshot::Sender<bool>>,
+}
+
+impl RuntimeThread {
+    /// Tells it to stop, and waits until it has.
+    fn end(self) {
+        // Fails if the thread is gone already.
+        let _ = self.stop.send(true);
+        if self.thread.join().is_err() {
+            tracing::error!("the runtime thread panicked");
+        }
+    }
+}
+
+/// The thread's state.
+struct Running {
+    setup: Control,
+    peerings: BTreeMap<PortId, Peering>,
+    root: PublicKey,
+    next_bandwidth: Duration,
+}
+
+impl Control {
+    /// Ends what it was to drive: the node does not start after all.
+    pub(crate) fn abandon(self) {
+        self.runtime.end();
+    }
+
+    /// Runs until the node closes.
+    pub(crate) fn run(self) {
+        let next_bandwidth = self.clock.uptime() + self.bandwidth_interval;
+        let mut running = Running {
+            root: self.own,
+            peerings: BTreeMap::new(),
+            next_bandwidth,
+            setup: self,
+        };
+        running.run();
+        running.close();
+    }
+}
+
+impl Running {
+    fn run(&mut self) {
+        let reports = self.setup.reports.clone();
+        let commands = self.setup.commands.clone();
+        loop {
+            self.setup.control.tick(self.setup.clock.now());
+            self.settle();
+            let now = self.setup.clock.uptime();
+            let deadline = self.setup.control.next_deadline();
+            let wait = deadline
+                .map_or(self.next_bandwidth, |d| d.min(self.next_bandwidth))
+                .saturating_sub(now)
+                .min(IDLE);
+            select! {
+                recv(reports) -> report => {
+                    // The data plane ends only when this thread says so.
+                    let Ok(report) = report else { return };
+                    self.report(report);
+                    reports.try_iter().take(BATCH - 1).for_each(|r| self.report(r));
+                }
+                recv(commands) -> command => match command {
+                    Ok(Command::Close) | Err(_) => return,
+                    Ok(command) => self.command(command),
+                },
+                default(wait) => {}
+            }
+            if self.setup.clock.uptime() >= self.next_bandwidth {
+                self.tell_bandwidth();
+            }
+        }
+    }
+
+    /// Publishes the tables, then carries out effects: a frame that leads to us must not
+    /// overtake the tables that say what to do with the answer.
+    fn settle(&mut self) {
+        self.setup.control.publish();
+        while let Some(effect) = self.setup.control.poll_effect() {
+            match effect {
+                Effect::Send { port, frame } => self.setup.dataplane.send(port, frame),
+                Effect::Close { port, reason } => {
+                    self.start_closing(port, CloseReason::Requested(reason.to_string().into()));
+                }
+                Effect::Event(event) => self.event(event),
+            }
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        let now = self.setup.clock.now();
+        match report {
+            Report::Frame(frame) => self.setup.control.frame(now, frame.port, frame.bytes()),
+            Report::Closed { port, reason } => {
+                self.setup.control.closed(now, port);
+                self.closed(port, &reason);
+                // The number may be given away again: not before all of this is done.
+                self.settle();
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Connect { peering, reply } => {
+                let result = self.connect(peering);
+                if let Some(reply) = reply {
+                    let _ = reply.send(result);
+                }
+            }
+            Command::Disconnect { port, reply } => self.disconnect(port, reply),
+            Command::Peers { reply } => {
+                let _ = reply.send(self.peers());
+            }
+            Command::Status { reply } => {
+                let _ = reply.send(self.status());
+            }
+            // Looked at before.
+            Command::Close => {}
+        }
+    }
+
+    fn connect(&mut self, new: NewPeering) -> Result<PortId, ConnectError> {
+        let now = self.setup.clock.now();
+        let NewPeering { key, link, .. } = new;
+        let port = match self.setup.control.connect(now, NewPeer { key, link }) {
+            Ok(port) => port,
+            Err(refused) => {
+                tracing::info!(peer = %key, remote = new.remote, reason = %refused, "peering refused");
+                if let Some(id) = new.static_peer {
+                    self.setup.static_peers.ended(id);
+                }
+                return Err(refused.into());
+            }
+        };
+        let options = PortOptions {
+            link,
+            keepalives: new.keepalives,
+        };
+        let counters = self.setup.dataplane.add_port(port, new.stream, options);
+        tracing::info!(%port, peer = %key, remote = new.remote, "peering up");
+        self.tell(Event::PeerAdded {
+            port,
+            key,
+            link,
+            remote: new.remote.clone(),
+        });
+        let peering = Peering {
+            key,
+            link,
+            remote: new.remote,
+            direction: new.direction,
+            static_peer: new.static_peer,
+            since: SystemTime::now(),
+            up_at: now.monotonic,
+            counters,
+            told: Traffic::default(),
+            closing: false,
+            waiting: Vec::new(),
+        };
+        self.peerings.insert(port, peering);
+        self.settle();
+        Ok(port)
+    }
+
+    fn disconnect(&mut self, port: PortId, reply: oneshot::Sender<bool>) {
+        let now = self.setup.clock.now();
+        let Some(peering) = self.peerings.get_mut(&port).filter(|p| !p.closing) else {
+            let _ = reply.send(false);
+            return;
+        };
+        peering.waiting.push(reply);
+        (self.setup.control).disconnect(now, port, pinecone_controlplane::CloseReason::Requested);
+    }
+
+    fn start_closing(&mut self, port: PortId, reason: CloseReason) {
+        if let Some(peering) = self.peerings.get_mut(&port) {
+            peering.closing = true;
+        }
+        self.setup.dataplane.remove_port(port, reason);
+    }
+
+    /// The data plane has closed a port.
+    fn closed(&mut self, port: PortId, reason: &CloseReason) {
+        let Some(peering) = self.peerings.remove(&port) else {
+            return;
+        };
+        tracing::info!(%port, peer = %peering.key, remote = peering.remote, %reason, "peering down");
+        if let Some(id) = peering.static_peer {
+            self.setup.static_peers.ended(id);
+        }
+        self.tell(Event::PeerRemoved {
+            port,
+            key: peering.key,
+            reason: reason.to_string(),
+        });
+        for reply in peering.waiting {
+            let _ = reply.send(true);
+        }
+    }
+
+    fn event(&mut self, event: pinecone_controlplane::Event) {
+        use pinecone_controlplane::Event as Decided;
+        let event = match event {
+            // Told when the data plane has the port, and has closed it.
+            Decided::PeerAdded { .. } | Decided::PeerRemoved { .. } => return,
+            Decided::ParentChanged { parent } => Event::ParentChanged { parent },
+            Decided::RootChanged { root, sequence } => {
+                if self.root != root {
+                    self.root = root;
+                    self.setup.local.forget_places();
+                }
+                Event::RootChanged { root, sequence }
+            }
+            Decided::CoordinatesChanged(coordinates) => Event::CoordinatesChanged { coordinates },
+            Decided::DescendingChanged(descending) => Event::DescendingChanged { descending },
+            Decided::RouteAdded(key) => Event::RouteAdded { key },
+            Decided::RouteRemoved(key) => Event::RouteRemoved { key },
+            Decided::Broadcast { key, sequence, .. } => Event::BroadcastReceived { key, sequence },
+        };
+        self.tell(event);
+    }
+
+    /// Tells subscribers, if there are any.
+    fn tell(&self, event: Event) {
+        let _ = self.setup.events.send(event);
+    }
+
+    fn tell_bandwidth(&mut self) {
+        self.next_bandwidth = self.setup.clock.uptime() + self.setup.bandwidth_interval;
+        let up = self.peerings.iter_mut().filter(|(_, p)| !p.closing);
+        let peers = up.map(|(&port, peering)| {
+            let moved = report::traffic(&peering.counters.snapshot());
+            let earlier = std::mem::replace(&mut peering.told, moved);
+            PeerBandwidth {
+                port,
+                key: peering.key,
+                traffic: moved.since(&earlier),
+            }
+        });
+        let event = Event::Bandwidth {
+            peers: peers.collect(),
+        };
+        self.tell(event);
+    }
+
+    fn peers(&self) -> Vec<Peer> {
+        let uptime = self.setup.clock.uptime();
+        let decided: BTreeMap<_, _> = (self.setup.control.peers().into_iter())
+            .map(|p| (p.port, p))
+            .collect();
+        let up = self.peerings.iter().filter(|(_, p)| !p.closing);
+        up.map(|(&port, peering)| {
+            let counters = peering.counters.snapshot();
+            let decided = decided.get(&port);
+            Peer {
+                port,
+                key: peering.key,
+                remote: peering.remote.clone(),
+                direction: peering.direction,
+                link: peering.link,
+                connected_since: peering.since,
+                connected_for: uptime.saturating_sub(peering.up_at),
+                coordinates: decided.and_then(|p| p.coordinates.clone()),
+                root: decided.and_then(|p| p.root.map(|(root, _)| root)),
+                traffic: report::traffic(&counters),
+                drops: report::drops(&counters),
+                queued_bytes: counters.queued_bytes,
+            }
+        })
+        .collect()
+    }
+
+    fn status(&self) -> Status {
+        let setup = &self.setup;
+        let decided = setup.control.status();
+        let info = setup.dataplane.info();
+        let workers = report::workers(&setup.dataplane.worker_stats());
+        let mut counters = report::transports(&setup.transports.counters());
+        counters.extend(report::control(&setup.control.counters()));
+        counters.extend(setup.local.counters());
+        Status {
+            public_key: setup.own,
+            coordinates: decided.coordinates,
+            root: decided.root,
+            root_sequence: decided.root_sequence,
+            parent: decided.parent.map(|(_, key)| key),
+            descending: decided.descending,
+            routes: decided.routes,
+            peers: self.peers(),
+            static_peers: report::static_peers(&setup.static_peers.status()),
+            engine: info.name.to_owned(),
+            engine_reason: info.description.clone(),
+            workers,
+            counters,
+            uptime: setup.clock.uptime(),
+            listeners: setup.listeners.clone(),
+        }
+    }
+
+    /// Ends everything: nothing new comes in, then all ports close, then all threads have ended.
+    fn close(mut self) {
+        self.setup.local.close();
+        // It hands over nothing more once it has ended; what it has is dropped with the channel.
+        let _ = self.setup.runtime.stop.send(true);
+        self.setup.dataplane.shutdown();
+        let reports = self.setup.reports.clone();
+        for report in reports.try_iter() {
+            if let Report::Closed { port, reason } = report {
+                self.closed(port, &reason);
+            }
+        }
+        let uptime_s = self.setup.clock.uptime().as_secs();
+        self.setup.runtime.end();
+        tracing::info!(key = %self.setup.own, uptime_s, "node closed");
+    }
+}

@@ -1,0 +1,285 @@
+//! The node's own end of traffic: what it sends, and what is delivered to it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use bytes::Bytes;
+use pinecone_controlplane::CoordinateCache;
+use pinecone_dataplane::fib::FibReader;
+use pinecone_dataplane::{DataPlane, Delivery, PortId};
+use pinecone_wire::coordinates::CoordinatesView;
+use pinecone_wire::frame::HEADER_LEN;
+use pinecone_wire::ping::{Ping, PingType};
+use pinecone_wire::traffic::push_traffic;
+use pinecone_wire::{
+    Coordinates, MAX_FRAME_LEN, PublicKey, TrafficFields, TrafficLayout, Watermark, varu64,
+};
+use tokio::sync::mpsc;
+
+use crate::clock::Clock;
+use crate::pings::Pings;
+use crate::{Counter, SendError};
+
+/// Hops that a frame of ours may take where hop limiting is on (protocol section 7).
+const HOP_LIMIT: u8 = 10;
+/// The largest sequence that a frame's watermark is expected to get on its way: one of Unix
+/// milliseconds, until the year 2109.
+const WATERMARK_SEQUENCE_ROOM: u64 = (1 << 42) - 1;
+
+/// A payload for the application, with the key that it claims to be from.
+pub(crate) type Received = (PublicKey, Bytes);
+
+/// See the module.
+pub(crate) struct Local {
+    own: PublicKey,
+    clock: Clock,
+    /// Weak, because the data plane holds us.
+    dataplane: OnceLock<Weak<DataPlane>>,
+    closed: AtomicBool,
+    /// Where we are and where others are.
+    places: Mutex<Places>,
+    pub(crate) pings: Pings,
+    inbox: mpsc::Sender<Received>,
+    /// Bytes of payload in the inbox.
+    inbox_bytes: AtomicUsize,
+    inbox_frames_limit: usize,
+    inbox_bytes_limit: usize,
+    received: AtomicU64,
+    inbox_full: AtomicU64,
+    pings_answered: AtomicU64,
+    answers_not_sent: AtomicU64,
+    unreachable: AtomicU64,
+}
+
+struct Places {
+    fib: FibReader,
+    cache: CoordinateCache,
+}
+
+impl Local {
+    pub(crate) fn new(
+        own: PublicKey,
+        clock: Clock,
+        fib: FibReader,
+        (frames, bytes): (usize, usize),
+        first_nonce: u64,
+    ) -> (Self, mpsc::Receiver<Received>) {
+        let (inbox, receiver) = mpsc::channel(frames.clamp(1, mpsc_limit()));
+        let local = Self {
+            own,
+            clock,
+            dataplane: OnceLock::new(),
+            closed: AtomicBool::new(false),
+            places: Mutex::new(Places {
+                fib,
+                cache: CoordinateCache::default(),
+            }),
+            pings: Pings::new(first_nonce),
+            inbox,
+            inbox_bytes: AtomicUsize::new(0),
+            inbox_frames_limit: frames,
+            inbox_bytes_limit: bytes,
+            received: AtomicU64::new(0),
+            inbox_full: AtomicU64::new(0),
+            pings_answered: AtomicU64::new(0),
+            answers_not_sent: AtomicU64::new(0),
+            unreachable: AtomicU64::new(0),
+        };
+        (local, receiver)
+    }
+
+    /// The data plane exists now.
+    pub(crate) fn attach(&self, dataplane: Weak<DataPlane>) {
+        // Called once, by the thread that starts the node.
+        let _ = self.dataplane.set(dataplane);
+    }
+
+    /// From now on nothing is sent.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Relaxed);
+    }
+
+    /// The root key changed: all places known are of another tree.
+    pub(crate) fn forget_places(&self) {
+        self.places().cache.clear();
+    }
+
+    /// A payload left the inbox.
+    pub(crate) fn taken(&self, payload: &Bytes) {
+        self.inbox_bytes.fetch_sub(payload.len(), Relaxed);
+    }
+
+    pub(crate) fn max_payload(&self) -> usize {
+        max_payload(
+            &Coordinates::default(),
+            self.places().fib.load().coordinates(),
+        )
+    }
+
+    pub(crate) fn send_to(&self, key: &PublicKey, payload: &[u8]) -> Result<(), SendError> {
+        if self.closed.load(Relaxed) {
+            return Err(SendError::Closed);
+        }
+        let frame = {
+            let mut places = self.places();
+            let now = self.clock.now();
+            let destination = if *key == self.own {
+                Coordinates::default()
+            } else {
+                places.cache.sent_to(now, key);
+                places.cache.get(now, key).unwrap_or_default()
+            };
+            let source = places.fib.load().coordinates();
+            let max = max_payload(&destination, source);
+            if payload.len() > max {
+                return Err(SendError::TooLong {
+                    len: payload.len(),
+                    max,
+                });
+            }
+            let mut frame = Vec::new();
+            let fields = TrafficFields {
+                extra: 0,
+                hop_limit: HOP_LIMIT,
+                destination: &destination,
+                source,
+                destination_key: *key,
+                source_key: self.own,
+                watermark: Watermark::START,
+                payload,
+            };
+            push_traffic(&mut frame, &fields).map_err(|_| SendError::TooLong {
+                len: payload.len(),
+                max,
+            })?;
+            frame
+        };
+        if *key == self.own {
+            return match self.receive(self.own, key, CoordinatesView::EMPTY, payload) {
+                true => Ok(()),
+                false => Err(SendError::Busy),
+            };
+        }
+        let dataplane = self.dataplane.get().and_then(Weak::upgrade);
+        match dataplane.ok_or(SendError::Closed)?.inject(frame) {
+            true => Ok(()),
+            false => Err(SendError::Busy),
+        }
+    }
+
+    pub(crate) fn counters(&self) -> Vec<Counter> {
+        [
+            ("received_payloads", &self.received),
+            ("receive_queue_full", &self.inbox_full),
+            ("pings_answered", &self.pings_answered),
+            ("ping_answers_not_sent", &self.answers_not_sent),
+            ("unreachable", &self.unreachable),
+        ]
+        .map(|(name, value)| Counter {
+            name,
+            value: value.load(Relaxed),
+        })
+        .into()
+    }
+
+    /// Takes a payload in; false if there was no room for it.
+    fn receive(
+        &self,
+        source: PublicKey,
+        destination: &PublicKey,
+        source_coordinates: CoordinatesView<'_>,
+        payload: &[u8],
+    ) -> bool {
+        let for_us = *destination == self.own;
+        if for_us && source != self.own && !source_coordinates.is_empty() {
+            let now = self.clock.now();
+            let coordinates = Coordinates::from(source_coordinates);
+            self.places().cache.insert(now, source, coordinates);
+        }
+        if for_us
+            && let Some(ping) = Ping::decode(payload)
+            && self.is_ping_of_ours(&ping)
+        {
+            return true;
+        }
+        self.enqueue(source, payload)
+    }
+
+    /// Answers a ping that asks us; takes a pong for us to who waits for it.
+    fn is_ping_of_ours(&self, ping: &Ping<'_>) -> bool {
+        match ping.kind {
+            PingType::Ping if ping.destination == self.own => {
+                let counter = match self.send_to(&ping.origin, &ping.pong().encode()) {
+                    Ok(()) => &self.pings_answered,
+                    Err(_) => &self.answers_not_sent,
+                };
+                counter.fetch_add(1, Relaxed);
+                true
+            }
+            PingType::Pong if ping.origin == self.own => {
+                if let Some(nonce) = ping.data.first_chunk() {
+                    let nonce = u64::from_be_bytes(*nonce);
+                    self.pings.answered(&ping.destination, nonce, ping.hops);
+                }
+                true
+            }
+            PingType::Ping | PingType::Pong => false,
+        }
+    }
+
+    fn enqueue(&self, source: PublicKey, payload: &[u8]) -> bool {
+        let before = self.inbox_bytes.fetch_add(payload.len(), Relaxed);
+        let fits = self.inbox_frames_limit > 0
+            && before.saturating_add(payload.len()) <= self.inbox_bytes_limit;
+        let taken = fits
+            && self
+                .inbox
+                .try_send((source, Bytes::copy_from_slice(payload)))
+                .is_ok();
+        if taken {
+            self.received.fetch_add(1, Relaxed);
+        } else {
+            self.inbox_bytes.fetch_sub(payload.len(), Relaxed);
+            self.inbox_full.fetch_add(1, Relaxed);
+        }
+        taken
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Delivery for Local {
+    fn deliver(&self, ingress: PortId, frame: &[u8], layout: &TrafficLayout) -> bool {
+        let destination = layout.destination_key(frame);
+        if ingress == PortId::LOCAL && destination != self.own {
+            // Our own frame, and nobody known is nearer to where it is to go.
+            self.unreachable.fetch_add(1, Relaxed);
+            return false;
+        }
+        self.receive(
+            layout.source_key(frame),
+            &destination,
+            layout.source(frame),
+            layout.payload(frame),
+        )
+    }
+}
+
+/// The largest payload that gets there: with its coordinates, and without them where a node on
+/// the way falls back to SNEK and puts in a watermark, since a frame that outgrows its 65,535
+/// bytes is dropped.
+fn max_payload(destination: &Coordinates, source: &Coordinates) -> usize {
+    let watermark = PublicKey::LEN + varu64::len(WATERMARK_SEQUENCE_ROOM);
+    let head = HEADER_LEN
+        + 2
+        + (2 + 2 + source.encoded_len())
+        + 2 * PublicKey::LEN
+        + destination.encoded_len().max(watermark);
+    MAX_FRAME_LEN.saturating_sub(head)
+}
+
+const fn mpsc_limit() -> usize {
+    tokio::sync::Semaphore::MAX_PERMITS
+}

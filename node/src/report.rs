@@ -1,0 +1,97 @@
+//! Turns the numbers of the parts into the node's own.
+
+use pinecone_dataplane::{CountersSnapshot, DropReason, WorkerStats};
+use pinecone_transports::{StaticPeerState, StaticPeerStatus, TransportCounters};
+
+use crate::{Counter, StaticPeer, Traffic, Worker};
+
+pub(crate) fn traffic(counters: &CountersSnapshot) -> Traffic {
+    Traffic {
+        rx_protocol_frames: counters.rx_protocol_frames,
+        rx_protocol_bytes: counters.rx_protocol_bytes,
+        rx_traffic_frames: counters.rx_traffic_frames,
+        rx_traffic_bytes: counters.rx_traffic_bytes,
+        tx_protocol_frames: counters.tx_protocol_frames,
+        tx_protocol_bytes: counters.tx_protocol_bytes,
+        tx_traffic_frames: counters.tx_traffic_frames,
+        tx_traffic_bytes: counters.tx_traffic_bytes,
+    }
+}
+
+/// Drops by reason, those that occurred.
+pub(crate) fn drops(counters: &CountersSnapshot) -> Vec<Counter> {
+    let all = DropReason::ALL.iter().map(|&reason| Counter {
+        name: reason.name(),
+        value: counters.dropped(reason),
+    });
+    all.filter(|counter| counter.value > 0).collect()
+}
+
+pub(crate) fn workers(stats: &[WorkerStats]) -> Vec<Worker> {
+    let workers = stats.iter().enumerate();
+    workers
+        .map(|(index, stats)| {
+            let mut counters = named([
+                ("ports", stats.ports),
+                ("turns", stats.turns),
+                ("sleeps", stats.sleeps),
+                ("handed_over", stats.handed_over),
+                ("out_of_buffers", stats.out_of_buffers),
+                ("local_frames", stats.other.rx_traffic_frames),
+            ]);
+            counters.extend(drops(&stats.other));
+            Worker {
+                index,
+                core: stats.core,
+                stats: counters,
+            }
+        })
+        .collect()
+}
+
+pub(crate) fn transports(counters: &TransportCounters) -> Vec<Counter> {
+    named([
+        ("connections_accepted", counters.accepted),
+        ("connections_over_cap", counters.over_cap),
+        ("accepts_failed", counters.accept_failed),
+        ("dialled", counters.dialled),
+        ("dials_failed", counters.dial_failed),
+        ("handshakes_done", counters.established),
+        ("handshakes_refused_version", counters.refused_version),
+        (
+            "handshakes_refused_capabilities",
+            counters.refused_capabilities,
+        ),
+        ("handshakes_refused_signature", counters.refused_signature),
+        ("handshakes_refused_own_key", counters.refused_own_key),
+        ("handshakes_timed_out", counters.timed_out),
+        ("handshakes_closed_early", counters.closed_early),
+        ("handshakes_stream_failed", counters.stream_failed),
+    ])
+}
+
+pub(crate) fn control(counters: &pinecone_controlplane::Counters) -> Vec<Counter> {
+    let entries = counters.entries().into_iter();
+    entries
+        .map(|(name, value)| Counter { name, value })
+        .collect()
+}
+
+pub(crate) fn static_peers(peers: &[StaticPeerStatus]) -> Vec<StaticPeer> {
+    let state = |state| match state {
+        StaticPeerState::Waiting { .. } => "waiting",
+        StaticPeerState::Dialling => "dialling",
+        StaticPeerState::Connected { .. } => "connected",
+        StaticPeerState::Ourselves => "ourselves",
+    };
+    let peers = peers.iter().map(|peer| StaticPeer {
+        address: peer.address.to_string(),
+        state: state(peer.state),
+        failures: peer.failures,
+    });
+    peers.collect()
+}
+
+fn named<const N: usize>(counters: [(&'static str, u64); N]) -> Vec<Counter> {
+    counters.map(|(name, value)| Counter { name, value }).into()
+}

@@ -1,0 +1,204 @@
+//! Starts the parts of a node in the order in which they need each other.
+
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Receiver, unbounded};
+use pinecone_controlplane::{Config, ControlPlane};
+use pinecone_dataplane::fib::FibWriter;
+use pinecone_dataplane::{DataPlane, DataPlaneOptions};
+use pinecone_transports::{BoundListener, PeerAddress, parse_static_peers};
+use rand::TryRng;
+use rand::rngs::SysRng;
+use tokio::sync::{broadcast, mpsc, watch};
+
+use crate::builder::Options;
+use crate::clock::Clock;
+use crate::control::{Control, RuntimeThread};
+use crate::local::Local;
+use crate::node::Inner;
+use crate::pin::pin_to;
+use crate::runtime::{self, Ready};
+use crate::{StartError, event, generate_key};
+
+/// Starts a node; on an error everything that ran already has ended when this returns.
+pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
+    let no_random_numbers = |source| system("get random numbers", source);
+    let key = match options.secret_key.take() {
+        Some(key) => key,
+        None => generate_key().map_err(no_random_numbers)?,
+    };
+    let own = key.public_key();
+    // First what is most likely to fail, and leaves nothing behind.
+    let static_peers = read_static_peers(&options.static_peers)?;
+    let listeners = (options.listen.iter())
+        .map(|address| BoundListener::bind(address))
+        .collect::<Result<Vec<_>, _>>()?;
+    let local_addrs: Vec<_> = listeners.iter().map(BoundListener::local_addr).collect();
+    let first_nonce = SysRng.try_next_u64();
+    let first_nonce = first_nonce.map_err(|e| no_random_numbers(std::io::Error::other(e)))?;
+
+    let clock = Clock::new();
+    let (fib_writer, fib) = FibWriter::new(own);
+    let inbox = (options.receive_frames, options.receive_bytes);
+    let (local, inbox) = Local::new(own, clock, fib.reader(), inbox, first_nonce);
+    let local = Arc::new(local);
+    let dataplane_options = DataPlaneOptions {
+        workers: options.workers,
+        cores: options.worker_cores.clone(),
+        engine: options.engine,
+        hop_limiting: options.hop_limiting,
+        ..DataPlaneOptions::default()
+    };
+    let (dataplane, reports) = DataPlane::start(dataplane_options, fib, local.clone())?;
+    let dataplane = Arc::new(dataplane);
+    local.attach(Arc::downgrade(&dataplane));
+    if let Some(filter) = options.packet_filter.take() {
+        dataplane.set_filter(Some(filter));
+    }
+
+    let (control, commands) = unbounded();
+    let (runtime, requests) = mpsc::unbounded_channel();
+    let (stop, stopped) = watch::channel(false);
+    let setup = runtime::Setup {
+        key: key.clone(),
+        core: options.runtime_core,
+        limits: options.limits.clone(),
+        listeners,
+        static_peers,
+        dial_schedule: options.dial_schedule.clone(),
+        control: control.clone(),
+        requests,
+        stop: stopped,
+    };
+    let started = start_runtime(setup, stop).and_then(|(runtime_thread, ready)| {
+        let (events, _) = broadcast::channel(event::BACKLOG);
+        let weak_events = events.downgrade();
+        let config = Config {
+            wakeup_broadcasts: options.wakeup_broadcasts,
+            ..Config::default()
+        };
+        let control = Control {
+            control: ControlPlane::new(config, key, fib_writer),
+            dataplane: Arc::clone(&dataplane),
+            reports,
+            commands,
+            local: Arc::clone(&local),
+            events,
+            clock,
+            bandwidth_interval: options.bandwidth_interval,
+            own,
+            listeners: local_addrs.clone(),
+            transports: ready.transports,
+            static_peers: ready.static_peers,
+            runtime: runtime_thread,
+        };
+        start_control(control, options.control_core).map(|thread| (thread, weak_events))
+    });
+    let ((control_thread, ended, ended_blocking), events) =
+        started.inspect_err(|_| dataplane.shutdown())?;
+
+    let info = dataplane.info();
+    tracing::info!(
+        key = %own,
+        listen = ?local_addrs,
+        engine = info.name,
+        engine_reason = info.description,
+        workers = options.workers,
+        worker_cores = ?info.cores,
+        "node started"
+    );
+    Ok(Inner {
+        own,
+        local_addrs,
+        local,
+        dataplane,
+        control,
+        runtime,
+        inbox: tokio::sync::Mutex::new(inbox),
+        events,
+        ended,
+        ended_blocking,
+        control_thread: Mutex::new(Some(control_thread)),
+    })
+}
+
+type ControlThread = (JoinHandle<()>, watch::Receiver<()>, Receiver<()>);
+
+fn start_control(control: Control, core: Option<usize>) -> Result<ControlThread, StartError> {
+    let (ready, started) = std::sync::mpsc::sync_channel(1);
+    let (end, ended) = watch::channel(());
+    let (end_blocking, ended_blocking) = crossbeam::channel::bounded(0);
+    let thread = spawn("pinecone-control", move || {
+        let pinned = pin_to("control", core);
+        let failed = pinned.is_err();
+        // Whoever starts the node waits until it hears.
+        let _ = ready.send(pinned);
+        if failed {
+            control.abandon();
+        } else {
+            control.run();
+        }
+        // Lost when all else of the node is.
+        drop((end, end_blocking));
+    })?;
+    match started.recv() {
+        Ok(Ok(())) => Ok((thread, ended, ended_blocking)),
+        failed => {
+            let _ = thread.join();
+            Err(thread_failed("control", failed))
+        }
+    }
+}
+
+fn start_runtime(
+    setup: runtime::Setup,
+    stop: watch::Sender<bool>,
+) -> Result<(RuntimeThread, Ready), StartError> {
+    let (ready, started) = std::sync::mpsc::sync_channel(1);
+    let thread = spawn("pinecone-runtime", move || runtime::run(setup, ready))?;
+    match started.recv() {
+        Ok(Ok(ready)) => Ok((RuntimeThread { stop, thread }, ready)),
+        failed => {
+            let _ = thread.join();
+            Err(thread_failed("runtime", failed))
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|source| system(&format!("start the thread {name}"), source))
+}
+
+fn thread_failed<T>(
+    thread: &str,
+    failed: Result<Result<T, StartError>, std::sync::mpsc::RecvError>,
+) -> StartError {
+    match failed {
+        Ok(Err(error)) => error,
+        _ => system(
+            &format!("start the {thread} thread"),
+            std::io::Error::other("it ended at once"),
+        ),
+    }
+}
+
+fn read_static_peers(lists: &[String]) -> Result<Vec<PeerAddress>, StartError> {
+    let mut peers: Vec<PeerAddress> = Vec::new();
+    for list in lists {
+        let more = parse_static_peers(list)?;
+        let new: Vec<_> = more.into_iter().filter(|p| !peers.contains(p)).collect();
+        peers.extend(new);
+    }
+    Ok(peers)
+}
+
+fn system(what: &str, source: std::io::Error) -> StartError {
+    StartError::System {
+        what: what.to_owned(),
+        source,
+    }
+}
