@@ -1,3 +1,104 @@
-//! The `pinecone` program.
+//! The `pinecone` program: runs a node, and asks a running one.
+//!
+//! What may not enter: anything that an application which embeds a node would want too; that
+//! belongs to the `pinecone` library.
+
+mod addresses;
+mod admin;
+mod cli;
+mod copy;
+mod cores;
+mod directories;
+mod failure;
+mod logging;
+mod momentary;
+mod ping;
+mod pings;
+mod run;
+mod secret;
+mod show;
 mod transfer;
-fn main() {}
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use cli::{Cli, Command};
+use failure::Failure;
+use pinecone::SecretKey;
+
+fn main() -> ExitCode {
+    let code = match cli::parse().and_then(|cli| cli.map_or(Ok(true), execute)) {
+        Ok(true) => 0,
+        Ok(false) => 1,
+        Err(failure) => {
+            // Nobody may be there to read it.
+            let _ = writeln!(io::stderr(), "pinecone: {failure}");
+            failure.code
+        }
+    };
+    ExitCode::from(code)
+}
+
+/// False if everything went well but the answer is no.
+fn execute(cli: Cli) -> Result<bool, Failure> {
+    let command = match cli.command {
+        Some(command) => command,
+        None => Command::Run(Box::new(cli.run)),
+    };
+    match command {
+        Command::Genkey { key_file } => genkey(key_file.as_deref())?,
+        Command::Pubkey {
+            key_file,
+            secretkey,
+        } => {
+            let key = given_key(key_file.as_deref(), secretkey.as_deref())?;
+            print(&format!("{}\n", key.public_key()))?;
+        }
+        Command::Run(options) => block_on(run::run(*options))?,
+        Command::Status { admin, json } => block_on(show::status(&admin, json))?,
+        Command::Peers { admin, json, full } => block_on(show::peers(&admin, json, full))?,
+        Command::Disconnect { admin, port } => block_on(show::disconnect(&admin, port))?,
+        Command::Ping(options) => return block_on(ping::ping(options)),
+        Command::Send { key, node, size } => block_on(copy::send(key, node, size))?,
+        Command::Recv { node, keep } => block_on(copy::recv(node, keep))?,
+    }
+    Ok(true)
+}
+
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::runtime(format!("cannot start the runtime: {e}")))?;
+    runtime.block_on(future)
+}
+
+fn genkey(path: Option<&Path>) -> Result<(), Failure> {
+    let Some(path) = path else {
+        return print(&format!("{}\n", *secret::to_hex(&secret::generate()?)));
+    };
+    let shown = path.display();
+    let key = secret::create(path)?.ok_or_else(|| {
+        Failure::runtime(format!(
+            "{shown} exists already: remove it if the node behind it is no longer needed"
+        ))
+    })?;
+    print(&format!("{}\n", key.public_key()))
+}
+
+fn given_key(path: Option<&Path>, hex: Option<&str>) -> Result<SecretKey, Failure> {
+    if let Some(path) = path {
+        return secret::load(path);
+    }
+    if let Some(hex) = hex {
+        return secret::parse(hex, "--secretkey");
+    }
+    secret::read_stdin()
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|e| Failure::runtime(format!("cannot write the result: {e}")))
+}

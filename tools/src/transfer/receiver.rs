@@ -92,6 +92,11 @@ impl Receiver {
         }
     }
 
+    /// Whether [`Self::read`] has something.
+    pub(crate) fn has_data(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// The next bytes of the stream, in order.
     pub(crate) fn read(&mut self) -> Option<Vec<u8>> {
         let bytes = self.ready.pop_front()?;

@@ -20,6 +20,9 @@ struct Channel {
     read_interval_us: u64,
 }
 
+/// When it arrives, a tie-break, whether it goes to the receiver, the payload.
+type Flying = (Duration, u64, bool, Vec<u8>);
+
 #[derive(Debug)]
 struct Outcome {
     received: Vec<u8>,
@@ -46,8 +49,7 @@ fn run(channel: &Channel, data: &[u8], piece: usize) -> Outcome {
     let mut received = Vec::new();
     let mut pieces = data.chunks(piece).peekable();
     let mut ended = false;
-    // (arrives, tie-break, to the receiver, payload)
-    let mut flying: BinaryHeap<Reverse<(Duration, u64, bool, Vec<u8>)>> = BinaryHeap::new();
+    let mut flying: BinaryHeap<Reverse<Flying>> = BinaryHeap::new();
     let (mut counter, mut most_in_channel) = (0, 0);
     let mut next_read = Duration::ZERO;
     let read_interval = Duration::from_micros(channel.read_interval_us);

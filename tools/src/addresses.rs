@@ -1,0 +1,92 @@
+//! Looks at addresses before the node does, so that a mistake ends in one line and the right code.
+
+use std::net::ToSocketAddrs;
+
+use crate::failure::Failure;
+
+/// Checks the addresses to listen on: `host:port`, or `:port` for all addresses.
+pub(crate) fn check_listen(addresses: &[String]) -> Result<(), Failure> {
+    for address in addresses {
+        let (host, port) = split(address, "--listen")?;
+        if !host.is_empty() {
+            resolve(host, port, "--listen")?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks lists of static peers, and that their names resolve now.
+pub(crate) fn check_static_peers(lists: &[String]) -> Result<(), Failure> {
+    let entries = lists.iter().flat_map(|list| list.split(','));
+    for entry in entries.map(str::trim).filter(|entry| !entry.is_empty()) {
+        if entry.contains("://") {
+            // Whether there is a transport for it, the node knows.
+            continue;
+        }
+        let (host, port) = split(entry, "--connect")?;
+        if host.is_empty() || port == 0 {
+            return Err(malformed(entry, "--connect"));
+        }
+        resolve(host, port, "--connect")?;
+    }
+    Ok(())
+}
+
+fn split<'a>(address: &'a str, flag: &str) -> Result<(&'a str, u16), Failure> {
+    address
+        .rsplit_once(':')
+        .filter(|(host, _)| !host.contains(':') || (host.starts_with('[') && host.ends_with(']')))
+        .and_then(|(host, port)| Some((host, port.parse().ok()?)))
+        .ok_or_else(|| malformed(address, flag))
+}
+
+fn malformed(address: &str, flag: &str) -> Failure {
+    Failure::usage(format!(
+        "{flag}: {address:?} is no address: write host:port, an IPv6 address as [::1]:65432"
+    ))
+}
+
+fn resolve(host: &str, port: u16, flag: &str) -> Result<(), Failure> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let found = (bare, port).to_socket_addrs().map(|mut all| all.next());
+    match found {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(Failure::runtime(format!(
+            "{flag}: the host {host} has no address: check the name"
+        ))),
+        Err(e) => Err(Failure::runtime(format!(
+            "{flag}: the host {host} does not resolve ({e}): check the name and this machine's DNS"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_told_apart() {
+        let listen = |s: &str| check_listen(&[s.to_owned()]).map_err(|f| f.code);
+        let connect = |s: &str| check_static_peers(&[s.to_owned()]).map_err(|f| f.code);
+        for good in ["127.0.0.1:1", "[::1]:65432", "localhost:80"] {
+            assert_eq!((listen(good), connect(good)), (Ok(()), Ok(())), "{good}");
+        }
+        for wrong in [
+            "65432",
+            "localhost",
+            "::1",
+            "::1:80",
+            "1.2.3.4:70000",
+            "a:b",
+            "a:-1",
+        ] {
+            assert_eq!((listen(wrong), connect(wrong)), (Err(2), Err(2)), "{wrong}");
+        }
+        assert_eq!(
+            (listen(":0"), connect(":1"), connect("a:0")),
+            (Ok(()), Err(2), Err(2))
+        );
+        assert_eq!(connect("127.0.0.1:1, [::1]:2,"), Ok(()));
+        assert_eq!(connect("127.0.0.1:1,x"), Err(2));
+    }
+}

@@ -1,0 +1,292 @@
+//! The lines on the admin socket. Their names are what scripts rely on: add, don't rename.
+
+use std::collections::BTreeMap;
+
+use pinecone::{Counter, Direction, LinkType, Peer, Status};
+use serde::{Deserialize, Serialize};
+
+/// The longest request, in bytes. Replies are as long as what they tell.
+pub(crate) const MAX_REQUEST: usize = 4096;
+/// The longest reply that the client reads, in bytes: some hundred thousand peers.
+pub(crate) const MAX_REPLY: usize = 256 << 20;
+
+/// What a client asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Request {
+    /// Answered by [`Reply::Status`].
+    Status {},
+    /// Answered by [`Reply::Peers`].
+    Peers {},
+    /// Answered by a [`Reply::Ping`] each, then [`Reply::Done`].
+    Ping(PingRequest),
+    /// Answered by [`Reply::Done`].
+    Disconnect {
+        /// The peering.
+        port: u32,
+    },
+}
+
+/// A series of pings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PingRequest {
+    /// Whom to ask, in hex.
+    pub(crate) key: String,
+    /// How many; without it, until the client hangs up.
+    #[serde(default)]
+    pub(crate) count: Option<u64>,
+    /// Bytes of filler.
+    pub(crate) size: u32,
+    /// Milliseconds from one to the next.
+    pub(crate) interval_ms: u64,
+    /// Milliseconds to wait for each answer.
+    pub(crate) timeout_ms: u64,
+}
+
+/// What the node answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub(crate) enum Reply {
+    Status(Box<StatusInfo>),
+    Peers {
+        peers: Vec<PeerInfo>,
+    },
+    Ping(PingInfo),
+    /// Nothing more comes.
+    Done {},
+    /// The request was not understood, or failed.
+    Error {
+        error: String,
+    },
+}
+
+/// One ping of a series.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PingInfo {
+    /// Number in the series, from 1.
+    pub(crate) seq: u64,
+    /// Bytes of payload, each way.
+    pub(crate) bytes: usize,
+    #[serde(flatten)]
+    pub(crate) outcome: PingOutcome,
+}
+
+/// Answered or not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum PingOutcome {
+    Answer { hops: u16, rtt_ms: f64 },
+    Failed { error: String },
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StatusInfo {
+    pub(crate) public_key: String,
+    pub(crate) version: String,
+    pub(crate) uptime_seconds: f64,
+    pub(crate) coordinates: Vec<u64>,
+    pub(crate) root: RootInfo,
+    /// Null at the root.
+    pub(crate) parent: Option<String>,
+    pub(crate) descending: Option<String>,
+    pub(crate) routes: usize,
+    pub(crate) listeners: Vec<String>,
+    pub(crate) engine: EngineInfo,
+    pub(crate) workers: Vec<WorkerInfo>,
+    /// What the whole node dropped, refused and turned away.
+    pub(crate) counters: BTreeMap<String, u64>,
+    pub(crate) peers: Vec<PeerInfo>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RootInfo {
+    pub(crate) key: String,
+    pub(crate) sequence: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EngineInfo {
+    pub(crate) name: String,
+    pub(crate) reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WorkerInfo {
+    pub(crate) index: usize,
+    /// Null where it is not pinned.
+    pub(crate) core: Option<usize>,
+    pub(crate) stats: BTreeMap<String, u64>,
+}
+
+/// A peering.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PeerInfo {
+    pub(crate) port: u32,
+    pub(crate) key: String,
+    pub(crate) remote: String,
+    /// `inbound` or `outbound`.
+    pub(crate) direction: String,
+    /// `pipe`, `multicast`, `bonjour`, `remote` or `bluetooth`.
+    pub(crate) link: String,
+    pub(crate) connected_seconds: f64,
+    /// Null until the peer has announced.
+    pub(crate) coordinates: Option<Vec<u64>>,
+    /// Null until the peer has announced.
+    pub(crate) root: Option<String>,
+    pub(crate) rx_protocol_frames: u64,
+    pub(crate) rx_protocol_bytes: u64,
+    pub(crate) rx_traffic_frames: u64,
+    pub(crate) rx_traffic_bytes: u64,
+    pub(crate) tx_protocol_frames: u64,
+    pub(crate) tx_protocol_bytes: u64,
+    pub(crate) tx_traffic_frames: u64,
+    pub(crate) tx_traffic_bytes: u64,
+    /// Frames dropped at this port, by reason.
+    pub(crate) drops: BTreeMap<String, u64>,
+    pub(crate) queued_bytes: u64,
+}
+
+impl From<&Status> for StatusInfo {
+    fn from(status: &Status) -> Self {
+        Self {
+            public_key: status.public_key.to_string(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: status.uptime.as_secs_f64(),
+            coordinates: status.coordinates.ports().to_vec(),
+            root: RootInfo {
+                key: status.root.to_string(),
+                sequence: status.root_sequence,
+            },
+            parent: status.parent.map(|key| key.to_string()),
+            descending: status.descending.map(|key| key.to_string()),
+            routes: status.routes,
+            listeners: status.listeners.iter().map(ToString::to_string).collect(),
+            engine: EngineInfo {
+                name: status.engine.clone(),
+                reason: status.engine_reason.clone(),
+            },
+            workers: status
+                .workers
+                .iter()
+                .map(|worker| WorkerInfo {
+                    index: worker.index,
+                    core: worker.core,
+                    stats: counters(&worker.stats),
+                })
+                .collect(),
+            counters: counters(&status.counters),
+            peers: status.peers.iter().map(PeerInfo::from).collect(),
+        }
+    }
+}
+
+impl From<&Peer> for PeerInfo {
+    fn from(peer: &Peer) -> Self {
+        let traffic = &peer.traffic;
+        Self {
+            port: peer.port.0,
+            key: peer.key.to_string(),
+            remote: peer.remote.clone(),
+            direction: match peer.direction {
+                Direction::Inbound => "inbound",
+                Direction::Outbound => "outbound",
+            }
+            .to_owned(),
+            link: match peer.link {
+                LinkType::Pipe => "pipe",
+                LinkType::Multicast => "multicast",
+                LinkType::Bonjour => "bonjour",
+                LinkType::Remote => "remote",
+                LinkType::Bluetooth => "bluetooth",
+            }
+            .to_owned(),
+            connected_seconds: peer.connected_for.as_secs_f64(),
+            coordinates: peer.coordinates.as_ref().map(|c| c.ports().to_vec()),
+            root: peer.root.map(|key| key.to_string()),
+            rx_protocol_frames: traffic.rx_protocol_frames,
+            rx_protocol_bytes: traffic.rx_protocol_bytes,
+            rx_traffic_frames: traffic.rx_traffic_frames,
+            rx_traffic_bytes: traffic.rx_traffic_bytes,
+            tx_protocol_frames: traffic.tx_protocol_frames,
+            tx_protocol_bytes: traffic.tx_protocol_bytes,
+            tx_traffic_frames: traffic.tx_traffic_frames,
+            tx_traffic_bytes: traffic.tx_traffic_bytes,
+            drops: counters(&peer.drops),
+            queued_bytes: peer.queued_bytes,
+        }
+    }
+}
+
+fn counters(list: &[Counter]) -> BTreeMap<String, u64> {
+    list.iter()
+        .map(|counter| (counter.name.to_owned(), counter.value))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_read_as_documented() {
+        let read = |text: &str| serde_json::from_str::<Request>(text);
+        assert_eq!(read(r#"{"request":"status"}"#).unwrap(), Request::Status {});
+        assert_eq!(
+            read(r#"{"request":"disconnect","port":3}"#).unwrap(),
+            Request::Disconnect { port: 3 }
+        );
+        let ping = Request::Ping(PingRequest {
+            key: "ab".to_owned(),
+            count: None,
+            size: 8,
+            interval_ms: 1000,
+            timeout_ms: 5000,
+        });
+        let text = r#"{"request":"ping","key":"ab","size":8,"interval_ms":1000,"timeout_ms":5000}"#;
+        assert_eq!(read(text).unwrap(), ping);
+        for wrong in [
+            "",
+            "{}",
+            "[]",
+            r#"{"request":"reboot"}"#,
+            r#"{"request":"status","x":1}"#,
+            r#"{"request":"disconnect","port":-1}"#,
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ping_replies_keep_their_form() {
+        let answer = Reply::Ping(PingInfo {
+            seq: 1,
+            bytes: 75,
+            outcome: PingOutcome::Answer {
+                hops: 2,
+                rtt_ms: 1.5,
+            },
+        });
+        let failed = Reply::Ping(PingInfo {
+            seq: 2,
+            bytes: 75,
+            outcome: PingOutcome::Failed {
+                error: "no answer in time".to_owned(),
+            },
+        });
+        for (reply, text) in [
+            (
+                answer,
+                r#"{"reply":"ping","seq":1,"bytes":75,"hops":2,"rtt_ms":1.5}"#,
+            ),
+            (
+                failed,
+                r#"{"reply":"ping","seq":2,"bytes":75,"error":"no answer in time"}"#,
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&reply).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Reply>(text).unwrap(), reply);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use pinecone::{EngineChoice, PublicKey};
+
+use crate::cores::CoreList;
+use crate::failure::Failure;
+use crate::secret::KeyOptions;
+
+/// A Pinecone node, and the tools to run and watch one.
+///
+/// Without a subcommand it runs a static peer, as `pinecone run` does.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a node: a static peer for others.
+    Run(Box<RunOptions>),
+    /// Make a secret key, and print it or write it to a file.
+    Genkey {
+        /// Write it to this new file, readable by you alone.
+        #[arg(long, value_name = "PATH")]
+        key_file: Option<PathBuf>,
+    },
+    /// Print the public key that belongs to a secret key, read from standard input if no flag
+    /// says otherwise.
+    Pubkey {
+        /// The file that holds the secret key.
+        #[arg(long, value_name = "PATH", conflicts_with = "secretkey")]
+        key_file: Option<PathBuf>,
+        /// The secret key itself.
+        #[arg(long, value_name = "HEX")]
+        secretkey: Option<String>,
+    },
+    /// What a running node says about itself.
+    Status {
+        #[command(flatten)]
+        admin: AdminOptions,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The peerings of a running node.
+    Peers {
+        #[command(flatten)]
+        admin: AdminOptions,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// Keys in full length.
+        #[arg(long)]
+        full: bool,
+    },
+    /// Close a peering of a running node. A static peer is dialled again.
+    Disconnect {
+        #[command(flatten)]
+        admin: AdminOptions,
+        /// The peering's port, as `pinecone peers` shows it.
+        port: u32,
+    },
+    /// Ask a node for an answer and print the round-trip time.
+    Ping(PingOptions),
+    /// Send standard input to `pinecone recv` at another node.
+    ///
+    /// Runs as a node of its own for the moment, also where another node runs on this machine. The
+    /// bytes are neither encrypted nor authenticated: it is for trying things.
+    Send {
+        /// The key of the receiver.
+        key: PublicKey,
+        #[command(flatten)]
+        node: MomentaryNode,
+        /// Bytes of payload in each frame.
+        #[arg(short, long, value_name = "BYTES", default_value_t = 16384,
+              value_parser = clap::value_parser!(u32).range(64..=60000))]
+        size: u32,
+    },
+    /// Write to standard output what `pinecone send` sends from another node.
+    ///
+    /// Runs as a node of its own for the moment. Ends with the first stream. Anyone may send: it
+    /// is for trying things.
+    Recv {
+        #[command(flatten)]
+        node: MomentaryNode,
+        /// Go on with the next stream when one has ended.
+        #[arg(long)]
+        keep: bool,
+    },
+}
+
+/// Options of `pinecone run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunOptions {
+    /// TCP address to listen on; `:65432` means all addresses of the machine. May be given
+    /// several times.
+    #[arg(long, value_name = "ADDR", default_value = ":65432")]
+    pub(crate) listen: Vec<String>,
+    /// Static peers, `host:port`, separated by commas.
+    #[arg(long, value_name = "LIST")]
+    pub(crate) connect: Vec<String>,
+    #[command(flatten)]
+    pub(crate) key: KeyOptions,
+    /// Threads that move frames. [default: as many as --worker-cores names, else 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) workers: Option<u16>,
+    /// Cores to pin them to, such as `1,2,4-7`.
+    #[arg(long, value_name = "LIST")]
+    pub(crate) worker_cores: Option<CoreList>,
+    /// Core to pin the control thread to.
+    #[arg(long, value_name = "N")]
+    pub(crate) control_core: Option<usize>,
+    /// What moves frames: `uring` is io_uring or nothing, `auto` takes what works best here.
+    #[arg(long, value_name = "auto|uring", default_value_t = EngineChoice::Auto)]
+    pub(crate) engine: EngineChoice,
+    /// Lower the hop limit of frames that are passed on, and drop those that have used it up.
+    #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true,
+          default_value = "off", default_missing_value = "on")]
+    pub(crate) hop_limiting: Switch,
+    /// Send wakeup broadcasts of our own, as the deployed nodes do.
+    #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true,
+          default_value = "on", default_missing_value = "on")]
+    pub(crate) wakeup_broadcasts: Switch,
+    #[command(flatten)]
+    pub(crate) admin: AdminOptions,
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+}
+
+/// Options of `pinecone ping`.
+#[derive(Debug, Args)]
+pub(crate) struct PingOptions {
+    /// The key to ask.
+    pub(crate) key: PublicKey,
+    /// Stop after so many. [default: never]
+    #[arg(short, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Bytes of filler in each.
+    #[arg(short, value_name = "BYTES", default_value_t = 56,
+          value_parser = clap::value_parser!(u32).range(8..=60000))]
+    pub(crate) size: u32,
+    /// Seconds from one to the next.
+    #[arg(short, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub(crate) interval: Duration,
+    /// Seconds to wait for each answer.
+    #[arg(short = 'W', value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+    /// Ask as a node of our own with these static peers, not from the running node.
+    #[arg(long, value_name = "LIST", conflicts_with = "path")]
+    pub(crate) connect: Vec<String>,
+    #[command(flatten)]
+    pub(crate) admin: AdminOptions,
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+}
+
+/// A node that lives as long as the command.
+#[derive(Debug, Args)]
+pub(crate) struct MomentaryNode {
+    /// The static peers to join the network by, `host:port`, separated by commas.
+    #[arg(long, value_name = "LIST", required = true)]
+    pub(crate) connect: Vec<String>,
+    /// The secret key. Without it, a key is made for the occasion.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) log: LogOptions,
+}
+
+/// Where the running node is asked.
+#[derive(Debug, Args)]
+pub(crate) struct AdminOptions {
+    /// Unix socket of the running node. [default: pinecone.sock in $XDG_RUNTIME_DIR, else admin.sock
+    /// beside the default key file]
+    #[arg(id = "path", long = "admin", value_name = "PATH")]
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// What is logged to standard error.
+#[derive(Debug, Args)]
+pub(crate) struct LogOptions {
+    /// What to log: error, warn, info, debug, trace, or a filter as in RUST_LOG, which is used
+    /// without this flag.
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log: Option<String>,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
+}
+
+impl Switch {
+    pub(crate) fn is_on(self) -> bool {
+        self == Self::On
+    }
+}
+
+/// Reads the command line. Nothing if only help or the version was asked for, and printed.
+pub(crate) fn parse() -> Result<Option<Cli>, Failure> {
+    let error = match Cli::try_parse() {
+        Ok(cli) => return Ok(Some(cli)),
+        Err(error) => error,
+    };
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        return match error.print() {
+            Ok(()) => Ok(None),
+            Err(error) => Err(Failure::runtime(error)),
+        };
+    }
+    let text = error.to_string();
+    let what = text.split("\n\nUsage:").next().unwrap_or(&text);
+    let what = what.strip_prefix("error: ").unwrap_or(what);
+    let what = what
+        .split("\n\nFor more information")
+        .next()
+        .unwrap_or(what);
+    Err(Failure::usage(format!("{what} (see pinecone --help)")))
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .filter(|seconds| (0.001..=86400.0).contains(seconds))
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| "seconds from 0.001 to 86400 are wanted".to_owned())
+}

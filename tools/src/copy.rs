@@ -1,0 +1,353 @@
+//! `pinecone send` and `recv`: standard input to standard output through the overlay.
+
+use std::future::poll_fn;
+use std::io::{self, Read, Write};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use pinecone::{Node, PublicKey, SendError};
+use tokio::sync::mpsc;
+
+use crate::cli::MomentaryNode;
+use crate::failure::Failure;
+use crate::momentary;
+use crate::run::Signals;
+use crate::transfer::{self, Kind, OVERHEAD, Receiver, Segment, Sender, State};
+
+/// Pieces between a standard stream's thread and the protocol.
+const QUEUED_PIECES: usize = 64;
+/// Payloads taken in before they are answered.
+const BATCH: usize = 16;
+/// How long to leave a busy node alone.
+const BUSY_WAIT: Duration = Duration::from_millis(1);
+/// What the last words of a stream may need to leave the node before it closes.
+const PARTING: Duration = Duration::from_millis(100);
+/// Streams that ended, so that late repeats don't open them again.
+const REMEMBERED: usize = 64;
+
+/// Sends standard input to `key`; comes back when the receiver has confirmed it all.
+pub(crate) async fn send(key: PublicKey, options: MomentaryNode, size: u32) -> Result<(), Failure> {
+    options.log.start("warn")?;
+    let mut signals = Signals::new()?;
+    let node = momentary::join(&options.connect, options.key_file.as_deref()).await?;
+    let result = tokio::select! {
+        result = send_input(&node, key, size as usize) => result,
+        name = signals.next() => Err(Failure::runtime(format!("stopped by {name}"))),
+    };
+    tokio::time::sleep(PARTING).await;
+    node.close().await;
+    result
+}
+
+/// Writes what arrives to standard output; comes back when the first stream has ended, or never
+/// if it is to `keep` on.
+pub(crate) async fn recv(options: MomentaryNode, keep: bool) -> Result<(), Failure> {
+    options.log.start("warn")?;
+    let mut signals = Signals::new()?;
+    let node = momentary::join(&options.connect, options.key_file.as_deref()).await?;
+    say(&format!("receiving as {}", node.public_key()));
+    let mut output = Output::start();
+    let result = tokio::select! {
+        result = receive(&node, &mut output, keep) => result,
+        name = signals.next() => match keep {
+            true => Ok(()),
+            false => Err(Failure::runtime(format!("stopped by {name}"))),
+        },
+    };
+    let written = output.finish().await;
+    node.close().await;
+    result.and(written)
+}
+
+async fn send_input(node: &Node, key: PublicKey, size: usize) -> Result<(), Failure> {
+    let clock = Instant::now();
+    let mut input = read_input(size);
+    let mut sender = Sender::new(clock.elapsed(), rand::random(), size);
+    let mut total = 0;
+    loop {
+        while let Some(payload) = sender.poll(clock.elapsed()) {
+            transmit(node, &key, &payload).await?;
+        }
+        match sender.state() {
+            State::Open => {}
+            State::Done => break,
+            State::Failed(failure) => return Err(explain(failure, &key)),
+        }
+        tokio::select! {
+            received = next(node) => {
+                let (from, payload) = received?;
+                take(&mut sender, &clock, &key, from, &payload);
+                for _ in 1..BATCH {
+                    let Some((from, payload)) = waiting(node).await else { break };
+                    take(&mut sender, &clock, &key, from, &payload);
+                }
+            }
+            bytes = input.recv(), if sender.wants_data() => match bytes.transpose() {
+                Ok(Some(bytes)) => {
+                    total += bytes.len();
+                    sender.push(bytes, false);
+                }
+                Ok(None) => sender.push(Vec::new(), true),
+                Err(e) => {
+                    return Err(Failure::runtime(format!("cannot read standard input: {e}")));
+                }
+            },
+            () = until(&clock, sender.deadline()) => {}
+        }
+    }
+    let seconds = clock.elapsed().as_secs_f64();
+    say(&format!(
+        "sent {total} bytes in {seconds:.3} s ({:.1} MiB/s), {} pieces sent again",
+        total as f64 / seconds / f64::from(1 << 20),
+        sender.repeats()
+    ));
+    Ok(())
+}
+
+fn take(sender: &mut Sender, clock: &Instant, key: &PublicKey, from: PublicKey, payload: &[u8]) {
+    if from == *key
+        && let Some(segment) = Segment::decode(payload)
+    {
+        sender.handle(clock.elapsed(), &segment);
+    }
+}
+
+async fn receive(node: &Node, output: &mut Output, keep: bool) -> Result<(), Failure> {
+    let clock = Instant::now();
+    let mut current: Option<(PublicKey, Receiver)> = None;
+    let mut ended: Vec<(PublicKey, u64)> = Vec::new();
+    loop {
+        let mut blocked = false;
+        if let Some((from, receiver)) = &mut current {
+            while receiver.has_data() && !blocked {
+                match output.room()? {
+                    None => blocked = true,
+                    Some(room) => room.send(receiver.read().unwrap_or_default()),
+                }
+            }
+            while let Some(payload) = receiver.poll(clock.elapsed()) {
+                transmit(node, from, &payload).await?;
+            }
+            let result = match receiver.state() {
+                State::Open => None,
+                // What is still to be written keeps us here.
+                State::Done if blocked => None,
+                State::Done => Some(Ok(())),
+                State::Failed(failure) => Some(Err(explain(failure, from))),
+            };
+            match result {
+                None => {}
+                Some(result) if !keep => return result,
+                Some(result) => {
+                    if let Err(failure) = result {
+                        say(&format!("pinecone: {failure}"));
+                    }
+                    if ended.len() == REMEMBERED {
+                        ended.remove(0);
+                    }
+                    ended.push((*from, receiver.stream()));
+                    current = None;
+                }
+            }
+        }
+        let deadline = current.as_ref().and_then(|(_, r)| r.deadline());
+        tokio::select! {
+            received = next(node) => {
+                let (from, payload) = received?;
+                hear(node, &clock, &mut current, &ended, from, &payload).await?;
+                for _ in 1..BATCH {
+                    let Some((from, payload)) = waiting(node).await else { break };
+                    hear(node, &clock, &mut current, &ended, from, &payload).await?;
+                }
+            }
+            () = output.wait_for_room(), if blocked => {}
+            () = until(&clock, deadline) => {}
+        }
+    }
+}
+
+/// A payload for the receiver, or for a new one.
+async fn hear(
+    node: &Node,
+    clock: &Instant,
+    current: &mut Option<(PublicKey, Receiver)>,
+    ended: &[(PublicKey, u64)],
+    from: PublicKey,
+    payload: &[u8],
+) -> Result<(), Failure> {
+    let Some(segment) = Segment::decode(payload) else {
+        return Ok(());
+    };
+    if !matches!(segment.kind, Kind::Data { .. } | Kind::Probe | Kind::Close)
+        || ended.contains(&(from, segment.stream))
+    {
+        return Ok(());
+    }
+    let now = clock.elapsed();
+    match current {
+        None if matches!(segment.kind, Kind::Close) => {}
+        None => {
+            let (_, receiver) = current.insert((from, Receiver::new(now, segment.stream)));
+            receiver.handle(now, &segment);
+        }
+        Some((key, receiver)) if *key == from && receiver.stream() == segment.stream => {
+            receiver.handle(now, &segment);
+        }
+        Some(_) => {
+            let busy = Segment {
+                stream: segment.stream,
+                kind: Kind::Busy,
+            };
+            transmit(node, &from, &busy.encode()).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn transmit(node: &Node, key: &PublicKey, payload: &[u8]) -> Result<(), Failure> {
+    loop {
+        match node.send_to(key, payload) {
+            Ok(()) => return Ok(()),
+            Err(SendError::Busy) => tokio::time::sleep(BUSY_WAIT).await,
+            Err(SendError::TooLong { max, .. }) => {
+                return Err(Failure::usage(format!(
+                    "at most {} bytes fit a frame from here: choose a smaller --size",
+                    max.saturating_sub(OVERHEAD)
+                )));
+            }
+            Err(error) => return Err(Failure::runtime(error)),
+        }
+    }
+}
+
+/// The next payload; the node must not have closed.
+async fn next(node: &Node) -> Result<(PublicKey, Bytes), Failure> {
+    let received = node.recv_from().await;
+    received.ok_or_else(|| Failure::runtime("the node closed"))
+}
+
+/// The next payload if there is one already.
+async fn waiting(node: &Node) -> Option<(PublicKey, Bytes)> {
+    let mut received = pin!(node.recv_from());
+    poll_fn(|context| match received.as_mut().poll(context) {
+        Poll::Ready(payload) => Poll::Ready(payload),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+async fn until(clock: &Instant, deadline: Option<Duration>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until((*clock + deadline).into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn explain(failure: transfer::Failure, key: &PublicKey) -> Failure {
+    Failure::runtime(match failure {
+        transfer::Failure::Silence => format!(
+            "nothing heard from {key} for {} s: is `pinecone recv` or `send` running there?",
+            transfer::SILENCE.as_secs()
+        ),
+        transfer::Failure::Busy => {
+            format!("{key} is receiving another stream: try again when it has ended")
+        }
+    })
+}
+
+/// Reads standard input on a thread of its own: a read may take for ever. The channel ends where
+/// the input does.
+fn read_input(size: usize) -> mpsc::Receiver<io::Result<Vec<u8>>> {
+    let (pieces, receiver) = mpsc::channel(QUEUED_PIECES);
+    std::thread::spawn(move || {
+        let mut stdin = io::stdin().lock();
+        loop {
+            let mut bytes = vec![0; size];
+            let piece = match stdin.read(&mut bytes) {
+                Ok(0) => return,
+                Ok(len) => {
+                    bytes.truncate(len);
+                    Ok(bytes)
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => Err(e),
+            };
+            let failed = piece.is_err();
+            if pieces.blocking_send(piece).is_err() || failed {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Standard output, written by a thread of its own.
+#[derive(Debug)]
+struct Output {
+    pieces: mpsc::Sender<Vec<u8>>,
+    result: tokio::sync::oneshot::Receiver<io::Result<()>>,
+}
+
+impl Output {
+    fn start() -> Self {
+        let (pieces, receiver) = mpsc::channel(QUEUED_PIECES);
+        let (report, result) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            // Fails when the program is ending already.
+            let _ = report.send(write_output(receiver));
+        });
+        Self { pieces, result }
+    }
+
+    /// Room for a piece, if there is.
+    fn room(&mut self) -> Result<Option<mpsc::Permit<'_, Vec<u8>>>, Failure> {
+        match self.pieces.try_reserve() {
+            Ok(permit) => Ok(Some(permit)),
+            Err(mpsc::error::TrySendError::Full(())) => Ok(None),
+            Err(mpsc::error::TrySendError::Closed(())) => {
+                Err(unwritable(self.result.try_recv().ok()))
+            }
+        }
+    }
+
+    /// Comes back when [`Self::room`] has something new to say.
+    async fn wait_for_room(&self) {
+        let _ = self.pieces.reserve().await;
+    }
+
+    /// Waits until everything is written.
+    async fn finish(self) -> Result<(), Failure> {
+        drop(self.pieces);
+        match self.result.await {
+            Ok(Ok(())) => Ok(()),
+            other => Err(unwritable(other.ok())),
+        }
+    }
+}
+
+fn unwritable(result: Option<io::Result<()>>) -> Failure {
+    let why = match result {
+        Some(Err(e)) => e.to_string(),
+        _ => "it was closed".to_owned(),
+    };
+    Failure::runtime(format!("cannot write standard output: {why}"))
+}
+
+fn write_output(mut pieces: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    while let Some(bytes) = pieces.blocking_recv() {
+        stdout.write_all(&bytes)?;
+        // Who watches sees each piece as it comes.
+        if pieces.is_empty() {
+            stdout.flush()?;
+        }
+    }
+    stdout.flush()
+}
+
+/// A line on standard error, for people; lost if nobody is there.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}

@@ -1,0 +1,63 @@
+//! A node that lives as long as a command.
+
+use std::path::Path;
+use std::time::Duration;
+
+use pinecone::{Node, SecretKey};
+
+use crate::failure::Failure;
+use crate::{addresses, run, secret};
+
+/// How long it may take to find a place in the network.
+const JOIN_LIMIT: Duration = Duration::from_secs(15);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Of so many new keys, the lowest is taken.
+const CANDIDATES: usize = 64;
+
+/// Starts a node and waits until it follows the same root as one of its peers.
+pub(crate) async fn join(connect: &[String], key_file: Option<&Path>) -> Result<Node, Failure> {
+    addresses::check_static_peers(connect)?;
+    let key = match key_file {
+        Some(path) => secret::load(path)?,
+        None => low_key()?,
+    };
+    let mut builder = Node::builder().secret_key(key);
+    for list in connect {
+        builder = builder.connect(list.as_str());
+    }
+    let node = builder.start().await.map_err(run::start_failure)?;
+    let joined = tokio::time::timeout(JOIN_LIMIT, async {
+        while !has_joined(&node).await {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    })
+    .await;
+    if joined.is_err() {
+        node.close().await;
+        return Err(Failure::runtime(format!(
+            "no peering with {} came up within {} s: check that a node listens there",
+            connect.join(","),
+            JOIN_LIMIT.as_secs()
+        )));
+    }
+    Ok(node)
+}
+
+async fn has_joined(node: &Node) -> bool {
+    node.status()
+        .await
+        .is_some_and(|status| status.peers.iter().any(|p| p.root == Some(status.root)))
+}
+
+/// A new key that is low: the highest key is the root, and a root that leaves at once is a
+/// nuisance to the whole network.
+fn low_key() -> Result<SecretKey, Failure> {
+    let mut lowest = secret::generate()?;
+    for _ in 1..CANDIDATES {
+        let key = secret::generate()?;
+        if key.public_key() < lowest.public_key() {
+            lowest = key;
+        }
+    }
+    Ok(lowest)
+}

@@ -1,0 +1,87 @@
+//! A series of pings from a node: one each interval, whether the ones before were answered or not.
+
+use std::time::Duration;
+
+use pinecone::{Node, PublicKey};
+use pinecone_wire::ping;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use crate::admin::protocol::{PingInfo, PingOutcome};
+
+/// Pings that wait for an answer at once; with more, the next ones are put off.
+const MAX_WAITING: usize = 1024;
+
+/// What to ask.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Series {
+    pub(crate) key: PublicKey,
+    /// How many; without it, there is no end.
+    pub(crate) count: Option<u64>,
+    /// Bytes of filler.
+    pub(crate) size: u32,
+    pub(crate) interval: Duration,
+    /// How long to wait for each answer.
+    pub(crate) timeout: Duration,
+}
+
+/// A running series; dropping it stops it.
+#[derive(Debug)]
+pub(crate) struct Pings {
+    outcomes: mpsc::Receiver<PingInfo>,
+    _task: JoinSet<()>,
+}
+
+impl Pings {
+    pub(crate) fn start(node: Node, series: Series) -> Self {
+        let (sender, outcomes) = mpsc::channel(16);
+        let mut task = JoinSet::new();
+        task.spawn(run(node, series, sender));
+        Self {
+            outcomes,
+            _task: task,
+        }
+    }
+
+    /// The next outcome, as they come; nothing after the last.
+    pub(crate) async fn next(&mut self) -> Option<PingInfo> {
+        self.outcomes.recv().await
+    }
+}
+
+async fn run(node: Node, series: Series, outcomes: mpsc::Sender<PingInfo>) {
+    let mut ticks = tokio::time::interval(series.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut waiting = JoinSet::new();
+    for seq in 1..=series.count.unwrap_or(u64::MAX) {
+        ticks.tick().await;
+        while waiting.len() >= MAX_WAITING {
+            waiting.join_next().await;
+        }
+        while waiting.try_join_next().is_some() {}
+        let (node, outcomes) = (node.clone(), outcomes.clone());
+        waiting.spawn(async move {
+            let asked = node
+                .ping(&series.key, series.size as usize, series.timeout)
+                .await;
+            let outcome = match asked {
+                Ok(reply) => PingOutcome::Answer {
+                    hops: reply.hops,
+                    rtt_ms: reply.rtt.as_secs_f64() * 1000.0,
+                },
+                Err(error) => PingOutcome::Failed {
+                    error: error.to_string(),
+                },
+            };
+            let info = PingInfo {
+                seq,
+                bytes: ping::LEN + series.size as usize,
+                outcome,
+            };
+            // Fails when nobody listens any more.
+            let _ = outcomes.send(info).await;
+        });
+    }
+    waiting.join_all().await;
+}

@@ -1,0 +1,190 @@
+//! `pinecone run`: a node until a signal ends it.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use pinecone::{Node, StartError, Status};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::admin::server::AdminSocket;
+use crate::cli::RunOptions;
+use crate::failure::Failure;
+use crate::{addresses, cores};
+
+/// How long peerings may take to close after a signal.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Runs the node; comes back when SIGTERM or SIGINT came and all peerings are closed.
+pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
+    options.log.start("info")?;
+    let (workers, worker_cores) = workers(&options)?;
+    addresses::check_listen(&options.listen)?;
+    addresses::check_static_peers(&options.connect)?;
+    let key = options.key.secret_key()?;
+    let mut signals = Signals::new()?;
+    let admin = match options.admin.socket_path() {
+        Some(path) => Some(AdminSocket::bind(&path)?),
+        None => {
+            tracing::warn!("no home directory for an admin socket: name one with --admin");
+            None
+        }
+    };
+    raise_file_limit();
+
+    let mut builder = Node::builder()
+        .secret_key(key)
+        .workers(workers)
+        .worker_cores(worker_cores)
+        .engine(options.engine)
+        .hop_limiting(options.hop_limiting.is_on())
+        .wakeup_broadcasts(options.wakeup_broadcasts.is_on())
+        // Nobody reads payloads here.
+        .receive_queue(0, 0);
+    if let Some(core) = options.control_core {
+        builder = builder.control_core(core);
+    }
+    for address in options.listen {
+        builder = builder.listen(address);
+    }
+    for list in options.connect {
+        builder = builder.connect(list);
+    }
+    let node = builder.start().await.map_err(start_failure)?;
+
+    if let Some(status) = node.status().await {
+        let mut text = banner(&status);
+        if let Some(admin) = &admin {
+            let _ = writeln!(text, "admin       {}", admin.path().display());
+        }
+        // A closed standard output is no reason to stop.
+        let mut stdout = io::stdout().lock();
+        let _ = stdout.write_all(text.as_bytes());
+        let _ = stdout.flush();
+    }
+
+    let serve = async {
+        match &admin {
+            Some(admin) => admin.serve(&node).await,
+            None => std::future::pending().await,
+        }
+    };
+    let name = tokio::select! {
+        name = signals.next() => name,
+        () = serve => return Err(Failure::runtime("the admin socket ended")),
+    };
+    tracing::info!(signal = name, "closing all peerings");
+    tokio::select! {
+        () = node.close() => Ok(()),
+        name = signals.next() => Err(Failure::runtime(format!("{name} while closing"))),
+        () = tokio::time::sleep(CLOSE_LIMIT) => Err(Failure::runtime(format!(
+            "not everything closed within {} s",
+            CLOSE_LIMIT.as_secs()
+        ))),
+    }
+}
+
+/// What keeps a node from starting, and what to do about it.
+pub(crate) fn start_failure(error: StartError) -> Failure {
+    match &error {
+        StartError::StaticPeers(_) => Failure::usage(error),
+        StartError::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+            Failure::runtime(format!(
+                "{error}: stop the program that uses the port, or choose another with --listen"
+            ))
+        }
+        StartError::Listen { source, .. } if source.kind() == io::ErrorKind::AddrNotAvailable => {
+            Failure::runtime(format!(
+                "{error}: this machine does not have the address, choose another with --listen"
+            ))
+        }
+        StartError::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Failure::runtime(format!(
+                "{error}: ports below 1024 need privileges, choose another with --listen"
+            ))
+        }
+        _ => Failure::runtime(error),
+    }
+}
+
+/// SIGTERM and SIGINT.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|e| Failure::runtime(format!("cannot listen to signals: {e}")))
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The name of the next one.
+    pub(crate) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+fn workers(options: &RunOptions) -> Result<(usize, Vec<usize>), Failure> {
+    if let Some(core) = options.control_core {
+        cores::check(&[core])?;
+    }
+    let asked = options.workers.map(usize::from);
+    let Some(list) = &options.worker_cores else {
+        return Ok((asked.unwrap_or(1), Vec::new()));
+    };
+    cores::check(&list.0)?;
+    let workers = asked.unwrap_or(list.0.len());
+    if workers != list.0.len() {
+        return Err(Failure::usage(format!(
+            "--workers {workers} with {} cores in --worker-cores: name one core a worker",
+            list.0.len()
+        )));
+    }
+    Ok((workers, list.0.clone()))
+}
+
+/// Every peering is a file descriptor: take as many as we may have.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, limit = ?limit.current, "cannot raise the limit of open files");
+    }
+}
+
+fn banner(status: &Status) -> String {
+    let mut text = format!("public key  {}\n", status.public_key);
+    for address in &status.listeners {
+        let _ = writeln!(text, "listening   {address}");
+    }
+    let _ = writeln!(
+        text,
+        "engine      {} ({})",
+        status.engine, status.engine_reason
+    );
+    let cores: Vec<_> = status
+        .workers
+        .iter()
+        .filter_map(|worker| worker.core.map(|core| core.to_string()))
+        .collect();
+    let pinned = match cores.as_slice() {
+        [] => "not pinned".to_owned(),
+        cores => format!("on cores {}", cores.join(",")),
+    };
+    let _ = writeln!(text, "workers     {}, {pinned}", status.workers.len());
+    text
+}

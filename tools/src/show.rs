@@ -1,0 +1,231 @@
+//! `pinecone status`, `peers` and `disconnect`: what the running node says, for people or programs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+use serde::Serialize;
+
+use crate::admin::client::Client;
+use crate::admin::protocol::{PeerInfo, Reply, Request, StatusInfo};
+use crate::cli::AdminOptions;
+use crate::failure::Failure;
+
+/// Prints the node's status.
+pub(crate) async fn status(admin: &AdminOptions, json: bool) -> Result<(), Failure> {
+    let mut client = Client::connect(admin).await?;
+    client.send(&Request::Status {}).await?;
+    let Reply::Status(status) = client.receive().await? else {
+        return Err(client.strange("not a status"));
+    };
+    print(&if json {
+        to_json(&status)?
+    } else {
+        status_text(&status)
+    })
+}
+
+/// Prints the node's peerings.
+pub(crate) async fn peers(admin: &AdminOptions, json: bool, full: bool) -> Result<(), Failure> {
+    let mut client = Client::connect(admin).await?;
+    client.send(&Request::Peers {}).await?;
+    let Reply::Peers { peers } = client.receive().await? else {
+        return Err(client.strange("not a list of peers"));
+    };
+    print(&if json {
+        to_json(&peers)?
+    } else {
+        peers_text(&peers, full)
+    })
+}
+
+/// Closes a peering of the node.
+pub(crate) async fn disconnect(admin: &AdminOptions, port: u32) -> Result<(), Failure> {
+    let mut client = Client::connect(admin).await?;
+    client.send(&Request::Disconnect { port }).await?;
+    match client.receive().await? {
+        Reply::Done {} => Ok(()),
+        _ => Err(client.strange("another kind of reply")),
+    }
+}
+
+fn status_text(status: &StatusInfo) -> String {
+    let place = match coordinates(&status.coordinates) {
+        place if status.parent.is_none() => format!("{place} (this node is the root)"),
+        place => place,
+    };
+    let none = || "none".to_owned();
+    let mut rows = vec![
+        ("public key", status.public_key.clone()),
+        ("version", status.version.clone()),
+        ("up for", duration(status.uptime_seconds)),
+        (
+            "root",
+            format!("{}, sequence {}", status.root.key, status.root.sequence),
+        ),
+        ("parent", status.parent.clone().unwrap_or_else(none)),
+        ("coordinates", place),
+        ("descending", status.descending.clone().unwrap_or_else(none)),
+        ("routes", status.routes.to_string()),
+        ("peers", status.peers.len().to_string()),
+    ];
+    for address in &status.listeners {
+        rows.push(("listening", address.clone()));
+    }
+    rows.push((
+        "engine",
+        format!("{} ({})", status.engine.name, status.engine.reason),
+    ));
+    for worker in &status.workers {
+        let core = match worker.core {
+            Some(core) => format!("on core {core}"),
+            None => "not pinned".to_owned(),
+        };
+        let stats = counters(&worker.stats);
+        rows.push(("worker", format!("{} {core}{stats}", worker.index)));
+    }
+    let mut text = String::new();
+    for (name, value) in rows {
+        let _ = writeln!(text, "{name:<12} {value}");
+    }
+    for (name, value) in status.counters.iter().filter(|(_, value)| **value > 0) {
+        let _ = writeln!(text, "{:<12} {name} {value}", "counter");
+    }
+    text
+}
+
+fn peers_text(peers: &[PeerInfo], full: bool) -> String {
+    let heads = [
+        "PORT", "KEY", "ADDRESS", "DIR", "LINK", "UP", "COORDS", "RX", "TX", "QUEUED", "DROPS",
+    ];
+    let mut rows = vec![heads.map(str::to_owned)];
+    for peer in peers {
+        let key = match peer.key.get(..8) {
+            Some(short) if !full => short.to_owned(),
+            _ => peer.key.clone(),
+        };
+        rows.push([
+            peer.port.to_string(),
+            key,
+            peer.remote.clone(),
+            match peer.direction.as_str() {
+                "inbound" => "in".to_owned(),
+                "outbound" => "out".to_owned(),
+                other => other.to_owned(),
+            },
+            peer.link.clone(),
+            duration(peer.connected_seconds),
+            peer.coordinates
+                .as_deref()
+                .map_or_else(|| "-".to_owned(), coordinates),
+            bytes(peer.rx_traffic_bytes + peer.rx_protocol_bytes),
+            bytes(peer.tx_traffic_bytes + peer.tx_protocol_bytes),
+            bytes(peer.queued_bytes),
+            peer.drops.values().sum::<u64>().to_string(),
+        ]);
+    }
+    table(&rows)
+}
+
+/// Columns as wide as their widest cell, two spaces apart.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(widths) {
+            let _ = write!(line, "{cell:<width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn counters(counters: &BTreeMap<String, u64>) -> String {
+    let mut text = String::new();
+    for (name, value) in counters {
+        let _ = write!(text, ", {name} {value}");
+    }
+    text
+}
+
+fn coordinates(ports: &[u64]) -> String {
+    let ports: Vec<_> = ports.iter().map(u64::to_string).collect();
+    format!("[{}]", ports.join(" "))
+}
+
+fn duration(seconds: f64) -> String {
+    let whole = seconds.max(0.0) as u64;
+    match (
+        whole / 86400,
+        whole / 3600 % 24,
+        whole / 60 % 60,
+        whole % 60,
+    ) {
+        (0, 0, 0, _) => format!("{seconds:.1}s"),
+        (0, 0, minutes, seconds) => format!("{minutes}m{seconds:02}s"),
+        (0, hours, minutes, _) => format!("{hours}h{minutes:02}m"),
+        (days, hours, ..) => format!("{days}d{hours:02}h"),
+    }
+}
+
+fn bytes(count: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut value = count as f64;
+    let mut unit = "B";
+    for larger in units {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = larger;
+    }
+    if unit == "B" {
+        format!("{count} B")
+    } else {
+        format!("{value:.1} {unit}")
+    }
+}
+
+fn to_json(value: &impl Serialize) -> Result<String, Failure> {
+    let mut text = serde_json::to_string_pretty(value).map_err(Failure::runtime)?;
+    text.push('\n');
+    Ok(text)
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|e| Failure::runtime(format!("cannot write the result: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(u64::MAX), "16.0 EiB");
+        assert_eq!(duration(59.94), "59.9s");
+        assert_eq!(duration(61.0), "1m01s");
+        assert_eq!(duration(7261.0), "2h01m");
+        assert_eq!(duration(90000.0), "1d01h");
+        assert_eq!(coordinates(&[]), "[]");
+        assert_eq!(coordinates(&[1, 22]), "[1 22]");
+    }
+
+    #[test]
+    fn columns_are_aligned() {
+        let rows =
+            [["PORT", "KEY"], ["1", "abc"], ["12345", "d"]].map(|row| row.map(str::to_owned));
+        assert_eq!(table(&rows), "PORT   KEY\n1      abc\n12345  d\n");
+    }
+}
