@@ -300,7 +300,7 @@ impl ControlPlane {
         }
     }
 
-    fn set_now(&mut self, now: Now) {
+    pub(crate) fn set_now(&mut self, now: Now) {
         self.now = Now {
             monotonic: now.monotonic.max(self.now.monotonic),
             unix_ms: now.unix_ms,

@@ -318,7 +318,7 @@ impl ControlPlane {
         }
     }
 
-    /// The root by what the parent announced, or ourselves.
+    /// The root by what the parent announced; ourselves where there is none, or it was just lost.
     fn current_root(&self) -> (PublicKey, u64) {
         self.tree
             .parent

@@ -75,7 +75,7 @@ mod tests {
             serde_json::from_str(include_str!("../../tests/vectors/announcement_action.json"))
                 .unwrap();
         let cases = file["cases"].as_array().unwrap();
-        assert_eq!(cases.len(), 360);
+        assert_eq!(cases.len(), 270);
         for case in cases {
             let number = |i: usize| case[i].as_str().unwrap().parse::<u64>().unwrap();
             let update = Update {

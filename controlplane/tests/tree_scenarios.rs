@@ -1,0 +1,170 @@
+//! The recorded tree scenarios, step by step, through the public API. Their keys are no points of
+//! the curve, so nothing is signed.
+
+use std::time::Duration;
+
+use pinecone_controlplane::{CloseReason, Config, ControlPlane, Effect, NewPeer, Now};
+use pinecone_dataplane::fib::FibWriter;
+use pinecone_dataplane::{LinkType, PortId};
+use pinecone_wire::{Announcement, Coordinates, Frame, PublicKey, frame, varu64};
+use serde_json::Value;
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Port, root, root sequence, signers.
+type Sent = (u32, PublicKey, u64, Vec<(u64, PublicKey)>);
+
+struct Scenario<'a> {
+    pool: &'a [PublicKey],
+    node: ControlPlane,
+    now: Now,
+}
+
+impl Scenario<'_> {
+    fn key(&self, index: &Value) -> PublicKey {
+        self.pool[number(index) as usize]
+    }
+
+    fn signers(&self, value: &Value) -> Vec<(u64, PublicKey)> {
+        list(value)
+            .iter()
+            .map(|entry| (number(&entry[0]), self.key(&entry[1])))
+            .collect()
+    }
+
+    fn announcement(&self, step: &Value) -> Vec<u8> {
+        let mut payload = self.key(&step["root"]).as_bytes().to_vec();
+        varu64::push(&mut payload, number(&step["rseq"]));
+        for (port, key) in self.signers(&step["sigs"]) {
+            varu64::push(&mut payload, port);
+            payload.extend_from_slice(key.as_bytes());
+            payload.extend_from_slice(&[0; 64]);
+        }
+        let mut frame = Vec::new();
+        frame::push_announcement(&mut frame, &payload).unwrap();
+        frame
+    }
+
+    /// Runs a step: announcements sent, other frames sent, reasons for closing.
+    fn run(&mut self, step: &Value) -> (Vec<Sent>, Vec<(u32, u8)>, Vec<CloseReason>) {
+        let port = PortId(number(&step["port"]) as u32);
+        self.now.monotonic += Duration::from_millis(1);
+        self.now.unix_ms += 1;
+        match step["op"].as_str().unwrap() {
+            "connect" => {
+                let peer = NewPeer {
+                    key: self.key(&step["key"]),
+                    link: LinkType::Remote,
+                };
+                assert_eq!(self.node.connect(self.now, peer), Ok(port));
+            }
+            "announce" => {
+                let frame = self.announcement(step);
+                self.node.frame(self.now, port, &frame);
+            }
+            "disconnect" => self.node.closed(self.now, port),
+            "timer" => {
+                self.now.monotonic += Duration::from_secs(1);
+                self.now.unix_ms += 1000;
+                self.node.tick(self.now);
+            }
+            other => panic!("unknown step {other}"),
+        }
+        let (mut sent, mut others, mut closed) = (Vec::new(), Vec::new(), Vec::new());
+        while let Some(effect) = self.node.poll_effect() {
+            match effect {
+                Effect::Send { port, frame } => match Frame::parse(&frame).unwrap() {
+                    (_, Frame::Announcement { payload }) => {
+                        let announcement = Announcement::decode(payload).unwrap();
+                        sent.push((
+                            port.0,
+                            announcement.root(),
+                            announcement.root_sequence(),
+                            announcement
+                                .entries()
+                                .iter()
+                                .map(|entry| (entry.port, entry.key))
+                                .collect(),
+                        ));
+                    }
+                    // The recorded timer is the parent's alone; ours bootstraps as well.
+                    (_, Frame::Bootstrap { .. }) if step["op"] == "timer" => {}
+                    (header, _) => others.push((port.0, header.kind.byte())),
+                },
+                // Its number stays taken until the scenario disconnects it.
+                Effect::Close { reason, .. } => closed.push(reason),
+                Effect::Event(_) => {}
+            }
+        }
+        (sent, others, closed)
+    }
+}
+
+#[test]
+fn every_recorded_scenario() {
+    let read = |text| serde_json::from_str::<Value>(text).unwrap();
+    let pool: Vec<PublicKey> = list(&read(include_str!("vectors/pool.json"))["keys"])
+        .iter()
+        .map(|key| key.as_str().unwrap().parse().unwrap())
+        .collect();
+    let file = read(include_str!("vectors/tree_scenarios.json"));
+    let mut steps = 0;
+    for case in list(&file["cases"]) {
+        let own = pool[number(&case["self"]) as usize];
+        let (fib, _) = FibWriter::new(own);
+        let config = Config {
+            announce_within: Duration::from_secs(3600),
+            ..Config::default()
+        };
+        let mut scenario = Scenario {
+            pool: &pool,
+            node: ControlPlane::new_unsigned(config, own, fib),
+            now: Now::default(),
+        };
+        for (n, step) in list(&case["steps"]).iter().enumerate() {
+            let at = format!("case {} step {n}: {step}", case["id"]);
+            let (sent, others, closed) = scenario.run(step);
+            let expected: Vec<Sent> = list(&step["sent"])
+                .iter()
+                .map(|sent| {
+                    (
+                        number(&sent["port"]) as u32,
+                        scenario.key(&sent["root"]),
+                        number(&sent["rseq"]),
+                        scenario.signers(&sent["sigs"]),
+                    )
+                })
+                .collect();
+            assert_eq!(sent, expected, "{at}");
+            let expected: Vec<_> = list(&step["other"])
+                .iter()
+                .map(|other| (number(&other[0]) as u32, number(&other[1]) as u8))
+                .collect();
+            assert_eq!(others, expected, "{at}");
+            match step["error"].as_str() {
+                // The frame or the loss of a peer that is gone already.
+                None | Some("not connected") => assert_eq!(closed, [], "{at}"),
+                Some("update replays old sequence number") => {
+                    assert!(matches!(closed[..], [CloseReason::Replay { .. }]), "{at}");
+                }
+                Some(other) => panic!("unknown error {other}"),
+            }
+            let status = scenario.node.status();
+            let parent = status.parent.map_or(0, |(port, _)| u64::from(port.0));
+            assert_eq!(parent, number(&step["parent"]), "{at}");
+            assert_eq!(status.root, scenario.key(&step["cur_root"]), "{at}");
+            assert_eq!(status.root_sequence, number(&step["cur_rseq"]), "{at}");
+            let coordinates: Vec<_> = list(&step["coords"]).iter().map(number).collect();
+            assert_eq!(status.coordinates, Coordinates::from(coordinates), "{at}");
+            assert_eq!(status.waiting, step["waiting"].as_bool().unwrap(), "{at}");
+            steps += 1;
+        }
+    }
+    assert_eq!(steps, 2695);
+}
