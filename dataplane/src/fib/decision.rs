@@ -20,15 +20,17 @@ pub enum Decision {
     Send(PortId),
 }
 
-/// Decides about a frame that came from `ingress` with `watermark`, given its next hop.
+/// Decides about a frame that came from `ingress` with `watermark`, given its next hop. The
+/// watermark counts for frames to be delivered here, too: one that has been closer to its
+/// destination than this node is dropped.
 #[must_use]
 #[inline]
 pub fn forward_decision(ingress: PortId, watermark: &Watermark, hop: &SnekHop) -> Decision {
     match hop.next {
-        NextHop::Local => Decision::Deliver,
         NextHop::None => Decision::DeadEnd,
         NextHop::Port(port) if port == ingress => Decision::DropBackwards,
-        NextHop::Port(_) if hop.watermark.is_worse_than(watermark) => Decision::DropWatermark,
+        _ if hop.watermark.is_worse_than(watermark) => Decision::DropWatermark,
+        NextHop::Local => Decision::Deliver,
         NextHop::Port(port) => Decision::Send(port),
     }
 }

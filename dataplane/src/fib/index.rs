@@ -76,6 +76,7 @@ impl<V> Default for Index<V> {
 
 impl<V> Index<V> {
     /// How many keys there are.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.len
     }
