@@ -89,21 +89,6 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
 pub(crate) fn start_failure(error: StartError) -> Failure {
     match &error {
         StartError::StaticPeers(_) => Failure::usage(error),
-        StartError::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
-            Failure::runtime(format!(
-                "{error}: stop the program that uses the port, or choose another with --listen"
-            ))
-        }
-        StartError::Listen { source, .. } if source.kind() == io::ErrorKind::AddrNotAvailable => {
-            Failure::runtime(format!(
-                "{error}: this machine does not have the address, choose another with --listen"
-            ))
-        }
-        StartError::Listen { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-            Failure::runtime(format!(
-                "{error}: ports below 1024 need privileges, choose another with --listen"
-            ))
-        }
         _ => Failure::runtime(error),
     }
 }

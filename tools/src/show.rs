@@ -72,6 +72,14 @@ fn status_text(status: &StatusInfo) -> String {
     for address in &status.listeners {
         rows.push(("listening", address.clone()));
     }
+    for peer in &status.static_peers {
+        let failures = match peer.failures {
+            0 => String::new(),
+            failures => format!(", {failures} failures in a row"),
+        };
+        let text = format!("{} {}{failures}", peer.address, peer.state);
+        rows.push(("static peer", text));
+    }
     rows.push((
         "engine",
         format!("{} ({})", status.engine.name, status.engine.reason),

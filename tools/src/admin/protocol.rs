@@ -98,6 +98,18 @@ pub(crate) struct StatusInfo {
     /// What the whole node dropped, refused and turned away.
     pub(crate) counters: BTreeMap<String, u64>,
     pub(crate) peers: Vec<PeerInfo>,
+    /// What `--connect` named.
+    pub(crate) static_peers: Vec<StaticPeerInfo>,
+}
+
+/// A peer that is dialled again whenever it is lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StaticPeerInfo {
+    pub(crate) address: String,
+    /// `waiting` (to be dialled), `dialling`, `connected`, or `ourselves` (never dialled again).
+    pub(crate) state: String,
+    /// Failures in a row.
+    pub(crate) failures: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,6 +190,15 @@ impl From<&Status> for StatusInfo {
                 .collect(),
             counters: counters(&status.counters),
             peers: status.peers.iter().map(PeerInfo::from).collect(),
+            static_peers: status
+                .static_peers
+                .iter()
+                .map(|peer| StaticPeerInfo {
+                    address: peer.address.clone(),
+                    state: peer.state.to_owned(),
+                    failures: peer.failures,
+                })
+                .collect(),
         }
     }
 }
