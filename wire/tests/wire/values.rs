@@ -47,6 +47,20 @@ fn recorded_numbers() {
     );
 }
 
+/// The largest number, and the smallest two of ten and of eleven bytes that are larger.
+#[test]
+fn numbers_at_the_limit() {
+    let largest = hex::decode("81ffffffffffffffff7f").unwrap();
+    assert_eq!(varu64::decode(&largest), Ok((u64::MAX, 10)));
+    for larger in ["82808080808080808000", "8180808080808080808000"] {
+        let bytes = hex::decode(larger).unwrap();
+        assert_eq!(varu64::decode(&bytes), Err(VaruError::Malformed));
+        // The last byte before the end already tells, even where the rest has not come.
+        let cut = &bytes[..bytes.len() - 1];
+        assert_eq!(varu64::decode(cut), Err(VaruError::Malformed));
+    }
+}
+
 #[test]
 fn recorded_coordinates() {
     let mut odd = Vec::new();
