@@ -31,6 +31,8 @@ pub(crate) struct Snake {
     descending: Option<Descending>,
     /// The maintenance at which we last bootstrapped; none: do so at the next one.
     last_bootstrap: Option<Duration>,
+    /// Where the last bootstrap went, and the key it was meant to get to.
+    ascending: Option<(PortId, PublicKey)>,
     last_sequence: u64,
     /// When expired routes were last removed.
     last_expiry: Option<Duration>,
@@ -117,11 +119,26 @@ impl ControlPlane {
             self.set_descending(None);
         }
         self.snake.remembered.forget(self.now.monotonic);
-        let waited = self.snake.last_bootstrap;
-        let time = waited.is_none_or(|last| due.saturating_sub(last) >= BOOTSTRAP);
-        if time && self.tree.parent().is_some() {
+        if self.tree.parent().is_none() {
+            return;
+        }
+        let own = self.own;
+        let hop = self
+            .fib
+            .snapshot()
+            .snek(SnekKind::Bootstrap, &own, &Watermark::START);
+        let NextHop::Port(next) = hop.next else {
+            return;
+        };
+        let ascending = Some((next, hop.watermark.key));
+        let last = self.snake.last_bootstrap;
+        // A better way up is a change like others: waiting for it costs a round at every node.
+        if last.is_none_or(|last| due.saturating_sub(last) >= BOOTSTRAP)
+            || self.snake.ascending != ascending
+        {
             self.snake.last_bootstrap = Some(due);
-            self.bootstrap();
+            self.snake.ascending = ascending;
+            self.bootstrap(next, &hop.watermark);
         }
     }
 
@@ -169,20 +186,15 @@ impl ControlPlane {
         sequence
     }
 
-    fn bootstrap(&mut self) {
-        let own = self.own;
-        let start = Watermark::START;
-        let hop = self.fib.snapshot().snek(SnekKind::Bootstrap, &own, &start);
-        let NextHop::Port(next) = hop.next else {
-            return;
-        };
+    fn bootstrap(&mut self, next: PortId, watermark: &Watermark) {
         let sequence = self.next_sequence();
         let position = self.tree.position();
         let body = self
             .signer
             .sign_body(sequence, position.root, position.root_sequence);
         self.counters.bootstraps_sent += 1;
-        self.push_bootstrap(next, (0, 0), &own, &hop.watermark, &body);
+        let own = self.own;
+        self.push_bootstrap(next, (0, 0), &own, watermark, &body);
     }
 
     fn push_bootstrap(

@@ -1,0 +1,421 @@
+//! Whole networks in virtual time: control planes with real forwarding tables, joined by links
+//! with a delay. Everything comes from a seed, so every run can be repeated.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pinecone_controlplane::{Config, ControlPlane, Effect, NewPeer, Now};
+use pinecone_dataplane::fib::{FibReader, FibWriter, NextHop, SnekKind};
+use pinecone_dataplane::{LinkType, PortId};
+use pinecone_wire::coordinates::CoordinatesView;
+use pinecone_wire::{Coordinates, SecretKey, Watermark};
+
+/// Unix milliseconds at the start of virtual time.
+const EPOCH: u64 = 1_800_000_000_000;
+
+/// Splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+}
+
+struct Node {
+    plane: ControlPlane,
+    fib: FibReader,
+    /// The other end of every link: node, its port, delay.
+    links: BTreeMap<PortId, (usize, PortId, Duration)>,
+    alive: bool,
+}
+
+struct Net {
+    random: Random,
+    now: Duration,
+    nodes: Vec<Node>,
+    /// Frames on their way: to which node and port.
+    flying: BTreeMap<(Duration, u64), (usize, PortId, Vec<u8>)>,
+    sent: u64,
+    /// A digest of every frame that was delivered, when and where.
+    digest: u64,
+}
+
+impl Net {
+    fn new(seed: u64, nodes: usize) -> Self {
+        let mut random = Random(seed);
+        let nodes = (0..nodes)
+            .map(|_| {
+                let mut bytes = [0; 32];
+                bytes.fill_with(|| random.next() as u8);
+                let secret = SecretKey::from_seed(&bytes);
+                let (writer, fib) = FibWriter::new(secret.public_key());
+                Node {
+                    plane: ControlPlane::new(Config::default(), secret, writer),
+                    fib: fib.reader(),
+                    links: BTreeMap::new(),
+                    alive: true,
+                }
+            })
+            .collect();
+        let mut net = Self {
+            random,
+            now: Duration::ZERO,
+            nodes,
+            flying: BTreeMap::new(),
+            sent: 0,
+            digest: 0,
+        };
+        // Nodes do not start all at once, nor do their timers run in step.
+        for node in 0..net.nodes.len() {
+            net.now += Duration::from_micros(net.random.next() % 25_000);
+            net.with(node, |plane, now| plane.tick(now));
+        }
+        net
+    }
+
+    /// Does something to a node and carries out what it wants done.
+    fn with<R>(&mut self, node: usize, act: impl FnOnce(&mut ControlPlane, Now) -> R) -> R {
+        let now = Now {
+            monotonic: self.now,
+            unix_ms: EPOCH + self.now.as_millis() as u64,
+        };
+        let plane = &mut self.nodes[node].plane;
+        let result = act(plane, now);
+        plane.publish();
+        while let Some(effect) = self.nodes[node].plane.poll_effect() {
+            match effect {
+                Effect::Send { port, frame } => {
+                    // The link may be one that is being cut.
+                    let Some(&(to, to_port, delay)) = self.nodes[node].links.get(&port) else {
+                        continue;
+                    };
+                    self.sent += 1;
+                    self.flying
+                        .insert((self.now + delay, self.sent), (to, to_port, frame));
+                }
+                Effect::Close { port, reason } => panic!("{node} closes {port}: {reason}"),
+                Effect::Event(_) => {}
+            }
+        }
+        result
+    }
+
+    fn link(&mut self, a: usize, b: usize) {
+        let delay = Duration::from_micros(500 + self.random.next() % 20_000);
+        let key = |net: &Self, node: usize| net.nodes[node].plane.public_key();
+        let (key_a, key_b) = (key(self, a), key(self, b));
+        // Both ends must know each other before the first frame flies.
+        let now = Now {
+            monotonic: self.now,
+            unix_ms: EPOCH + self.now.as_millis() as u64,
+        };
+        let link = LinkType::Remote;
+        let connect = |node: &mut Node, key| node.plane.connect(now, NewPeer { key, link });
+        let port_a = connect(&mut self.nodes[a], key_b).unwrap();
+        let port_b = connect(&mut self.nodes[b], key_a).unwrap();
+        self.nodes[a].links.insert(port_a, (b, port_b, delay));
+        self.nodes[b].links.insert(port_b, (a, port_a, delay));
+        self.with(a, |_, _| ());
+        self.with(b, |_, _| ());
+    }
+
+    fn cut(&mut self, a: usize, b: usize) {
+        let (&port_a, &(_, port_b, _)) = self.nodes[a]
+            .links
+            .iter()
+            .find(|(_, (to, _, _))| *to == b)
+            .unwrap();
+        self.nodes[a].links.remove(&port_a);
+        self.nodes[b].links.remove(&port_b);
+        let at = |node, port| move |to: &(usize, PortId, Vec<u8>)| (to.0, to.1) != (node, port);
+        let (to_a, to_b) = (at(a, port_a), at(b, port_b));
+        self.flying.retain(|_, to| to_a(to) && to_b(to));
+        self.with(a, |plane, now| plane.closed(now, port_a));
+        self.with(b, |plane, now| plane.closed(now, port_b));
+    }
+
+    fn kill(&mut self, node: usize) {
+        while let Some(&(peer, _, _)) = self.nodes[node].links.values().next() {
+            self.cut(node, peer);
+        }
+        self.nodes[node].alive = false;
+    }
+
+    /// Lets time pass.
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            let frame = self.flying.first_key_value().map(|((at, _), _)| *at);
+            let (tick, node) = (0..self.nodes.len())
+                .filter(|&node| self.nodes[node].alive)
+                .filter_map(|node| Some((self.nodes[node].plane.next_deadline()?, node)))
+                .min()
+                .unwrap();
+            let at = frame.map_or(tick, |frame| frame.min(tick));
+            if at > end {
+                break;
+            }
+            assert!(
+                at >= self.now,
+                "deadline {at:?} has passed at {:?}",
+                self.now
+            );
+            self.now = at;
+            if frame == Some(at) {
+                let (_, (to, port, frame)) = self.flying.pop_first().unwrap();
+                for value in [at.as_nanos() as u64, to as u64, u64::from(port.0)] {
+                    self.digest = Random(self.digest ^ value).next();
+                }
+                for byte in &frame {
+                    self.digest = Random(self.digest ^ u64::from(*byte)).next();
+                }
+                self.with(to, |plane, now| plane.frame(now, port, &frame));
+            } else {
+                self.with(node, |plane, now| {
+                    plane.tick(now);
+                    assert!(
+                        plane.next_deadline() > Some(now.monotonic),
+                        "nothing was due"
+                    );
+                });
+            }
+        }
+        self.now = end;
+    }
+
+    fn alive(&self) -> Vec<usize> {
+        (0..self.nodes.len())
+            .filter(|&n| self.nodes[n].alive)
+            .collect()
+    }
+
+    fn coordinates(&self, node: usize) -> Coordinates {
+        self.nodes[node].plane.status().coordinates
+    }
+
+    fn node_above_all(&self) -> usize {
+        let alive = self.alive().into_iter();
+        alive
+            .max_by_key(|&n| self.nodes[n].plane.public_key())
+            .unwrap()
+    }
+
+    /// One root, and everybody below its parent.
+    fn check_tree(&self) -> Result<(), String> {
+        let root = self.nodes[self.node_above_all()].plane.public_key();
+        for n in self.alive() {
+            let status = self.nodes[n].plane.status();
+            if status.root != root {
+                return Err(format!("{n} follows {}, not {root}", status.root));
+            }
+            let expected = match status.parent {
+                None => Coordinates::default(),
+                Some((port, _)) => {
+                    let (parent, its_port, _) = self.nodes[n].links[&port];
+                    let mut ports = self.coordinates(parent).ports().to_vec();
+                    ports.push(u64::from(its_port.0));
+                    ports.into()
+                }
+            };
+            if status.coordinates != expected {
+                return Err(format!("{n} is at {}, not {expected}", status.coordinates));
+            }
+        }
+        Ok(())
+    }
+
+    /// Walks a traffic frame from node to node, as workers would: by coordinates as long as the
+    /// tree knows a way, then by SNEK.
+    fn walk(&mut self, from: usize, to: usize, by_tree: bool) -> Result<usize, String> {
+        let key = self.nodes[to].plane.public_key();
+        let body = {
+            let mut body = Vec::new();
+            self.coordinates(to).push_body(&mut body);
+            body
+        };
+        let destination = CoordinatesView::new(&body).unwrap();
+        let mut by_tree = by_tree && !destination.is_empty();
+        let mut watermark = Watermark::START;
+        let (mut at, mut ingress) = (from, PortId::LOCAL);
+        for hops in 0..100 {
+            let snapshot = self.nodes[at].fib.load();
+            let mut next = NextHop::None;
+            if by_tree && at != to {
+                next = snapshot.tree(ingress, destination);
+                by_tree = matches!(next, NextHop::Port(_));
+            }
+            if !by_tree {
+                let hop = snapshot.snek(SnekKind::Traffic, &key, &watermark);
+                if hop.watermark.is_worse_than(&watermark) {
+                    return Err(format!("{from} to {to}: watermark gets worse at {at}"));
+                }
+                watermark = hop.watermark;
+                next = hop.next;
+            }
+            match next {
+                _ if at == to => return Ok(hops),
+                NextHop::Port(port) if port != ingress => {
+                    let (peer, its_port, _) = self.nodes[at].links[&port];
+                    (at, ingress) = (peer, its_port);
+                }
+                other => return Err(format!("{from} to {to}: {other:?} at {at}")),
+            }
+        }
+        Err(format!("{from} to {to}: too many hops"))
+    }
+
+    fn check_pairs(&mut self) -> Result<(), String> {
+        for from in self.alive() {
+            for to in self.alive() {
+                self.walk(from, to, false)?;
+                self.walk(from, to, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets up to 15 s pass until all is well, and a while more in which it must stay so.
+    #[track_caller]
+    fn settle(&mut self) {
+        let mut result = Err(String::new());
+        for _ in 0..30 {
+            self.run(Duration::from_millis(500));
+            result = self.check_tree().and_then(|()| self.check_pairs());
+            if result.is_ok() {
+                break;
+            }
+        }
+        result.unwrap();
+        for _ in 0..20 {
+            self.run(Duration::from_secs(1));
+            self.check_tree().unwrap();
+            // Where a path moved a while ago, its old routes end at each node in turn: frames are
+            // lost for as long as a frame takes along it.
+            if self.check_pairs().is_err() {
+                self.run(Duration::from_millis(400));
+                let result = self.check_pairs();
+                result.unwrap();
+            }
+        }
+    }
+}
+
+fn line(seed: u64, nodes: usize) -> Net {
+    let mut net = Net::new(seed, nodes);
+    for n in 1..nodes {
+        net.link(n - 1, n);
+    }
+    net
+}
+
+fn ring(seed: u64, nodes: usize) -> Net {
+    let mut net = line(seed, nodes);
+    net.link(nodes - 1, 0);
+    net
+}
+
+/// A random tree with some links more.
+fn web(seed: u64, nodes: usize, more: usize) -> (Net, Vec<(usize, usize)>) {
+    let mut net = Net::new(seed, nodes);
+    let mut links = Vec::new();
+    for n in 1..nodes {
+        let peer = net.random.below(n);
+        links.push((peer, n));
+    }
+    while links.len() < nodes - 1 + more {
+        let (a, b) = (net.random.below(nodes), net.random.below(nodes));
+        if a < b && !links.contains(&(a, b)) {
+            links.push((a, b));
+        }
+    }
+    for &(a, b) in &links {
+        net.link(a, b);
+    }
+    (net, links)
+}
+
+#[test]
+fn two_nodes() {
+    for seed in 0..10 {
+        let mut net = line(seed, 2);
+        net.settle();
+        net.cut(0, 1);
+        net.run(Duration::from_secs(5));
+        assert_eq!(net.nodes[0].plane.status().routes, 0);
+        net.link(0, 1);
+        net.settle();
+    }
+}
+
+#[test]
+fn a_line_of_five_with_a_link_cut_and_healed() {
+    for seed in 0..10 {
+        let mut net = line(seed, 5);
+        net.settle();
+        for n in 1..5 {
+            net.cut(n - 1, n);
+            net.run(Duration::from_secs(7));
+            net.link(n - 1, n);
+            net.settle();
+        }
+    }
+}
+
+#[test]
+fn a_ring_goes_the_other_way_round() {
+    for seed in 0..10 {
+        let mut net = ring(seed, 7);
+        net.settle();
+        net.cut(2, 3);
+        net.settle();
+        net.link(2, 3);
+        net.settle();
+        let root = net.node_above_all();
+        net.kill(root);
+        net.settle();
+    }
+}
+
+#[test]
+fn thirty_random_nodes_lose_links_and_their_root() {
+    for seed in 0..4 {
+        let (mut net, links) = web(seed, 30, 30);
+        net.settle();
+        // The links beyond the first tree are not needed to hold it together.
+        for &(a, b) in &links[29..34] {
+            net.cut(a, b);
+            net.settle();
+            net.link(a, b);
+        }
+        net.settle();
+    }
+    for seed in 4..8 {
+        let (mut net, _) = web(seed, 30, 90);
+        net.settle();
+        let root = net.node_above_all();
+        net.kill(root);
+        net.settle();
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let run = |seed| {
+        let (mut net, links) = web(seed, 12, 8);
+        net.run(Duration::from_secs(20));
+        net.cut(links[3].0, links[3].1);
+        net.run(Duration::from_secs(20));
+        (net.sent, net.digest)
+    };
+    assert_eq!(run(7), run(7));
+    assert_ne!(run(7), run(8));
+}
