@@ -38,7 +38,8 @@ pub(crate) async fn run(
     Ok((socket.take()?.into(), theirs))
 }
 
-/// The same over an asynchronous stream, without a limit.
+/// The same over an asynchronous stream, without a limit. Both halves go side by side: an
+/// embedder's stream may hold less than one of them.
 pub(crate) async fn over_stream<S>(
     stream: &mut S,
     ours: &[u8; HANDSHAKE_LEN],
@@ -46,17 +47,25 @@ pub(crate) async fn over_stream<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + ?Sized,
 {
-    stream.write_all(ours).await?;
-    stream.flush().await?;
-    let mut theirs = [0; HANDSHAKE_LEN];
-    let mut got = 0;
-    while let Some(rest) = theirs.get_mut(got..).filter(|rest| !rest.is_empty()) {
-        match stream.read(rest).await? {
-            0 => return Err(HandshakeFailed::Eof { got }),
-            n => got += n,
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let send = async {
+        writer.write_all(ours).await?;
+        writer.flush().await
+    };
+    let receive = async {
+        let mut theirs = [0; HANDSHAKE_LEN];
+        let mut got = 0;
+        while let Some(rest) = theirs.get_mut(got..).filter(|rest| !rest.is_empty()) {
+            let read = reader.read(rest).await;
+            match read.map_err(|error| closed_or_failed(error, got))? {
+                0 => return Err(HandshakeFailed::Eof { got }),
+                n => got += n,
+            }
         }
-    }
-    Ok(theirs)
+        Ok(theirs)
+    };
+    let send = async { send.await.map_err(|error| closed_or_failed(error, 0)) };
+    tokio::try_join!(receive, send).map(|(theirs, ())| theirs)
 }
 
 async fn by_ring(
@@ -67,13 +76,14 @@ async fn by_ring(
     // tokio-uring keeps the descriptor it is given until its last operation ends, and gives none
     // back: it gets a duplicate.
     let stream = tokio_uring::net::TcpStream::from_std(socket.try_clone()?.into());
-    stream.write_all(ours.to_vec()).await.0?;
+    let sent = stream.write_all(ours.to_vec()).await.0;
+    sent.map_err(|error| closed_or_failed(error, 0))?;
     let mut buffer = vec![0; HANDSHAKE_LEN];
     let mut got = 0;
     while got < HANDSHAKE_LEN {
         let (result, slice) = stream.read(buffer.slice(got..HANDSHAKE_LEN)).await;
         buffer = slice.into_inner();
-        match result? {
+        match result.map_err(|error| closed_or_failed(error, got))? {
             0 => return Err(HandshakeFailed::Eof { got }),
             n => got += n,
         }
@@ -96,6 +106,14 @@ async fn by_readiness(
     };
     socket.set_nonblocking(false)?;
     Ok(theirs)
+}
+
+/// A peer that closes with our bytes unread resets the connection: that is no fault of the stream.
+fn closed_or_failed(error: io::Error, got: usize) -> HandshakeFailed {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => HandshakeFailed::Eof { got },
+        _ => HandshakeFailed::Io(error),
+    }
 }
 
 /// Shuts the connection down unless the socket is taken out: closing our descriptor would not be

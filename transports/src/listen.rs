@@ -14,7 +14,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::address::{Host, split};
 use crate::admission::Slot;
 use crate::handshake::canonical;
-use crate::{Direction, Established, HandshakeFailed, Link, ListenError, Transports};
+use crate::{Direction, Established, Link, ListenError, Transports};
 
 /// Connections that the kernel keeps for us until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -134,7 +134,7 @@ impl Transports {
         established: &mpsc::Sender<Established>,
     ) {
         let adopt = async {
-            let socket = self.count(prepare(stream).map_err(HandshakeFailed::Io))?;
+            let socket = prepare(stream).or_else(|error| self.count(Err(error.into())))?;
             let (link, direction) = (Link::Remote, Direction::Inbound);
             self.adopt_socket(socket, remote.to_string(), link, direction)
                 .await

@@ -1,0 +1,81 @@
+//! What the tests of this crate share.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use pinecone_transports::{
+    Backend, BoundListener, Established, Limits, Listening, PeerAddress, Runtime, Transports,
+};
+use pinecone_wire::SecretKey;
+use tokio::sync::mpsc;
+
+/// Long enough for any machine; reached only by a failure.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+pub fn key(n: u8) -> SecretKey {
+    SecretKey::from_seed(&[n; 32])
+}
+
+/// Runs a test with each backend that this machine has.
+pub fn on_each_backend<F: Future>(test: impl Fn(Backend) -> F) {
+    for backend in [Backend::Tokio, Backend::TokioUring] {
+        if backend == Backend::TokioUring && Backend::detect() != backend {
+            eprintln!("skipped with {backend}: no io_uring here");
+            continue;
+        }
+        let runtime = Runtime::new(backend).unwrap();
+        assert_eq!(runtime.backend(), backend);
+        runtime.block_on(async {
+            tokio::time::timeout(DEADLINE, test(backend))
+                .await
+                .unwrap_or_else(|_| panic!("test hangs with {backend}"));
+        });
+    }
+}
+
+/// Waits until `condition` holds.
+pub async fn until(mut condition: impl FnMut() -> bool) {
+    while !condition() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// A node that listens on loopback.
+pub struct Server {
+    pub transports: Transports,
+    pub listening: Listening,
+    pub established: mpsc::Receiver<Established>,
+}
+
+impl Server {
+    pub fn start(backend: Backend, limits: Limits) -> Self {
+        Self::listen(Transports::new(backend, &key(1), limits), "127.0.0.1:0")
+    }
+
+    pub fn listen(transports: Transports, address: &str) -> Self {
+        let (sender, established) = mpsc::channel(16);
+        let bound = BoundListener::bind(address).unwrap();
+        Self {
+            listening: transports.listen(bound, sender).unwrap(),
+            transports,
+            established,
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.listening.local_addr()
+    }
+
+    pub fn peer_address(&self) -> PeerAddress {
+        self.address().to_string().parse().unwrap()
+    }
+}
+
+/// An address on loopback where nothing listens.
+pub fn refused_address() -> PeerAddress {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    free.local_addr().unwrap().to_string().parse().unwrap()
+}
