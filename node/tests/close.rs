@@ -1,0 +1,100 @@
+//! What a node leaves behind: nothing. Alone in its process, so that threads can be counted.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use pinecone::{Node, pipe};
+
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").unwrap().count()
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Threads that have ended are still listed for a moment.
+fn assert_back_to(threads_before: usize, descriptors_before: usize) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while (threads(), descriptors()) != (threads_before, descriptors_before) {
+        let now = (threads(), descriptors());
+        let before = (threads_before, descriptors_before);
+        assert!(Instant::now() < deadline, "{now:?}, not {before:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn closing_releases_ports_threads_and_descriptors() {
+    let start = || {
+        let builder = Node::builder().listen("127.0.0.1:0").workers(2);
+        builder.start_blocking().unwrap()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let before = (threads(), descriptors());
+    for dropped in [false, true] {
+        let (a, b) = (start(), start());
+        let addresses = [a.local_addrs()[0], b.local_addrs()[0]];
+        let mut events = b.events();
+        runtime.block_on(async {
+            pipe(&a, &b).await.unwrap();
+            a.connect(&addresses[1].to_string()).await.unwrap();
+            assert_eq!(a.peers().await.len(), 2);
+        });
+        // Somebody waits, and must not wait for ever.
+        let waiting = {
+            let b = b.clone();
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .build()
+                    .unwrap();
+                runtime.block_on(b.recv_from())
+            })
+        };
+        if dropped {
+            b.close_blocking();
+            assert!(waiting.join().unwrap().is_none());
+            drop((a, b));
+        } else {
+            runtime.block_on(async {
+                tokio::join!(a.close(), a.close(), b.close());
+                // Once more does no harm.
+                a.close().await;
+                assert!(a.peers().await.is_empty());
+                assert!(a.connect(&addresses[1].to_string()).await.is_err());
+                assert!(pipe(&a, &b).await.is_err());
+            });
+            assert!(waiting.join().unwrap().is_none());
+        }
+        // Each peering was told to be gone, and then the end.
+        let mut gone = 0;
+        while let Some(event) = runtime.block_on(events.next()) {
+            gone += usize::from(matches!(event, pinecone::Event::PeerRemoved { .. }));
+        }
+        assert_eq!(gone, 2);
+        drop(events);
+        for address in addresses {
+            // Not only closed: free.
+            TcpListener::bind(address).unwrap();
+        }
+        assert_back_to(before.0, before.1);
+    }
+    // A node that does not start leaves nothing either.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for builder in [
+        Node::builder().listen(address),
+        Node::builder().listen("127.0.0.1:0").runtime_core(1023),
+        Node::builder().listen("127.0.0.1:0").control_core(1023),
+        Node::builder().listen("127.0.0.1:0").workers(0),
+    ] {
+        builder.start_blocking().unwrap_err();
+    }
+    drop(taken);
+    assert_back_to(before.0, before.1);
+}

@@ -1,0 +1,10 @@
+//! Whole nodes, in one process and over loopback.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod bad_peers;
+mod harness;
+mod many;
+mod pair;
+mod static_peers;
+mod traffic;

@@ -1,0 +1,256 @@
+//! Payloads: their sizes, their way, what becomes of those that cannot go on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use pinecone::{Event, Node, PacketFilter, PingError, PortId, PublicKey, SendError, pipe};
+use pinecone_wire::TrafficLayout;
+
+use crate::harness::{
+    builder, counter, event, listening, node, payload, peer, reaches, until, within,
+};
+
+/// A line of three, the middle one the static peer of the others, ready for traffic.
+async fn line() -> [Node; 3] {
+    let (middle, address) = listening(15).await;
+    let (a, c) = (node(8).await, node(2).await);
+    for end in [&a, &c] {
+        end.connect(&address.to_string()).await.unwrap();
+    }
+    assert_eq!(reaches(&a, &c).await, 1);
+    assert_eq!(reaches(&c, &a).await, 1);
+    assert_eq!(reaches(&a, &middle).await, 0);
+    [a, middle, c]
+}
+
+#[tokio::test]
+async fn all_sizes_pass_a_third_node() {
+    let [a, _middle, c] = line().await;
+    let max = a.max_payload();
+    assert!(max > 65_000, "{max}");
+    let sizes = [
+        0,
+        1,
+        2,
+        63,
+        64,
+        1200,
+        4095,
+        4096,
+        8192,
+        32_768,
+        60_000,
+        max - 1,
+        max,
+    ];
+    for (from, to) in [(&a, &c), (&c, &a)] {
+        for (salt, size) in sizes.into_iter().enumerate() {
+            let sent = payload(size, salt as u8);
+            from.send_to(&to.public_key(), &sent).unwrap();
+            let (source, received) = within("a payload", to.recv_from()).await.unwrap();
+            assert_eq!(source, from.public_key());
+            assert_eq!(received.len(), size);
+            assert!(received == sent[..], "{size} bytes, changed on the way");
+        }
+        let error = from.send_to(&to.public_key(), payload(max + 1, 0));
+        assert_eq!(error, Err(SendError::TooLong { len: max + 1, max }));
+    }
+    // All sizes of pings too, and what is too long says so.
+    for size in [0, 8, 9, 1000, 60_000] {
+        let reply = a.ping(&c.public_key(), size, Duration::from_secs(20)).await;
+        assert_eq!(reply.unwrap().hops, 1);
+    }
+    let error = a.ping(&c.public_key(), max, Duration::from_secs(1)).await;
+    assert!(matches!(
+        error,
+        Err(PingError::Send(SendError::TooLong { .. }))
+    ));
+}
+
+#[tokio::test]
+async fn payloads_keep_their_order() {
+    let [a, _middle, c] = line().await;
+    for n in 0..500_u32 {
+        a.send_to(&c.public_key(), n.to_be_bytes()).unwrap();
+    }
+    for n in 0..500_u32 {
+        let (_, received) = within("a payload", c.recv_from()).await.unwrap();
+        assert_eq!(received[..], n.to_be_bytes());
+    }
+}
+
+#[tokio::test]
+async fn to_ourselves() {
+    let a = node(8).await;
+    a.send_to(&a.public_key(), b"note to self").unwrap();
+    let (source, received) = within("a payload", a.recv_from()).await.unwrap();
+    assert_eq!(
+        (source, &received[..]),
+        (a.public_key(), &b"note to self"[..])
+    );
+    let reply = a.ping(&a.public_key(), 0, Duration::from_secs(20)).await;
+    assert_eq!(reply.unwrap().hops, 0);
+}
+
+#[tokio::test]
+async fn what_leads_nowhere_is_counted_and_not_given_to_us() {
+    let a = node(8).await;
+    let nobody = PublicKey([0xaa; 32]);
+    let unanswered = a.ping(&nobody, 0, Duration::from_millis(50)).await;
+    assert_eq!(unanswered, Err(PingError::Timeout));
+    until("it is counted", || async {
+        (counter(&a, "unreachable").await == 1).then_some(())
+    })
+    .await;
+    a.close().await;
+    assert!(a.recv_from().await.is_none());
+    assert_eq!(a.send_to(&nobody, b"x"), Err(SendError::Closed));
+    let closed = a.ping(&nobody, 0, Duration::from_secs(9)).await;
+    assert_eq!(closed, Err(PingError::Send(SendError::Closed)));
+}
+
+#[tokio::test]
+async fn a_partial_key_reaches_the_next_higher_node() {
+    let [a, _middle, c] = line().await;
+    let mut partial = c.public_key().0;
+    partial[15..].fill(0);
+    a.send_to(&PublicKey(partial), b"to whom it may concern")
+        .unwrap();
+    let (source, received) = within("a payload", c.recv_from()).await.unwrap();
+    assert_eq!(source, a.public_key());
+    assert_eq!(received[..], b"to whom it may concern"[..]);
+}
+
+#[tokio::test]
+async fn the_receive_queue_is_bounded_in_frames_and_bytes() {
+    let a = node(8).await;
+    let b = builder(15).receive_queue(8, 1000).start().await.unwrap();
+    pipe(&a, &b).await.unwrap();
+    reaches(&a, &b).await;
+    for _ in 0..20 {
+        a.send_to(&b.public_key(), [1]).unwrap();
+    }
+    let dropped = |n| {
+        let b = b.clone();
+        move || {
+            let b = b.clone();
+            async move { (counter(&b, "receive_queue_full").await == n).then_some(()) }
+        }
+    };
+    until("frames over the bound are counted", dropped(12)).await;
+    for _ in 0..8 {
+        within("a payload", b.recv_from()).await.unwrap();
+    }
+    for _ in 0..4 {
+        a.send_to(&b.public_key(), payload(400, 0)).unwrap();
+    }
+    until("bytes over the bound are counted", dropped(14)).await;
+    for _ in 0..2 {
+        let (_, received) = within("a payload", b.recv_from()).await.unwrap();
+        assert_eq!(received.len(), 400);
+    }
+    let deaf = builder(2).receive_queue(0, 0).start().await.unwrap();
+    assert_eq!(deaf.send_to(&deaf.public_key(), b"x"), Err(SendError::Busy));
+}
+
+struct Drops {
+    seen: AtomicUsize,
+    source: PublicKey,
+}
+
+impl PacketFilter for Drops {
+    fn pass(&self, ingress: PortId, frame: &[u8]) -> bool {
+        self.seen.fetch_add(1, Relaxed);
+        assert_ne!(ingress, PortId::LOCAL, "the middle node sends nothing");
+        let layout = TrafficLayout::parse(frame).unwrap();
+        layout.source_key(frame) != self.source
+    }
+}
+
+#[tokio::test]
+async fn a_filter_drops_what_it_refuses_and_nothing_else() {
+    let [a, middle, c] = line().await;
+    let filter = Arc::new(Drops {
+        seen: AtomicUsize::new(0),
+        source: a.public_key(),
+    });
+    middle.set_packet_filter(Some(filter.clone()));
+    // Workers take notice in their own time.
+    until("the filter is on", || async {
+        c.send_to(&a.public_key(), b"ping").unwrap();
+        (filter.seen.load(Relaxed) > 0).then_some(())
+    })
+    .await;
+    a.send_to(&c.public_key(), b"refused").unwrap();
+    until("the drop is counted", || async {
+        let peer = peer(&middle, a.public_key()).await?;
+        let dropped = peer.drops.iter().find(|d| d.name == "filter")?;
+        (dropped.value == 1).then_some(())
+    })
+    .await;
+    within("what the filter passes", a.recv_from())
+        .await
+        .unwrap();
+    middle.set_packet_filter(None);
+    until("the filter is off", || async {
+        a.send_to(&c.public_key(), b"passes").unwrap();
+        let received = tokio::time::timeout(Duration::from_millis(200), c.recv_from()).await;
+        received.ok().flatten()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bandwidth_is_told_regularly() {
+    let interval = Duration::from_millis(200);
+    let a = (builder(8).bandwidth_interval(interval).start().await).unwrap();
+    let b = node(15).await;
+    let mut events = a.events();
+    pipe(&a, &b).await.unwrap();
+    reaches(&a, &b).await;
+    let mut bytes = 0;
+    event("bandwidth", &mut events, |event| match event {
+        Event::Bandwidth { peers } => {
+            for peer in peers {
+                assert_eq!(peer.key, b.public_key());
+                bytes += peer.traffic.tx_traffic_bytes;
+            }
+            // Together they are all that was sent: pings.
+            (bytes >= 100).then_some(())
+        }
+        _ => None,
+    })
+    .await;
+    event("a minute with nothing", &mut events, |event| match event {
+        Event::Bandwidth { peers } => (peers[0].traffic.tx_traffic_bytes == 0).then_some(()),
+        _ => None,
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn hop_limiting_drops_what_used_up_its_hops() {
+    // A line of thirteen: one more hop than a frame may take.
+    let mut nodes = Vec::new();
+    for n in 1..=13 {
+        nodes.push(builder(n).hop_limiting(true).start().await.unwrap());
+    }
+    for pair in nodes.windows(2) {
+        pipe(&pair[0], &pair[1]).await.unwrap();
+    }
+    assert_eq!(reaches(&nodes[0], &nodes[9]).await, 8);
+    let far = nodes[12].public_key();
+    until("a frame dies of age", || async {
+        nodes[0].send_to(&far, b"too far").unwrap();
+        for node in &nodes {
+            for peer in node.peers().await {
+                if peer.drops.iter().any(|d| d.name == "hop_limit") {
+                    return Some(());
+                }
+            }
+        }
+        None
+    })
+    .await;
+}

@@ -1,0 +1,94 @@
+//! The recordings as they are written.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+#[derive(Clone)]
+pub(crate) struct Recording {
+    pub(crate) name: String,
+    pub(crate) lines: Arc<Vec<Line>>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Line {
+    t_us: u64,
+    pub(crate) conn: Option<String>,
+    dir: Option<String>,
+    pub(crate) what: Option<String>,
+    hex: Option<String>,
+    note: Option<String>,
+    pub(crate) node: Option<String>,
+    pub(crate) port: Option<u32>,
+    seed: Option<String>,
+    pub(crate) payload: Option<String>,
+    pub(crate) to: Option<String>,
+    pub(crate) from: Option<String>,
+    pub(crate) coords: Option<Vec<u64>>,
+    pub(crate) root: Option<String>,
+    pub(crate) root_sequence: Option<u64>,
+    pub(crate) parent_port: Option<u32>,
+    pub(crate) descending: Option<String>,
+    pub(crate) snek_paths: Option<Vec<String>>,
+}
+
+impl Recording {
+    pub(crate) fn read(name: &str) -> Self {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/transcripts");
+        let text = std::fs::read_to_string(format!("{folder}/{name}.jsonl")).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        Self {
+            name: name.to_owned(),
+            lines: Arc::new(lines.collect()),
+        }
+    }
+
+    /// The nodes of the recording.
+    pub(crate) fn nodes(&self) -> Vec<String> {
+        let made = self.lines.iter().filter(|line| line.is_note("node"));
+        made.filter_map(|line| line.node.clone()).collect()
+    }
+
+    pub(crate) fn seed_of(&self, node: &str) -> [u8; 32] {
+        let mut made = self.lines.iter().filter(|line| line.is_note("node"));
+        let line = made
+            .find(|line| line.node.as_deref() == Some(node))
+            .unwrap();
+        let seed = hex::decode(line.seed.as_deref().unwrap()).unwrap();
+        seed.try_into().unwrap()
+    }
+
+    /// The number that `node` gave to the peering over `conn`.
+    pub(crate) fn port_of(&self, node: &str, conn: &str) -> u32 {
+        let mut of_conn = (self.lines.iter()).filter(|line| line.conn.as_deref() == Some(conn));
+        let line = of_conn.find(|l| l.port.is_some() && l.node.as_deref() == Some(node));
+        line.and_then(|line| line.port).unwrap()
+    }
+}
+
+impl Line {
+    pub(crate) fn at(&self) -> Duration {
+        Duration::from_micros(self.t_us)
+    }
+
+    pub(crate) fn is_note(&self, note: &str) -> bool {
+        self.note.as_deref() == Some(note)
+    }
+
+    /// Sender and receiver, of bytes on a connection.
+    pub(crate) fn direction(&self) -> Option<(&str, &str)> {
+        self.dir.as_deref()?.split_once('>')
+    }
+
+    /// The bytes sent, unless the line is of another sort.
+    pub(crate) fn bytes(&self) -> Option<Vec<u8>> {
+        self.hex.as_deref().map(|hex| hex::decode(hex).unwrap())
+    }
+
+    /// Whether the connection has `node` at one end.
+    pub(crate) fn concerns(&self, node: &str) -> bool {
+        let conn = self.conn.as_deref();
+        conn.is_some_and(|conn| conn.split('-').any(|end| end == node))
+    }
+}

@@ -1,0 +1,276 @@
+//! Plays one recording to a node that stands in for one of those recorded.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use pinecone::{Node, PublicKey, SecretKey};
+use pinecone_wire::{HANDSHAKE_LEN, Split, split};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+use crate::compare::{Class, Compared};
+use crate::recording::{Line, Recording};
+
+/// How long after its time in the recording anything may come.
+const LIMIT: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(2);
+
+struct Replay<'a> {
+    recording: &'a Recording,
+    /// Whose place our node takes.
+    name: &'a str,
+    node: Node,
+    connections: BTreeMap<String, Connection>,
+    /// Frames that the recorded node had sent so far, of those that ours must have sent too
+    /// before the others go on.
+    due: BTreeMap<String, usize>,
+    start: Instant,
+}
+
+struct Connection {
+    write: Option<OwnedWriteHalf>,
+    /// What our node sent.
+    sent: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+pub(crate) async fn in_place_of(recording: &Recording, name: &str) {
+    let mut replay = Replay {
+        recording,
+        name,
+        node: (Node::builder())
+            .secret_key(SecretKey::from_seed(&recording.seed_of(name)))
+            .listen("127.0.0.1:0")
+            .start()
+            .await
+            .unwrap(),
+        connections: BTreeMap::new(),
+        due: BTreeMap::new(),
+        start: Instant::now(),
+    };
+    for line in recording.lines.iter() {
+        replay.step(line).await;
+    }
+    replay.sent_what_is_due("the end").await;
+    for (conn, connection) in &replay.connections {
+        let recorded = recording.lines.iter().filter(|line| {
+            let from = line.direction().map(|(from, _)| from);
+            line.conn.as_ref() == Some(conn) && from == Some(name)
+        });
+        let mut frames = recorded.filter_map(Line::bytes);
+        frames.next().expect("a handshake");
+        let played = (recording.lines.iter())
+            .filter(|line| line.direction().is_some_and(|(_, to)| to == name))
+            .filter_map(Line::bytes);
+        Compared {
+            place: format!("{} in place of {name}, {conn}", recording.name),
+            own: replay.node.public_key(),
+            recorded: frames.collect(),
+            sent: connection.sent.lock().unwrap().clone(),
+            played: played.collect(),
+        }
+        .check();
+    }
+    replay.node.close().await;
+}
+
+impl Replay<'_> {
+    async fn step(&mut self, line: &Line) {
+        let of_ours = line.node.as_deref() == Some(self.name);
+        let at = format!(
+            "{} in place of {}, {:?}",
+            self.recording.name,
+            self.name,
+            line.at()
+        );
+        if line.concerns(self.name) {
+            let conn = line.conn.as_deref().unwrap();
+            if line.is_note("tcp connection") {
+                self.wait_for(line).await;
+                self.sent_what_is_due(&at).await;
+                self.connect(conn).await;
+            } else if line.is_note("cutting connection") {
+                self.wait_for(line).await;
+                self.sent_what_is_due(&at).await;
+                self.cut(conn).await;
+            } else if let (Some((from, _)), Some(bytes)) = (line.direction(), line.bytes()) {
+                if line.what.as_deref() == Some("handshake") {
+                    return;
+                }
+                if from == self.name {
+                    if Class::of(&bytes).is_fixed() {
+                        *self.due.entry(conn.to_owned()).or_default() += 1;
+                    }
+                    return;
+                }
+                self.wait_for(line).await;
+                self.sent_what_is_due(&at).await;
+                let write = self.connections.get_mut(conn).unwrap().write.as_mut();
+                let written = write.expect("not cut").write_all(&bytes).await;
+                written.unwrap_or_else(|e| panic!("{at}: {e}"));
+            }
+        } else if of_ours && line.is_note("state") {
+            self.wait_for(line).await;
+            self.has_state(line, &at).await;
+        } else if line.is_note(&format!("{} sends", self.name)) {
+            self.wait_for(line).await;
+            let to: PublicKey = line.to.as_deref().unwrap().parse().unwrap();
+            let payload = hex::decode(line.payload.as_deref().unwrap()).unwrap();
+            self.node.send_to(&to, payload).unwrap();
+        } else if line.is_note(&format!("{} received", self.name)) {
+            let received = tokio::time::timeout(LIMIT, self.node.recv_from()).await;
+            let (from, payload) = received.expect(&at).unwrap();
+            assert_eq!(from.to_string(), line.from.as_deref().unwrap(), "{at}");
+            assert_eq!(
+                hex::encode(&payload),
+                line.payload.as_deref().unwrap(),
+                "{at}"
+            );
+            // B sends back what it gets.
+            if self.recording.name == "echo" && self.name == "B" {
+                self.node.send_to(&from, payload).unwrap();
+            }
+        }
+    }
+
+    /// Waits for a line's time.
+    async fn wait_for(&self, line: &Line) {
+        tokio::time::sleep_until((self.start + line.at()).into()).await;
+    }
+
+    /// Waits until our node has sent as many frames as the recorded one had; the recording waits
+    /// with it.
+    async fn sent_what_is_due(&mut self, at: &str) {
+        let began = Instant::now();
+        for (conn, due) in &self.due {
+            let sent = &self.connections[conn].sent;
+            let fixed = || {
+                let sent = sent.lock().unwrap();
+                sent.iter().filter(|f| Class::of(f).is_fixed()).count()
+            };
+            while fixed() < *due {
+                assert!(
+                    began.elapsed() < LIMIT,
+                    "{at}: {} of {due} frames sent on {conn}: {:#?}",
+                    fixed(),
+                    sent.lock()
+                        .unwrap()
+                        .iter()
+                        .map(hex::encode)
+                        .collect::<Vec<_>>()
+                );
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+        self.start += began.elapsed();
+    }
+
+    /// Connects in the place of the other end: whoever dialled, the bytes are the same.
+    async fn connect(&mut self, conn: &str) {
+        let mut stream = TcpStream::connect(self.node.local_addrs()[0])
+            .await
+            .unwrap();
+        stream.set_nodelay(true).unwrap();
+        let handshakes = (self.recording.lines.iter()).filter(|line| {
+            line.conn.as_deref() == Some(conn) && line.what.as_deref() == Some("handshake")
+        });
+        let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+        for line in handshakes {
+            match line.direction().unwrap().0 == self.name {
+                true => ours = line.bytes().unwrap(),
+                false => theirs = line.bytes().unwrap(),
+            }
+        }
+        stream.write_all(&theirs).await.unwrap();
+        let mut got = [0; HANDSHAKE_LEN];
+        stream.read_exact(&mut got).await.unwrap();
+        assert_eq!(hex::encode(got), hex::encode(ours), "handshake on {conn}");
+        let port = self.recording.port_of(self.name, conn);
+        let began = Instant::now();
+        while self
+            .node
+            .peers()
+            .await
+            .iter()
+            .all(|peer| peer.port.0 != port)
+        {
+            assert!(began.elapsed() < LIMIT, "{conn} is not on port {port}");
+            tokio::time::sleep(LOOK).await;
+        }
+        let (read, write) = stream.into_split();
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        tokio::spawn(read_frames(read, sent.clone()));
+        let connection = Connection {
+            write: Some(write),
+            sent,
+        };
+        self.connections.insert(conn.to_owned(), connection);
+    }
+
+    async fn cut(&mut self, conn: &str) {
+        let port = self.recording.port_of(self.name, conn);
+        drop(self.connections.get_mut(conn).unwrap().write.take());
+        let began = Instant::now();
+        while self
+            .node
+            .peers()
+            .await
+            .iter()
+            .any(|peer| peer.port.0 == port)
+        {
+            assert!(began.elapsed() < LIMIT, "{conn} is still up");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Our node must come to be in the state that the recorded one was in.
+    async fn has_state(&self, line: &Line, at: &str) {
+        let root = line.root.clone().unwrap();
+        let paths = line.snek_paths.clone().unwrap_or_default();
+        let wanted = (
+            line.coords.clone().unwrap_or_default(),
+            root,
+            line.root_sequence,
+            line.parent_port,
+            line.descending.clone(),
+            paths.len(),
+        );
+        let began = Instant::now();
+        loop {
+            let status = self.node.status().await.unwrap();
+            let parent = status.parent;
+            let parent_port = status.peers.iter().find(|peer| Some(peer.key) == parent);
+            let state = (
+                status.coordinates.ports().to_vec(),
+                status.root.to_string(),
+                Some(status.root_sequence),
+                parent_port.map(|peer| peer.port.0),
+                status.descending.map(|key| key.to_string()),
+                status.routes,
+            );
+            if state == wanted {
+                return;
+            }
+            assert!(
+                began.elapsed() < LIMIT,
+                "{at}: is {state:?}, was {wanted:?}"
+            );
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+async fn read_frames(mut read: OwnedReadHalf, sent: Arc<Mutex<Vec<Vec<u8>>>>) {
+    let mut buffer = Vec::new();
+    loop {
+        while let Split::Frame(header) = split(&buffer).unwrap() {
+            let frame = buffer.drain(..usize::from(header.len)).collect();
+            sent.lock().unwrap().push(frame);
+        }
+        match read.read_buf(&mut buffer).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+    }
+}
