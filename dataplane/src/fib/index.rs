@@ -36,6 +36,7 @@ pub(super) struct Index<V> {
 // A branch wastes what a leaf is larger; a pointer more would cost a cache miss a lookup.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 enum Node<V> {
     Branch(Branch<V>),
     Leaf(Leaf<V>),
@@ -52,10 +53,10 @@ struct Branch<V> {
     /// Bit `s` is set where a child's run of slots begins. Bit 0 is always set.
     starts: u64,
     depth: usize,
-    /// The shared bits, then zeros.
-    prefix: PublicKey,
     /// A child stands at the first slot of its run.
     children: [Option<Arc<Node<V>>>; FAN],
+    /// The shared bits, then zeros.
+    prefix: PublicKey,
 }
 
 /// Where a search goes from a branch.
@@ -83,7 +84,7 @@ impl<V> Index<V> {
 
     /// The value of `key`.
     pub(super) fn get(&self, key: &PublicKey) -> Option<&V> {
-        let head = head(key, 0);
+        let head = head(key);
         let mut node = self.root.as_deref()?;
         loop {
             match node {
@@ -103,7 +104,7 @@ impl<V> Index<V> {
 
     /// The lowest key at or above `key`, or strictly above it.
     pub(super) fn successor(&self, key: &PublicKey, strict: bool) -> Found<'_, V> {
-        let head = head(key, 0);
+        let head = head(key);
         let mut node = self.root.as_deref()?;
         let mut after = None;
         loop {
@@ -121,8 +122,10 @@ impl<V> Index<V> {
         }
     }
 
-    /// [`Self::successor`], not strict, of up to [`BATCH`] keys, level by level, so that the
-    /// misses of one level wait for memory together.
+    /// [`Self::successor`], not strict, of up to [`BATCH`] keys, level by level.
+    ///
+    /// Loops that do nothing but touch what the next loop reads let its misses wait for memory
+    /// together: short enough for the processor to run ahead through all of them.
     pub(super) fn successors<'a, 'k>(
         &'a self,
         keys: impl ExactSizeIterator<Item = &'k PublicKey>,
@@ -132,76 +135,100 @@ impl<V> Index<V> {
             return found;
         };
         let count = keys.len().min(BATCH);
-        let mut lanes: [Lane<'a, 'k, V>; BATCH] = std::array::from_fn(|_| Lane::idle(root));
+        let mut lanes: [Lane<'a, 'k, V>; BATCH] = [const { None }; BATCH].map(|none| Lane {
+            key: &PublicKey::MIN,
+            head: 0,
+            node: root,
+            after: none,
+            at: 0,
+            found: None,
+        });
         for (lane, key) in lanes.iter_mut().zip(keys) {
             lane.key = key;
-            lane.head = head(key, 0);
+            lane.head = head(key);
         }
         let lanes = &mut lanes[..count];
-        let mut deeper = true;
-        while deeper {
-            deeper = false;
-            for (lane, found) in lanes.iter_mut().zip(&mut found) {
-                deeper |= lane.descend(found);
+        let mut touched = 0;
+        loop {
+            let mut branches = 0;
+            for lane in lanes.iter() {
+                branches += usize::from(matches!(lane.node, Node::Branch(_)));
+            }
+            if branches == 0 {
+                break;
+            }
+            for lane in lanes.iter_mut() {
+                lane.descend();
+            }
+        }
+        for lane in lanes.iter() {
+            if let Node::Leaf(leaf) = lane.node {
+                touched ^= leaf.touch_heads();
             }
         }
         for lane in lanes.iter_mut() {
             if let Node::Leaf(leaf) = lane.node {
-                lane.at = leaf.position(lane.key, lane.head, false);
+                lane.at = leaf.count_below(lane.key, lane.head);
             }
         }
-        for (lane, found) in lanes.iter().zip(&mut found) {
+        for lane in lanes.iter() {
             if let Node::Leaf(leaf) = lane.node {
-                *found = leaf
-                    .get(lane.at)
-                    .or_else(|| lane.after.and_then(Node::least));
+                touched ^= leaf.touch(lane.at);
             }
+        }
+        std::hint::black_box(touched);
+        for (lane, found) in lanes.iter().zip(&mut found) {
+            *found = lane.finish();
         }
         found
     }
 }
 
-/// One search of a batch. Ends at a leaf, or at a branch with its answer written.
+/// One search of a batch.
 struct Lane<'a, 'k, V> {
     key: &'k PublicKey,
     head: u64,
     node: &'a Node<V>,
     after: Option<&'a Node<V>>,
+    /// How many keys of the leaf that it got to are surely lower.
     at: usize,
-    done: bool,
+    /// The answer, where it is known before a leaf is searched.
+    found: Option<Found<'a, V>>,
 }
 
 impl<'a, V> Lane<'a, '_, V> {
-    fn idle(node: &'a Node<V>) -> Self {
-        Self {
-            key: &PublicKey::MIN,
-            head: 0,
-            node,
-            after: None,
-            at: 0,
-            done: false,
+    /// One level down, or to the leaf with the answer where the search ends.
+    #[inline(always)]
+    fn descend(&mut self) {
+        if let Node::Branch(branch) = self.node {
+            match branch.step(self.key, self.head, &mut self.after) {
+                Step::Into(child) => self.node = child,
+                Step::Below => self.end(Some(self.node)),
+                Step::Beyond => self.end(self.after),
+            }
         }
     }
 
-    /// One level down; whether there may be another.
+    #[cold]
+    fn end(&mut self, answer: Option<&'a Node<V>>) {
+        self.found = Some(answer.and_then(Node::least));
+        while let Node::Branch(branch) = self.node
+            && let Some(child) = branch.children[0].as_deref()
+        {
+            self.node = child;
+        }
+    }
+
     #[inline(always)]
-    fn descend(&mut self, found: &mut Found<'a, V>) -> bool {
-        let Node::Branch(branch) = self.node else {
-            return false;
+    fn finish(&self) -> Found<'a, V> {
+        if let Some(found) = self.found {
+            return found;
+        }
+        let Node::Leaf(leaf) = self.node else {
+            return None;
         };
-        if self.done {
-            return false;
-        }
-        match branch.step(self.key, self.head, &mut self.after) {
-            Step::Into(child) => {
-                self.node = child;
-                return true;
-            }
-            Step::Below => *found = branch.least(),
-            Step::Beyond => *found = self.after.and_then(Node::least),
-        }
-        self.done = true;
-        false
+        leaf.get(leaf.settle(self.at, self.key, false))
+            .or_else(|| self.after.and_then(Node::least))
     }
 }
 
@@ -274,28 +301,44 @@ impl<V> Branch<V> {
     }
 }
 
-/// Eight bytes of `key` from `offset`, as a number that orders as they do.
+/// The first eight bytes of `key`, as a number that orders as they do.
 #[inline(always)]
-fn head(key: &PublicKey, offset: usize) -> u64 {
+fn head(key: &PublicKey) -> u64 {
     key.0
-        .get(offset..)
-        .and_then(|rest| rest.first_chunk())
+        .first_chunk()
         .map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+/// Whether `a < b`, without a call unless they share their first eight bytes.
+#[inline(always)]
+pub(super) fn below(a: &PublicKey, b: &PublicKey) -> bool {
+    let (x, y) = (head(a), head(b));
+    x < y || (x == y && a < b)
 }
 
 /// The [`BITS`] bits of `key` from bit `depth`; zeros stand behind the last.
 fn slot(key: &PublicKey, depth: usize) -> usize {
-    let byte = |i: usize| key.0.get(i).copied().map_or(0, usize::from);
-    let window = byte(depth / 8) << 8 | byte(depth / 8 + 1);
-    (window >> (16 - BITS - depth % 8)) % FAN
+    (word_at(key, depth) >> (64 - BITS)) as usize
+}
+
+/// 64 bits of `key` from bit `depth`; zeros stand behind the last.
+fn word_at(key: &PublicKey, depth: usize) -> u64 {
+    let [word, next] = [depth / 64, depth / 64 + 1].map(|i| {
+        let bytes = key.0.get(8 * i..).and_then(|rest| rest.first_chunk());
+        bytes.map_or(0, |bytes| u64::from_be_bytes(*bytes))
+    });
+    word << (depth % 64) | next >> 1 >> (63 - depth % 64)
 }
 
 /// How many leading bits two keys share: 256 if they are equal.
 fn common_bits(a: &PublicKey, b: &PublicKey) -> usize {
-    let differ = a.0.iter().zip(&b.0).enumerate().find(|(_, (x, y))| x != y);
-    differ.map_or(8 * PublicKey::LEN, |(i, (x, y))| {
-        8 * i + (x ^ y).leading_zeros() as usize
-    })
+    for from in [0, 64, 128, 192] {
+        let differ = word_at(a, from) ^ word_at(b, from);
+        if differ != 0 {
+            return from + differ.leading_zeros() as usize;
+        }
+    }
+    8 * PublicKey::LEN
 }
 
 #[cfg(test)]

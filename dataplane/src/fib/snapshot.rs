@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pinecone_wire::coordinates::CoordinatesView;
 use pinecone_wire::{Coordinates, PublicKey, Watermark};
 
-use super::index::{BATCH, Found, Index};
+use super::index::{BATCH, Found, Index, below};
 use super::tree::TreeTable;
 use super::{NextHop, SnekHop, SnekKind, SnekQuery};
 use crate::PortId;
@@ -40,9 +40,9 @@ pub(super) struct SnekEntry {
 /// What a port that there cannot be means.
 const NO_PORT: PortId = PortId(u32::MAX);
 
-/// Where a lookup's search begins and what its answer is if nothing closer is known.
-struct Bound {
-    key: PublicKey,
+/// What a lookup starts from, and its answer if nothing closer is known.
+struct Bound<'a> {
+    key: &'a PublicKey,
     next: NextHop,
 }
 
@@ -109,39 +109,49 @@ impl Snapshot {
     ) -> SnekHop {
         let traffic = kind == SnekKind::Traffic;
         if traffic && *destination == self.own {
-            return hop(NextHop::Local, watermark.key, watermark.sequence);
+            return hop(NextHop::Local, &watermark.key, watermark.sequence);
         }
-        let bound = self.bound(traffic, destination);
-        let closer = |key: &PublicKey| {
-            (traffic && key == destination) || (destination < key && *key < bound.key)
-        };
-        let Some((key, entry)) = found.filter(|(key, _)| closer(key)) else {
-            return hop(bound.next, bound.key, 0);
-        };
-        if entry.near != NO_PORT {
-            return hop(NextHop::Port(entry.near), *key, 0);
+        if let Some((key, entry)) = found
+            && (traffic && key == destination || self.is_closer(traffic, destination, key))
+        {
+            return entry
+                .hop(key, watermark)
+                .unwrap_or_else(|| self.near_hop(traffic, destination));
         }
-        let sequence = entry.sequence.load(Ordering::Relaxed);
-        let route = hop(NextHop::Port(entry.source), *key, sequence);
-        if !route.watermark.is_worse_than(watermark) {
-            return route;
-        }
-        // Every further route is worse still, but near keys have no watermark to meet.
+        self.bound(traffic, destination).hop()
+    }
+
+    /// The answer if no route may be used. A route is ruled out by its watermark, and then every
+    /// further one is worse still, but near keys have no watermark to meet.
+    #[cold]
+    fn near_hop(&self, traffic: bool, destination: &PublicKey) -> SnekHop {
         match self.near.successor(destination, !traffic) {
-            Some((key, &Some(port))) if closer(key) => hop(NextHop::Port(port), *key, 0),
-            _ => hop(bound.next, bound.key, 0),
+            Some((key, &Some(port)))
+                if traffic && key == destination || self.is_closer(traffic, destination, key) =>
+            {
+                hop(NextHop::Port(port), key, 0)
+            }
+            _ => self.bound(traffic, destination).hop(),
         }
     }
 
+    /// Whether `key`, which is not below the destination, is closer to it than the bound.
+    #[inline]
+    fn is_closer(&self, traffic: bool, destination: &PublicKey, key: &PublicKey) -> bool {
+        let bound = self.bound(traffic, destination).key;
+        below(key, bound) && below(destination, key)
+    }
+
     /// Steps 2 and 3: the answer that closer keys must be lower than.
-    fn bound(&self, traffic: bool, destination: &PublicKey) -> Bound {
-        if let Some((root, port)) = self.up
+    #[inline]
+    fn bound(&self, traffic: bool, destination: &PublicKey) -> Bound<'_> {
+        if let Some((root, port)) = &self.up
             && ((!traffic && *destination == self.own)
-                || (self.own < *destination && *destination < root))
+                || (below(&self.own, destination) && below(destination, root)))
         {
             return Bound {
                 key: root,
-                next: NextHop::Port(port),
+                next: NextHop::Port(*port),
             };
         }
         let next = match self.twin {
@@ -150,16 +160,25 @@ impl Snapshot {
             None => NextHop::None,
         };
         Bound {
-            key: self.own,
+            key: &self.own,
             next,
         }
     }
 }
 
-fn hop(next: NextHop, key: PublicKey, sequence: u64) -> SnekHop {
+impl Bound<'_> {
+    fn hop(&self) -> SnekHop {
+        hop(self.next, self.key, 0)
+    }
+}
+
+fn hop(next: NextHop, key: &PublicKey, sequence: u64) -> SnekHop {
     SnekHop {
         next,
-        watermark: Watermark { key, sequence },
+        watermark: Watermark {
+            key: *key,
+            sequence,
+        },
     }
 }
 
@@ -174,6 +193,19 @@ impl SnekEntry {
                 sequence: AtomicU64::new(sequence),
             }
         })
+    }
+
+    /// The way to `key`, whose entry this is, unless it is a route whose watermark is worse than
+    /// the frame's.
+    #[inline]
+    fn hop(&self, key: &PublicKey, watermark: &Watermark) -> Option<SnekHop> {
+        if self.near != NO_PORT {
+            return Some(hop(NextHop::Port(self.near), key, 0));
+        }
+        let sequence = self.sequence.load(Ordering::Relaxed);
+        let worse = below(&watermark.key, key)
+            || (sequence != 0 && sequence < watermark.sequence && *key == watermark.key);
+        (!worse).then(|| hop(NextHop::Port(self.source), key, sequence))
     }
 
     pub(super) fn near(&self) -> Option<PortId> {

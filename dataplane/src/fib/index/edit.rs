@@ -18,7 +18,7 @@ impl<V: Clone + Default> Index<V> {
         let old = match &mut self.root {
             Some(root) => insert(root, key, value),
             none => {
-                *none = Some(leaf_of(key, value));
+                *none = Some(leaf_of(0, key, value));
                 None
             }
         };
@@ -30,7 +30,7 @@ impl<V: Clone + Default> Index<V> {
     pub(in crate::fib) fn remove(&mut self, key: &PublicKey) -> Option<V> {
         self.get(key)?;
         let root = self.root.as_mut()?;
-        let old = remove(root, key)?;
+        let old = remove(root, key, 0)?;
         self.len -= 1;
         if self.len == 0 {
             self.root = None;
@@ -39,8 +39,8 @@ impl<V: Clone + Default> Index<V> {
     }
 }
 
-fn leaf_of<V: Clone + Default>(key: PublicKey, value: V) -> Arc<Node<V>> {
-    Arc::new(Node::Leaf(Leaf::of(key, value)))
+fn leaf_of<V: Clone + Default>(depth: usize, key: PublicKey, value: V) -> Arc<Node<V>> {
+    Arc::new(Node::Leaf(Leaf::of(depth, key, value)))
 }
 
 fn insert<V: Clone + Default>(node: &mut Arc<Node<V>>, key: PublicKey, value: V) -> Option<V> {
@@ -69,14 +69,21 @@ fn insert<V: Clone + Default>(node: &mut Arc<Node<V>>, key: PublicKey, value: V)
     }
 }
 
-fn remove<V: Clone + Default>(node: &mut Arc<Node<V>>, key: &PublicKey) -> Option<V> {
+/// Removes below `node`, which stands below a branch at depth `above`.
+fn remove<V: Clone + Default>(node: &mut Arc<Node<V>>, key: &PublicKey, above: usize) -> Option<V> {
     match Arc::make_mut(node) {
         Node::Leaf(leaf) => leaf.find(key).ok().map(|at| leaf.remove(at)),
         Node::Branch(branch) => {
             let old = branch.remove(key);
             if branch.starts == 1
-                && let Some(only) = branch.children[0].take()
+                && let Some(mut only) = branch.children[0].take()
             {
+                if let Node::Leaf(leaf) = &*only
+                    && leaf.depth() > above
+                    && let Node::Leaf(leaf) = Arc::make_mut(&mut only)
+                {
+                    leaf.rebase(above);
+                }
                 *node = only;
             }
             old
@@ -99,7 +106,7 @@ impl<V: Clone + Default> Branch<V> {
         let mut children = [const { None }; FAN];
         children[0] = Some(child);
         Self {
-            head: head(&prefix, 0),
+            head: head(&prefix),
             mask: match depth {
                 0 => 0,
                 1..64 => u64::MAX << (64 - depth),
@@ -107,8 +114,8 @@ impl<V: Clone + Default> Branch<V> {
             },
             starts: 1,
             depth,
-            prefix,
             children,
+            prefix,
         }
     }
 
@@ -132,7 +139,7 @@ impl<V: Clone + Default> Branch<V> {
         value: V,
     ) -> Self {
         let depth = shared / BITS * BITS;
-        let new = leaf_of(key, value);
+        let new = leaf_of(depth, key, value);
         let (first, second, at) = if key < prefix {
             (new, child, slot(&prefix, depth))
         } else {
@@ -174,12 +181,12 @@ impl<V: Clone + Default> Branch<V> {
             // All keys of a branch are in one slot; this one may be elsewhere in the run.
             let theirs = slot(&child.prefix, self.depth);
             if ours < theirs {
-                let child = self.children[start].replace(leaf_of(key, value))?;
+                let child = self.children[start].replace(leaf_of(self.depth, key, value))?;
                 self.set(theirs, child);
                 return None;
             }
             if ours > theirs {
-                self.set(theirs + 1, leaf_of(key, value));
+                self.set(theirs + 1, leaf_of(self.depth, key, value));
                 return None;
             }
         }
@@ -201,14 +208,14 @@ impl<V: Clone + Default> Branch<V> {
             self.children[start] = Some(Arc::new(Node::Branch(branch)));
             return;
         };
-        let (left, right) = leaf.split(cut);
+        let (left, right) = leaf.split(cut, self.depth);
         self.children[start] = Some(Arc::new(Node::Leaf(left)));
         self.set(slot, Arc::new(Node::Leaf(right)));
     }
 
     fn remove(&mut self, key: &PublicKey) -> Option<V> {
         let start = self.start(slot(key, self.depth));
-        let old = remove(self.children[start].as_mut()?, key);
+        let old = remove(self.children[start].as_mut()?, key, self.depth);
         let Some(Node::Leaf(leaf)) = self.children[start].as_deref() else {
             return old;
         };

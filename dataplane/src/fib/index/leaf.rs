@@ -2,19 +2,20 @@
 
 use pinecone_wire::PublicKey;
 
-use super::{Found, common_bits, head};
+use super::{Found, below, word_at};
 
-/// How many keys a leaf holds at most.
-pub(super) const CAPACITY: usize = 16;
+/// How many keys a leaf holds at most. Their heads and what stands before fill two cache lines.
+pub(super) const CAPACITY: usize = 29;
 
+/// All keys agree in the bits before `depth`, and so does every key that is looked up here: the
+/// branch above has seen to that.
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub(super) struct Leaf<V> {
-    len: usize,
-    /// Where the keys' heads begin: all before it is the same in all of them.
-    offset: usize,
-    /// Eight bytes of each key from `offset`; the highest number behind the last.
-    heads: [u64; CAPACITY],
+    len: u16,
+    depth: u16,
+    /// 32 bits of each key from bit `depth`, in its order; the highest number behind the last.
+    heads: [i32; CAPACITY],
     slots: [Slot<V>; CAPACITY],
 }
 
@@ -26,12 +27,16 @@ struct Slot<V> {
 
 impl<V> Leaf<V> {
     pub(super) fn len(&self) -> usize {
-        self.len
+        usize::from(self.len)
+    }
+
+    pub(super) fn depth(&self) -> usize {
+        usize::from(self.depth)
     }
 
     #[inline(always)]
     pub(super) fn get(&self, at: usize) -> Found<'_, V> {
-        let slot = self.slots.get(at).filter(|_| at < self.len)?;
+        let slot = self.slots.get(at).filter(|_| at < self.len())?;
         Some((&slot.key, &slot.value))
     }
 
@@ -39,28 +44,39 @@ impl<V> Leaf<V> {
         Some(self.get(at)?.0)
     }
 
-    /// How many keys are below `key`, or, if `strict`, not above it. `first` are its first eight
-    /// bytes.
+    /// Reads a number from each cache line of the heads.
     #[inline(always)]
-    pub(super) fn position(&self, key: &PublicKey, first: u64, strict: bool) -> usize {
-        let mut wanted = first;
-        if self.offset > 0 {
-            match self.past_shared(key) {
-                Ok(at) => return at,
-                Err(head) => wanted = head,
-            }
-        }
+    pub(super) fn touch_heads(&self) -> i32 {
+        self.heads[0] ^ self.heads[CAPACITY - 1]
+    }
+
+    /// Reads from the slot at `at`.
+    #[inline(always)]
+    pub(super) fn touch(&self, at: usize) -> i32 {
+        self.slots
+            .get(at)
+            .map_or(0, |slot| i32::from(slot.key.0[0] ^ slot.key.0[31]))
+    }
+
+    /// How many keys have a head below that of `key`, whose first eight bytes are `first`.
+    #[inline(always)]
+    pub(super) fn count_below(&self, key: &PublicKey, first: u64) -> usize {
+        let wanted = window(key, first, self.depth());
         // Counting all is faster than searching: nothing to predict.
-        let below = |heads: &[u64]| {
-            heads
-                .iter()
-                .map(|&h| usize::from(h < wanted))
-                .sum::<usize>()
-        };
-        let (low, high) = self.heads.split_at(CAPACITY / 2);
-        let mut at = below(low) + below(high);
-        while let Some(slot) = self.slots.get(at).filter(|_| at < self.len) {
-            if self.heads[at] != wanted || slot.key > *key || (!strict && slot.key == *key) {
+        let count: i32 = self.heads.iter().map(|&h| i32::from(h < wanted)).sum();
+        count as usize
+    }
+
+    /// How many keys are below `key`, or, if `strict`, not above it: `from` on, which is what
+    /// [`Self::count_below`] said.
+    #[inline(always)]
+    pub(super) fn settle(&self, from: usize, key: &PublicKey, strict: bool) -> usize {
+        let mut at = from;
+        while let Some((other, _)) = self.get(at) {
+            if other == key {
+                return at + usize::from(strict);
+            }
+            if below(key, other) {
                 break;
             }
             at += 1;
@@ -68,46 +84,36 @@ impl<V> Leaf<V> {
         at
     }
 
-    /// The head of `key` behind the bytes that all keys here share, or, if it has others there,
-    /// its position.
-    #[cold]
-    fn past_shared(&self, key: &PublicKey) -> Result<usize, u64> {
-        match key.0[..self.offset].cmp(&self.slots[0].key.0[..self.offset]) {
-            std::cmp::Ordering::Less => Ok(0),
-            std::cmp::Ordering::Equal => Err(head(key, self.offset)),
-            std::cmp::Ordering::Greater => Ok(self.len),
-        }
+    #[inline(always)]
+    pub(super) fn position(&self, key: &PublicKey, first: u64, strict: bool) -> usize {
+        self.settle(self.count_below(key, first), key, strict)
     }
 }
 
 impl<V: Clone + Default> Leaf<V> {
-    pub(super) fn of(key: PublicKey, value: V) -> Self {
-        let mut leaf = Self::empty();
+    pub(super) fn of(depth: usize, key: PublicKey, value: V) -> Self {
+        let mut leaf = Self::empty(depth);
         leaf.insert(0, key, value);
         leaf
     }
 
-    fn empty() -> Self {
+    fn empty(depth: usize) -> Self {
         Self {
             len: 0,
-            offset: 0,
-            heads: [u64::MAX; CAPACITY],
+            depth: depth as u16,
+            heads: [i32::MAX; CAPACITY],
             slots: Default::default(),
         }
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.len == CAPACITY
+        self.len() == CAPACITY
     }
 
     /// Where `key` is, or where it belongs.
     pub(super) fn find(&self, key: &PublicKey) -> Result<usize, usize> {
-        let at = self.position(key, head(key, 0), false);
-        if self.key(at) == Some(key) {
-            Ok(at)
-        } else {
-            Err(at)
-        }
+        // An insertion may bring a key that differs before `depth`: no heads here.
+        self.slots[..self.len()].binary_search_by(|slot| slot.key.cmp(key))
     }
 
     pub(super) fn replace(&mut self, at: usize, value: V) -> V {
@@ -116,59 +122,73 @@ impl<V: Clone + Default> Leaf<V> {
 
     /// Inserts at `at`, which must be where `key` belongs, in a leaf that is not full.
     pub(super) fn insert(&mut self, at: usize, key: PublicKey, value: V) {
-        self.slots[at..=self.len].rotate_right(1);
+        let len = self.len();
+        self.slots[at..=len].rotate_right(1);
         self.slots[at] = Slot { key, value };
         self.len += 1;
-        self.index();
+        self.heads.copy_within(at..len, at + 1);
+        self.heads[at] = window_of(&key, self.depth());
     }
 
     pub(super) fn remove(&mut self, at: usize) -> V {
+        let len = self.len();
         let value = std::mem::take(&mut self.slots[at]).value;
-        self.slots[at..self.len].rotate_left(1);
+        self.slots[at..len].rotate_left(1);
         self.len -= 1;
-        self.index();
+        self.heads.copy_within(at + 1..len, at);
+        self.heads[len - 1] = i32::MAX;
         value
     }
 
-    /// The keys before `at`, and the others.
-    pub(super) fn split(&self, at: usize) -> (Self, Self) {
+    /// The keys before `at`, and the others, for a branch at `depth`.
+    pub(super) fn split(&self, at: usize, depth: usize) -> (Self, Self) {
         let part = |slots: &[Slot<V>]| {
-            let mut leaf = Self::empty();
+            let mut leaf = Self::empty(depth);
             leaf.append(slots);
             leaf
         };
-        let slots = &self.slots[..self.len];
+        let slots = &self.slots[..self.len()];
         (part(&slots[..at]), part(&slots[at..]))
     }
 
     /// Takes over the keys of the leaf behind this one, which must fit.
     pub(super) fn merge(&mut self, behind: &Self) {
-        self.append(&behind.slots[..behind.len]);
+        self.append(&behind.slots[..behind.len()]);
+    }
+
+    /// Makes the leaf fit below a branch at `depth`, which is less than its own.
+    pub(super) fn rebase(&mut self, depth: usize) {
+        self.depth = depth as u16;
+        for (head, slot) in self
+            .heads
+            .iter_mut()
+            .zip(&self.slots[..usize::from(self.len)])
+        {
+            *head = window_of(&slot.key, depth);
+        }
     }
 
     fn append(&mut self, slots: &[Slot<V>]) {
-        let len = self.len + slots.len();
-        self.slots[self.len..len].clone_from_slice(slots);
-        self.len = len;
-        self.index();
-    }
-
-    /// Works out offset and heads. The offset stays 0, which is faster to search, unless the keys
-    /// share so much that their first eight bytes say little.
-    fn index(&mut self) {
-        let keys = &self.slots[..self.len];
-        let shared = match keys {
-            [first, .., last] => common_bits(&first.key, &last.key) / 8,
-            _ => 0,
-        };
-        self.offset = if shared > 4 {
-            shared.min(PublicKey::LEN - 8)
-        } else {
-            0
-        };
-        self.heads = [u64::MAX; CAPACITY];
-        for (to, slot) in self.heads.iter_mut().zip(keys) {
-            *to = head(&slot.key, self.offset);
+        let (from, depth) = (self.len(), self.depth());
+        let len = from + slots.len();
+        self.slots[from..len].clone_from_slice(slots);
+        self.len = len as u16;
+        for (head, slot) in self.heads[from..len].iter_mut().zip(slots) {
+            *head = window_of(&slot.key, depth);
         }
     }
+}
+
+/// 32 bits of `key` from bit `depth`, zeros behind the last, as a signed number of the same order:
+/// those compare faster. `first` are its first eight bytes.
+#[inline(always)]
+fn window(key: &PublicKey, first: u64, depth: usize) -> i32 {
+    if depth > 32 {
+        return window_of(key, depth);
+    }
+    ((first << depth >> 32) as u32 ^ 1 << 31) as i32
+}
+
+fn window_of(key: &PublicKey, depth: usize) -> i32 {
+    ((word_at(key, depth) >> 32) as u32 ^ 1 << 31) as i32
 }
