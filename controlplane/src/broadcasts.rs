@@ -54,12 +54,6 @@ impl Broadcasts {
         self.by_peering.remove(&peering);
     }
 
-    /// Keys remembered.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.by_key.len()
-    }
-
     fn remember(&mut self, key: PublicKey, seen: Seen) {
         if let Some(before) = self.by_key.insert(key, seen) {
             self.uncount(before.peering);

@@ -37,9 +37,10 @@ pub struct Config {
     pub max_offences: usize,
     /// Default: 60 s.
     pub offence_window: Duration,
-    /// Moves to a higher root key within [`root_change_window`](Self::root_change_window) that
-    /// are made at once; further ones wait for [`root_change_delay`](Self::root_change_delay).
-    /// Default: 32. Counter: `root_changes_damped`.
+    /// Higher root keys within [`root_change_window`](Self::root_change_window) that are followed
+    /// at once; further ones wait for [`root_change_delay`](Self::root_change_delay), and where
+    /// the parent follows one, our peers hear of it only then. Default: 32. Counter:
+    /// `root_changes_damped`.
     pub max_root_changes: usize,
     /// Default: 60 s.
     pub root_change_window: Duration,

@@ -91,7 +91,7 @@ counters! {
     peers_unannounced,
     /// Changes of the root key.
     root_changes,
-    /// Moves to a higher root that had to wait.
+    /// Higher roots that had to wait.
     root_changes_damped,
     /// Decompressed keys dropped from the cache.
     keys_dropped,

@@ -28,8 +28,10 @@ pub(crate) struct Tree {
     position: Position,
     /// The parent brought bad news: when to select another.
     waiting: Option<Duration>,
-    /// Moves to higher roots come too fast: when to make the next.
+    /// Moves to higher roots come too fast: when to make the next, and whether the parent has
+    /// made one that we have not told of yet.
     deferred: Option<Duration>,
+    untold: bool,
     /// When we announce ourselves anew, where we are root.
     root_due: Duration,
     /// The arrival number of the next announcement.
@@ -78,6 +80,7 @@ impl Tree {
             },
             waiting: None,
             deferred: None,
+            untold: false,
             root_due: Duration::MAX,
             arrivals: 0,
             outgoing: None,
@@ -161,7 +164,7 @@ impl ControlPlane {
                 .any(|(other, peer)| other != port && peer.announced.is_some());
         self.store_announcement(port, announcement, update.loops);
         if !self.tree.is_waiting() {
-            self.act(port, update.action(), first);
+            self.act(port, update, first);
         }
         if first_of_key {
             self.broadcast_to(port);
@@ -209,6 +212,9 @@ impl ControlPlane {
             if !self.tree.is_waiting() {
                 self.select_parent();
             }
+            if self.tree.untold {
+                self.announce_to_all();
+            }
         }
         if self.tree.parent.is_none() && due(Some(self.tree.root_due)) {
             self.become_root();
@@ -248,20 +254,21 @@ impl ControlPlane {
         }
     }
 
-    fn act(&mut self, port: PortId, action: Action, first: bool) {
-        match action {
+    fn act(&mut self, port: PortId, update: Update, first: bool) {
+        match update.action() {
             Action::Drop => {}
             Action::AcceptUpdate => {
+                let told = update.root.is_eq() || self.may_rise();
                 self.move_to(Some(port));
-                self.announce_to_all();
+                if told {
+                    self.announce_to_all();
+                } else {
+                    self.tree.untold = true;
+                }
             }
             Action::AcceptNewParent => {
-                if self.may_move() {
+                if self.may_rise() {
                     self.take_parent(port);
-                } else {
-                    self.counters.root_changes_damped += 1;
-                    let at = self.now.monotonic + self.config.root_change_delay;
-                    self.tree.deferred.get_or_insert(at);
                 }
             }
             Action::InformPeer if first => {}
@@ -276,15 +283,22 @@ impl ControlPlane {
         }
     }
 
-    /// Whether we may move to a higher root at once.
-    fn may_move(&mut self) -> bool {
+    /// Whether we may move to a higher root at once; else that is put off.
+    fn may_rise(&mut self) -> bool {
         let now = self.now.monotonic;
         let window = self.config.root_change_window;
         let moves = &mut self.tree.moves;
         while moves.front().is_some_and(|at| *at + window <= now) {
             moves.pop_front();
         }
-        moves.len() < self.config.max_root_changes
+        if moves.len() < self.config.max_root_changes {
+            moves.push_back(now);
+            return true;
+        }
+        self.counters.root_changes_damped += 1;
+        let at = now + self.config.root_change_delay;
+        self.tree.deferred.get_or_insert(at);
+        false
     }
 
     /// Takes the best parent there is, or none. Whether it is a new one.
@@ -330,14 +344,7 @@ impl ControlPlane {
     }
 
     fn take_parent(&mut self, port: PortId) {
-        let before = self.tree.position.root;
         self.move_to(Some(port));
-        if self.tree.position.root > before {
-            self.tree.moves.push_back(self.now.monotonic);
-            if self.tree.moves.len() > self.config.max_root_changes {
-                self.tree.moves.pop_front();
-            }
-        }
         self.announce_to_all();
         self.snake.bootstrap_soon();
     }
@@ -417,6 +424,7 @@ impl ControlPlane {
     }
 
     fn announce_to_all(&mut self) {
+        self.tree.untold = false;
         let outgoing = self.sign_outgoing();
         let ports: Vec<_> = self.peers.iter().map(|(port, _)| port).collect();
         for port in ports {
