@@ -111,7 +111,7 @@ pub(crate) struct RunOptions {
     #[command(flatten)]
     pub(crate) key: KeyOptions,
     /// Threads that move frames. [default: as many as --worker-cores names, else 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=250))]
     pub(crate) workers: Option<u16>,
     /// Cores to pin them to, such as `1,2,4-7`.
     #[arg(long, value_name = "LIST")]

@@ -1,0 +1,404 @@
+//! Flags, keys, exit codes, and what is said when something is wrong.
+
+use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::daemon::{Daemon, collect, key, program, run, wait_until, write_key};
+
+const KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// The program says one line on standard error and nothing on standard output.
+fn assert_fails(output: &Output, code: i32, words: &[&str]) {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{error}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    // What was logged before goes its own way.
+    let lines: Vec<_> = error.lines().filter(|l| !l.contains(" INFO ")).collect();
+    assert_eq!(lines.len(), 1, "{error}");
+    assert!(lines[0].starts_with("pinecone: "), "{error}");
+    for word in words {
+        assert!(lines[0].contains(word), "{word:?} is missing: {error}");
+    }
+}
+
+fn text(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone())
+        .unwrap()
+        .trim()
+        .to_owned()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn wrong_flags_end_with_one_line_and_code_2() {
+    let home = TempDir::new().unwrap();
+    for (arguments, words) in [
+        (&["--frobnicate"][..], &["--frobnicate", "--help"][..]),
+        (&["frobnicate"], &["frobnicate"]),
+        (&["run", "--workers", "0"], &["--workers"]),
+        (&["run", "--workers", "many"], &["--workers"]),
+        (&["run", "--worker-cores", "3-1"], &["3-1"]),
+        (
+            &["run", "--worker-cores", "4000"],
+            &["core 4000", "this process may use"],
+        ),
+        (&["run", "--control-core", "4000"], &["core 4000"]),
+        (
+            &["run", "--workers", "3", "--worker-cores", "0"],
+            &["one core a worker"],
+        ),
+        (&["run", "--engine", "steam"], &["steam", "auto", "uring"]),
+        (&["run", "--hop-limiting=maybe"], &["maybe", "on, off"]),
+        (&["run", "--listen", "65432"], &["--listen", "host:port"]),
+        (&["run", "--listen", "::1:65432"], &["[::1]:65432"]),
+        (&["run", "--connect", "peer"], &["--connect", "host:port"]),
+        (&["run", "--connect", "a:0"], &["host:port"]),
+        (&["run", "--connect", "gopher://a:1"], &["gopher"]),
+        (&["run", "--log", "=,="], &["log level"]),
+        (
+            &["run", "--key-file", "a", "--secretkey", KEY],
+            &["cannot be used with"],
+        ),
+        (&["ping"], &["<KEY>"]),
+        (&["ping", "abc"], &["64 hexadecimal digits"]),
+        (&["ping", KEY, "-c", "0"], &["-c"]),
+        (&["ping", KEY, "-i", "0"], &["seconds"]),
+        (
+            &["ping", KEY, "--connect", "a:1", "--admin", "b"],
+            &["cannot be used with"],
+        ),
+        (&["send", KEY], &["--connect"]),
+        (
+            &["send", KEY, "--connect", "a:1", "-s", "70000"],
+            &["--size"],
+        ),
+        (&["recv", "--connect", "nonsense"], &["host:port"]),
+        (&["disconnect", "-1"], &["-1"]),
+    ] {
+        assert_fails(&run(home.path(), arguments), 2, words);
+    }
+    let left: Vec<_> = fs::read_dir(home.path()).unwrap().collect();
+    assert!(
+        left.is_empty(),
+        "no key is made for a wrong command: {left:?}"
+    );
+}
+
+#[test]
+fn malformed_keys_end_with_code_2() {
+    let home = TempDir::new().unwrap();
+    let run = |arguments: &[&str]| run(home.path(), arguments);
+    assert_fails(
+        &run(&["run", "--secretkey", "12"]),
+        2,
+        &["--secretkey", "genkey"],
+    );
+    assert_fails(
+        &run(&["pubkey", "--secretkey", "12"]),
+        2,
+        &["64 hexadecimal digits"],
+    );
+    assert_fails(&run(&["pubkey"]), 2, &["standard input"]);
+    let path = home.path().join("key");
+    fs::write(&path, "no key").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let shown = path.to_str().unwrap();
+    assert_fails(
+        &run(&["run", "--key-file", shown]),
+        2,
+        &[shown, "malformed"],
+    );
+    assert_fails(
+        &run(&["pubkey", "--key-file", shown]),
+        2,
+        &[shown, "malformed"],
+    );
+}
+
+#[test]
+fn keys_that_cannot_be_read_end_with_code_1() {
+    let home = TempDir::new().unwrap();
+    let run = |arguments: &[&str]| run(home.path(), arguments);
+    let path = home.path().join("key");
+    let shown = path.to_str().unwrap();
+    assert_fails(
+        &run(&["pubkey", "--key-file", shown]),
+        1,
+        &[shown, "genkey --key-file"],
+    );
+    fs::write(&path, KEY).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let advice = format!("run chmod 600 {shown}");
+    assert_fails(
+        &run(&["run", "--key-file", shown]),
+        1,
+        &["mode 0644", &advice],
+    );
+    let directory = home.path().to_str().unwrap();
+    assert_fails(&run(&["run", "--key-file", directory]), 1, &["--key-file"]);
+    assert_fails(
+        &run(&["run", "--key-file", "/proc/none/key"]),
+        1,
+        &["/proc/none/key"],
+    );
+}
+
+#[test]
+fn what_cannot_be_reached_ends_with_code_1() {
+    let home = TempDir::new().unwrap();
+    let run = |arguments: &[&str]| run(home.path(), arguments);
+    let socket = home.path().join("pinecone.sock");
+    for command in [&["status"][..], &["peers"], &["disconnect", "1"]] {
+        assert_fails(
+            &run(command),
+            1,
+            &[socket.to_str().unwrap(), "pinecone run"],
+        );
+    }
+    let name = "no-such-host.invalid:65432";
+    for command in [
+        &["run", "--connect", name][..],
+        &["recv", "--connect", name],
+        &["send", KEY, "--connect", name],
+        &["run", "--listen", name],
+    ] {
+        assert_fails(
+            &run(command),
+            1,
+            &["no-such-host.invalid", "does not resolve"],
+        );
+    }
+}
+
+#[test]
+fn a_port_in_use_is_said() {
+    let home = TempDir::new().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = run(home.path(), &["run", "--listen", &address]);
+    assert_fails(&output, 1, &[&address, "in use", "--listen"]);
+    assert!(!home.path().join("pinecone.sock").exists());
+}
+
+#[test]
+fn keys_go_round() {
+    let home = TempDir::new().unwrap();
+    let secret = text(&run(home.path(), &["genkey"]));
+    assert_eq!(secret.len(), 64);
+    assert_ne!(secret, text(&run(home.path(), &["genkey"])));
+    let public = text(&run(home.path(), &["pubkey", "--secretkey", &secret]));
+    assert_eq!(
+        public,
+        secret
+            .parse::<pinecone_wire::SecretKey>()
+            .unwrap()
+            .public_key()
+            .to_string()
+    );
+
+    let mut child = program(home.path())
+        .arg("pubkey")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    writeln!(child.stdin.take().unwrap(), "{secret}").unwrap();
+    assert_eq!(text(&child.wait_with_output().unwrap()), public);
+
+    let path = home.path().join("new/key");
+    let shown = path.to_str().unwrap();
+    let public = text(&run(home.path(), &["genkey", "--key-file", shown]));
+    assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+    assert_eq!(
+        text(&run(home.path(), &["pubkey", "--key-file", shown])),
+        public
+    );
+    let again = run(home.path(), &["genkey", "--key-file", shown]);
+    assert_fails(&again, 1, &[shown, "exists"]);
+    assert_eq!(
+        text(&run(home.path(), &["pubkey", "--key-file", shown])),
+        public
+    );
+}
+
+#[test]
+fn the_first_start_makes_a_key_that_later_ones_keep() {
+    let home = TempDir::new().unwrap();
+    let start = || {
+        // The default paths, so not by `Start`.
+        let mut child = program(home.path())
+            .args(["--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut banner = std::io::BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut banner, &mut line).unwrap();
+        wait_until("the admin socket", || {
+            run(home.path(), &["status"])
+                .status
+                .success()
+                .then_some(())
+                .ok_or("no answer")
+        });
+        let file = home.path().join("state/pinecone/key");
+        assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
+        assert_eq!(mode(&home.path().join("pinecone.sock")), 0o600);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        line
+    };
+    let first = start();
+    assert!(first.starts_with("public key  "), "{first}");
+    // Killed, it leaves its socket behind, and the next one takes it over.
+    assert!(home.path().join("pinecone.sock").exists());
+    assert_eq!(start(), first);
+}
+
+#[test]
+fn signals_end_it_with_code_0() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let daemon = Daemon::start();
+        let peer = daemon.start_peer();
+        daemon.wait_for_ping(&peer.key);
+        let (admin, key) = (daemon.admin(), daemon.key);
+        let (status, log) = daemon.end(signal);
+        assert_eq!(status.code(), Some(0), "{log}");
+        assert!(log.contains("closing all peerings"), "{log}");
+        assert!(!admin.exists());
+        wait_until("the peering to end", || peer.peer(&key).map_or(Ok(()), Err));
+    }
+}
+
+#[test]
+fn the_banner_says_what_runs() {
+    let home = TempDir::new().unwrap();
+    let key_file = home.path().join("key");
+    write_key(&key_file, 7);
+    let mut child = program(home.path())
+        .args([
+            "run",
+            "--listen",
+            "127.0.0.1:0",
+            "--listen",
+            "[::1]:0",
+            "--worker-cores",
+            "0",
+        ])
+        .args([
+            "--control-core",
+            "0",
+            "--hop-limiting",
+            "--wakeup-broadcasts=off",
+        ])
+        .args(["--key-file", key_file.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let stdout = collect(child.stdout.take().unwrap());
+    wait_until("the banner", || {
+        let text = stdout.lock().unwrap();
+        if text.contains("admin  ") {
+            Ok(())
+        } else {
+            Err(text.clone())
+        }
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let text = stdout.lock().unwrap().clone();
+    for words in [
+        format!("public key  {}\n", key(7).public_key()),
+        "listening   127.0.0.1:".to_owned(),
+        "listening   [::1]:".to_owned(),
+        "engine      ".to_owned(),
+        "workers     1, on cores 0\n".to_owned(),
+        format!(
+            "admin       {}\n",
+            home.path().join("pinecone.sock").display()
+        ),
+    ] {
+        assert!(text.contains(&words), "{words:?} is missing: {text}");
+    }
+}
+
+#[test]
+fn a_secret_key_on_the_command_line_works_with_a_warning() {
+    let directory = TempDir::new().unwrap();
+    let admin = directory.path().join("a.sock");
+    let secret = hex::encode([9; 32]);
+    let mut child = program(directory.path())
+        .args([
+            "run",
+            "--listen",
+            "127.0.0.1:0",
+            "--secretkey",
+            &secret,
+            "--admin",
+        ])
+        .arg(&admin)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stdout = collect(child.stdout.take().unwrap());
+    let stderr = collect(child.stderr.take().unwrap());
+    let public = key(9).public_key().to_string();
+    wait_until("the banner", || {
+        let text = stdout.lock().unwrap();
+        if text.contains(&public) {
+            Ok(())
+        } else {
+            Err(text.clone())
+        }
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let log = stderr.lock().unwrap().clone();
+    assert!(
+        log.contains("WARN") && log.contains("process list"),
+        "{log}"
+    );
+    assert!(!log.contains(&secret), "the key itself is never logged");
+    assert!(
+        !directory.path().join("state").exists(),
+        "no key file is made"
+    );
+}
+
+#[test]
+fn a_second_daemon_does_not_take_the_socket_of_the_first() {
+    let daemon = Daemon::start();
+    let home = TempDir::new().unwrap();
+    let admin = daemon.admin();
+    let shown = admin.to_str().unwrap();
+    let output = run(
+        home.path(),
+        &["run", "--listen", "127.0.0.1:0", "--admin", shown],
+    );
+    assert_fails(&output, 1, &[shown, "another node", "--admin"]);
+    assert_eq!(daemon.status()["public_key"], daemon.key.to_string());
+    // Nor any other file.
+    let file = home.path().join("file");
+    fs::write(&file, "mine").unwrap();
+    let shown = file.to_str().unwrap();
+    let output = run(
+        home.path(),
+        &["run", "--listen", "127.0.0.1:0", "--admin", shown],
+    );
+    assert_fails(&output, 1, &[shown, "no socket"]);
+    assert_eq!(fs::read(&file).unwrap(), b"mine");
+}

@@ -1,0 +1,298 @@
+//! Running daemons, and waiting for what they do.
+
+use std::fmt::Display;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use pinecone_wire::{PublicKey, SecretKey};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// What any one step may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A `pinecone run`. Killed when dropped.
+pub struct Daemon {
+    child: Child,
+    directory: TempDir,
+    log: Arc<Mutex<String>>,
+    pub key: PublicKey,
+    /// `host:port` of each listener.
+    pub listeners: Vec<String>,
+}
+
+/// How to start one.
+#[derive(Default)]
+pub struct Start<'a> {
+    /// Of the key; without it, the daemon makes one.
+    pub seed: Option<u8>,
+    /// Default: a free port of 127.0.0.1.
+    pub listen: Option<&'a str>,
+    pub connect: Vec<String>,
+    pub arguments: &'a [&'a str],
+    pub environment: &'a [(&'a str, &'a str)],
+    /// A network namespace to run in.
+    pub namespace: Option<&'a str>,
+}
+
+impl Start<'_> {
+    /// Starts it, and waits until it listens.
+    pub fn run(self) -> Daemon {
+        let directory = TempDir::new().unwrap();
+        let key_file = directory.path().join("key");
+        if let Some(seed) = self.seed {
+            write_key(&key_file, seed);
+        }
+        let mut command = match self.namespace {
+            None => program(directory.path()),
+            Some(namespace) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace, env!("CARGO_BIN_EXE_pinecone")]);
+                at_home(&mut command, directory.path());
+                command
+            }
+        };
+        command
+            .args(["run", "--listen", self.listen.unwrap_or("127.0.0.1:0")])
+            .arg("--key-file")
+            .arg(&key_file)
+            .arg("--admin")
+            .arg(admin_path(&directory))
+            .args(self.arguments)
+            .envs(self.environment.iter().copied());
+        for peer in &self.connect {
+            command.args(["--connect", peer]);
+        }
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = collect(child.stderr.take().unwrap());
+        let mut daemon = Daemon {
+            key: PublicKey::default(),
+            listeners: Vec::new(),
+            directory,
+            log,
+            child,
+        };
+        // The banner ends with the admin socket.
+        for line in BufReader::new(daemon.child.stdout.take().unwrap()).lines() {
+            let line = line.unwrap();
+            match line
+                .split_once(' ')
+                .map(|(name, value)| (name, value.trim()))
+            {
+                Some(("public", value)) => {
+                    daemon.key = value.trim_start_matches("key").trim().parse().unwrap();
+                }
+                Some(("listening", value)) => daemon.listeners.push(value.to_owned()),
+                Some(("admin", _)) => return daemon,
+                _ => {}
+            }
+        }
+        panic!("no daemon: {}", daemon.log());
+    }
+}
+
+impl Daemon {
+    /// One with a free port.
+    pub fn start() -> Self {
+        Start::default().run()
+    }
+
+    /// One that dials this one.
+    pub fn start_peer(&self) -> Self {
+        Start {
+            connect: vec![self.address().to_owned()],
+            ..Start::default()
+        }
+        .run()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        &self.listeners[0]
+    }
+
+    pub fn admin(&self) -> PathBuf {
+        admin_path(&self.directory)
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub fn wait_for_log(&self, text: &str) {
+        wait_until(&format!("{text:?} in the log"), || {
+            self.log()
+                .contains(text)
+                .then_some(())
+                .ok_or_else(|| self.log())
+        });
+    }
+
+    /// Asks over the admin socket: the one reply.
+    pub fn ask(&self, request: &Value) -> Value {
+        self.try_ask(request).unwrap()
+    }
+
+    pub fn try_ask(&self, request: &Value) -> std::io::Result<Value> {
+        let mut stream = UnixStream::connect(self.admin())?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        writeln!(stream, "{request}")?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line)?;
+        Ok(serde_json::from_str(&line)?)
+    }
+
+    pub fn status(&self) -> Value {
+        self.ask(&json!({ "request": "status" }))
+    }
+
+    /// A counter of the whole node.
+    pub fn counter(&self, name: &str) -> u64 {
+        let status = self.status();
+        let counter = &status["counters"][name];
+        counter
+            .as_u64()
+            .unwrap_or_else(|| panic!("{name}: {status}"))
+    }
+
+    /// The peering with that key, if it is up.
+    pub fn peer(&self, key: &PublicKey) -> Option<Value> {
+        let reply = self.ask(&json!({ "request": "peers" }));
+        let peers = reply["peers"].as_array().unwrap();
+        let key = key.to_string();
+        peers.iter().find(|peer| peer["key"] == key).cloned()
+    }
+
+    /// Asks it to ping once: whether there was an answer, or why not.
+    pub fn ping(&self, key: &PublicKey, timeout: Duration) -> Result<Value, String> {
+        let reply = self
+            .try_ask(&json!({
+                "request": "ping", "key": key.to_string(), "count": 1, "size": 56,
+                "interval_ms": 1000, "timeout_ms": timeout.as_millis() as u64,
+            }))
+            .map_err(|e| e.to_string())?;
+        match reply.get("rtt_ms") {
+            Some(_) => Ok(reply),
+            None => Err(reply.to_string()),
+        }
+    }
+
+    /// Pings until there is an answer.
+    pub fn wait_for_ping(&self, key: &PublicKey) -> Value {
+        wait_until(
+            &format!("{} to reach {}", self.key.short(), key.short()),
+            || self.ping(key, Duration::from_millis(500)),
+        )
+    }
+
+    /// Sends a signal and waits for the end.
+    pub fn end(mut self, signal: rustix::process::Signal) -> (ExitStatus, String) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, signal).unwrap();
+        let status = wait_until("the daemon to end", || {
+            self.child.try_wait().unwrap().ok_or("runs")
+        });
+        (status, self.log())
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Fails if it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program with its files in `home` alone.
+pub fn program(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pinecone"));
+    at_home(&mut command, home);
+    command
+}
+
+/// Runs the program to its end.
+pub fn run(home: &Path, arguments: &[&str]) -> Output {
+    program(home)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// Tries until it is well, and fails with what was wrong last.
+pub fn wait_until<T, E: Display>(what: &str, attempt: impl FnMut() -> Result<T, E>) -> T {
+    wait_at_most(PATIENCE, what, attempt)
+}
+
+pub fn wait_at_most<T, E: Display>(
+    limit: Duration,
+    what: &str,
+    mut attempt: impl FnMut() -> Result<T, E>,
+) -> T {
+    let start = Instant::now();
+    loop {
+        match attempt() {
+            Ok(done) => return done,
+            Err(wrong) if start.elapsed() > limit => panic!("waited for {what} in vain: {wrong}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+/// A key that is the same in every run.
+pub fn key(seed: u8) -> SecretKey {
+    SecretKey::from_seed(&[seed; 32])
+}
+
+/// Collects what a process writes, line by line.
+pub fn collect(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+    let text = Arc::new(Mutex::new(String::new()));
+    let collected = Arc::clone(&text);
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            let mut collected = collected.lock().unwrap();
+            collected.push_str(&line);
+            collected.push('\n');
+        }
+    });
+    text
+}
+
+/// Writes a key file as the program wants it.
+pub fn write_key(path: &Path, seed: u8) {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .unwrap();
+    writeln!(file, "{}", hex::encode([seed; 32])).unwrap();
+}
+
+fn at_home(command: &mut Command, home: &Path) {
+    command
+        .env("HOME", home)
+        .env("XDG_STATE_HOME", home.join("state"))
+        .env("XDG_RUNTIME_DIR", home)
+        .env_remove("RUST_LOG");
+}
+
+fn admin_path(directory: &TempDir) -> PathBuf {
+    directory.path().join("admin.sock")
+}

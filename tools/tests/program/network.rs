@@ -1,0 +1,284 @@
+//! Several processes, with bytes of real size through them.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, Stdio};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::daemon::{Daemon, Start, key, program, run, wait_until, write_key};
+
+/// A `pinecone recv`, its output collected.
+struct Receiver {
+    child: Child,
+    key: String,
+    output: JoinHandle<Vec<u8>>,
+    _home: TempDir,
+}
+
+impl Receiver {
+    fn start(through: &Daemon, arguments: &[&str]) -> Self {
+        let home = TempDir::new().unwrap();
+        let mut child = program(home.path())
+            .args(["recv", "--connect", through.address()])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        let output = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            stdout.read_to_end(&mut bytes).unwrap();
+            bytes
+        });
+        let mut line = String::new();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        stderr.read_line(&mut line).unwrap();
+        let key = line
+            .trim()
+            .strip_prefix("receiving as ")
+            .expect(&line)
+            .to_owned();
+        // Nobody reads what else it says.
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        Self {
+            child,
+            key,
+            output,
+            _home: home,
+        }
+    }
+
+    fn end(mut self) -> (Option<i32>, Vec<u8>) {
+        let code = self.child.wait().unwrap().code();
+        (code, self.output.join().unwrap())
+    }
+}
+
+/// A `pinecone send`, to be fed.
+struct Sender {
+    child: Child,
+    _home: TempDir,
+}
+
+impl Sender {
+    fn start(through: &Daemon, to: &str, arguments: &[&str]) -> (Self, ChildStdin) {
+        let home = TempDir::new().unwrap();
+        let mut child = program(home.path())
+            .args(["send", to, "--connect", through.address()])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdin = child.stdin.take().unwrap();
+        (Self { child, _home: home }, stdin)
+    }
+
+    fn end(self) -> (Option<i32>, String) {
+        let output = self.child.wait_with_output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    }
+}
+
+fn send(through: &Daemon, to: &str, bytes: &[u8], arguments: &[&str]) -> (Option<i32>, String) {
+    let (sender, mut stdin) = Sender::start(through, to, arguments);
+    // Fails if the sender gives up.
+    let _ = stdin.write_all(bytes);
+    drop(stdin);
+    sender.end()
+}
+
+fn bytes(len: usize) -> Vec<u8> {
+    (0..len as u32 / 4)
+        .flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes())
+        .collect()
+}
+
+#[test]
+fn a_hundred_mebibytes_through_a_static_peer() {
+    let middle = Daemon::start();
+    let receiver = Receiver::start(&middle, &[]);
+    let sent = bytes(100 << 20);
+    let (code, error) = send(&middle, &receiver.key, &sent, &[]);
+    assert_eq!(code, Some(0), "{error}");
+    println!("{error}");
+    let (code, received) = receiver.end();
+    assert_eq!(code, Some(0));
+    assert_eq!(received.len(), sent.len());
+    assert!(received == sent, "every byte as it was sent");
+    assert_eq!(sent.len(), 100 << 20);
+}
+
+#[test]
+fn all_sizes_of_payload_pass_and_what_went_is_counted() {
+    let middle = Daemon::start();
+    let stay = middle.start_peer();
+    let before = stay.ping(&middle.key, Duration::from_secs(5));
+    before.unwrap();
+    for size in ["64", "1200", "60000"] {
+        let receiver = Receiver::start(&middle, &[]);
+        let sent = bytes(500_000);
+        let (code, error) = send(&middle, &receiver.key, &sent, &["--size", size]);
+        assert_eq!(code, Some(0), "{error}");
+        assert!(receiver.end() == (Some(0), sent), "in payloads of {size}");
+    }
+}
+
+#[test]
+fn nothing_and_little_by_little() {
+    let middle = Daemon::start();
+    let receiver = Receiver::start(&middle, &[]);
+    assert_eq!(send(&middle, &receiver.key, &[], &[]).0, Some(0));
+    assert_eq!(receiver.end(), (Some(0), vec![]));
+
+    // What is typed arrives while the stream goes on.
+    let home = TempDir::new().unwrap();
+    let mut child = program(home.path())
+        .args(["recv", "--connect", middle.address()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let to = line.trim().strip_prefix("receiving as ").expect(&line);
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let (sender, mut stdin) = Sender::start(&middle, to, &[]);
+    for text in ["one\n", "two\n"] {
+        stdin.write_all(text.as_bytes()).unwrap();
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        assert_eq!(line, text);
+    }
+    drop(stdin);
+    assert_eq!(sender.end().0, Some(0));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn recv_can_keep_on_and_says_when_it_is_busy() {
+    let middle = Daemon::start();
+    let receiver = Receiver::start(&middle, &["--keep"]);
+    let (first, mut stdin) = Sender::start(&middle, &receiver.key, &[]);
+    stdin.write_all(b"a").unwrap();
+    wait_until("the receiver to be busy", || {
+        let (code, error) = send(&middle, &receiver.key, b"x", &[]);
+        // It may have come before the first one. Then it has passed.
+        match code {
+            Some(1) if error.contains("receiving another stream") => Ok(()),
+            _ => Err(error),
+        }
+    });
+    stdin.write_all(b"b").unwrap();
+    drop(stdin);
+    assert_eq!(first.end().0, Some(0));
+    wait_until("the receiver to be free", || {
+        let (code, error) = send(&middle, &receiver.key, b"c", &[]);
+        if code == Some(0) { Ok(()) } else { Err(error) }
+    });
+    let id = rustix::process::Pid::from_child(&receiver.child);
+    rustix::process::kill_process(id, Signal::TERM).unwrap();
+    let (code, received) = receiver.end();
+    assert_eq!(code, Some(0));
+    let text = String::from_utf8(received).unwrap();
+    assert!(text.ends_with("abc"), "{text}");
+}
+
+#[test]
+fn a_momentary_node_pings_through_others() {
+    let left = Daemon::start();
+    let right = left.start_peer();
+    right.wait_for_ping(&left.key);
+    let home = TempDir::new().unwrap();
+    let key = right.key.to_string();
+    let arguments = [
+        "ping",
+        &key,
+        "-c",
+        "2",
+        "-i",
+        "0.1",
+        "--connect",
+        left.address(),
+    ];
+    let output = run(home.path(), &arguments);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(
+        text.contains(&format!("131 bytes from {key}: seq=1 hops=1 time=")),
+        "{text}"
+    );
+    assert!(!home.path().join("state").exists(), "no key is kept");
+}
+
+#[test]
+fn a_receiver_with_a_key_file_keeps_its_address() {
+    let middle = Daemon::start();
+    let home = TempDir::new().unwrap();
+    let path = home.path().join("key");
+    write_key(&path, 3);
+    let receiver = Receiver::start(&middle, &["--key-file", path.to_str().unwrap()]);
+    assert_eq!(receiver.key, key(3).public_key().to_string());
+    assert_eq!(send(&middle, &receiver.key, b"x", &[]).0, Some(0));
+    assert_eq!(receiver.end(), (Some(0), b"x".to_vec()));
+}
+
+#[test]
+fn a_static_peer_is_found_again_after_its_restart() {
+    let first = Start {
+        seed: Some(1),
+        ..Start::default()
+    }
+    .run();
+    let address = first.address().to_owned();
+    let peer = first.start_peer();
+    peer.wait_for_ping(&first.key);
+    first.end(Signal::TERM);
+    wait_until("the loss to be noticed", || {
+        peer.peer(&key(1).public_key()).map_or(Ok(()), Err)
+    });
+    let again = Start {
+        seed: Some(1),
+        listen: Some(&address),
+        ..Start::default()
+    }
+    .run();
+    peer.wait_for_ping(&again.key);
+}
+
+#[test]
+fn hop_limiting_ends_what_goes_too_far() {
+    // Eleven in a row: from one end to the other, ten have to pass it on.
+    let mut line = vec![Daemon::start()];
+    for _ in 1..12 {
+        let last = line.last().unwrap();
+        let next = Start {
+            connect: vec![last.address().to_owned()],
+            arguments: &["--hop-limiting"],
+            ..Start::default()
+        };
+        line.push(next.run());
+    }
+    // Near ones answer.
+    line[5].wait_for_ping(&line[2].key);
+    wait_until("a frame to use up its hops", || {
+        let answer = line[11].ping(&line[0].key, Duration::from_millis(200));
+        assert!(answer.is_err(), "{answer:?}");
+        let dropped = line.iter().any(|daemon| {
+            let status = daemon.status().to_string();
+            status.contains(r#""hop_limit":"#)
+        });
+        if dropped { Ok(()) } else { Err("none dropped") }
+    });
+}

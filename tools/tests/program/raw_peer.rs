@@ -1,0 +1,153 @@
+//! A peer made of bytes: does what it is told, right or wrong.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use pinecone_wire::announcement::{push_frame, root_payload, sign};
+use pinecone_wire::frame::{HEADER_LEN, KEEPALIVE};
+use pinecone_wire::{
+    Announcement, Frame, FrameType, HANDSHAKE_LEN, PublicKey, SecretKey, Split, handshake, split,
+};
+
+use crate::daemon::PATIENCE;
+
+pub struct RawPeer {
+    pub stream: TcpStream,
+    pub key: SecretKey,
+    /// The daemon's.
+    pub remote: PublicKey,
+    received: Vec<u8>,
+}
+
+impl RawPeer {
+    /// Connects and shakes hands.
+    pub fn connect(address: &str, key: SecretKey) -> Self {
+        let stream = connect(address);
+        Self::over(stream, key)
+    }
+
+    /// Shakes hands.
+    pub fn over(mut stream: TcpStream, key: SecretKey) -> Self {
+        stream.write_all(&handshake::encode(&key)).unwrap();
+        let remote = read_handshake(&mut stream);
+        Self {
+            stream,
+            key,
+            remote: handshake::decode(&remote).unwrap().public_key,
+            received: Vec::new(),
+        }
+    }
+
+    /// As [`Self::connect`], and announces itself as a root.
+    pub fn announced(address: &str, key: SecretKey) -> Self {
+        let mut peer = Self::connect(address, key);
+        peer.announce(1);
+        peer
+    }
+
+    /// Announces itself as a root with this sequence.
+    pub fn announce(&mut self, sequence: u64) {
+        let frame = chain(&[&self.key], sequence);
+        self.send(&frame);
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// The next frame that is no keepalive; nothing when the daemon has closed the stream.
+    pub fn next_frame(&mut self) -> Option<Vec<u8>> {
+        let start = Instant::now();
+        loop {
+            if let Split::Frame(header) = split(&self.received).unwrap() {
+                let frame: Vec<_> = self.received.drain(..usize::from(header.len)).collect();
+                if header.kind != FrameType::Keepalive {
+                    return Some(frame);
+                }
+                continue;
+            }
+            assert!(start.elapsed() < PATIENCE, "no frame came");
+            let mut bytes = [0; 65536];
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return None,
+                Ok(len) => self.received.extend_from_slice(&bytes[..len]),
+                Err(e) if e.kind() == ErrorKind::ConnectionReset => return None,
+                Err(e) => panic!("no frame came: {e}"),
+            }
+        }
+    }
+
+    /// The daemon's next announcement.
+    pub fn next_announcement(&mut self) -> Announcement {
+        loop {
+            let frame = self.next_frame().expect("an announcement");
+            if let (_, Frame::Announcement { payload }) = Frame::parse(&frame).unwrap() {
+                return Announcement::decode(payload).unwrap();
+            }
+        }
+    }
+
+    /// Waits until the daemon closes the stream.
+    pub fn wait_closed(&mut self) {
+        while self.next_frame().is_some() {}
+    }
+
+    /// Stays alive for so long, or until the daemon closes the stream: whether it did.
+    pub fn idle(&mut self, time: Duration) -> bool {
+        let start = Instant::now();
+        self.stream
+            .set_read_timeout(Some(Duration::from_millis(500)))
+            .unwrap();
+        let mut closed = false;
+        while !closed && start.elapsed() < time {
+            // Fails when it is closed, which reading shows.
+            let _ = self.stream.write_all(&KEEPALIVE);
+            closed = match self.stream.read(&mut [0; 65536]) {
+                Ok(len) => len == 0,
+                Err(e) => e.kind() == ErrorKind::ConnectionReset,
+            };
+        }
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        closed
+    }
+}
+
+/// A connection without a handshake.
+pub fn connect(address: &str) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+/// The daemon's handshake.
+pub fn read_handshake(stream: &mut TcpStream) -> [u8; HANDSHAKE_LEN] {
+    let mut bytes = [0; HANDSHAKE_LEN];
+    stream.read_exact(&mut bytes).unwrap();
+    bytes
+}
+
+/// Everything that comes until the daemon closes the stream.
+pub fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match stream.read_to_end(&mut bytes) {
+        Ok(_) => {}
+        Err(e) if e.kind() == ErrorKind::ConnectionReset => {}
+        Err(e) => panic!("the stream was not closed: {e}"),
+    }
+    bytes
+}
+
+/// An announcement frame signed by these keys, root first, each with port 1.
+pub fn chain(signers: &[&SecretKey], sequence: u64) -> Vec<u8> {
+    let mut payload = root_payload(&signers[0].public_key(), sequence);
+    let mut frame = Vec::new();
+    for signer in signers {
+        let signature = sign(&payload, signer);
+        frame.clear();
+        push_frame(&mut frame, &payload, 1, &signer.public_key(), &signature).unwrap();
+        payload = frame[HEADER_LEN + 2..].to_vec();
+    }
+    frame
+}
