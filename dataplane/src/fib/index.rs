@@ -36,7 +36,6 @@ pub(super) struct Index<V> {
 // A branch wastes what a leaf is larger; a pointer more would cost a cache miss a lookup.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]
-#[repr(align(64))]
 enum Node<V> {
     Branch(Branch<V>),
     Leaf(Leaf<V>),
@@ -122,24 +121,25 @@ impl<V> Index<V> {
         }
     }
 
-    /// [`Self::successor`], not strict, of up to [`BATCH`] keys, level by level.
+    /// [`Self::successor`], not strict, of up to [`BATCH`] keys, level by level. `found` is called
+    /// with one answer after the other, in the keys' order.
     ///
     /// Loops that do nothing but touch what the next loop reads let its misses wait for memory
     /// together: short enough for the processor to run ahead through all of them.
     pub(super) fn successors<'a, 'k>(
         &'a self,
         keys: impl ExactSizeIterator<Item = &'k PublicKey>,
-    ) -> [Found<'a, V>; BATCH] {
-        let mut found = [None; BATCH];
+        mut found: impl FnMut(Found<'a, V>),
+    ) {
         let Some(root) = self.root.as_deref() else {
-            return found;
+            return keys.take(BATCH).for_each(|_| found(None));
         };
         let count = keys.len().min(BATCH);
-        let mut lanes: [Lane<'a, 'k, V>; BATCH] = [const { None }; BATCH].map(|none| Lane {
+        let mut lanes: [Lane<'a, 'k, V>; BATCH] = std::array::from_fn(|_| Lane {
             key: &PublicKey::MIN,
             head: 0,
             node: root,
-            after: none,
+            after: None,
             at: 0,
             found: None,
         });
@@ -177,10 +177,9 @@ impl<V> Index<V> {
             }
         }
         std::hint::black_box(touched);
-        for (lane, found) in lanes.iter().zip(&mut found) {
-            *found = lane.finish();
+        for lane in lanes.iter() {
+            found(lane.finish());
         }
-        found
     }
 }
 
@@ -312,8 +311,12 @@ fn head(key: &PublicKey) -> u64 {
 /// Whether `a < b`, without a call unless they share their first eight bytes.
 #[inline(always)]
 pub(super) fn below(a: &PublicKey, b: &PublicKey) -> bool {
-    let (x, y) = (head(a), head(b));
-    x < y || (x == y && a < b)
+    order(a, b).is_lt()
+}
+
+#[inline(always)]
+fn order(a: &PublicKey, b: &PublicKey) -> Ordering {
+    head(a).cmp(&head(b)).then_with(|| a.cmp(b))
 }
 
 /// The [`BITS`] bits of `key` from bit `depth`; zeros stand behind the last.

@@ -79,15 +79,16 @@ impl Snapshot {
     pub fn snek_batch(&self, queries: &[SnekQuery], out: &mut Vec<SnekHop>) {
         out.reserve(queries.len());
         for queries in queries.chunks(BATCH) {
-            let found = self.snek.successors(queries.iter().map(|q| &q.destination));
-            out.extend(queries.iter().zip(found).map(|(query, found)| {
-                self.answer(
-                    SnekKind::Traffic,
-                    &query.destination,
-                    &query.watermark,
-                    found,
-                )
-            }));
+            let mut next = queries.iter();
+            let destinations = queries.iter().map(|q| &q.destination);
+            self.snek.successors(destinations, |found| {
+                let query = next.next();
+                out.extend(
+                    query.map(|q| {
+                        self.answer(SnekKind::Traffic, &q.destination, &q.watermark, found)
+                    }),
+                );
+            });
         }
     }
 

@@ -2,9 +2,9 @@
 
 use pinecone_wire::PublicKey;
 
-use super::{Found, below, word_at};
+use super::{Found, below, order, word_at};
 
-/// How many keys a leaf holds at most. Their heads and what stands before fill two cache lines.
+/// How many keys a leaf holds at most: their heads and what stands before take 128 bytes.
 pub(super) const CAPACITY: usize = 29;
 
 /// All keys agree in the bits before `depth`, and so does every key that is looked up here: the
@@ -47,7 +47,7 @@ impl<V> Leaf<V> {
     /// Reads a number from each cache line of the heads.
     #[inline(always)]
     pub(super) fn touch_heads(&self) -> i32 {
-        self.heads[0] ^ self.heads[CAPACITY - 1]
+        self.heads[0] ^ self.heads[CAPACITY / 2] ^ self.heads[CAPACITY - 1]
     }
 
     /// Reads from the slot at `at`.
@@ -113,7 +113,7 @@ impl<V: Clone + Default> Leaf<V> {
     /// Where `key` is, or where it belongs.
     pub(super) fn find(&self, key: &PublicKey) -> Result<usize, usize> {
         // An insertion may bring a key that differs before `depth`: no heads here.
-        self.slots[..self.len()].binary_search_by(|slot| slot.key.cmp(key))
+        self.slots[..self.len()].binary_search_by(|slot| order(&slot.key, key))
     }
 
     pub(super) fn replace(&mut self, at: usize, value: V) -> V {

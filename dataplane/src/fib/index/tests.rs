@@ -131,7 +131,9 @@ proptest! {
                 .chain([PublicKey::MIN, PublicKey::MAX])
                 .collect();
             for chunk in probes.chunks(BATCH) {
-                let batch = index.successors(chunk.iter());
+                let mut batch = Vec::new();
+                index.successors(chunk.iter(), |found| batch.push(found));
+                prop_assert_eq!(batch.len(), chunk.len());
                 for (key, found) in chunk.iter().zip(batch) {
                     let single = index.successor(key, false);
                     prop_assert_eq!(single, found);
