@@ -44,6 +44,7 @@ mod report;
 mod runtime;
 mod start;
 mod status;
+mod unanswered;
 
 pub use builder::Builder;
 pub use error::{ConnectError, PingError, SendError, StartError};

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::pings::Pings;
+use crate::unanswered::Unanswered;
 use crate::{Counter, SendError};
 
 /// Hops that a frame of ours may take where hop limiting is on (protocol section 7).
@@ -54,6 +55,7 @@ pub(crate) struct Local {
 struct Places {
     fib: FibReader,
     cache: CoordinateCache,
+    unanswered: Unanswered,
 }
 
 impl Local {
@@ -73,6 +75,7 @@ impl Local {
             places: Mutex::new(Places {
                 fib,
                 cache: CoordinateCache::default(),
+                unanswered: Unanswered::default(),
             }),
             pings: Pings::new(first_nonce),
             inbox,
@@ -123,12 +126,11 @@ impl Local {
         let frame = {
             let mut places = self.places();
             let now = self.clock.now();
-            let destination = if *key == self.own {
-                Coordinates::default()
-            } else {
-                places.cache.sent_to(now, key);
-                places.cache.get(now, key).unwrap_or_default()
+            let destination = match places.cache.get(now, key) {
+                Some(coordinates) if places.unanswered.sending(now.monotonic, key) => coordinates,
+                _ => Coordinates::default(),
             };
+            places.cache.sent_to(now, key);
             let source = places.fib.load().coordinates();
             let max = max_payload(&destination, source);
             if payload.len() > max {
@@ -191,10 +193,13 @@ impl Local {
         payload: &[u8],
     ) -> bool {
         let for_us = *destination == self.own;
-        if for_us && source != self.own && !source_coordinates.is_empty() {
+        if for_us && source != self.own {
             let now = self.clock.now();
-            let coordinates = Coordinates::from(source_coordinates);
-            self.places().cache.insert(now, source, coordinates);
+            let mut places = self.places();
+            places.unanswered.heard(&source);
+            if !source_coordinates.is_empty() {
+                places.cache.insert(now, source, source_coordinates.into());
+            }
         }
         if for_us
             && let Some(ping) = Ping::decode(payload)

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -40,7 +40,8 @@ pub(crate) struct Inner {
     pub(crate) own: PublicKey,
     pub(crate) local_addrs: Vec<SocketAddr>,
     pub(crate) local: Arc<Local>,
-    pub(crate) dataplane: Arc<DataPlane>,
+    /// Weak: it goes when the control thread ends, though handles remain.
+    pub(crate) dataplane: Weak<DataPlane>,
     pub(crate) control: Sender<Command>,
     pub(crate) runtime: mpsc::UnboundedSender<Request>,
     pub(crate) inbox: tokio::sync::Mutex<mpsc::Receiver<Received>>,
@@ -256,7 +257,9 @@ impl Node {
     /// which wait for it. It must not hold a handle to this node, which would then never close by
     /// being dropped.
     pub fn set_packet_filter(&self, filter: Option<Arc<dyn PacketFilter>>) {
-        self.0.dataplane.set_filter(filter);
+        if let Some(dataplane) = self.0.dataplane.upgrade() {
+            dataplane.set_filter(filter);
+        }
     }
 
     /// Closes all peerings and listeners and waits until every thread of the node has ended.

@@ -112,7 +112,7 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
         own,
         local_addrs,
         local,
-        dataplane,
+        dataplane: Arc::downgrade(&dataplane),
         control,
         runtime,
         inbox: tokio::sync::Mutex::new(inbox),

@@ -31,6 +31,15 @@ pub(crate) struct Line {
     pub(crate) parent_port: Option<u32>,
     pub(crate) descending: Option<String>,
     pub(crate) snek_paths: Option<Vec<String>>,
+    event: Option<String>,
+    data: Option<EventData>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct EventData {
+    #[serde(rename = "PeerID")]
+    peer_id: Option<String>,
 }
 
 impl Recording {
@@ -74,6 +83,12 @@ impl Line {
 
     pub(crate) fn is_note(&self, note: &str) -> bool {
         self.note.as_deref() == Some(note)
+    }
+
+    /// Whose broadcast a node then handled, if the line says so.
+    pub(crate) fn broadcast_handled(&self) -> Option<(&str, &str)> {
+        let key = self.data.as_ref()?.peer_id.as_deref()?;
+        (self.event.as_deref() == Some("BroadcastReceived")).then_some((self.node.as_deref()?, key))
     }
 
     /// Sender and receiver, of bytes on a connection.

@@ -26,11 +26,16 @@ struct Replay<'a> {
     /// Frames that the recorded node had sent so far, of those that ours must have sent too
     /// before the others go on.
     due: BTreeMap<String, usize>,
+    /// Broadcasts that came, by key, with their connection: the recorded node had not handled
+    /// them yet. It mattered: a peer that announced itself meanwhile gets them too.
+    held: BTreeMap<String, (String, Vec<u8>)>,
     start: Instant,
 }
 
 struct Connection {
     write: Option<OwnedWriteHalf>,
+    /// Whether it has announced itself.
+    announced: bool,
     /// What our node sent.
     sent: Arc<Mutex<Vec<Vec<u8>>>>,
 }
@@ -47,10 +52,12 @@ pub(crate) async fn in_place_of(recording: &Recording, name: &str) {
             .unwrap(),
         connections: BTreeMap::new(),
         due: BTreeMap::new(),
+        held: BTreeMap::new(),
         start: Instant::now(),
     };
-    for line in recording.lines.iter() {
-        replay.step(line).await;
+    for (number, line) in recording.lines.iter().enumerate() {
+        let later = &recording.lines[number..];
+        replay.step(line, later).await;
     }
     replay.sent_what_is_due("the end").await;
     for (conn, connection) in &replay.connections {
@@ -61,6 +68,7 @@ pub(crate) async fn in_place_of(recording: &Recording, name: &str) {
         let mut frames = recorded.filter_map(Line::bytes);
         frames.next().expect("a handshake");
         let played = (recording.lines.iter())
+            .filter(|line| line.what.as_deref() != Some("handshake"))
             .filter(|line| line.direction().is_some_and(|(_, to)| to == name))
             .filter_map(Line::bytes);
         Compared {
@@ -76,7 +84,7 @@ pub(crate) async fn in_place_of(recording: &Recording, name: &str) {
 }
 
 impl Replay<'_> {
-    async fn step(&mut self, line: &Line) {
+    async fn step(&mut self, line: &Line, later: &[Line]) {
         let of_ours = line.node.as_deref() == Some(self.name);
         let at = format!(
             "{} in place of {}, {:?}",
@@ -106,9 +114,24 @@ impl Replay<'_> {
                 }
                 self.wait_for(line).await;
                 self.sent_what_is_due(&at).await;
-                let write = self.connections.get_mut(conn).unwrap().write.as_mut();
-                let written = write.expect("not cut").write_all(&bytes).await;
-                written.unwrap_or_else(|e| panic!("{at}: {e}"));
+                if let Class::Broadcast(key) = Class::of(&bytes) {
+                    let key = key.to_string();
+                    let handled = (self.name, key.as_str());
+                    if !self.held.contains_key(&key)
+                        && later.iter().any(|l| l.broadcast_handled() == Some(handled))
+                    {
+                        self.held.insert(key, (conn.to_owned(), bytes));
+                        return;
+                    }
+                }
+                self.play(conn, &bytes, &at).await;
+            }
+        } else if let Some((handled_by, key)) = line.broadcast_handled() {
+            if handled_by == self.name
+                && let Some((conn, bytes)) = self.held.remove(key)
+            {
+                self.announcements_are_in(&at).await;
+                self.play(&conn, &bytes, &at).await;
             }
         } else if of_ours && line.is_note("state") {
             self.wait_for(line).await;
@@ -131,6 +154,34 @@ impl Replay<'_> {
             if self.recording.name == "echo" && self.name == "B" {
                 self.node.send_to(&from, payload).unwrap();
             }
+        }
+    }
+
+    /// Sends our node what the other end of `conn` had sent.
+    async fn play(&mut self, conn: &str, bytes: &[u8], at: &str) {
+        let connection = self.connections.get_mut(conn).unwrap();
+        connection.announced |= Class::of(bytes) == Class::Announcement;
+        let write = connection.write.as_mut().expect("not cut");
+        let written = write.write_all(bytes).await;
+        written.unwrap_or_else(|e| panic!("{at}: {e}"));
+    }
+
+    /// Waits until our node knows the roots of all peers that announced one: what follows on
+    /// another connection must not overtake.
+    async fn announcements_are_in(&self, at: &str) {
+        let began = Instant::now();
+        let announced = self
+            .connections
+            .values()
+            .filter(|c| c.announced && c.write.is_some());
+        let announced = announced.count();
+        while (self.node.peers().await.iter())
+            .filter(|peer| peer.root.is_some())
+            .count()
+            < announced
+        {
+            assert!(began.elapsed() < LIMIT, "{at}: announcements are not in");
+            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -203,6 +254,7 @@ impl Replay<'_> {
         tokio::spawn(read_frames(read, sent.clone()));
         let connection = Connection {
             write: Some(write),
+            announced: false,
             sent,
         };
         self.connections.insert(conn.to_owned(), connection);

@@ -1,0 +1,66 @@
+//! Which coordinates have stopped working.
+//!
+//! Coordinates are kept for 60 s (protocol section 7), and a node that has moved meanwhile is not
+//! where they say: a frame sent there is lost, as often as it is sent. So after a while without a
+//! word from a node that we send to, its frames go by SNEK, which needs no coordinates.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use pinecone_wire::PublicKey;
+
+/// How long coordinates are used for a node that does not answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Nodes remembered; above it all are forgotten, and given the same patience again.
+const LIMIT: usize = 65_536;
+
+/// Since when nodes that we send to have been silent.
+#[derive(Default)]
+pub(crate) struct Unanswered(HashMap<PublicKey, Duration>);
+
+impl Unanswered {
+    /// We are sending to `key`: whether its coordinates may still be used.
+    pub(crate) fn sending(&mut self, now: Duration, key: &PublicKey) -> bool {
+        if self.0.len() >= LIMIT && !self.0.contains_key(key) {
+            self.0.clear();
+        }
+        let since = *self.0.entry(*key).or_insert(now);
+        now.saturating_sub(since) <= PATIENCE
+    }
+
+    /// `key` sent us something.
+    pub(crate) fn heard(&mut self, key: &PublicKey) {
+        self.0.remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: PublicKey = PublicKey([1; 32]);
+
+    #[test]
+    fn patience_begins_with_the_first_frame_that_is_not_answered() {
+        let mut unanswered = Unanswered::default();
+        let at = Duration::from_millis;
+        assert!(unanswered.sending(at(100_000), &KEY));
+        assert!(unanswered.sending(at(103_000), &KEY));
+        assert!(!unanswered.sending(at(103_001), &KEY));
+        unanswered.heard(&KEY);
+        assert!(unanswered.sending(at(200_000), &KEY));
+        assert!(!unanswered.sending(at(300_000), &KEY));
+        assert!(unanswered.sending(at(300_000), &PublicKey([2; 32])));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut unanswered = Unanswered::default();
+        for n in 0..LIMIT as u64 + 10 {
+            let mut key = PublicKey::MIN;
+            key.0[..8].copy_from_slice(&n.to_be_bytes());
+            unanswered.sending(Duration::ZERO, &key);
+        }
+        assert_eq!(unanswered.0.len(), 10);
+    }
+}
