@@ -234,12 +234,7 @@ impl TurnMemory {
         (self.owned.len() - 1) as u32
     }
 
-    /// A buffer taken over before, to change frames in it.
-    pub(crate) fn take_owned(&mut self, id: u32) -> Vec<u8> {
-        std::mem::take(&mut self.owned[id as usize])
-    }
-
-    /// Puts back what [`Self::take_owned`] took, unchanged in length.
+    /// Fills a place that [`Self::own`] gave out for an empty buffer.
     pub(crate) fn put_owned(&mut self, id: u32, buffer: Vec<u8>) {
         self.owned[id as usize] = buffer;
     }

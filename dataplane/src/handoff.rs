@@ -1,11 +1,14 @@
 //! Frames on their way from the worker that received them to the one that owns their egress port:
 //! gathered into blocks, handed over whole.
 
-use crate::counters::{DropReason, PortCounters, WorkerCounters};
+use std::sync::Arc;
+
 use crate::mailbox::Mailbox;
 
 /// Bytes at which a block is handed over before its turn ends.
 const BLOCK_LEN: usize = 64 << 10;
+/// Bytes that an open block may grow to while the other worker is behind.
+const BEHIND_LEN: usize = 4 << 20;
 /// Blocks kept for reuse.
 const SPARES: usize = 16;
 
@@ -32,33 +35,33 @@ pub(crate) struct HandedFrame {
 pub(crate) struct Handoff {
     open: Vec<Block>,
     spares: Vec<Block>,
+    mailboxes: Vec<Arc<Mailbox>>,
     me: usize,
+    /// Frames handed over so far.
+    pub(crate) handed_over: u64,
 }
 
 impl Handoff {
-    pub(crate) fn new(workers: usize, me: usize) -> Self {
+    pub(crate) fn new(mailboxes: Vec<Arc<Mailbox>>, me: usize) -> Self {
+        let open = mailboxes.iter().map(|_| Block::default()).collect();
         Self {
-            open: (0..workers).map(|_| Block::default()).collect(),
+            open,
             spares: Vec::new(),
+            mailboxes,
             me,
+            handed_over: 0,
         }
     }
 
-    /// Adds a frame, given in two parts, for a port of `worker`.
-    #[allow(clippy::too_many_arguments)]
-    pub(crate) fn push(
-        &mut self,
-        worker: usize,
-        slot: u32,
-        port: u32,
-        parts: [&[u8]; 2],
-        mailboxes: &[std::sync::Arc<Mailbox>],
-        ingress: &PortCounters,
-        counters: &WorkerCounters,
-    ) {
+    /// Adds a frame, given in two parts, for a port of `worker`. False if that worker is too far
+    /// behind to take it.
+    pub(crate) fn push(&mut self, worker: usize, slot: u32, port: u32, parts: [&[u8]; 2]) -> bool {
         let len = parts[0].len() + parts[1].len();
-        if self.open[worker].bytes.len() + len > BLOCK_LEN && !self.open[worker].frames.is_empty() {
-            self.flush_one(worker, mailboxes, ingress, counters);
+        let full = self.open[worker].bytes.len() + len > BLOCK_LEN;
+        if full && !self.open[worker].frames.is_empty() && !self.flush_one(worker) {
+            if self.open[worker].bytes.len() + len > BEHIND_LEN {
+                return false;
+            }
         }
         let block = &mut self.open[worker];
         let at = block.bytes.len() as u32;
@@ -71,53 +74,44 @@ impl Handoff {
             at,
             len: len as u32,
         });
+        true
     }
 
-    /// Hands over whatever is open.
-    pub(crate) fn flush(
-        &mut self,
-        mailboxes: &[std::sync::Arc<Mailbox>],
-        ingress: &PortCounters,
-        counters: &WorkerCounters,
-    ) {
+    /// Hands over whatever is open. False if some worker could not take it: to be tried again soon.
+    pub(crate) fn flush(&mut self) -> bool {
+        let mut all = true;
         for worker in 0..self.open.len() {
-            if !self.open[worker].frames.is_empty() {
-                self.flush_one(worker, mailboxes, ingress, counters);
-            }
+            all &= self.open[worker].frames.is_empty() || self.flush_one(worker);
         }
+        all
     }
 
     /// Takes back an emptied block.
     pub(crate) fn reuse(&mut self, mut block: Block) {
-        if self.spares.len() < SPARES {
+        if self.spares.len() < SPARES && block.bytes.capacity() <= 2 * BLOCK_LEN {
             block.bytes.clear();
             block.frames.clear();
             self.spares.push(block);
         }
     }
 
-    /// Drops are counted on `ingress`, the port whose frame came when the block had to go; the
-    /// block may hold other ports' frames too, but the sum over all ports is right.
-    fn flush_one(
-        &mut self,
-        worker: usize,
-        mailboxes: &[std::sync::Arc<Mailbox>],
-        ingress: &PortCounters,
-        counters: &WorkerCounters,
-    ) {
+    /// Hands over one block, or keeps it open.
+    fn flush_one(&mut self, worker: usize) -> bool {
         let block = std::mem::replace(
             &mut self.open[worker],
             self.spares.pop().unwrap_or_default(),
         );
         let frames = block.frames.len() as u64;
-        match mailboxes[worker].blocks[self.me].push(block) {
+        match self.mailboxes[worker].blocks[self.me].push(block) {
             Ok(()) => {
-                counters.handed_over.add(frames);
-                mailboxes[worker].bell.ring();
+                self.handed_over += frames;
+                self.mailboxes[worker].bell.ring();
+                true
             }
             Err(block) => {
-                ingress.dropped(DropReason::HandoffFull, frames);
-                self.reuse(block);
+                let empty = std::mem::replace(&mut self.open[worker], block);
+                self.reuse(empty);
+                false
             }
         }
     }

@@ -30,6 +30,8 @@ pub struct DataPlaneOptions {
     pub max_ports: usize,
     /// Receive buffers of 256 KiB a worker, a power of two, 16 by default.
     pub receive_buffers: u16,
+    /// Use nothing of the kernel that Linux 6.1 does not have. For ruling newer features out.
+    pub baseline: bool,
 }
 
 impl Default for DataPlaneOptions {
@@ -46,6 +48,7 @@ impl Default for DataPlaneOptions {
             pending_bytes: 64 << 20,
             max_ports: descriptors.map_or(1 << 20, |n| n.clamp(64, 1 << 20) as usize),
             receive_buffers: 16,
+            baseline: false,
         }
     }
 }

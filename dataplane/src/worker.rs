@@ -23,6 +23,8 @@ use crate::{DataPlaneOptions, Delivery, PortId};
 
 /// How long a worker that shuts down waits for its ports to close.
 const SHUTDOWN: Duration = Duration::from_secs(3);
+/// How soon a block is offered again to a worker that was too far behind to take it.
+const HANDOVER_RETRY: Duration = Duration::from_micros(200);
 /// Frames of local origin taken in one turn.
 const INJECTED_PER_TURN: usize = 512;
 
@@ -61,6 +63,7 @@ impl Worker {
             Arc::clone(&mailbox),
             options.receive_buffers,
             options.max_ports as u32,
+            options.baseline,
         )?;
         let router = Router::new(
             shared.fib.reader(),
@@ -68,7 +71,7 @@ impl Worker {
             options.hop_limiting,
         );
         let egress = Egress::new(0, options.port_queue_bytes, options.port_protocol_bytes);
-        let handoff = Handoff::new(shared.mailboxes.len(), me);
+        let handoff = Handoff::new(shared.mailboxes.clone(), me);
         Ok(Self {
             me,
             mailbox,
@@ -97,15 +100,16 @@ impl Worker {
             for (slot, reason) in self.egress.run_timers() {
                 self.close(slot, reason, &mut events);
             }
-            self.hand_over();
+            let handed_over = self.handoff.flush();
+            self.counters().handed_over.set(self.handoff.handed_over);
             self.egress.flush(&mut self.engine);
             if self.is_over() {
                 return Ok(());
             }
-            let timeout = if events.is_empty() {
-                self.timeout()
-            } else {
-                Some(Duration::ZERO)
+            let timeout = match (events.is_empty(), handed_over) {
+                (false, _) => Some(Duration::ZERO),
+                (true, false) => Some(HANDOVER_RETRY),
+                (true, true) => self.timeout(),
             };
             self.wait(timeout, &mut events)?;
             self.egress.set_now(self.start.elapsed().as_millis() as u64);
@@ -276,7 +280,6 @@ impl Worker {
     /// Puts what the router has routed on its way.
     fn emit(&mut self, ingress: &Ingress<'_>) {
         let (turn, receive) = (&mut self.engine.turn, &self.engine.receive);
-        let mailboxes = &self.shared.mailboxes;
         for routed in self.router.routed.drain(..) {
             let head = routed.head(&self.router.heads);
             let outcome = match self.shared.map.get(routed.egress) {
@@ -287,17 +290,10 @@ impl Worker {
                 }
                 Some(Owner { worker, slot }) => {
                     let parts = [head, turn.bytes(&routed.body, receive)];
-                    let counters = &self.shared.counters[self.me];
-                    self.handoff.push(
-                        worker,
-                        slot,
-                        routed.egress.0,
-                        parts,
-                        mailboxes,
-                        ingress.counters,
-                        counters,
-                    );
-                    Ok(())
+                    match self.handoff.push(worker, slot, routed.egress.0, parts) {
+                        true => Ok(()),
+                        false => Err(DropReason::HandoffFull),
+                    }
                 }
             };
             if let Err(reason) = outcome {
@@ -305,12 +301,6 @@ impl Worker {
             }
         }
         self.router.heads.clear();
-    }
-
-    fn hand_over(&mut self) {
-        let counters = &self.shared.counters[self.me];
-        self.handoff
-            .flush(&self.shared.mailboxes, &counters.local, counters);
     }
 
     fn take_mail(&mut self, events: &mut Vec<Event>) {

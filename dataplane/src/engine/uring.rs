@@ -76,11 +76,12 @@ impl Uring {
         mailbox: Arc<Mailbox>,
         receive_buffers: u16,
         max_ports: u32,
+        baseline: bool,
     ) -> io::Result<Self> {
-        let (mut ring, setup) = probe::build_ring(SQ_ENTRIES, CQ_ENTRIES)?;
+        let (mut ring, setup) = probe::build_ring(SQ_ENTRIES, CQ_ENTRIES, baseline)?;
         let receive = ReceiveBuffers::new(receive_buffers.max(2).next_power_of_two());
         let buffers = BufferRing::new(&ring, &receive)?;
-        let features = Features::probe(&mut ring, setup, max_ports)?;
+        let features = Features::probe(&mut ring, setup, max_ports, baseline)?;
         Ok(Self {
             ring,
             features,
@@ -125,12 +126,8 @@ impl Uring {
         Ok(slot)
     }
 
-    /// Whether a send is under way on the slot. There is never more than one.
-    pub(crate) fn is_sending(&self, slot: u32) -> bool {
-        self.slots[slot as usize].sending.is_some()
-    }
-
-    /// Sends: inline, taking what goes at once, or as a drain, which waits for all of it.
+    /// Sends: inline, taking what goes at once, or as a drain, which waits for all of it. Never two
+    /// at once on one slot.
     pub(crate) fn send(&mut self, slot: u32, outgoing: Outgoing, drain: bool) {
         // A drain outlives the turn, so it may not point into the turn's memory.
         assert!(!drain || outgoing.segments.is_empty());

@@ -62,9 +62,10 @@ impl fmt::Display for Features {
 }
 
 /// Builds the best ring that the kernel lets us have.
-pub(super) fn build_ring(sq: u32, cq: u32) -> io::Result<(IoUring, Setup)> {
+pub(super) fn build_ring(sq: u32, cq: u32, baseline: bool) -> io::Result<(IoUring, Setup)> {
     let mut last = io::Error::from_raw_os_error(libc::ENOSYS);
-    for setup in [Setup::DeferNoArray, Setup::Defer, Setup::Cooperative] {
+    let all = [Setup::DeferNoArray, Setup::Defer, Setup::Cooperative];
+    for setup in all.into_iter().skip(usize::from(baseline)) {
         let mut builder = IoUring::builder();
         builder
             .setup_cqsize(cq)
@@ -102,14 +103,19 @@ pub(super) fn set_receive_cap(request: &mut squeue::Entry, bytes: u32) {
 
 impl Features {
     /// Tries what is optional. The ring is fresh: nothing else is under way.
-    pub(super) fn probe(ring: &mut IoUring, setup: Setup, max_ports: u32) -> io::Result<Self> {
+    pub(super) fn probe(
+        ring: &mut IoUring,
+        setup: Setup,
+        max_ports: u32,
+        baseline: bool,
+    ) -> io::Result<Self> {
         // Fails under a low limit on descriptors; plain ones do as well.
         let fixed_files = match ring.submitter().register_files_sparse(max_ports) {
             Ok(()) => max_ports,
             Err(_) => 0,
         };
-        let vectored_send = vectored_send(ring)?;
-        let receive_cap = receive_cap(ring)?;
+        let vectored_send = !baseline && vectored_send(ring)?;
+        let receive_cap = !baseline && receive_cap(ring)?;
         Ok(Self {
             setup,
             fixed_files,

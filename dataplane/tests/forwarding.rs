@@ -1,0 +1,521 @@
+//! Real workers on real sockets: what goes in at one port comes out at the right other one.
+
+mod rig;
+
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use pinecone_dataplane::{CloseReason, DropReason, PortId, Report};
+use pinecone_wire::frame::{self, KEEPALIVE};
+use pinecone_wire::{Coordinates, PublicKey, Watermark};
+use proptest::prelude::*;
+use rig::{Rig, key, payload, read_frame, traffic, traffic_to};
+
+const KEY: PublicKey = key(0x77);
+
+#[test]
+fn frames_of_all_sizes_arrive_in_order_and_unchanged() {
+    for (workers, baseline) in [(1, false), (1, true), (2, false)] {
+        let mut rig = Rig::with(workers, |options| {
+            // Room for all of it: nothing need be dropped, however slow the reader is.
+            options.port_queue_bytes = 64 << 20;
+            options.baseline = baseline;
+        });
+        let (mut a, mut b) = (rig.port(1), rig.port(2));
+        rig.route(KEY, 2, 7);
+        let sizes = [
+            0, 1, 64, 512, 1200, 2047, 2048, 5000, 8192, 30_000, 60_000, 65_000,
+        ];
+        let frames: Vec<_> = (0..600)
+            .map(|i| traffic(KEY, 7, &payload(i, sizes[i % sizes.len()])))
+            .collect();
+        let sent = frames.concat();
+        let writer = std::thread::spawn(move || a.write_all(&sent).map(|()| a));
+        for (i, expected) in frames.iter().enumerate() {
+            assert_eq!(
+                read_frame(&mut b),
+                *expected,
+                "frame {i} with {workers} workers"
+            );
+        }
+        let _a = writer.join().unwrap().unwrap();
+        rig.settle();
+        let (from, to) = (rig.counters(1), rig.counters(2));
+        assert_eq!((from.rx_traffic_frames, to.tx_traffic_frames), (600, 600));
+        assert_eq!(from.rx_traffic_bytes, to.tx_traffic_bytes);
+        assert_eq!(from.total_dropped() + to.total_dropped(), 0);
+    }
+}
+
+#[test]
+fn a_byte_at_a_time_is_as_good_as_any() {
+    let mut rig = Rig::new(1);
+    let (mut a, mut b) = (rig.port(1), rig.port(2));
+    rig.route(KEY, 2, 7);
+    for i in 0..5 {
+        let frame = traffic(KEY, 7, &payload(i, 300));
+        for byte in &frame {
+            a.write_all(&[*byte]).unwrap();
+        }
+        assert_eq!(read_frame(&mut b), frame);
+    }
+}
+
+#[test]
+fn a_watermark_that_changes_length_is_written() {
+    let mut rig = Rig::new(1);
+    let (mut a, mut b) = (rig.port(1), rig.port(2));
+    rig.route(KEY, 2, 1_795_357_650_878);
+    for size in [0, 10, 3000, 65_330] {
+        // From the start watermark (one byte of sequence) the frame grows by five.
+        a.write_all(&rig::traffic_with(KEY, Watermark::START, &payload(1, size)))
+            .unwrap();
+        assert_eq!(
+            read_frame(&mut b),
+            traffic(KEY, 1_795_357_650_878, &payload(1, size))
+        );
+    }
+    // From destination coordinates that lead nowhere it may shrink.
+    let lost = traffic_to(
+        KEY,
+        &Coordinates::from(vec![1u64 << 60; 12]),
+        &payload(1, 100),
+    );
+    a.write_all(&lost).unwrap();
+    assert_eq!(
+        read_frame(&mut b),
+        traffic(KEY, 1_795_357_650_878, &payload(1, 100))
+    );
+    // What would pass 65,535 bytes is dropped.
+    let full = rig::traffic_with(
+        KEY,
+        Watermark::START,
+        &payload(1, 65_535 - 10 - 2 - 4 - 64 - 33),
+    );
+    assert_eq!(full.len(), 65_535);
+    a.write_all(&full).unwrap();
+    rig.wait_for(|r| r.counters(1).dropped(DropReason::TooLong) == 1);
+}
+
+#[test]
+fn frames_are_dropped_for_the_stated_reasons() {
+    let mut rig = Rig::with(1, |options| options.hop_limiting = true);
+    let (mut a, mut b) = (rig.port(1), rig.port(2));
+    rig.route(KEY, 2, 7);
+    rig.route(key(0x66), 1, 7);
+    // Back where it came from.
+    a.write_all(&traffic(key(0x66), 7, b"x")).unwrap();
+    // A route older than the frame's progress is no way on: nobody is closer than us.
+    a.write_all(&rig::traffic_with(
+        KEY,
+        Watermark {
+            key: KEY,
+            sequence: 9,
+        },
+        b"x",
+    ))
+    .unwrap();
+    let mut spent = traffic(KEY, 7, b"x");
+    pinecone_wire::traffic::set_hop_limit(&mut spent, 1);
+    a.write_all(&spent).unwrap();
+    let mut unknown = KEEPALIVE;
+    unknown[5] = 9;
+    a.write_all(&unknown).unwrap();
+    let mut good = traffic(KEY, 7, b"good");
+    pinecone_wire::traffic::set_hop_limit(&mut good, 9);
+    a.write_all(&good).unwrap();
+    pinecone_wire::traffic::set_hop_limit(&mut good, 8);
+    assert_eq!(read_frame(&mut b), good);
+    let counters = rig.counters(1);
+    assert_eq!(counters.dropped(DropReason::Backwards), 1);
+    assert_eq!(counters.dropped(DropReason::HopLimit), 1);
+    assert_eq!(counters.dropped(DropReason::UnknownType), 1);
+    assert_eq!(rig.delivered().len(), 1);
+}
+
+#[test]
+fn what_is_for_us_is_delivered_and_what_we_inject_is_routed() {
+    let mut rig = Rig::new(2);
+    let (mut a, mut b) = (rig.port(1), rig.port(2));
+    rig.route(KEY, 2, 7);
+    let ours = traffic(rig.own_key(), 3, b"for us");
+    a.write_all(&ours).unwrap();
+    rig.wait_for(|r| !r.delivered().is_empty());
+    assert_eq!(rig.delivered(), [(PortId(1), ours)]);
+    assert!(
+        rig.plane()
+            .inject(rig::traffic_with(KEY, Watermark::START, b"from us"))
+    );
+    assert_eq!(read_frame(&mut b), traffic(KEY, 7, b"from us"));
+    let to_ourselves = traffic(rig.own_key(), 3, b"to ourselves");
+    assert!(rig.plane().inject(to_ourselves.clone()));
+    rig.wait_for(|r| r.delivered().len() == 2);
+    assert_eq!(rig.delivered()[1], (PortId::LOCAL, to_ourselves));
+}
+
+#[test]
+fn pings_count_the_nodes_they_pass() {
+    let mut rig = Rig::new(1);
+    let (mut a, mut b) = (rig.port(1), rig.port(2));
+    rig.route(KEY, 2, 7);
+    let mut ping = pinecone_wire::ping::Ping {
+        kind: pinecone_wire::ping::PingType::Ping,
+        hops: 4,
+        origin: key(1),
+        destination: KEY,
+        data: b"12345678",
+    };
+    a.write_all(&traffic(KEY, 7, &ping.encode())).unwrap();
+    ping.hops = 5;
+    assert_eq!(read_frame(&mut b), traffic(KEY, 7, &ping.encode()));
+    let pong = traffic(KEY, 7, &ping.pong().encode());
+    a.write_all(&pong).unwrap();
+    assert_eq!(read_frame(&mut b), pong);
+}
+
+#[test]
+fn protocol_frames_are_reported_and_sent() {
+    let mut rig = Rig::new(1);
+    let mut a = rig.port(1);
+    let mut bootstrap = Vec::new();
+    frame::push_bootstrap(&mut bootstrap, (0, 0), &KEY, &Watermark::START, &[9; 120]).unwrap();
+    a.write_all(&KEEPALIVE).unwrap();
+    a.write_all(&bootstrap).unwrap();
+    let Report::Frame(reported) = rig.report() else {
+        panic!("not a frame")
+    };
+    assert_eq!(
+        (reported.port, reported.bytes()),
+        (PortId(1), &bootstrap[..])
+    );
+    rig.plane().send(PortId(1), bootstrap.clone());
+    assert_eq!(read_frame(&mut a), bootstrap);
+    rig.wait_for(|r| r.counters(1).tx_protocol_frames == 1);
+    assert_eq!(rig.counters(1).rx_protocol_frames, 2);
+}
+
+#[test]
+fn a_flood_of_protocol_frames_loses_its_own() {
+    let mut rig = Rig::new(1);
+    let (mut a, mut b) = (rig.port(1), rig.port(2));
+    let mut bootstrap = Vec::new();
+    frame::push_bootstrap(&mut bootstrap, (0, 0), &KEY, &Watermark::START, &[9; 120]).unwrap();
+    let flood = bootstrap.repeat(10_000);
+    a.write_all(&flood).unwrap();
+    rig.wait_for(|r| r.counters(1).rx_protocol_frames == 10_000);
+    assert!(rig.counters(1).dropped(DropReason::ControlBusy) > 8_000);
+    b.write_all(&bootstrap).unwrap();
+    rig.wait_for(|r| r.counters(2).rx_protocol_frames == 1);
+    assert_eq!(rig.counters(2).dropped(DropReason::ControlBusy), 0);
+    // Reports taken make room again.
+    let mut seen = Vec::new();
+    while let Some(Report::Frame(f)) = rig.try_report() {
+        seen.push(f.port);
+    }
+    assert!(seen.contains(&PortId(2)));
+    a.write_all(&bootstrap).unwrap();
+    assert!(matches!(rig.report(), Report::Frame(f) if f.port == PortId(1)));
+}
+
+#[test]
+fn bad_bytes_close_their_own_port_only() {
+    let good = traffic(KEY, 7, b"fine");
+    let cases: Vec<(&str, Vec<u8>)> = vec![
+        ("magic", b"GET / HTTP/1.1\r\n".to_vec()),
+        ("short magic", b"pinX".to_vec()),
+        ("length 9", b"pine\0\x03\0\0\0\x09".to_vec()),
+        ("length 0", b"pine\0\x03\0\0\0\0".to_vec()),
+        ("traffic of a header only", b"pine\0\x03\0\0\0\x0a".to_vec()),
+        (
+            "bootstrap of 12 bytes",
+            b"pine\0\x02\0\0\0\x0c\0\0".to_vec(),
+        ),
+        (
+            "announcement that promises more",
+            b"pine\0\x01\0\0\0\x0c\xff\xff".to_vec(),
+        ),
+        ("payload too long", {
+            let mut f = good.clone();
+            f[11] += 1;
+            f
+        }),
+        ("payload too short", {
+            let mut f = good.clone();
+            f[11] -= 1;
+            f
+        }),
+    ];
+    let mut rig = Rig::new(1);
+    let (mut x, mut b) = (rig.port(100), rig.port(2));
+    rig.route(KEY, 2, 7);
+    for (i, (name, bytes)) in cases.into_iter().enumerate() {
+        let port = 3 + i as u32;
+        let mut a = rig.port(port);
+        a.write_all(&good).unwrap();
+        assert_eq!(read_frame(&mut b), good);
+        a.write_all(&bytes).unwrap();
+        let Report::Closed {
+            port: closed,
+            reason,
+        } = rig.report()
+        else {
+            panic!("{name}: not closed")
+        };
+        assert_eq!(closed, PortId(port), "{name}");
+        assert!(matches!(reason, CloseReason::Frame(_)), "{name}: {reason}");
+        assert_eq!(a.read(&mut [0; 1]).unwrap_or(0), 0, "{name}");
+        x.write_all(&good).unwrap();
+        assert_eq!(read_frame(&mut b), good, "{name}");
+    }
+}
+
+#[test]
+fn a_peer_that_vanishes_mid_frame_is_forgotten() {
+    let mut rig = Rig::new(1);
+    let (mut a, mut b) = (rig.port(1), rig.port(2));
+    rig.route(KEY, 2, 7);
+    let frame = traffic(KEY, 7, &payload(1, 20_000));
+    a.write_all(&frame).unwrap();
+    a.write_all(&frame[..10_000]).unwrap();
+    drop(a);
+    assert_eq!(read_frame(&mut b), frame);
+    assert!(matches!(
+        rig.report(),
+        Report::Closed {
+            port: PortId(1),
+            reason: CloseReason::PeerClosed
+        }
+    ));
+    let mut a = rig.port(1);
+    a.write_all(&frame).unwrap();
+    assert_eq!(read_frame(&mut b), frame);
+}
+
+#[test]
+fn a_peer_that_stops_reading_costs_its_own_frames_and_is_closed() {
+    let mut rig = Rig::with(1, |options| options.port_queue_bytes = 1 << 20);
+    let (mut a, stuck, mut b) = (rig.port(1), rig.port(2), rig.port(3));
+    rig.route(KEY, 2, 7);
+    rig.route(key(0x78), 3, 7);
+    let writer = std::thread::spawn(move || {
+        for i in 0..2000 {
+            a.write_all(&traffic(KEY, 7, &payload(i, 8000))).unwrap();
+            a.write_all(&traffic(key(0x78), 7, &payload(i, 100)))
+                .unwrap();
+        }
+        a
+    });
+    for i in 0..2000 {
+        assert_eq!(
+            read_frame(&mut b),
+            traffic(key(0x78), 7, &payload(i, 100)),
+            "frame {i}"
+        );
+    }
+    let _a = writer.join().unwrap();
+    let full = rig.counters(2);
+    assert!(
+        full.dropped(DropReason::QueueFull) > 0 && full.queued_bytes <= 1 << 20,
+        "{full:?}"
+    );
+    assert_eq!(
+        rig.report_within(Duration::from_secs(20)),
+        Some((PortId(2), CloseReason::WriteTimeout))
+    );
+    assert_eq!(rig.counters(1).rx_traffic_frames, 4000);
+    let total = rig.total();
+    assert_eq!(
+        total.rx_traffic_frames,
+        total.tx_traffic_frames + total.delivered_frames + total.total_dropped()
+    );
+    drop(stuck);
+}
+
+#[test]
+fn a_slow_reader_gets_whole_frames_with_the_oldest_missing() {
+    let mut rig = Rig::with(1, |options| options.port_queue_bytes = 256 << 10);
+    let (mut a, mut b) = (rig.port(1), rig.port(2));
+    rig.route(KEY, 2, 7);
+    let frames = 3000;
+    for i in 0..frames {
+        a.write_all(&traffic(KEY, 7, &payload(i, 3000))).unwrap();
+    }
+    rig.wait_for(|r| r.counters(1).rx_traffic_frames == frames as u64);
+    let last = traffic(KEY, 7, &payload(frames - 1, 3000));
+    let (mut got, mut previous) = (0u64, None);
+    loop {
+        let frame = read_frame(&mut b);
+        let number = rig::number(&frame);
+        assert_eq!(frame, traffic(KEY, 7, &payload(number, 3000)));
+        assert!(previous.is_none_or(|p| p < number));
+        previous = Some(number);
+        got += 1;
+        if frame == last {
+            break;
+        }
+    }
+    rig.settle();
+    let to = rig.counters(2);
+    assert_eq!((to.tx_traffic_frames, to.queued_frames), (got, 0));
+    assert_eq!(to.dropped(DropReason::QueueFull), frames as u64 - got);
+    assert!(got < frames as u64);
+}
+
+#[test]
+fn silence_is_answered_with_keepalives_and_ends_the_peering() {
+    let mut rig = Rig::new(1);
+    let mut a = rig.port_with(1, true);
+    let started = std::time::Instant::now();
+    assert_eq!(read_frame(&mut a), KEEPALIVE);
+    assert!(started.elapsed() >= Duration::from_millis(2900));
+    assert_eq!(
+        rig.report_within(Duration::from_secs(20)),
+        Some((PortId(1), CloseReason::Dead))
+    );
+    assert!(started.elapsed() >= Duration::from_millis(4900));
+}
+
+#[test]
+fn a_peer_that_sends_keepalives_lives() {
+    let mut rig = Rig::new(1);
+    let (mut talks, mut silent) = (rig.port_with(1, true), rig.port_with(2, true));
+    // The silent one's end is the clock: by then the talking one would be dead too.
+    let beats = std::thread::spawn(move || {
+        let mut got = [0; 10];
+        while talks.write_all(&KEEPALIVE).is_ok() && talks.read_exact(&mut got).is_ok() {
+            assert_eq!(got, KEEPALIVE);
+        }
+    });
+    assert_eq!(
+        rig.report_within(Duration::from_secs(20)),
+        Some((PortId(2), CloseReason::Dead))
+    );
+    let mut got = Vec::new();
+    silent.read_to_end(&mut got).unwrap();
+    assert_eq!(got, KEEPALIVE);
+    rig.plane()
+        .remove_port(PortId(1), CloseReason::Requested("done".into()));
+    assert_eq!(
+        rig.report_within(Duration::from_secs(20)),
+        Some((PortId(1), CloseReason::Requested("done".into())))
+    );
+    beats.join().unwrap();
+}
+
+#[test]
+fn ports_come_and_go_under_load() {
+    let mut rig = Rig::with(2, |options| options.port_queue_bytes = 64 << 20);
+    let (mut a, mut b) = (rig.port(1), rig.port(2));
+    rig.route(KEY, 2, 7);
+    rig.route(key(0x78), 3, 7);
+    let frames = 8_000;
+    let writer = std::thread::spawn(move || {
+        for i in 0..frames {
+            a.write_all(&traffic(KEY, 7, &payload(i, 200))).unwrap();
+            a.write_all(&traffic(key(0x78), 7, &payload(i, 2000)))
+                .unwrap();
+        }
+        a
+    });
+    let reader = std::thread::spawn(move || {
+        for i in 0..frames {
+            assert_eq!(rig::number(&read_frame(&mut b)), i);
+        }
+        b
+    });
+    let mut rounds = 0;
+    while !reader.is_finished() {
+        let mut c = rig.port(3);
+        let _ = c.read(&mut [0; 3000]);
+        drop(c);
+        assert!(matches!(
+            rig.report(),
+            Report::Closed {
+                port: PortId(3),
+                ..
+            }
+        ));
+        rounds += 1;
+    }
+    assert!(rounds > 0);
+    let _ends = (writer.join().unwrap(), reader.join().unwrap());
+    rig.settle();
+    let total = rig.total();
+    assert_eq!(total.rx_traffic_frames, 2 * frames as u64);
+    assert_eq!(
+        total.rx_traffic_frames,
+        total.tx_traffic_frames + total.delivered_frames + total.total_dropped()
+    );
+}
+
+#[test]
+fn the_filter_sees_frame_and_peer() {
+    let mut rig = Rig::new(1);
+    let (mut a, mut c, mut b) = (rig.port(1), rig.port(3), rig.port(2));
+    rig.route(KEY, 2, 7);
+    rig.filter(|port, _| port != PortId(1));
+    a.write_all(&traffic(KEY, 7, b"stopped")).unwrap();
+    rig.wait_for(|r| r.counters(1).dropped(DropReason::Filter) == 1);
+    c.write_all(&traffic(KEY, 7, b"passed")).unwrap();
+    assert_eq!(read_frame(&mut b), traffic(KEY, 7, b"passed"));
+}
+
+#[test]
+fn shutdown_closes_everything() {
+    let mut rig = Rig::new(2);
+    let mut ends: Vec<_> = (1..=20).map(|p| rig.port(p)).collect();
+    rig.plane().shutdown();
+    let mut closed: Vec<_> = (0..20)
+        .map(|_| rig.report())
+        .map(|r| matches!(r, Report::Closed { .. }))
+        .collect();
+    closed.dedup();
+    assert_eq!(closed, [true]);
+    for end in &mut ends {
+        assert_eq!(end.read(&mut [0; 1]).unwrap_or(0), 0);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn any_cut_of_the_stream_gives_the_same_frames(
+        sizes in prop::collection::vec(0usize..9000, 1..60),
+        cuts in prop::collection::vec(1usize..20_000, 1..40),
+        targets in prop::collection::vec(0usize..3, 60),
+        workers in 1usize..3,
+    ) {
+        let mut rig = Rig::new(workers);
+        let mut a = rig.port(1);
+        let keys = [key(0x71), key(0x72), key(0x73)];
+        let mut ends: Vec<_> = (2..5).map(|p| rig.port(p)).collect();
+        keys.iter().zip(2..).for_each(|(k, port)| rig.route(*k, port, 7));
+        let mut expected = [Vec::new(), Vec::new(), Vec::new()];
+        let mut stream = Vec::new();
+        for (i, size) in sizes.iter().enumerate() {
+            let frame = traffic(keys[targets[i]], 7, &payload(i, *size));
+            stream.extend_from_slice(&frame);
+            expected[targets[i]].push(frame);
+        }
+        let readers: Vec<_> = ends.drain(..).zip(expected).map(|(mut end, expected)| {
+            std::thread::spawn(move || {
+                for frame in expected {
+                    assert_eq!(read_frame(&mut end), frame);
+                }
+                end
+            })
+        }).collect();
+        let mut rest = &stream[..];
+        for cut in cuts.iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let (now, later) = rest.split_at((*cut).min(rest.len()));
+            a.write_all(now).unwrap();
+            rest = later;
+        }
+        for reader in readers {
+            prop_assert!(reader.join().is_ok(), "{:?} {:?}", rig.total(), rig.plane().worker_stats());
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! A data plane with Unix socket pairs for peers.
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::Receiver;
+use pinecone_dataplane::fib::{FibWriter, PeerEntry};
+use pinecone_dataplane::{
+    CloseReason, CountersSnapshot, DataPlane, DataPlaneOptions, Delivery, LinkType, PacketFilter,
+    PortCounters, PortId, PortOptions, Report,
+};
+use pinecone_wire::traffic::push_traffic;
+use pinecone_wire::{Coordinates, PublicKey, TrafficFields, TrafficLayout, Watermark};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+pub struct Rig {
+    plane: DataPlane,
+    reports: Receiver<Report>,
+    fib: FibWriter,
+    delivered: Arc<Delivered>,
+    counters: BTreeMap<u32, Arc<PortCounters>>,
+}
+
+#[derive(Default)]
+struct Delivered(Mutex<Vec<(PortId, Vec<u8>)>>);
+
+impl Delivery for Delivered {
+    fn deliver(&self, ingress: PortId, frame: &[u8], _: &TrafficLayout) -> bool {
+        self.0.lock().unwrap().push((ingress, frame.to_vec()));
+        true
+    }
+}
+
+struct Filter<F>(F);
+
+impl<F: Fn(PortId, &[u8]) -> bool + Send + Sync> PacketFilter for Filter<F> {
+    fn pass(&self, ingress: PortId, frame: &[u8]) -> bool {
+        self.0(ingress, frame)
+    }
+}
+
+impl Rig {
+    pub fn new(workers: usize) -> Self {
+        Self::with(workers, |_| {})
+    }
+
+    pub fn with(workers: usize, change: impl FnOnce(&mut DataPlaneOptions)) -> Self {
+        let (fib, readers) = FibWriter::new(key(0x55));
+        let delivered = Arc::new(Delivered::default());
+        let mut options = DataPlaneOptions {
+            workers,
+            max_ports: 256,
+            ..DataPlaneOptions::default()
+        };
+        change(&mut options);
+        let (plane, reports) =
+            DataPlane::start(options, readers, delivered.clone()).expect("data plane");
+        Self {
+            plane,
+            reports,
+            fib,
+            delivered,
+            counters: BTreeMap::new(),
+        }
+    }
+
+    pub fn own_key(&self) -> PublicKey {
+        key(0x55)
+    }
+
+    pub fn plane(&self) -> &DataPlane {
+        &self.plane
+    }
+
+    /// A port without keepalives; returns the peer's end.
+    pub fn port(&mut self, port: u32) -> UnixStream {
+        self.port_with(port, false)
+    }
+
+    pub fn port_with(&mut self, port: u32, keepalives: bool) -> UnixStream {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_read_timeout(Some(DEADLINE)).unwrap();
+        let options = PortOptions {
+            link: LinkType::Pipe,
+            keepalives,
+        };
+        self.fib.set_peer(
+            PortId(port),
+            PeerEntry {
+                key: key(0x80 + (port % 100) as u8),
+                link: LinkType::Pipe,
+                announcement: None,
+            },
+        );
+        self.fib.publish();
+        let ports = |plane: &DataPlane| plane.worker_stats().iter().map(|w| w.ports).sum::<u64>();
+        let before = ports(&self.plane);
+        let counters = self.plane.add_port(PortId(port), ours.into(), options);
+        self.counters.insert(port, counters);
+        // A worker takes it on in its own time; frames for it would be dropped until then.
+        self.wait_for(|r| ports(&r.plane) > before);
+        theirs
+    }
+
+    pub fn route(&mut self, key: PublicKey, port: u32, sequence: u64) {
+        self.fib.set_route(key, PortId(port), sequence);
+        self.fib.publish();
+    }
+
+    pub fn filter(&self, pass: impl Fn(PortId, &[u8]) -> bool + Send + Sync + 'static) {
+        self.plane.set_filter(Some(Arc::new(Filter(pass))));
+    }
+
+    pub fn counters(&self, port: u32) -> CountersSnapshot {
+        self.counters[&port].snapshot()
+    }
+
+    /// All ports ever, and local traffic.
+    pub fn total(&self) -> CountersSnapshot {
+        let mut total = CountersSnapshot::default();
+        self.plane
+            .worker_stats()
+            .iter()
+            .for_each(|w| total.add(&w.other));
+        // Closed ports are in the workers' sums already.
+        (0..256)
+            .filter_map(|p| self.plane.port_counters(PortId(p)))
+            .for_each(|c| total.add(&c));
+        total
+    }
+
+    pub fn delivered(&self) -> Vec<(PortId, Vec<u8>)> {
+        self.delivered.0.lock().unwrap().clone()
+    }
+
+    pub fn wait_for(&self, condition: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + DEADLINE;
+        while !condition(self) {
+            assert!(Instant::now() < deadline, "condition never held");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Waits until every frame that came in is accounted for.
+    pub fn settle(&self) {
+        self.wait_for(|r| {
+            let t = r.total();
+            t.queued_frames == 0
+                && t.rx_traffic_frames
+                    == t.tx_traffic_frames + t.delivered_frames + t.total_dropped()
+        });
+    }
+
+    pub fn try_report(&self) -> Option<Report> {
+        self.reports.try_recv().ok()
+    }
+
+    pub fn report(&self) -> Report {
+        self.reports.recv_timeout(DEADLINE).expect("report")
+    }
+
+    pub fn report_within(&self, limit: Duration) -> Option<(PortId, CloseReason)> {
+        let deadline = Instant::now() + limit;
+        while let Ok(report) = self.reports.recv_deadline(deadline) {
+            if let Report::Closed { port, reason } = report {
+                return Some((port, reason));
+            }
+        }
+        None
+    }
+}
+
+pub const fn key(byte: u8) -> PublicKey {
+    PublicKey([byte; 32])
+}
+
+/// A payload that tells its number.
+pub fn payload(number: usize, size: usize) -> Vec<u8> {
+    let mut bytes: Vec<u8> = (0..size).map(|i| (i * 7 + number) as u8).collect();
+    bytes
+        .iter_mut()
+        .zip((number as u32).to_be_bytes())
+        .for_each(|(b, n)| *b = n);
+    bytes
+}
+
+/// The number of a frame with such a payload of four bytes or more.
+pub fn number(frame: &[u8]) -> usize {
+    let layout = TrafficLayout::parse(frame).unwrap();
+    u32::from_be_bytes(*layout.payload(frame).first_chunk().unwrap()) as usize
+}
+
+/// Traffic as it looks behind the node whose route for `to` has `sequence`.
+pub fn traffic(to: PublicKey, sequence: u64, payload: &[u8]) -> Vec<u8> {
+    traffic_with(to, Watermark { key: to, sequence }, payload)
+}
+
+pub fn traffic_with(to: PublicKey, watermark: Watermark, payload: &[u8]) -> Vec<u8> {
+    build(to, &Coordinates::default(), watermark, payload)
+}
+
+pub fn traffic_to(to: PublicKey, destination: &Coordinates, payload: &[u8]) -> Vec<u8> {
+    build(to, destination, Watermark::START, payload)
+}
+
+fn build(
+    to: PublicKey,
+    destination: &Coordinates,
+    watermark: Watermark,
+    payload: &[u8],
+) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let fields = TrafficFields {
+        extra: 0,
+        hop_limit: 10,
+        destination,
+        source: &Coordinates::default(),
+        destination_key: to,
+        source_key: key(0x11),
+        watermark,
+        payload,
+    };
+    push_traffic(&mut frame, &fields).expect("fits");
+    frame
+}
+
+/// Reads one frame, whatever its type.
+pub fn read_frame(from: &mut UnixStream) -> Vec<u8> {
+    let mut frame = vec![0; 10];
+    from.read_exact(&mut frame).expect("header");
+    frame.resize(usize::from(u16::from_be_bytes([frame[8], frame[9]])), 0);
+    from.read_exact(&mut frame[10..]).expect("body");
+    frame
+}
