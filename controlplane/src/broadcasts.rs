@@ -219,14 +219,15 @@ impl ControlPlane {
         let preferred = self.peers.preferred().to_vec();
         let ours = &self.tree.position().coordinates;
         let goes_to = |port: &PortId| {
-            let peer = self.peers.get(*port)?;
-            let theirs = &peer.announced.as_ref()?.peer_coordinates;
-            let near = hop_limit >= FLOOD_LIMIT || ours.distance(theirs) == 1;
-            Some(near && from != Some(peer.key))
+            let Some(peer) = self.peers.get(*port) else {
+                return false;
+            };
+            let is_near = || {
+                let announced = peer.announced.as_ref();
+                announced.is_some_and(|theirs| ours.distance(&theirs.peer_coordinates) == 1)
+            };
+            from != Some(peer.key) && (hop_limit >= FLOOD_LIMIT || is_near())
         };
-        preferred
-            .into_iter()
-            .filter(|port| goes_to(port).unwrap_or(false))
-            .collect()
+        preferred.into_iter().filter(goes_to).collect()
     }
 }

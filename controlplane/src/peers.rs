@@ -57,7 +57,7 @@ pub(crate) struct Peers {
     /// Those whose key is only claimed, by when they came.
     unannounced: BTreeSet<(Duration, PortId)>,
     next_serial: u64,
-    /// For each key that has announced itself the best of its peerings; made when asked for.
+    /// For each key the best of its peerings; made when asked for.
     preferred: Option<Vec<PortId>>,
 }
 
@@ -74,6 +74,7 @@ impl Peers {
         self.next_serial += 1;
         self.by_key.insert((key, port));
         self.unannounced.insert((now, port));
+        self.preferred = None;
         self.by_port.insert(port, peer);
     }
 
@@ -130,21 +131,19 @@ impl Peers {
         self.unannounced.first().copied()
     }
 
-    /// One peering for each key that has announced itself, the one on the fastest, then the
-    /// earliest-announced link; in order of ports.
+    /// One peering for each key, in order of ports: the one on the fastest, then the
+    /// earliest-announced link. One that has not announced itself does not displace one that has.
     pub(crate) fn preferred(&mut self) -> &[PortId] {
         self.preferred.get_or_insert_with(|| {
-            let mut best: BTreeMap<PublicKey, (LinkType, u64, PortId)> = BTreeMap::new();
+            let mut best: BTreeMap<PublicKey, (bool, LinkType, u64, PortId)> = BTreeMap::new();
             for (port, peer) in &self.by_port {
-                let Some(announced) = &peer.announced else {
-                    continue;
-                };
-                let rank = (peer.link, announced.order, *port);
+                let order = peer.announced.as_ref().map(|announced| announced.order);
+                let rank = (order.is_none(), peer.link, order.unwrap_or(0), *port);
                 best.entry(peer.key)
                     .and_modify(|known| *known = rank.min(*known))
                     .or_insert(rank);
             }
-            let mut ports: Vec<_> = best.into_values().map(|(_, _, port)| port).collect();
+            let mut ports: Vec<_> = best.into_values().map(|(_, _, _, port)| port).collect();
             ports.sort_unstable();
             ports
         })

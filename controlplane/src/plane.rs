@@ -4,7 +4,7 @@ use std::time::Duration;
 use pinecone_dataplane::fib::FibWriter;
 use pinecone_dataplane::{LinkType, PortId};
 use pinecone_wire::{Announcement, BuildError, Frame, PublicKey, SecretKey, SignedBody};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::broadcasts::Broadcasts;
 use crate::keys::Signer;
@@ -100,7 +100,7 @@ impl ControlPlane {
         if self.closing.remove(&port) {
             self.ports.give_back(port);
         } else if self.peers.contains(port) {
-            self.remove_peer(port, &"stream closed");
+            self.remove_peer(port, None);
             self.ports.give_back(port);
         }
     }
@@ -185,7 +185,8 @@ impl ControlPlane {
         }
     }
 
-    /// The monotonic time at which [`Self::tick`] has something to do.
+    /// The monotonic time at which [`Self::tick`] has something to do. Before the first input that
+    /// is at once.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         let Some(clocks) = &self.clocks else {
@@ -354,7 +355,7 @@ impl ControlPlane {
             port,
             reason: reason.clone(),
         });
-        self.remove_peer(port, &reason);
+        self.remove_peer(port, Some(&reason));
     }
 
     pub(crate) fn add_peer(&mut self, port: PortId, NewPeer { key, link }: NewPeer) {
@@ -367,11 +368,18 @@ impl ControlPlane {
         self.send_announcement(port);
     }
 
-    fn remove_peer(&mut self, port: PortId, reason: &dyn std::fmt::Display) {
+    /// `reason` is why we end it; none where the stream closed.
+    fn remove_peer(&mut self, port: PortId, reason: Option<&CloseReason>) {
         let Some(peer) = self.peers.remove(port) else {
             return;
         };
-        info!(%port, key = %peer.key, %reason, "peer removed");
+        match reason {
+            None => info!(%port, key = %peer.key, "peer removed: stream closed"),
+            Some(reason @ CloseReason::Requested) => {
+                info!(%port, key = %peer.key, "peer removed: {reason}");
+            }
+            Some(reason) => warn!(%port, key = %peer.key, "peer removed: {reason}"),
+        }
         self.fib.remove_peer(port);
         self.broadcasts.forget_peering(peer.serial);
         self.forget_routes(port);
