@@ -5,7 +5,7 @@ use pinecone_wire::PublicKey;
 use super::{Found, below, order, word_at};
 
 /// How many keys a leaf holds at most: their heads and what stands before take 128 bytes.
-pub(super) const CAPACITY: usize = 13;
+pub(super) const CAPACITY: usize = 29;
 
 /// All keys agree in the bits before `depth`, and so does every key that is looked up here: the
 /// branch above has seen to that.
