@@ -50,6 +50,7 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
         hop_limiting: options.hop_limiting,
         ..DataPlaneOptions::default()
     };
+    let max_ports = dataplane_options.max_ports;
     let (dataplane, reports) = DataPlane::start(dataplane_options, fib, local.clone())?;
     let dataplane = Arc::new(dataplane);
     local.attach(Arc::downgrade(&dataplane));
@@ -74,9 +75,12 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
     let started = start_runtime(setup, stop).and_then(|(runtime_thread, ready)| {
         let (events, _) = broadcast::channel(event::BACKLOG);
         let weak_events = events.downgrade();
+        let config = Config::default();
         let config = Config {
             wakeup_broadcasts: options.wakeup_broadcasts,
-            ..Config::default()
+            // A peering without a descriptor to be had for it is better refused at once.
+            max_peers: config.max_peers.min(max_ports),
+            ..config
         };
         let control = Control {
             control: ControlPlane::new(config, key, fib_writer),

@@ -5,7 +5,9 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use pinecone::{Node, pipe};
+use pinecone::{Event, Node, pipe};
+
+const LIMIT: Duration = Duration::from_secs(20);
 
 fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").unwrap().count()
@@ -17,7 +19,7 @@ fn descriptors() -> usize {
 
 /// Threads that have ended are still listed for a moment.
 fn assert_back_to(threads_before: usize, descriptors_before: usize) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + LIMIT;
     while (threads(), descriptors()) != (threads_before, descriptors_before) {
         let now = (threads(), descriptors());
         let before = (threads_before, descriptors_before);
@@ -45,6 +47,11 @@ fn closing_releases_ports_threads_and_descriptors() {
             pipe(&a, &b).await.unwrap();
             a.connect(&addresses[1].to_string()).await.unwrap();
             assert_eq!(a.peers().await.len(), 2);
+            let mut added = 0;
+            while added < 2 {
+                let event = tokio::time::timeout(LIMIT, events.next()).await.unwrap();
+                added += usize::from(matches!(event, Some(Event::PeerAdded { .. })));
+            }
         });
         // Somebody waits, and must not wait for ever.
         let waiting = {
@@ -74,7 +81,7 @@ fn closing_releases_ports_threads_and_descriptors() {
         // Each peering was told to be gone, and then the end.
         let mut gone = 0;
         while let Some(event) = runtime.block_on(events.next()) {
-            gone += usize::from(matches!(event, pinecone::Event::PeerRemoved { .. }));
+            gone += usize::from(matches!(event, Event::PeerRemoved { .. }));
         }
         assert_eq!(gone, 2);
         drop(events);

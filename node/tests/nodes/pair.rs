@@ -12,7 +12,8 @@ use pinecone::{
 };
 
 use crate::harness::{
-    LIMIT, event, key, listening, node, payload, peer, reaches, removed, until, within,
+    LIMIT, builder, counter, event, key, listening, node, payload, peer, reaches, removed, until,
+    within,
 };
 
 async fn exchange(a: &Node, b: &Node) {
@@ -216,6 +217,44 @@ async fn disconnecting() {
     // The number is free again.
     assert_eq!(pipe(&a, &b).await.unwrap(), (PortId(1), PortId(1)));
     reaches(&a, &b).await;
+}
+
+#[tokio::test]
+async fn wakeup_broadcasts_can_be_off() {
+    let quiet = (builder(8).wakeup_broadcasts(false).start().await).unwrap();
+    let b = node(15).await;
+    let mut events = quiet.events();
+    pipe(&quiet, &b).await.unwrap();
+    event("the other's broadcast", &mut events, |event| {
+        matches!(event, Event::BroadcastReceived { .. }).then_some(())
+    })
+    .await;
+    // Ours would have been sent with what makes us known.
+    has_descending(&b, &quiet).await;
+    assert_eq!(counter(&quiet, "broadcasts_sent").await, 0);
+    assert_eq!(counter(&b, "broadcasts").await, 0);
+    assert!(counter(&b, "broadcasts_sent").await >= 1);
+}
+
+#[tokio::test]
+async fn threads_are_pinned_to_the_cores_asked_for() {
+    let pinned = builder(8).control_core(0).runtime_core(0).worker_cores([0]);
+    let pinned = pinned.start().await.unwrap();
+    assert_eq!(pinned.status().await.unwrap().workers[0].core, Some(0));
+    for name in ["pinecone-control", "pinecone-runtime"] {
+        // Those of other tests have the same names, and run where they like.
+        let of_name = std::fs::read_dir("/proc/self/task").unwrap().any(|task| {
+            let task = task.unwrap().path();
+            let read = |file| std::fs::read_to_string(task.join(file)).unwrap_or_default();
+            let is_there = |line: &str| {
+                let cores = line.strip_prefix("Cpus_allowed_list:");
+                cores.is_some_and(|cores| cores.trim() == "0")
+            };
+            // The kernel keeps fifteen characters.
+            read("comm").trim() == &name[..15] && read("status").lines().any(is_there)
+        });
+        assert!(of_name, "no thread {name} on core 0 alone");
+    }
 }
 
 #[tokio::test]

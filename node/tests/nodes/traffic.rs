@@ -7,13 +7,14 @@ use std::time::Duration;
 use pinecone::{Event, Node, PacketFilter, PingError, PortId, PublicKey, SendError, pipe};
 use pinecone_wire::TrafficLayout;
 
-use crate::harness::{
-    builder, counter, event, listening, node, payload, peer, reaches, until, within,
-};
+use crate::harness::{builder, counter, event, node, payload, peer, reaches, until, within};
 
 /// A line of three, the middle one the static peer of the others, ready for traffic.
 async fn line() -> [Node; 3] {
-    let (middle, address) = listening(15).await;
+    // Two workers: frames change hands in the middle.
+    let middle = builder(15).workers(2).listen("127.0.0.1:0").start().await;
+    let middle = middle.unwrap();
+    let address = middle.local_addrs()[0];
     let (a, c) = (node(8).await, node(2).await);
     for end in [&a, &c] {
         end.connect(&address.to_string()).await.unwrap();
