@@ -58,10 +58,12 @@ impl Handoff {
     pub(crate) fn push(&mut self, worker: usize, slot: u32, port: u32, parts: [&[u8]; 2]) -> bool {
         let len = parts[0].len() + parts[1].len();
         let full = self.open[worker].bytes.len() + len > BLOCK_LEN;
-        if full && !self.open[worker].frames.is_empty() && !self.flush_one(worker) {
-            if self.open[worker].bytes.len() + len > BEHIND_LEN {
-                return false;
-            }
+        if full
+            && !self.open[worker].frames.is_empty()
+            && !self.flush_one(worker)
+            && self.open[worker].bytes.len() + len > BEHIND_LEN
+        {
+            return false;
         }
         let block = &mut self.open[worker];
         let at = block.bytes.len() as u32;

@@ -1,0 +1,169 @@
+//! Frames through one worker between two pairs of TCP connections over loopback.
+//!
+//! Time is wall-clock with a generator and a sink on the same machine: compare rows of one run.
+#![allow(missing_docs, clippy::expect_used)]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use pinecone_dataplane::fib::{FibWriter, PeerEntry};
+use pinecone_dataplane::{DataPlane, DataPlaneOptions, Delivery, LinkType, PortId, PortOptions};
+use pinecone_wire::traffic::push_traffic;
+use pinecone_wire::{Coordinates, PublicKey, TrafficFields, TrafficLayout, Watermark};
+
+/// Bytes that may be on their way: less than the router queues, so that nothing is dropped.
+const WINDOW: u64 = 3 << 20;
+/// Bytes that the generator writes at once.
+const CHUNK: usize = 256 << 10;
+
+struct Nobody;
+
+impl Delivery for Nobody {
+    fn deliver(&self, _: PortId, _: &[u8], _: &TrafficLayout) -> bool {
+        false
+    }
+}
+
+/// One worker with two ports in and two out.
+struct Through {
+    _plane: DataPlane,
+    inputs: [TcpStream; 2],
+    outputs: [TcpStream; 2],
+    keys: [PublicKey; 2],
+}
+
+impl Through {
+    fn new() -> Self {
+        let (mut fib, readers) = FibWriter::new(PublicKey([0x55; 32]));
+        let options = DataPlaneOptions {
+            max_ports: 64,
+            ..DataPlaneOptions::default()
+        };
+        let (plane, _reports) =
+            DataPlane::start(options, readers, Arc::new(Nobody)).expect("data plane");
+        let mut ends = (1..=4).map(|port| {
+            let (ours, theirs) = connection();
+            let peer = PeerEntry {
+                key: PublicKey([0x80 + port; 32]),
+                link: LinkType::Remote,
+                announcement: None,
+            };
+            fib.set_peer(PortId(port.into()), peer);
+            plane.add_port(
+                PortId(port.into()),
+                ours.into(),
+                PortOptions {
+                    link: LinkType::Remote,
+                    keepalives: false,
+                },
+            );
+            theirs
+        });
+        let mut two = || [(); 2].map(|()| ends.next().expect("four ends"));
+        let (inputs, outputs) = (two(), two());
+        drop(ends);
+        let keys = [PublicKey([0x71; 32]), PublicKey([0x72; 32])];
+        keys.iter()
+            .zip(3..)
+            .for_each(|(key, port)| fib.set_route(*key, PortId(port), 7));
+        fib.publish();
+        while plane.worker_stats().iter().map(|w| w.ports).sum::<u64>() < 4 {
+            std::thread::yield_now();
+        }
+        Self {
+            _plane: plane,
+            inputs,
+            outputs,
+            keys,
+        }
+    }
+
+    /// Sends `frames` in all, half through each pair, and waits for the last to come out.
+    fn run(&mut self, size: usize, frames: u64) -> Duration {
+        let start = Instant::now();
+        let each = frames.div_ceil(2);
+        std::thread::scope(|scope| {
+            let pairs = self.inputs.iter_mut().zip(&mut self.outputs).zip(self.keys);
+            for ((input, output), key) in pairs {
+                let frame = frame(key, size);
+                let total = each * frame.len() as u64;
+                let read = Arc::new(AtomicU64::new(0));
+                let window = Arc::clone(&read);
+                scope.spawn(move || generate(input, &frame, each, &window));
+                scope.spawn(move || {
+                    let mut buffer = vec![0; CHUNK];
+                    while read.load(Ordering::Relaxed) < total {
+                        let n = output.read(&mut buffer).expect("read");
+                        assert!(n > 0, "router closed the port");
+                        read.fetch_add(n as u64, Ordering::Release);
+                    }
+                });
+            }
+        });
+        start.elapsed()
+    }
+}
+
+fn generate(input: &mut TcpStream, frame: &[u8], frames: u64, read: &AtomicU64) {
+    let chunk = frame.repeat((CHUNK / frame.len()).max(1));
+    let mut left = frames * frame.len() as u64;
+    let mut written = 0;
+    while left > 0 {
+        while written - read.load(Ordering::Acquire) > WINDOW {
+            std::thread::yield_now();
+        }
+        let n = left.min(chunk.len() as u64);
+        input.write_all(&chunk[..n as usize]).expect("write");
+        written += n;
+        left -= n;
+    }
+}
+
+fn connection() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+    let there = TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+    let (here, _) = listener.accept().expect("accept");
+    here.set_nodelay(true).expect("nodelay");
+    (here, there)
+}
+
+fn frame(to: PublicKey, size: usize) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let fields = TrafficFields {
+        extra: 0,
+        hop_limit: 10,
+        destination: &Coordinates::default(),
+        source: &Coordinates::default(),
+        destination_key: to,
+        source_key: PublicKey([0x11; 32]),
+        watermark: Watermark {
+            key: to,
+            sequence: 7,
+        },
+        payload: &vec![0x5a; size],
+    };
+    push_traffic(&mut frame, &fields).expect("fits");
+    frame
+}
+
+fn forwarding(c: &mut Criterion) {
+    let mut group = c.benchmark_group("worker/forward");
+    group
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(4));
+    let mut through = Through::new();
+    for size in [64, 512, 1200, 8192, 60_000] {
+        group.throughput(Throughput::Elements(1));
+        group.bench_function(format!("{size}"), |b| {
+            b.iter_custom(|frames| through.run(size, frames))
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, forwarding);
+criterion_main!(benches);
