@@ -17,11 +17,14 @@ use std::time::Duration;
 use pinecone_dataplane::PortId;
 use pinecone_dataplane::fib::{NextHop, SnekKind};
 use pinecone_wire::{PublicKey, SignedBody, Watermark, frame};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::routes::{Remembered, Room, Route, Routes};
 use crate::timers::{BOOTSTRAP, EXPIRY_BATCH, ROUTE_LIFE};
 use crate::{ControlPlane, Event};
+
+/// Clocks that differ are logged no more often than this.
+const COMPLAINT_GAP: Duration = Duration::from_secs(60);
 
 /// What the node knows of the snake.
 #[derive(Default)]
@@ -34,6 +37,8 @@ pub(crate) struct Snake {
     /// Where the last bootstrap went, and the key it was meant to get to.
     ascending: Option<(PortId, PublicKey)>,
     last_sequence: u64,
+    /// When bootstraps from the future were last complained of.
+    last_complaint: Option<Duration>,
     /// When expired routes were last removed.
     last_expiry: Option<Duration>,
 }
@@ -230,7 +235,12 @@ impl ControlPlane {
         let lead = body.sequence.saturating_sub(self.now.unix_ms);
         if u128::from(lead) > self.config.max_sequence_lead.as_millis() {
             counters.bootstraps_future += 1;
-            debug!(%port, %key, lead_ms = lead, "bootstrap from the future dropped");
+            let now = self.now.monotonic;
+            let last = self.snake.last_complaint;
+            if last.is_none_or(|last| now >= last + COMPLAINT_GAP) {
+                self.snake.last_complaint = Some(now);
+                warn!(%port, %key, lead_ms = lead, "bootstrap dropped: its clock is ahead, or ours behind");
+            }
             return None;
         }
         let snake = &self.snake;

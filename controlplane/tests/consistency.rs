@@ -1,6 +1,8 @@
 //! Whatever happens in whatever order, what the control plane says, what it told subscribers and
 //! what it put into the forwarding tables agree.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! What the control plane does about floods, replays, forgeries and the limits on its tables.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::time::Duration;
 
 use pinecone_controlplane::{
@@ -652,4 +654,42 @@ fn a_root_announces_itself_every_half_hour() {
     }));
     bench.wait(Duration::from_secs(1800));
     assert_eq!(bench.node.status().root_sequence, 3);
+}
+
+#[test]
+fn an_announcement_of_forty_five_minutes_makes_no_parent() {
+    for (age, follows) in [(2_699, true), (2_700, false)] {
+        let mut bench = Bench::unsigned(Config::default());
+        let [a, b] = [PEER_A, PEER_B].map(|key| bench.connect(key));
+        bench.frame(a, &child_announcement(ROOT, 1, PEER_A));
+        bench.frame(b, &child_announcement(ROOT, 1, PEER_B));
+        bench.wait(Duration::from_secs(age));
+        bench.node.closed(bench.now, a);
+        let parent = bench.node.status().parent;
+        assert_eq!(parent, follows.then_some((b, PEER_B)), "{age} s");
+    }
+}
+
+#[test]
+fn the_first_announcement_of_a_key_is_answered_with_a_broadcast() {
+    let mut bench = Bench::unsigned(Config::default());
+    let answered = |bench: &mut Bench, port, key| {
+        bench.sent.clear();
+        bench.frame(port, &root_announcement(key, None, 1));
+        let sent = bench.take_sent(4);
+        assert!(sent.iter().all(|(to, _)| *to == port));
+        sent.len()
+    };
+    let low = [PublicKey([1; 32]), PublicKey([2; 32])];
+    let [first, second] = [low[0], low[0]].map(|key| bench.connect(key));
+    assert_eq!(answered(&mut bench, first, low[0]), 1);
+    assert_eq!(answered(&mut bench, first, low[0]), 0, "not the first");
+    assert_eq!(answered(&mut bench, second, low[0]), 0, "not of this key");
+    bench.node.closed(bench.now, second);
+    bench.node.closed(bench.now, first);
+    // The numbers go to others; the first key comes back.
+    let [other, third] = [low[1], low[0]].map(|key| bench.connect(key));
+    assert_eq!((other, third), (first, second));
+    assert_eq!(answered(&mut bench, other, low[1]), 1);
+    assert_eq!(answered(&mut bench, third, low[0]), 1);
 }

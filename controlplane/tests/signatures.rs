@@ -1,5 +1,7 @@
 //! Announcements, bootstraps and broadcasts with real signatures: the recorded verdicts.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::time::Duration;
 
 use pinecone_controlplane::{

@@ -1,6 +1,8 @@
 //! Whole networks in virtual time: control planes with real forwarding tables, joined by links
 //! with a delay. Everything comes from a seed, so every run can be repeated.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

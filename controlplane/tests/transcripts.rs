@@ -2,6 +2,8 @@
 //! turn, hears what it heard when it heard it, and must say what it said, announcements and passed-on
 //! frames to the byte.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

@@ -1,6 +1,8 @@
 //! The recorded tree scenarios, step by step, through the public API. Their keys are no points of
 //! the curve, so nothing is signed.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::time::Duration;
 
 use pinecone_controlplane::{CloseReason, Config, ControlPlane, Effect, NewPeer, Now};
