@@ -248,3 +248,27 @@ impl FibReader {
         self.cache.load()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A reader that never looks again pins the one snapshot that it has, not those after it.
+    #[test]
+    fn an_idle_reader_pins_one_snapshot() {
+        let (mut writer, fib) = FibWriter::new(PublicKey::MIN);
+        let mut idle = fib.reader();
+        assert_eq!(idle.load().route_count(), 0);
+        let mut busy = fib.reader();
+        for n in 1..=100u8 {
+            writer.set_route(PublicKey([n; 32]), PortId(1), 1);
+            writer.publish();
+            assert_eq!(busy.load().route_count(), usize::from(n));
+            writer.publish();
+            assert_eq!(writer.retired.len(), 1, "only the idle reader's");
+        }
+        assert_eq!(idle.load().route_count(), 100);
+        writer.publish();
+        assert!(writer.retired.is_empty());
+    }
+}
