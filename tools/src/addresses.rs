@@ -19,10 +19,6 @@ pub(crate) fn check_listen(addresses: &[String]) -> Result<(), Failure> {
 pub(crate) fn check_static_peers(lists: &[String]) -> Result<(), Failure> {
     let entries = lists.iter().flat_map(|list| list.split(','));
     for entry in entries.map(str::trim).filter(|entry| !entry.is_empty()) {
-        if entry.contains("://") {
-            // Whether there is a transport for it, the node knows.
-            continue;
-        }
         let (host, port) = split(entry, "--connect")?;
         if host.is_empty() || port == 0 {
             return Err(malformed(entry, "--connect"));

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::cli::MomentaryNode;
 use crate::failure::Failure;
-use crate::momentary;
+use crate::momentary::{self, Role};
 use crate::run::Signals;
 use crate::transfer::{self, Kind, OVERHEAD, Receiver, Segment, Sender, State};
 
@@ -31,7 +31,7 @@ const REMEMBERED: usize = 64;
 pub(crate) async fn send(key: PublicKey, options: MomentaryNode, size: u32) -> Result<(), Failure> {
     options.log.start("warn")?;
     let mut signals = Signals::new()?;
-    let node = momentary::join(&options.connect, options.key_file.as_deref()).await?;
+    let node = momentary::join(&options.connect, options.key_file.as_deref(), Role::Asks).await?;
     let result = tokio::select! {
         result = send_input(&node, key, size as usize) => result,
         name = signals.next() => Err(Failure::runtime(format!("stopped by {name}"))),
@@ -46,7 +46,8 @@ pub(crate) async fn send(key: PublicKey, options: MomentaryNode, size: u32) -> R
 pub(crate) async fn recv(options: MomentaryNode, keep: bool) -> Result<(), Failure> {
     options.log.start("warn")?;
     let mut signals = Signals::new()?;
-    let node = momentary::join(&options.connect, options.key_file.as_deref()).await?;
+    let node =
+        momentary::join(&options.connect, options.key_file.as_deref(), Role::Answers).await?;
     say(&format!("receiving as {}", node.public_key()));
     let mut output = Output::start();
     let result = tokio::select! {

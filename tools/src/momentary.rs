@@ -11,15 +11,26 @@ use crate::{addresses, run, secret};
 /// How long it may take to find a place in the network.
 const JOIN_LIMIT: Duration = Duration::from_secs(15);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// Of so many new keys, the lowest is taken.
-const CANDIDATES: usize = 64;
+
+/// What the node is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Role {
+    /// It speaks first, to others.
+    Asks,
+    /// Others speak first.
+    Answers,
+}
 
 /// Starts a node and waits until it follows the same root as one of its peers.
-pub(crate) async fn join(connect: &[String], key_file: Option<&Path>) -> Result<Node, Failure> {
+pub(crate) async fn join(
+    connect: &[String],
+    key_file: Option<&Path>,
+    role: Role,
+) -> Result<Node, Failure> {
     addresses::check_static_peers(connect)?;
     let key = match key_file {
         Some(path) => secret::load(path)?,
-        None => low_key()?,
+        None => low_key(role)?,
     };
     let mut builder = Node::builder().secret_key(key);
     for list in connect {
@@ -49,11 +60,16 @@ async fn has_joined(node: &Node) -> bool {
         .is_some_and(|status| status.peers.iter().any(|p| p.root == Some(status.root)))
 }
 
-/// A new key that is low: the highest key is the root, and a root that leaves at once is a
-/// nuisance to the whole network.
-fn low_key() -> Result<SecretKey, Failure> {
+/// A new key that is low. The highest key is the root, and a root that leaves at once is a nuisance
+/// to the whole network. And a node reaches higher keys as soon as it has a parent, but a lower one
+/// only when that one's next bootstrap has come by, up to 5 s later.
+fn low_key(role: Role) -> Result<SecretKey, Failure> {
+    let candidates = match role {
+        Role::Asks => 512,
+        Role::Answers => 8,
+    };
     let mut lowest = secret::generate()?;
-    for _ in 1..CANDIDATES {
+    for _ in 1..candidates {
         let key = secret::generate()?;
         if key.public_key() < lowest.public_key() {
             lowest = key;

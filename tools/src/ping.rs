@@ -9,7 +9,7 @@ use crate::admin::client::Client;
 use crate::admin::protocol::{PingInfo, PingOutcome, PingRequest, Reply, Request};
 use crate::cli::PingOptions;
 use crate::failure::Failure;
-use crate::momentary;
+use crate::momentary::{self, Role};
 use crate::pings::{Pings, Series};
 use crate::run::Signals;
 
@@ -30,7 +30,7 @@ pub(crate) async fn ping(options: PingOptions) -> Result<bool, Failure> {
             _ = signals.next() => {}
         }
     } else {
-        let node = momentary::join(&options.connect, None).await?;
+        let node = momentary::join(&options.connect, None, Role::Asks).await?;
         let mut pings = Pings::start(
             node.clone(),
             Series {

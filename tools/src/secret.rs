@@ -31,10 +31,11 @@ impl KeyOptions {
     /// The key that they name.
     pub(crate) fn secret_key(&self) -> Result<SecretKey, Failure> {
         if let Some(hex) = &self.secretkey {
+            let key = parse(hex, "--secretkey")?;
             tracing::warn!(
                 "a key given by --secretkey is visible in the process list: use --key-file"
             );
-            return parse(hex, "--secretkey");
+            return Ok(key);
         }
         let path = match &self.key_file {
             Some(path) => path.clone(),

@@ -13,35 +13,35 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// What any one step may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A `pinecone run`. Killed when dropped.
-pub struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     directory: TempDir,
     log: Arc<Mutex<String>>,
-    pub key: PublicKey,
+    pub(crate) key: PublicKey,
     /// `host:port` of each listener.
-    pub listeners: Vec<String>,
+    pub(crate) listeners: Vec<String>,
 }
 
 /// How to start one.
 #[derive(Default)]
-pub struct Start<'a> {
+pub(crate) struct Start<'a> {
     /// Of the key; without it, the daemon makes one.
-    pub seed: Option<u8>,
+    pub(crate) seed: Option<u8>,
     /// Default: a free port of 127.0.0.1.
-    pub listen: Option<&'a str>,
-    pub connect: Vec<String>,
-    pub arguments: &'a [&'a str],
-    pub environment: &'a [(&'a str, &'a str)],
+    pub(crate) listen: Option<&'a str>,
+    pub(crate) connect: Vec<String>,
+    pub(crate) arguments: &'a [&'a str],
+    pub(crate) environment: &'a [(&'a str, &'a str)],
     /// A network namespace to run in.
-    pub namespace: Option<&'a str>,
+    pub(crate) namespace: Option<&'a str>,
 }
 
 impl Start<'_> {
     /// Starts it, and waits until it listens.
-    pub fn run(self) -> Daemon {
+    pub(crate) fn run(self) -> Daemon {
         let directory = TempDir::new().unwrap();
         let key_file = directory.path().join("key");
         if let Some(seed) = self.seed {
@@ -102,12 +102,12 @@ impl Start<'_> {
 
 impl Daemon {
     /// One with a free port.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Start::default().run()
     }
 
     /// One that dials this one.
-    pub fn start_peer(&self) -> Self {
+    pub(crate) fn start_peer(&self) -> Self {
         Start {
             connect: vec![self.address().to_owned()],
             ..Start::default()
@@ -116,20 +116,20 @@ impl Daemon {
     }
 
     /// Where it listens.
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.listeners[0]
     }
 
-    pub fn admin(&self) -> PathBuf {
+    pub(crate) fn admin(&self) -> PathBuf {
         admin_path(&self.directory)
     }
 
     /// What it has logged so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
 
-    pub fn wait_for_log(&self, text: &str) {
+    pub(crate) fn wait_for_log(&self, text: &str) {
         wait_until(&format!("{text:?} in the log"), || {
             self.log()
                 .contains(text)
@@ -139,11 +139,11 @@ impl Daemon {
     }
 
     /// Asks over the admin socket: the one reply.
-    pub fn ask(&self, request: &Value) -> Value {
+    pub(crate) fn ask(&self, request: &Value) -> Value {
         self.try_ask(request).unwrap()
     }
 
-    pub fn try_ask(&self, request: &Value) -> std::io::Result<Value> {
+    pub(crate) fn try_ask(&self, request: &Value) -> std::io::Result<Value> {
         let mut stream = UnixStream::connect(self.admin())?;
         stream.set_read_timeout(Some(PATIENCE))?;
         writeln!(stream, "{request}")?;
@@ -152,12 +152,12 @@ impl Daemon {
         Ok(serde_json::from_str(&line)?)
     }
 
-    pub fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         self.ask(&json!({ "request": "status" }))
     }
 
     /// A counter of the whole node.
-    pub fn counter(&self, name: &str) -> u64 {
+    pub(crate) fn counter(&self, name: &str) -> u64 {
         let status = self.status();
         let counter = &status["counters"][name];
         counter
@@ -166,7 +166,7 @@ impl Daemon {
     }
 
     /// The peering with that key, if it is up.
-    pub fn peer(&self, key: &PublicKey) -> Option<Value> {
+    pub(crate) fn peer(&self, key: &PublicKey) -> Option<Value> {
         let reply = self.ask(&json!({ "request": "peers" }));
         let peers = reply["peers"].as_array().unwrap();
         let key = key.to_string();
@@ -174,7 +174,7 @@ impl Daemon {
     }
 
     /// Asks it to ping once: whether there was an answer, or why not.
-    pub fn ping(&self, key: &PublicKey, timeout: Duration) -> Result<Value, String> {
+    pub(crate) fn ping(&self, key: &PublicKey, timeout: Duration) -> Result<Value, String> {
         let reply = self
             .try_ask(&json!({
                 "request": "ping", "key": key.to_string(), "count": 1, "size": 56,
@@ -188,7 +188,7 @@ impl Daemon {
     }
 
     /// Pings until there is an answer.
-    pub fn wait_for_ping(&self, key: &PublicKey) -> Value {
+    pub(crate) fn wait_for_ping(&self, key: &PublicKey) -> Value {
         wait_until(
             &format!("{} to reach {}", self.key.short(), key.short()),
             || self.ping(key, Duration::from_millis(500)),
@@ -196,7 +196,7 @@ impl Daemon {
     }
 
     /// Sends a signal and waits for the end.
-    pub fn end(mut self, signal: rustix::process::Signal) -> (ExitStatus, String) {
+    pub(crate) fn end(mut self, signal: rustix::process::Signal) -> (ExitStatus, String) {
         let id = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(id, signal).unwrap();
         let status = wait_until("the daemon to end", || {
@@ -205,7 +205,7 @@ impl Daemon {
         (status, self.log())
     }
 
-    pub fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 }
@@ -219,14 +219,14 @@ impl Drop for Daemon {
 }
 
 /// The program with its files in `home` alone.
-pub fn program(home: &Path) -> Command {
+pub(crate) fn program(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pinecone"));
     at_home(&mut command, home);
     command
 }
 
 /// Runs the program to its end.
-pub fn run(home: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn run(home: &Path, arguments: &[&str]) -> Output {
     program(home)
         .args(arguments)
         .stdin(Stdio::null())
@@ -235,11 +235,11 @@ pub fn run(home: &Path, arguments: &[&str]) -> Output {
 }
 
 /// Tries until it is well, and fails with what was wrong last.
-pub fn wait_until<T, E: Display>(what: &str, attempt: impl FnMut() -> Result<T, E>) -> T {
+pub(crate) fn wait_until<T, E: Display>(what: &str, attempt: impl FnMut() -> Result<T, E>) -> T {
     wait_at_most(PATIENCE, what, attempt)
 }
 
-pub fn wait_at_most<T, E: Display>(
+pub(crate) fn wait_at_most<T, E: Display>(
     limit: Duration,
     what: &str,
     mut attempt: impl FnMut() -> Result<T, E>,
@@ -255,12 +255,12 @@ pub fn wait_at_most<T, E: Display>(
 }
 
 /// A key that is the same in every run.
-pub fn key(seed: u8) -> SecretKey {
+pub(crate) fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed(&[seed; 32])
 }
 
 /// Collects what a process writes, line by line.
-pub fn collect(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+pub(crate) fn collect(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
     let text = Arc::new(Mutex::new(String::new()));
     let collected = Arc::clone(&text);
     std::thread::spawn(move || {
@@ -274,7 +274,7 @@ pub fn collect(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
 }
 
 /// Writes a key file as the program wants it.
-pub fn write_key(path: &Path, seed: u8) {
+pub(crate) fn write_key(path: &Path, seed: u8) {
     use std::os::unix::fs::OpenOptionsExt;
     let mut file = std::fs::OpenOptions::new()
         .write(true)

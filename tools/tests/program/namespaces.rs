@@ -83,9 +83,8 @@ fn ip(arguments: &[&str]) -> Result<(), String> {
     Err(format!("ip {}: {error}", arguments.join(" ")))
 }
 
-/// Every one reaches every other one, within the limit from now.
-fn all_pairs_ping(what: &str, daemons: &[&Daemon]) {
-    let start = Instant::now();
+/// Every one reaches every other one, within the limit from `start` on.
+fn all_pairs_ping(what: &str, start: Instant, daemons: &[&Daemon]) {
     std::thread::scope(|scope| {
         for (from, to) in daemons
             .iter()
@@ -128,11 +127,12 @@ fn a_line_of_hosts_survives_cuts_and_the_death_of_its_root() {
     let mut seeds: Vec<u8> = (1..=HOSTS as u8).collect();
     seeds.sort_by_key(|seed| key(*seed).public_key());
     seeds.swap(ROOT, HOSTS - 1);
+    let start = Instant::now();
     let mut daemons: Vec<_> = (0..HOSTS).map(|i| hosts.start(i, seeds[i])).collect();
     let [a, b, root, c, d] = &daemons[..] else {
         unreachable!("five were started")
     };
-    all_pairs_ping("at the start", &[a, b, root, c, d]);
+    all_pairs_ping("at the start", start, &[a, b, root, c, d]);
     for daemon in &daemons {
         assert_eq!(daemon.status()["root"]["key"], root.key.to_string());
     }
@@ -140,28 +140,34 @@ fn a_line_of_hosts_survives_cuts_and_the_death_of_its_root() {
     let answer = a.ping(&d.key, LIMIT).unwrap();
     assert_eq!(answer["hops"], HOSTS - 2, "{answer}");
 
+    let start = Instant::now();
     hosts.ip(0, &["link", "set", "right", "down"]).unwrap();
     lost(a, b);
     lost(b, a);
-    all_pairs_ping("with the first link cut", &[b, root, c, d]);
+    all_pairs_ping("with the first link cut", start, &[b, root, c, d]);
     assert_eq!(a.status()["root"]["key"], a.key.to_string());
+    let start = Instant::now();
     hosts.ip(0, &["link", "set", "right", "up"]).unwrap();
-    all_pairs_ping("with the first link healed", &[a, b, root, c, d]);
+    all_pairs_ping("with the first link healed", start, &[a, b, root, c, d]);
 
+    let start = Instant::now();
     hosts.ip(2, &["link", "set", "right", "down"]).unwrap();
     lost(root, c);
     lost(c, root);
-    all_pairs_ping("with the third link cut, left of it", &[a, b, root]);
-    all_pairs_ping("with the third link cut, right of it", &[c, d]);
+    all_pairs_ping("with the third link cut, left of it", start, &[a, b, root]);
+    all_pairs_ping("with the third link cut, right of it", start, &[c, d]);
+    let start = Instant::now();
     hosts.ip(2, &["link", "set", "right", "up"]).unwrap();
-    all_pairs_ping("with the third link healed", &[a, b, root, c, d]);
+    all_pairs_ping("with the third link healed", start, &[a, b, root, c, d]);
 
+    let start = Instant::now();
     daemons.remove(ROOT).end(Signal::KILL);
     let [a, b, c, d] = &daemons[..] else {
         unreachable!("four are left")
     };
-    all_pairs_ping("with the root dead, left of it", &[a, b]);
-    all_pairs_ping("with the root dead, right of it", &[c, d]);
+    all_pairs_ping("with the root dead, left of it", start, &[a, b]);
+    all_pairs_ping("with the root dead, right of it", start, &[c, d]);
+    let start = Instant::now();
     let again = hosts.start(ROOT, seeds[ROOT]);
-    all_pairs_ping("with the root back", &[a, b, &again, c, d]);
+    all_pairs_ping("with the root back", start, &[a, b, &again, c, d]);
 }

@@ -2,19 +2,24 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use pinecone_wire::traffic::push_traffic;
+use pinecone_wire::{Coordinates, PublicKey, TrafficFields, Watermark};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::daemon::{Daemon, Start, key, program, run, wait_until, write_key};
+use crate::raw_peer::RawPeer;
 
 /// A `pinecone recv`, its output collected.
 struct Receiver {
     child: Child,
     key: String,
-    output: JoinHandle<Vec<u8>>,
+    output: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
     _home: TempDir,
 }
 
@@ -30,10 +35,13 @@ impl Receiver {
             .spawn()
             .unwrap();
         let mut stdout = child.stdout.take().unwrap();
-        let output = std::thread::spawn(move || {
-            let mut bytes = Vec::new();
-            stdout.read_to_end(&mut bytes).unwrap();
-            bytes
+        let output = Arc::new(Mutex::new(Vec::new()));
+        let collected = Arc::clone(&output);
+        let reader = std::thread::spawn(move || {
+            let mut bytes = vec![0; 65536];
+            while let Ok(len @ 1..) = stdout.read(&mut bytes) {
+                collected.lock().unwrap().extend_from_slice(&bytes[..len]);
+            }
         });
         let mut line = String::new();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
@@ -49,13 +57,19 @@ impl Receiver {
             child,
             key,
             output,
+            reader,
             _home: home,
         }
     }
 
+    fn received(&self) -> Vec<u8> {
+        self.output.lock().unwrap().clone()
+    }
+
     fn end(mut self) -> (Option<i32>, Vec<u8>) {
         let code = self.child.wait().unwrap().code();
-        (code, self.output.join().unwrap())
+        self.reader.join().unwrap();
+        (code, self.output.lock().unwrap().clone())
     }
 }
 
@@ -119,16 +133,69 @@ fn a_hundred_mebibytes_through_a_static_peer() {
 }
 
 #[test]
+fn peers_that_come_and_go_cost_others_nothing() {
+    let middle = Daemon::start();
+    let receiver = Receiver::start(&middle, &[]);
+    let sent = bytes(50 << 20);
+    let (sender, mut stdin) = Sender::start(&middle, &receiver.key, &[]);
+    let to: PublicKey = receiver.key.parse().unwrap();
+    std::thread::scope(|scope| {
+        let feeding = scope.spawn(|| {
+            stdin.write_all(&sent).unwrap();
+            drop(stdin);
+        });
+        // To the same egress, and gone in the middle of a frame.
+        let noise = unrelated_traffic(to);
+        let mut visits = 0;
+        while !feeding.is_finished() || visits < 100 {
+            let mut peer = RawPeer::announced(middle.address(), key((visits % 200) as u8));
+            peer.send(&noise[..noise.len() - visits % 500]);
+            visits += 1;
+        }
+    });
+    assert_eq!(sender.end().0, Some(0));
+    assert!(receiver.end() == (Some(0), sent));
+    assert!(!middle.log().contains("panicked"));
+}
+
+/// Twenty frames to that key.
+fn unrelated_traffic(to: PublicKey) -> Vec<u8> {
+    let mut frames = Vec::new();
+    for _ in 0..20 {
+        let fields = TrafficFields {
+            extra: 0,
+            hop_limit: 10,
+            destination: &Coordinates::default(),
+            source: &Coordinates::default(),
+            destination_key: to,
+            source_key: key(1).public_key(),
+            watermark: Watermark::START,
+            payload: &[9; 1000],
+        };
+        push_traffic(&mut frames, &fields).unwrap();
+    }
+    frames
+}
+
+#[test]
 fn all_sizes_of_payload_pass_and_what_went_is_counted() {
     let middle = Daemon::start();
-    let stay = middle.start_peer();
-    let before = stay.ping(&middle.key, Duration::from_secs(5));
-    before.unwrap();
     for size in ["64", "1200", "60000"] {
         let receiver = Receiver::start(&middle, &[]);
+        let to: PublicKey = receiver.key.parse().unwrap();
         let sent = bytes(500_000);
-        let (code, error) = send(&middle, &receiver.key, &sent, &["--size", size]);
-        assert_eq!(code, Some(0), "{error}");
+        let (sender, mut stdin) = Sender::start(&middle, &receiver.key, &["--size", size]);
+        stdin.write_all(&sent).unwrap();
+        // While the stream is open, the peering is there to be asked.
+        wait_until("the static peer to have passed it all on", || {
+            let peer = middle.peer(&to).ok_or("gone".to_owned())?;
+            match peer["tx_traffic_bytes"].as_u64() {
+                Some(500_000..) => Ok(()),
+                _ => Err(peer.to_string()),
+            }
+        });
+        drop(stdin);
+        assert_eq!(sender.end().0, Some(0));
         assert!(receiver.end() == (Some(0), sent), "in payloads of {size}");
     }
 }
@@ -172,14 +239,20 @@ fn recv_can_keep_on_and_says_when_it_is_busy() {
     let receiver = Receiver::start(&middle, &["--keep"]);
     let (first, mut stdin) = Sender::start(&middle, &receiver.key, &[]);
     stdin.write_all(b"a").unwrap();
-    wait_until("the receiver to be busy", || {
-        let (code, error) = send(&middle, &receiver.key, b"x", &[]);
-        // It may have come before the first one. Then it has passed.
-        match code {
-            Some(1) if error.contains("receiving another stream") => Ok(()),
-            _ => Err(error),
-        }
-    });
+    let wait_for = |bytes: &[u8]| {
+        wait_until("the bytes to arrive", || {
+            let received = receiver.received();
+            if received == bytes {
+                Ok(())
+            } else {
+                Err(format!("{received:?}"))
+            }
+        });
+    };
+    wait_for(b"a");
+    let (code, error) = send(&middle, &receiver.key, b"x", &[]);
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("receiving another stream"), "{error}");
     stdin.write_all(b"b").unwrap();
     drop(stdin);
     assert_eq!(first.end().0, Some(0));
@@ -187,12 +260,10 @@ fn recv_can_keep_on_and_says_when_it_is_busy() {
         let (code, error) = send(&middle, &receiver.key, b"c", &[]);
         if code == Some(0) { Ok(()) } else { Err(error) }
     });
+    wait_for(b"abc");
     let id = rustix::process::Pid::from_child(&receiver.child);
     rustix::process::kill_process(id, Signal::TERM).unwrap();
-    let (code, received) = receiver.end();
-    assert_eq!(code, Some(0));
-    let text = String::from_utf8(received).unwrap();
-    assert!(text.ends_with("abc"), "{text}");
+    assert_eq!(receiver.end(), (Some(0), b"abc".to_vec()));
 }
 
 #[test]

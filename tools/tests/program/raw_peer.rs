@@ -7,57 +7,54 @@ use std::time::{Duration, Instant};
 use pinecone_wire::announcement::{push_frame, root_payload, sign};
 use pinecone_wire::frame::{HEADER_LEN, KEEPALIVE};
 use pinecone_wire::{
-    Announcement, Frame, FrameType, HANDSHAKE_LEN, PublicKey, SecretKey, Split, handshake, split,
+    Announcement, Frame, FrameType, HANDSHAKE_LEN, SecretKey, Split, handshake, split,
 };
 
 use crate::daemon::PATIENCE;
 
-pub struct RawPeer {
-    pub stream: TcpStream,
-    pub key: SecretKey,
-    /// The daemon's.
-    pub remote: PublicKey,
+pub(crate) struct RawPeer {
+    pub(crate) stream: TcpStream,
+    pub(crate) key: SecretKey,
     received: Vec<u8>,
 }
 
 impl RawPeer {
     /// Connects and shakes hands.
-    pub fn connect(address: &str, key: SecretKey) -> Self {
+    pub(crate) fn connect(address: &str, key: SecretKey) -> Self {
         let stream = connect(address);
         Self::over(stream, key)
     }
 
     /// Shakes hands.
-    pub fn over(mut stream: TcpStream, key: SecretKey) -> Self {
+    pub(crate) fn over(mut stream: TcpStream, key: SecretKey) -> Self {
         stream.write_all(&handshake::encode(&key)).unwrap();
-        let remote = read_handshake(&mut stream);
+        handshake::decode(&read_handshake(&mut stream)).unwrap();
         Self {
             stream,
             key,
-            remote: handshake::decode(&remote).unwrap().public_key,
             received: Vec::new(),
         }
     }
 
     /// As [`Self::connect`], and announces itself as a root.
-    pub fn announced(address: &str, key: SecretKey) -> Self {
+    pub(crate) fn announced(address: &str, key: SecretKey) -> Self {
         let mut peer = Self::connect(address, key);
         peer.announce(1);
         peer
     }
 
     /// Announces itself as a root with this sequence.
-    pub fn announce(&mut self, sequence: u64) {
+    pub(crate) fn announce(&mut self, sequence: u64) {
         let frame = chain(&[&self.key], sequence);
         self.send(&frame);
     }
 
-    pub fn send(&mut self, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
 
     /// The next frame that is no keepalive; nothing when the daemon has closed the stream.
-    pub fn next_frame(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn next_frame(&mut self) -> Option<Vec<u8>> {
         let start = Instant::now();
         loop {
             if let Split::Frame(header) = split(&self.received).unwrap() {
@@ -79,7 +76,7 @@ impl RawPeer {
     }
 
     /// The daemon's next announcement.
-    pub fn next_announcement(&mut self) -> Announcement {
+    pub(crate) fn next_announcement(&mut self) -> Announcement {
         loop {
             let frame = self.next_frame().expect("an announcement");
             if let (_, Frame::Announcement { payload }) = Frame::parse(&frame).unwrap() {
@@ -89,12 +86,12 @@ impl RawPeer {
     }
 
     /// Waits until the daemon closes the stream.
-    pub fn wait_closed(&mut self) {
+    pub(crate) fn wait_closed(&mut self) {
         while self.next_frame().is_some() {}
     }
 
     /// Stays alive for so long, or until the daemon closes the stream: whether it did.
-    pub fn idle(&mut self, time: Duration) -> bool {
+    pub(crate) fn idle(&mut self, time: Duration) -> bool {
         let start = Instant::now();
         self.stream
             .set_read_timeout(Some(Duration::from_millis(500)))
@@ -114,7 +111,7 @@ impl RawPeer {
 }
 
 /// A connection without a handshake.
-pub fn connect(address: &str) -> TcpStream {
+pub(crate) fn connect(address: &str) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_nodelay(true).unwrap();
@@ -122,14 +119,14 @@ pub fn connect(address: &str) -> TcpStream {
 }
 
 /// The daemon's handshake.
-pub fn read_handshake(stream: &mut TcpStream) -> [u8; HANDSHAKE_LEN] {
+pub(crate) fn read_handshake(stream: &mut TcpStream) -> [u8; HANDSHAKE_LEN] {
     let mut bytes = [0; HANDSHAKE_LEN];
     stream.read_exact(&mut bytes).unwrap();
     bytes
 }
 
 /// Everything that comes until the daemon closes the stream.
-pub fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
+pub(crate) fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     match stream.read_to_end(&mut bytes) {
         Ok(_) => {}
@@ -140,7 +137,7 @@ pub fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
 }
 
 /// An announcement frame signed by these keys, root first, each with port 1.
-pub fn chain(signers: &[&SecretKey], sequence: u64) -> Vec<u8> {
+pub(crate) fn chain(signers: &[&SecretKey], sequence: u64) -> Vec<u8> {
     let mut payload = root_payload(&signers[0].public_key(), sequence);
     let mut frame = Vec::new();
     for signer in signers {
