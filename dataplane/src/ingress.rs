@@ -4,13 +4,11 @@
 use std::sync::Arc;
 
 use pinecone_wire::frame::{Frame, FrameType, HEADER_LEN};
-use pinecone_wire::{
-    FrameError, Patch, PublicKey, Split, TrafficLayout, Watermark, ping, split, traffic,
-};
+use pinecone_wire::{FrameError, Patch, PublicKey, Split, TrafficLayout, ping, split, traffic};
 
 use crate::buffer::{Place, Segment};
 use crate::counters::{DropReason, PortCounters};
-use crate::fib::{FibReader, NextHop, SnekHop, SnekQuery};
+use crate::fib::{Decision, FibReader, NextHop, SnekHop, SnekQuery, forward_decision};
 use crate::{Delivery, PacketFilter, PortId};
 
 /// Frames looked up together.
@@ -49,6 +47,21 @@ enum Fate {
     /// The answer to this query decides.
     Snek(u32),
     Drop(DropReason),
+}
+
+/// What becomes of a frame.
+enum Outcome {
+    Delivered,
+    /// It goes out of this port, and begins so many bytes behind where it began.
+    Forward {
+        egress: PortId,
+        start: usize,
+    },
+    /// It goes out of this port behind a new head, which ends [`Router::heads`].
+    Rewritten {
+        egress: PortId,
+        head: usize,
+    },
 }
 
 /// A frame and its egress port.
@@ -168,9 +181,9 @@ impl Router {
             let at = at as usize;
             let frame = &mut bytes[at..at + layout.len()];
             match self.conclude(ingress, fate, frame, &layout) {
-                Ok(None) => ingress.counters.delivered_frames.add(1),
                 Err(reason) => ingress.counters.dropped(reason, 1),
-                Ok(Some((egress, Patch::InPlace { start }))) => {
+                Ok(Outcome::Delivered) => ingress.counters.delivered_frames.add(1),
+                Ok(Outcome::Forward { egress, start }) => {
                     let body = Segment::new(place, at + start, layout.len() - start);
                     self.routed.push(Routed {
                         egress,
@@ -178,11 +191,10 @@ impl Router {
                         body,
                     });
                 }
-                Ok(Some((egress, Patch::Grows { by }))) => {
-                    // `by` is where the head begins in `heads` here: see `conclude`.
+                Ok(Outcome::Rewritten { egress, head }) => {
                     let payload = layout.payload_range();
                     let body = Segment::new(place, at + payload.start, payload.len());
-                    let head = (by as u32, self.heads.len() as u32);
+                    let head = (head as u32, self.heads.len() as u32);
                     self.routed.push(Routed { egress, head, body });
                 }
             }
@@ -229,7 +241,7 @@ impl Router {
         fib.snek_batch(&self.queries, &mut self.hops);
     }
 
-    /// Second pass: what becomes of one frame. Delivered, dropped, or changed and on its way.
+    /// Second pass: what becomes of one frame.
     #[inline]
     fn conclude(
         &mut self,
@@ -237,26 +249,22 @@ impl Router {
         fate: Fate,
         frame: &mut [u8],
         layout: &TrafficLayout,
-    ) -> Result<Option<(PortId, Patch)>, DropReason> {
+    ) -> Result<Outcome, DropReason> {
         let (egress, watermark) = match fate {
             Fate::Drop(reason) => return Err(reason),
             Fate::Deliver => return self.deliver(ingress, frame, layout),
             Fate::Tree(port) => (port, None),
             Fate::Snek(query) => {
-                let hop = &self.hops[query as usize];
-                match hop.next {
-                    NextHop::Local => return self.deliver(ingress, frame, layout),
-                    NextHop::None => return Err(DropReason::NoRoute),
-                    NextHop::Port(port) => (port, Some(hop.watermark)),
+                let (query, hop) = (&self.queries[query as usize], &self.hops[query as usize]);
+                match forward_decision(ingress.port, &query.watermark, hop) {
+                    Decision::Deliver => return self.deliver(ingress, frame, layout),
+                    Decision::DeadEnd => return Err(DropReason::NoRoute),
+                    Decision::DropBackwards => return Err(DropReason::Backwards),
+                    Decision::DropWatermark => return Err(DropReason::Watermark),
+                    Decision::Send(port) => (port, Some(hop.watermark)),
                 }
             }
         };
-        if egress == ingress.port {
-            return Err(DropReason::Backwards);
-        }
-        if watermark.is_some_and(|w: Watermark| w.is_worse_than(&self.queries_watermark(fate))) {
-            return Err(DropReason::Watermark);
-        }
         if ingress.port != PortId::LOCAL {
             if self.hop_limiting {
                 let limit = traffic::hop_limit(frame);
@@ -270,29 +278,19 @@ impl Router {
             }
         }
         let Some(watermark) = watermark else {
-            return Ok(Some((egress, Patch::InPlace { start: 0 })));
+            return Ok(Outcome::Forward { egress, start: 0 });
         };
-        match layout
-            .patch_snek(frame, &watermark)
-            .map_err(|_| DropReason::TooLong)?
-        {
+        let too_long = |_| DropReason::TooLong;
+        match layout.patch_snek(frame, &watermark).map_err(too_long)? {
+            Patch::InPlace { start } => Ok(Outcome::Forward { egress, start }),
             Patch::Grows { by } => {
-                let start = self.heads.len();
-                self.heads
-                    .resize(start + layout.payload_range().start + by, 0);
-                let written = layout.write_snek_head(frame, &watermark, &mut self.heads[start..]);
-                self.heads
-                    .truncate(start + written.map_err(|_| DropReason::TooLong)?);
-                Ok(Some((egress, Patch::Grows { by: start })))
+                let head = self.heads.len();
+                let room = head + layout.payload_range().start + by;
+                self.heads.resize(room, 0);
+                let written = layout.write_snek_head(frame, &watermark, &mut self.heads[head..]);
+                self.heads.truncate(head + written.map_err(too_long)?);
+                Ok(Outcome::Rewritten { egress, head })
             }
-            patch => Ok(Some((egress, patch))),
-        }
-    }
-
-    fn queries_watermark(&self, fate: Fate) -> Watermark {
-        match fate {
-            Fate::Snek(query) => self.queries[query as usize].watermark,
-            _ => Watermark::START,
         }
     }
 
@@ -301,9 +299,9 @@ impl Router {
         ingress: &Ingress<'_>,
         frame: &[u8],
         layout: &TrafficLayout,
-    ) -> Result<Option<(PortId, Patch)>, DropReason> {
+    ) -> Result<Outcome, DropReason> {
         match self.delivery.deliver(ingress.port, frame, layout) {
-            true => Ok(None),
+            true => Ok(Outcome::Delivered),
             false => Err(DropReason::DeliveryFull),
         }
     }

@@ -1,0 +1,500 @@
+//! One port's way out.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use pinecone_wire::frame::{HEADER_LEN, KEEPALIVE};
+
+use crate::buffer::{BLOCK_LEN, Place, ReceiveBuffers, Segment, TurnMemory};
+use crate::counters::{DropReason, PortCounters};
+use crate::engine::{MAX_PIECES, Outgoing};
+use crate::queue::FlowQueue;
+use crate::report::{Budget, CloseReason};
+use crate::{PortId, PortOptions};
+
+/// A lone frame shorter than this is copied next to others; longer ones are sent from where they
+/// lie: a copy of 2 KiB costs about what another piece costs the kernel.
+const GATHER_BELOW: usize = 2048;
+/// Segments of a port and turn; what comes on top waits in the queue.
+const MAX_SEGMENTS: usize = 960;
+/// Protocol frames in one send.
+const MAX_PROTOCOL: usize = MAX_PIECES - MAX_SEGMENTS;
+/// Bytes of a drain, at the least and at the most. It adapts to what the peer takes, so that a
+/// write finishes in time on a slow link too.
+const DRAIN_MIN: usize = 16 << 10;
+const DRAIN_MAX: usize = 512 << 10;
+/// A drain faster than this may grow, one slower than that must shrink, in milliseconds.
+const DRAIN_FAST_MS: u64 = 250;
+const DRAIN_SLOW_MS: u64 = 1000;
+/// Protocol section 3, in milliseconds.
+const KEEPALIVE_MS: u64 = 3000;
+const DEAD_MS: u64 = 5000;
+const WRITE_MS: u64 = 3000;
+
+/// A port as its worker keeps it.
+pub(crate) struct Port {
+    pub(crate) id: PortId,
+    pub(crate) counters: Arc<PortCounters>,
+    pub(crate) budget: Arc<Budget>,
+    /// The beginning of a frame whose rest has not come.
+    pub(crate) carry: Vec<u8>,
+    /// When bytes came last, in the worker's milliseconds.
+    pub(crate) last_rx: u64,
+    /// Why the port is closing, if it is.
+    pub(crate) closing: Option<CloseReason>,
+    /// Whether it is in its worker's list of ports to flush.
+    pub(super) dirty: bool,
+    options: PortOptions,
+    last_tx: u64,
+    timer_due: u64,
+    segments: Vec<Segment>,
+    segment_frames: u64,
+    segment_bytes: usize,
+    /// The gather block that this port fills this turn.
+    block: Option<u16>,
+    protocol: VecDeque<Box<[u8]>>,
+    protocol_bytes: usize,
+    protocol_limit: usize,
+    /// What a send left over, to go first; of the first frame, `skip` bytes have gone.
+    rest: Vec<Box<[u8]>>,
+    skip: usize,
+    queue: FlowQueue,
+    sending: bool,
+    drain_since: Option<u64>,
+    drain_limit: usize,
+    /// Traffic frames taken on and neither sent nor dropped.
+    waiting: u64,
+}
+
+/// What to do with a send.
+pub(super) enum Send {
+    /// Take what the socket takes at once.
+    Inline(Outgoing),
+    /// Wait until the socket has taken it.
+    Drain(Outgoing),
+}
+
+impl Port {
+    pub(super) fn new(
+        id: PortId,
+        options: PortOptions,
+        counters: Arc<PortCounters>,
+        budget: Arc<Budget>,
+        (queue_limit, protocol_limit): (usize, usize),
+        now: u64,
+    ) -> Self {
+        Self {
+            id,
+            counters,
+            budget,
+            carry: Vec::new(),
+            last_rx: now,
+            closing: None,
+            dirty: false,
+            options,
+            last_tx: now,
+            timer_due: u64::MAX,
+            segments: Vec::new(),
+            segment_frames: 0,
+            segment_bytes: 0,
+            block: None,
+            protocol: VecDeque::new(),
+            protocol_bytes: 0,
+            protocol_limit,
+            rest: Vec::new(),
+            skip: 0,
+            queue: FlowQueue::new(queue_limit),
+            sending: false,
+            drain_since: None,
+            drain_limit: 4 * DRAIN_MIN,
+            waiting: 0,
+        }
+    }
+
+    /// Queues a protocol frame. The oldest go if there are too many: a newer announcement or
+    /// bootstrap makes them stale.
+    pub(super) fn push_protocol(&mut self, frame: Box<[u8]>) {
+        self.protocol_bytes += frame.len();
+        self.protocol.push_back(frame);
+        while self.protocol_bytes > self.protocol_limit {
+            let Some(old) = self.protocol.pop_front() else {
+                break;
+            };
+            self.protocol_bytes -= old.len();
+            self.counters.dropped(DropReason::ProtocolQueueFull, 1);
+        }
+    }
+
+    /// Adds a traffic frame to this turn's list, or to the queue if the socket is full.
+    #[inline]
+    pub(super) fn push_traffic(
+        &mut self,
+        head: &[u8],
+        body: Segment,
+        turn: &mut TurnMemory,
+        receive: &ReceiveBuffers,
+    ) {
+        self.waiting += 1;
+        if self.is_blocked() || self.segments.len() >= MAX_SEGMENTS {
+            let frame = [head, turn.bytes(&body, receive)].concat();
+            self.enqueue(frame.into());
+            return;
+        }
+        self.segment_frames += 1;
+        self.segment_bytes += head.len() + body.len as usize;
+        if !head.is_empty() {
+            self.gather_tail(turn, receive);
+            self.push_head(head, turn);
+            self.segments.push(body);
+            self.gather_tail(turn, receive);
+            return;
+        }
+        match self.segments.last_mut() {
+            // A run: neighbours in the receive buffer stay one piece, whatever their size.
+            Some(last) if last.place == body.place && last.end() == body.at as usize => {
+                last.len += body.len;
+            }
+            _ => {
+                self.gather_tail(turn, receive);
+                self.segments.push(body);
+            }
+        }
+    }
+
+    /// The send that is due, if any. There is never more than one under way.
+    pub(super) fn next_send(&mut self, now: u64) -> Option<Send> {
+        self.block = None;
+        self.update_gauges();
+        if self.sending || self.closing.is_some() {
+            return None;
+        }
+        if !self.segments.is_empty() || (self.rest.is_empty() && self.queue.is_empty()) {
+            let mut outgoing = Outgoing::default();
+            self.take_protocol(&mut outgoing.owned);
+            outgoing.segments = std::mem::take(&mut self.segments);
+            outgoing.segment_frames = std::mem::take(&mut self.segment_frames);
+            outgoing.segment_bytes = std::mem::take(&mut self.segment_bytes);
+            self.sending = !outgoing.is_empty();
+            return self.sending.then_some(Send::Inline(outgoing));
+        }
+        self.sending = true;
+        self.drain_since = Some(now);
+        Some(Send::Drain(self.drain()))
+    }
+
+    /// Accounts for a send that is over, and says whether there is more to send.
+    pub(super) fn sent(
+        &mut self,
+        outgoing: Outgoing,
+        sent: usize,
+        now: u64,
+        turn: &TurnMemory,
+        receive: &ReceiveBuffers,
+    ) -> bool {
+        self.sending = false;
+        if sent > 0 {
+            self.last_tx = now;
+        }
+        if let Some(since) = self.drain_since.take() {
+            match now.saturating_sub(since) {
+                0..=DRAIN_FAST_MS => self.drain_limit = (self.drain_limit * 2).min(DRAIN_MAX),
+                DRAIN_SLOW_MS.. => self.drain_limit = (self.drain_limit / 2).max(DRAIN_MIN),
+                _ => {}
+            }
+        }
+        self.settle(outgoing, sent, turn, receive);
+        self.update_gauges();
+        let more = !self.rest.is_empty() || !self.queue.is_empty() || !self.protocol.is_empty();
+        if !more {
+            self.queue.shrink();
+        }
+        more
+    }
+
+    /// Gives up everything that waits.
+    pub(super) fn abandon(&mut self, reason: CloseReason) {
+        self.closing = Some(reason);
+        self.carry = Vec::new();
+        let rest = self.rest.iter().filter(|f| is_traffic(f)).count() as u64;
+        let gone = self.segment_frames + self.queue.frames() as u64 + rest;
+        self.counters.dropped(DropReason::PortClosed, gone);
+        self.waiting -= gone;
+        self.segments.clear();
+        self.segment_frames = 0;
+        self.segment_bytes = 0;
+        self.rest.clear();
+        self.protocol.clear();
+        self.queue = FlowQueue::new(0);
+        self.update_gauges();
+    }
+
+    /// When to look at the port's timers first.
+    pub(super) fn first_timer(&mut self) -> Option<u64> {
+        if !self.options.keepalives {
+            return None;
+        }
+        self.timer_due = self.last_tx + KEEPALIVE_MS;
+        Some(self.timer_due)
+    }
+
+    /// When to look at a drain that has just begun, if that is before the timer that is set.
+    pub(super) fn drain_timer(&mut self, now: u64) -> Option<u64> {
+        let due = now + WRITE_MS;
+        (due < self.timer_due).then(|| {
+            self.timer_due = due;
+            due
+        })
+    }
+
+    pub(super) const fn is_due(&self, now: u64) -> bool {
+        now >= self.timer_due
+    }
+
+    /// Sends a keepalive if one is due, or says that the port is over; else when to look again.
+    pub(super) fn run_timers(&mut self, now: u64) -> Result<Option<u64>, CloseReason> {
+        if self
+            .drain_since
+            .is_some_and(|since| now >= since + WRITE_MS)
+        {
+            return Err(CloseReason::WriteTimeout);
+        }
+        let mut due = self.drain_since.map_or(u64::MAX, |since| since + WRITE_MS);
+        if self.options.keepalives {
+            if now >= self.last_rx + DEAD_MS {
+                return Err(CloseReason::Dead);
+            }
+            if now >= self.last_tx + KEEPALIVE_MS && !self.sending && self.protocol.is_empty() {
+                self.last_tx = now;
+                self.push_protocol(Box::new(KEEPALIVE));
+            }
+            let keepalive = (self.last_tx + KEEPALIVE_MS).max(now + 1);
+            due = due.min(keepalive).min(self.last_rx + DEAD_MS);
+        }
+        self.timer_due = due;
+        Ok((due != u64::MAX).then_some(due))
+    }
+
+    const fn is_blocked(&self) -> bool {
+        self.sending || !self.rest.is_empty() || !self.queue.is_empty()
+    }
+
+    fn enqueue(&mut self, frame: Box<[u8]>) {
+        let dropped = self.queue.push(flow_hash(&frame), frame);
+        self.waiting -= dropped;
+        self.counters.dropped(DropReason::QueueFull, dropped);
+    }
+
+    /// Moves the last segment next to the bytes before it, if it is a short one in a receive
+    /// buffer and the copy costs less than another piece.
+    fn gather_tail(&mut self, turn: &mut TurnMemory, receive: &ReceiveBuffers) {
+        let Some(&last) = self.segments.last() else {
+            return;
+        };
+        if last.len as usize >= GATHER_BELOW || matches!(last.place, Place::Block(_)) {
+            return;
+        }
+        let block = self.block_with_room(last.len as usize, turn);
+        let moved = turn.append_segment(block, last, receive);
+        self.segments.pop();
+        self.push_moved(moved);
+    }
+
+    fn push_head(&mut self, head: &[u8], turn: &mut TurnMemory) {
+        if head.len() > BLOCK_LEN {
+            let mut buffer = turn.spare();
+            buffer.extend_from_slice(head);
+            let id = turn.own(buffer);
+            self.segments
+                .push(Segment::new(Place::Owned(id), 0, head.len()));
+            return;
+        }
+        let block = self.block_with_room(head.len(), turn);
+        let moved = turn.append(block, head);
+        self.push_moved(moved);
+    }
+
+    fn block_with_room(&mut self, len: usize, turn: &mut TurnMemory) -> u16 {
+        match self.block.filter(|&b| turn.room(b) >= len) {
+            Some(block) => block,
+            None => *self.block.insert(turn.new_block()),
+        }
+    }
+
+    fn push_moved(&mut self, moved: Segment) {
+        match self.segments.last_mut() {
+            Some(last) if last.place == moved.place && last.end() == moved.at as usize => {
+                last.len += moved.len
+            }
+            _ => self.segments.push(moved),
+        }
+    }
+
+    fn take_protocol(&mut self, owned: &mut Vec<Box<[u8]>>) {
+        while owned.len() < MAX_PROTOCOL {
+            let Some(frame) = self.protocol.pop_front() else {
+                return;
+            };
+            self.protocol_bytes -= frame.len();
+            owned.push(frame);
+        }
+    }
+
+    /// What goes out next of all that waits.
+    fn drain(&mut self) -> Outgoing {
+        let mut outgoing = Outgoing {
+            skip: std::mem::take(&mut self.skip),
+            ..Outgoing::default()
+        };
+        outgoing.owned = std::mem::take(&mut self.rest);
+        self.take_protocol(&mut outgoing.owned);
+        let mut bytes: usize = outgoing.owned.iter().map(|f| f.len()).sum();
+        while outgoing.owned.len() < MAX_PIECES
+            && (bytes < self.drain_limit || outgoing.owned.is_empty())
+        {
+            let Some(frame) = self.queue.pop() else { break };
+            bytes += frame.len();
+            outgoing.owned.push(frame);
+        }
+        outgoing
+    }
+
+    /// Counts what has gone and keeps what has not.
+    fn settle(
+        &mut self,
+        outgoing: Outgoing,
+        sent: usize,
+        turn: &TurnMemory,
+        receive: &ReceiveBuffers,
+    ) {
+        let Outgoing {
+            owned,
+            mut skip,
+            mut segments,
+            segment_frames,
+            segment_bytes,
+        } = outgoing;
+        let mut left = sent;
+        for frame in owned {
+            let rest = frame.len() - skip;
+            if self.rest.is_empty() && left >= rest {
+                left -= rest;
+                skip = 0;
+                self.count_sent(&frame);
+                continue;
+            }
+            self.keep(frame, skip + left);
+            (skip, left) = (0, 0);
+        }
+        if left == segment_bytes {
+            self.waiting -= segment_frames;
+            self.counters.tx_traffic_frames.add(segment_frames);
+            self.counters.tx_traffic_bytes.add(segment_bytes as u64);
+        } else {
+            for frame in frames_of(&segments, turn, receive) {
+                let len: usize = frame.iter().map(|p| p.len()).sum();
+                if left >= len {
+                    left -= len;
+                    self.waiting -= 1;
+                    self.counters.tx_traffic_frames.add(1);
+                    self.counters.tx_traffic_bytes.add(len as u64);
+                } else if left > 0 {
+                    self.keep(frame.concat().into(), left);
+                    left = 0;
+                } else if self.closing.is_some() {
+                    self.waiting -= 1;
+                    self.counters.dropped(DropReason::PortClosed, 1);
+                } else {
+                    self.enqueue(frame.concat().into());
+                }
+            }
+        }
+        // The vector is worth keeping: the next turn fills it again.
+        segments.clear();
+        if self.segments.capacity() == 0 {
+            self.segments = segments;
+        }
+    }
+
+    /// Keeps an unsent frame for the next send, or gives it up if there will be none.
+    fn keep(&mut self, frame: Box<[u8]>, gone: usize) {
+        if self.closing.is_none() {
+            if self.rest.is_empty() {
+                self.skip = gone;
+            }
+            self.rest.push(frame);
+        } else if is_traffic(&frame) {
+            self.waiting -= 1;
+            self.counters.dropped(DropReason::PortClosed, 1);
+        }
+    }
+
+    fn count_sent(&mut self, frame: &[u8]) {
+        let len = frame.len() as u64;
+        if is_traffic(frame) {
+            self.waiting -= 1;
+            self.counters.tx_traffic_frames.add(1);
+            self.counters.tx_traffic_bytes.add(len);
+        } else {
+            self.counters.tx_protocol_frames.add(1);
+            self.counters.tx_protocol_bytes.add(len);
+        }
+    }
+
+    fn update_gauges(&self) {
+        self.counters.queued_frames.set(self.waiting);
+        self.counters
+            .queued_bytes
+            .set((self.queue.bytes() + self.segment_bytes) as u64);
+    }
+}
+
+fn is_traffic(frame: &[u8]) -> bool {
+    frame.get(5) == Some(&3)
+}
+
+/// What tells flows apart: both keys.
+fn flow_hash(frame: &[u8]) -> u64 {
+    let number = |at: usize| {
+        frame
+            .get(at..at + 8)
+            .and_then(|b| b.first_chunk())
+            .map_or(0, |b| u64::from_ne_bytes(*b))
+    };
+    let length = |at: usize| {
+        frame
+            .get(at..at + 2)
+            .map_or(0, |b| usize::from(u16::from_be_bytes([b[0], b[1]])))
+    };
+    let destination = HEADER_LEN + 4 + length(HEADER_LEN + 2);
+    let keys = destination + 2 + length(destination);
+    let mixed = number(keys) ^ number(keys + 32).rotate_left(32);
+    mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
+}
+
+/// The frames that a list of segments holds, each as the pieces it lies in.
+fn frames_of<'a>(
+    segments: &'a [Segment],
+    turn: &'a TurnMemory,
+    receive: &'a ReceiveBuffers,
+) -> impl Iterator<Item = Vec<&'a [u8]>> {
+    let mut pieces = segments.iter().map(|s| turn.bytes(s, receive));
+    let mut rest: &[u8] = &[];
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            rest = pieces.next()?;
+        }
+        let length = rest.get(8..HEADER_LEN)?;
+        let mut missing = usize::from(u16::from_be_bytes([length[0], length[1]]));
+        let mut frame = Vec::with_capacity(2);
+        loop {
+            let (piece, behind) = rest.split_at(missing.min(rest.len()));
+            frame.push(piece);
+            rest = behind;
+            missing -= piece.len();
+            if missing == 0 {
+                return Some(frame);
+            }
+            rest = pieces.next()?;
+        }
+    })
+}
