@@ -171,8 +171,10 @@ impl ControlPlane {
             counters.broadcasts_other_root += 1;
             return false;
         }
-        let lead = body.sequence.saturating_sub(self.now.unix_ms);
-        if u128::from(lead) > config.max_sequence_lead.as_millis() {
+        if config
+            .excessive_lead(body.sequence, self.now.unix_ms)
+            .is_some()
+        {
             counters.broadcasts_future += 1;
             return false;
         }

@@ -1,5 +1,8 @@
 use std::time::Duration;
 
+/// The start of 2025: a clock before it has not been set.
+const PLAUSIBLE_CLOCK_MS: u64 = 1_735_689_600_000;
+
 /// What an operator can set. The default is the deployed nodes' behaviour, within bounds.
 ///
 /// Every bound names the [counter](crate::Counters) of what it turned away.
@@ -19,7 +22,9 @@ pub struct Config {
     /// Routes learned from one peering. Default: 1,000,000. Counter: `routes_refused`.
     pub max_routes_per_peer: usize,
     /// How far ahead of our clock the sequence of a bootstrap or broadcast (Unix milliseconds) may
-    /// be. Default: 5 min. Counters: `bootstraps_future`, `broadcasts_future`.
+    /// be. Default: 24 h, as people's clocks are what they are. Not applied while our own clock
+    /// stands before 2025, as it does on machines without one. Counters: `bootstraps_future`,
+    /// `broadcasts_future`.
     pub max_sequence_lead: Duration,
     /// How long the sequence of a route outlives the route, so that its bootstrap cannot be
     /// replayed. Default: 60 s. Counter: `bootstraps_stale`.
@@ -51,6 +56,15 @@ pub struct Config {
     pub max_cached_keys: usize,
 }
 
+impl Config {
+    /// How far a sequence is ahead of our clock, in milliseconds, if that is too far.
+    pub(crate) fn excessive_lead(&self, sequence: u64, unix_ms: u64) -> Option<u64> {
+        let lead = sequence.saturating_sub(unix_ms);
+        let is_excessive = u128::from(lead) > self.max_sequence_lead.as_millis();
+        (is_excessive && unix_ms >= PLAUSIBLE_CLOCK_MS).then_some(lead)
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -59,7 +73,7 @@ impl Default for Config {
             announce_within: Duration::from_secs(30),
             max_routes: 2_000_000,
             max_routes_per_peer: 1_000_000,
-            max_sequence_lead: Duration::from_secs(5 * 60),
+            max_sequence_lead: Duration::from_secs(24 * 60 * 60),
             sequence_memory: Duration::from_secs(60),
             max_remembered_sequences: 500_000,
             max_broadcast_keys: 262_144,

@@ -363,7 +363,7 @@ impl ControlPlane {
         if let Some(peer) = self.peers.get(port) {
             self.fib.set_peer(port, peer.fib_entry());
         }
-        info!(%port, %key, ?link, "peer added");
+        debug!(%port, %key, ?link, "peer added");
         self.event(Event::PeerAdded { port, key, link });
         self.send_announcement(port);
     }
@@ -374,9 +374,9 @@ impl ControlPlane {
             return;
         };
         match reason {
-            None => info!(%port, key = %peer.key, "peer removed: stream closed"),
+            None => debug!(%port, key = %peer.key, "peer removed: stream closed"),
             Some(reason @ CloseReason::Requested) => {
-                info!(%port, key = %peer.key, "peer removed: {reason}");
+                debug!(%port, key = %peer.key, "peer removed: {reason}");
             }
             Some(reason) => warn!(%port, key = %peer.key, "peer removed: {reason}"),
         }

@@ -232,8 +232,7 @@ impl ControlPlane {
             counters.bootstraps_other_root += 1;
             return None;
         }
-        let lead = body.sequence.saturating_sub(self.now.unix_ms);
-        if u128::from(lead) > self.config.max_sequence_lead.as_millis() {
+        if let Some(lead) = self.config.excessive_lead(body.sequence, self.now.unix_ms) {
             counters.bootstraps_future += 1;
             let now = self.now.monotonic;
             let last = self.snake.last_complaint;
