@@ -4,7 +4,7 @@ use std::time::Duration;
 use pinecone_dataplane::fib::FibWriter;
 use pinecone_dataplane::{LinkType, PortId};
 use pinecone_wire::{Announcement, BuildError, Frame, PublicKey, SecretKey, SignedBody};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::broadcasts::Broadcasts;
 use crate::keys::Signer;
