@@ -33,6 +33,23 @@ impl Watched {
         Self { daemon, witness }
     }
 
+    /// With keys of our choice.
+    fn of_seeds(daemon: u8, witness: u8) -> Self {
+        let start = Start {
+            seed: Some(daemon),
+            ..Start::default()
+        };
+        let daemon = start.run();
+        let start = Start {
+            seed: Some(witness),
+            connect: vec![daemon.address().to_owned()],
+            ..Start::default()
+        };
+        let witness = start.run();
+        witness.wait_for_ping(&daemon.key);
+        Self { daemon, witness }
+    }
+
     fn address(&self) -> &str {
         self.daemon.address()
     }
@@ -105,6 +122,13 @@ fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
     let mut frame = header(kind, (HEADER_LEN + body.len()) as u16);
     frame.extend(body);
     frame
+}
+
+/// All seeds, that of the lowest key first.
+fn seeds_by_key() -> [u8; 256] {
+    let mut seeds = std::array::from_fn(|seed| seed as u8);
+    seeds.sort_by_key(|seed| key(*seed).public_key());
+    seeds
 }
 
 fn unix_ms() -> u64 {
@@ -280,8 +304,11 @@ fn unknown_types_and_trailing_bytes_are_passed_over() {
 
 #[test]
 fn a_frame_that_would_outgrow_its_length_is_dropped() {
-    let watched = Watched::start();
-    let mut peer = watched.peer(key(1));
+    // The daemon is the root, so that no peer of it is nearer to a place that does not exist.
+    let [low, other, .., high] = seeds_by_key();
+    let watched = Watched::of_seeds(high, low);
+    let mut peer = watched.peer(key(other));
+    let public = peer.key.public_key();
     // Coordinates that lead nowhere give way to a watermark, which is longer.
     let empty = traffic(watched.witness.key, &peer.key, vec![99], &[]).len();
     let payload = vec![5; MAX_FRAME_LEN - empty];
@@ -289,10 +316,7 @@ fn a_frame_that_would_outgrow_its_length_is_dropped() {
     assert_eq!(long.len(), MAX_FRAME_LEN);
     peer.send(&long);
     wait_until("the drop to be counted", || {
-        let now = watched
-            .daemon
-            .peer(&key(1).public_key())
-            .ok_or("closed".to_owned())?;
+        let now = watched.daemon.peer(&public).ok_or("closed".to_owned())?;
         let witness = watched.daemon.peer(&watched.witness.key).ok_or("closed")?;
         let drops = [&now["drops"]["too_long"], &witness["drops"]["too_long"]];
         if drops.iter().any(|drops| **drops == 1) {
@@ -593,26 +617,14 @@ fn badly_signed_broadcasts_close_the_peering_only_when_they_go_on() {
 #[test]
 fn a_root_that_climbs_again_and_again_is_damped() {
     // The highest of many keys, from the lowest of them up: each is above all before it.
-    let mut keys: Vec<_> = (1..=255).map(key).collect();
-    keys.sort_by_key(SecretKey::public_key);
-    let roots = keys.split_off(255 - 80);
-    let low = |at: usize| (1..=255).find(|seed| key(*seed).public_key() == keys[at].public_key());
-    let daemon = Start {
-        seed: low(0),
-        ..Start::default()
-    };
-    let daemon = daemon.run();
-    let witness = Start {
-        seed: low(1),
-        connect: vec![daemon.address().to_owned()],
-        ..Start::default()
-    };
-    let witness = witness.run();
-    witness.wait_for_ping(&daemon.key);
-    let watched = Watched { daemon, witness };
-    let mut peer = RawPeer::connect(watched.address(), keys[2].clone());
-    for root in &roots {
-        peer.send(&chain(&[root, &keys[2]], 1));
+    let seeds = seeds_by_key();
+    let [daemon, witness, peer, ..] = seeds;
+    let watched = Watched::of_seeds(daemon, witness);
+    let mut peer = RawPeer::connect(watched.address(), key(peer));
+    let roots = &seeds[seeds.len() - 80..];
+    for root in roots {
+        let frame = chain(&[&key(*root), &peer.key], 1);
+        peer.send(&frame);
     }
     watched.wait_for_counter("root_changes_damped", 40);
     // The others hear of a few only, and of the last one later.
