@@ -8,7 +8,12 @@
 //! ```text
 //! cargo bench -p pinecone-benches --bench forwarding -- [--rounds N] [--sizes LIST] [--routes N] [--runs]
 //! ```
-#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
 
 mod load;
 mod relay;

@@ -48,6 +48,32 @@ fn frames_of_all_sizes_arrive_in_order_and_unchanged() {
 }
 
 #[test]
+fn running_out_of_receive_buffers_loses_nothing() {
+    let mut rig = Rig::with(1, |options| {
+        options.receive_buffers = 2;
+        options.port_queue_bytes = 64 << 20;
+    });
+    let mut inputs: Vec<_> = (10..20).map(|p| rig.port(p)).collect();
+    let mut b = rig.port(2);
+    rig.route(KEY, 2, 7);
+    let writers: Vec<_> = (inputs.drain(..))
+        .map(|mut a| {
+            std::thread::spawn(move || {
+                (0..200).for_each(|i| a.write_all(&traffic(KEY, 7, &payload(i, 9000))).unwrap());
+                a
+            })
+        })
+        .collect();
+    for _ in 0..2000 {
+        let frame = read_frame(&mut b);
+        assert_eq!(frame, traffic(KEY, 7, &payload(rig::number(&frame), 9000)));
+    }
+    let _ends: Vec<_> = writers.into_iter().map(|w| w.join().unwrap()).collect();
+    assert!(rig.plane().worker_stats()[0].out_of_buffers > 0);
+    assert_eq!(rig.total().total_dropped(), 0);
+}
+
+#[test]
 fn a_byte_at_a_time_is_as_good_as_any() {
     let mut rig = Rig::new(1);
     let (mut a, mut b) = (rig.port(1), rig.port(2));

@@ -5,6 +5,7 @@
 mod buffer_ring;
 mod probe;
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -50,6 +51,9 @@ pub(crate) struct Uring {
     old: usize,
     /// Slots whose multishot receive ended and is to be armed again.
     rearm: Vec<u32>,
+    /// Slots whose receive found no buffer, in the order in which they get the next ones: arming
+    /// more of them than there are buffers would only have them fail again.
+    starved: VecDeque<u32>,
     /// Inline sends not yet completed: while there are any, the turn's memory must stay.
     inline: usize,
     mailbox: Arc<Mailbox>,
@@ -93,6 +97,7 @@ impl Uring {
             in_use: Vec::new(),
             old: 0,
             rearm: Vec::new(),
+            starved: VecDeque::new(),
             inline: 0,
             mailbox,
             bell_armed: false,
@@ -267,6 +272,18 @@ impl Uring {
         if !self.bell_armed {
             self.arm_bell();
         }
+        let free = usize::from(self.receive.count()) - self.in_use.len();
+        for _ in 0..free.max(1) {
+            let Some(slot) = self.starved.pop_front() else {
+                break;
+            };
+            self.arm(slot);
+        }
+        let timeout = if self.starved.is_empty() {
+            timeout
+        } else {
+            Some(Duration::ZERO)
+        };
         self.old = self.in_use.len();
         self.enter(timeout)?;
         self.reap(events);
@@ -362,7 +379,10 @@ impl Uring {
                 len: (result as usize).min(RECEIVE_LEN),
             }),
             (_, 0) => events.push(Event::Ended { slot, error: 0 }),
-            (_, error) if error == -libc::ENOBUFS => self.out_of_buffers += 1,
+            (_, error) if error == -libc::ENOBUFS => {
+                self.out_of_buffers += 1;
+                self.starved.push_back(slot);
+            }
             (_, error) if error == -libc::EINTR || error == -libc::EAGAIN => {}
             (_, error) => events.push(Event::Ended {
                 slot,
@@ -371,8 +391,7 @@ impl Uring {
         }
         if entry.closing {
             self.finish_close(slot, events);
-        } else if !entry.receiving
-            && (result > 0 || matches!(-result, libc::ENOBUFS | libc::EINTR | libc::EAGAIN))
+        } else if !entry.receiving && (result > 0 || matches!(-result, libc::EINTR | libc::EAGAIN))
         {
             self.rearm.push(slot);
         }
@@ -404,11 +423,12 @@ impl Uring {
             let _ = self.ring.submitter().register_files_update(slot, &[-1]);
         }
         *entry = Slot::default();
-        self.rearm.retain(|&s| s != slot);
         self.free.push(slot);
         events.push(Event::Closed { slot });
     }
 
+    /// Starts receiving on a slot, if it is open and does not: it may have closed, or have been
+    /// given to another port, since it was put on a list to be armed.
     fn arm(&mut self, slot: u32) {
         let entry = &mut self.slots[slot as usize];
         if entry.closing || entry.receiving || entry.stream.is_none() {
