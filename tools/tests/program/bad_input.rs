@@ -576,7 +576,7 @@ fn bad_bootstraps_are_dropped_and_counted() {
             "bootstraps_other_root",
         ),
         (
-            sign(now + 3_600_000, root_sequence).encode(),
+            sign(now + 2 * 86_400_000, root_sequence).encode(),
             key(1),
             "bootstraps_future",
         ),
