@@ -19,7 +19,7 @@ struct Receiver {
     child: Child,
     key: String,
     output: Arc<Mutex<Vec<u8>>>,
-    reader: JoinHandle<()>,
+    reader: Option<JoinHandle<()>>,
     _home: TempDir,
 }
 
@@ -57,7 +57,7 @@ impl Receiver {
             child,
             key,
             output,
-            reader,
+            reader: Some(reader),
             _home: home,
         }
     }
@@ -68,8 +68,16 @@ impl Receiver {
 
     fn end(mut self) -> (Option<i32>, Vec<u8>) {
         let code = self.child.wait().unwrap().code();
-        self.reader.join().unwrap();
+        self.reader.take().unwrap().join().unwrap();
         (code, self.output.lock().unwrap().clone())
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        // Fails if it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
