@@ -152,7 +152,10 @@ impl ControlPlane {
         let position = &self.tree.position;
         let update = Update {
             from_parent: self.tree.parent == Some(port),
-            loops: announcement.is_signed_by(&self.own),
+            // One that is as long as may be is no way to a root: ours behind it would be too long,
+            // and our peers would close their peerings with us.
+            loops: announcement.is_signed_by(&self.own)
+                || announcement.entries().len() >= announcement::MAX_ENTRIES,
             root: root.cmp(&position.root),
             sequence: root_sequence.cmp(&position.root_sequence),
         };

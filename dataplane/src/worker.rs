@@ -422,6 +422,7 @@ impl Worker {
     }
 
     fn closed(&mut self, slot: u32) {
+        self.engine.release(slot);
         let Some(port) = self.egress.remove(slot) else {
             return;
         };

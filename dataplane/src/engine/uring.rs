@@ -423,8 +423,13 @@ impl Uring {
             let _ = self.ring.submitter().register_files_update(slot, &[-1]);
         }
         *entry = Slot::default();
-        self.free.push(slot);
         events.push(Event::Closed { slot });
+    }
+
+    /// Gives the slot away again: once `Event::Closed` has been dealt with, and not before, since
+    /// events that lie before it still name the slot.
+    pub(crate) fn release(&mut self, slot: u32) {
+        self.free.push(slot);
     }
 
     /// Starts receiving on a slot, if it is open and does not: it may have closed, or have been
