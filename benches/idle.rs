@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pinecone_dataplane::fib::FibWriter;
-use pinecone_dataplane::{DataPlane, DataPlaneOptions, Delivery, LinkType, PortId, PortOptions, Report};
+use pinecone_dataplane::{
+    DataPlane, DataPlaneOptions, Delivery, LinkType, PortId, PortOptions, Report,
+};
 use pinecone_wire::{PublicKey, TrafficLayout};
 
 struct Nobody;

@@ -16,6 +16,7 @@ use pinecone_wire::PublicKey;
 use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::clock::Clock;
+use crate::closings::Closings;
 use crate::local::Local;
 use crate::report;
 use crate::{ConnectError, Direction, Event, LinkType, Peer, PeerBandwidth, Status, Traffic};
@@ -113,6 +114,7 @@ struct Running {
     setup: Control,
     peerings: BTreeMap<PortId, Peering>,
     root: PublicKey,
+    closings: Closings,
     next_bandwidth: Duration,
 }
 
@@ -128,6 +130,7 @@ impl Control {
         let mut running = Running {
             root: self.own,
             peerings: BTreeMap::new(),
+            closings: Closings::default(),
             next_bandwidth,
             setup: self,
         };
@@ -282,6 +285,7 @@ impl Running {
             return;
         };
         tracing::info!(%port, peer = %peering.key, remote = peering.remote, %reason, "peering down");
+        self.closings.count(reason);
         if let Some(id) = peering.static_peer {
             self.setup.static_peers.ended(id);
         }
@@ -375,6 +379,7 @@ impl Running {
         let mut counters = report::transports(&setup.transports.counters());
         counters.extend(report::control(&setup.control.counters()));
         counters.extend(setup.local.counters());
+        counters.extend(self.closings.counters());
         Status {
             public_key: setup.own,
             coordinates: decided.coordinates,

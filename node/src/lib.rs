@@ -32,6 +32,7 @@
 
 mod builder;
 mod clock;
+mod closings;
 mod control;
 mod error;
 mod event;

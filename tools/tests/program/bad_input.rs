@@ -209,11 +209,12 @@ fn what_is_no_frame_ends_its_own_peering_only() {
             "malformed number",
         ),
     ];
-    for (seed, (name, bytes, reason)) in (20..).zip(bad) {
+    for (count, (name, bytes, reason)) in (1..).zip(bad) {
         println!("{name}");
-        let mut peer = watched.peer(key(seed));
+        let mut peer = watched.peer(key(19 + count));
         peer.send(&bytes);
         watched.assert_closed(&mut peer, reason);
+        watched.wait_for_counter("peerings_bad_frame", count.into());
     }
     watched.assert_unharmed();
 }

@@ -1,0 +1,37 @@
+//! Why peerings ended, counted.
+
+use pinecone_dataplane::CloseReason;
+
+use crate::Counter;
+
+/// How many peerings ended for each kind of reason.
+#[derive(Default)]
+pub(crate) struct Closings([u64; NAMES.len()]);
+
+const NAMES: [&str; 6] = [
+    "peerings_closed_by_us",
+    "peerings_closed_by_peer",
+    "peerings_dead",
+    "peerings_write_timeout",
+    "peerings_bad_frame",
+    "peerings_io_error",
+];
+
+impl Closings {
+    pub(crate) fn count(&mut self, reason: &CloseReason) {
+        let kind = match reason {
+            CloseReason::Requested(_) | CloseReason::Shutdown => 0,
+            CloseReason::PeerClosed => 1,
+            CloseReason::Dead => 2,
+            CloseReason::WriteTimeout => 3,
+            CloseReason::Frame(_) => 4,
+            CloseReason::Io(_) => 5,
+        };
+        self.0[kind] += 1;
+    }
+
+    pub(crate) fn counters(&self) -> impl Iterator<Item = Counter> + '_ {
+        let counts = NAMES.iter().zip(self.0);
+        counts.map(|(&name, value)| Counter { name, value })
+    }
+}
