@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use pinecone::{Node, PublicKey, SecretKey};
+use pinecone::{Event, Events, Node, PublicKey, SecretKey};
 use pinecone_wire::{HANDSHAKE_LEN, Split, split};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -22,6 +22,7 @@ struct Replay<'a> {
     /// Whose place our node takes.
     name: &'a str,
     node: Node,
+    events: Events,
     connections: BTreeMap<String, Connection>,
     /// Frames that the recorded node had sent so far, of those that ours must have sent too
     /// before the others go on.
@@ -41,15 +42,17 @@ struct Connection {
 }
 
 pub(crate) async fn in_place_of(recording: &Recording, name: &str) {
+    let node = Node::builder()
+        .secret_key(SecretKey::from_seed(&recording.seed_of(name)))
+        .listen("127.0.0.1:0")
+        .start()
+        .await
+        .unwrap();
     let mut replay = Replay {
         recording,
         name,
-        node: (Node::builder())
-            .secret_key(SecretKey::from_seed(&recording.seed_of(name)))
-            .listen("127.0.0.1:0")
-            .start()
-            .await
-            .unwrap(),
+        events: node.events(),
+        node,
         connections: BTreeMap::new(),
         due: BTreeMap::new(),
         held: BTreeMap::new(),
@@ -94,10 +97,10 @@ impl Replay<'_> {
         );
         if line.concerns(self.name) {
             let conn = line.conn.as_deref().unwrap();
-            if line.is_note("tcp connection") {
-                self.wait_for(line).await;
-                self.sent_what_is_due(&at).await;
-                self.connect(conn).await;
+            if of_ours && (line.is_note("accepted") || line.is_note("dialled")) {
+                // The recorded node took longer over its handshakes, and had handled other things
+                // before it had this peering.
+                self.connect_if_not(conn, line, &at).await;
             } else if line.is_note("cutting connection") {
                 self.wait_for(line).await;
                 self.sent_what_is_due(&at).await;
@@ -112,6 +115,7 @@ impl Replay<'_> {
                     }
                     return;
                 }
+                self.connect_if_not(conn, line, &at).await;
                 self.wait_for(line).await;
                 self.sent_what_is_due(&at).await;
                 if let Class::Broadcast(key) = Class::of(&bytes) {
@@ -130,8 +134,10 @@ impl Replay<'_> {
             if handled_by == self.name
                 && let Some((conn, bytes)) = self.held.remove(key)
             {
+                let key = key.to_owned();
                 self.announcements_are_in(&at).await;
                 self.play(&conn, &bytes, &at).await;
+                self.broadcast_is_handled(&key, &at).await;
             }
         } else if of_ours && line.is_note("state") {
             self.wait_for(line).await;
@@ -182,6 +188,31 @@ impl Replay<'_> {
         {
             assert!(began.elapsed() < LIMIT, "{at}: announcements are not in");
             tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until our node has told of a broadcast: what follows on another connection must not
+    /// overtake.
+    async fn broadcast_is_handled(&mut self, key: &str, at: &str) {
+        let told = async {
+            while let Some(event) = self.events.next().await {
+                if matches!(event, Event::BroadcastReceived { key: of, .. } if of.to_string() == key)
+                {
+                    return;
+                }
+            }
+            panic!("{at}: no more events");
+        };
+        let told = tokio::time::timeout(LIMIT, told).await;
+        told.unwrap_or_else(|_| panic!("{at}: the broadcast of {key} is not told of"));
+    }
+
+    /// Connects, unless that is done.
+    async fn connect_if_not(&mut self, conn: &str, line: &Line, at: &str) {
+        if !self.connections.contains_key(conn) {
+            self.wait_for(line).await;
+            self.sent_what_is_due(at).await;
+            self.connect(conn).await;
         }
     }
 
