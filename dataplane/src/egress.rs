@@ -9,8 +9,7 @@ pub(crate) use self::port::Port;
 use self::port::Send;
 use crate::buffer::{ReceiveBuffers, Segment, TurnMemory};
 use crate::counters::{DropReason, PortCounters};
-use crate::engine::Outgoing;
-use crate::engine::uring::Uring;
+use crate::engine::{Engine, Outgoing};
 use crate::report::{Budget, CloseReason};
 use crate::timers::Wheel;
 use crate::{PortId, PortOptions};
@@ -108,7 +107,7 @@ impl Egress {
     }
 
     /// Sends what the turn has brought.
-    pub(crate) fn flush(&mut self, engine: &mut Uring) {
+    pub(crate) fn flush(&mut self, engine: &mut Engine) {
         for slot in std::mem::take(&mut self.dirty) {
             let Some(port) = self.ports.get_mut(slot as usize).and_then(Option::as_mut) else {
                 continue;

@@ -4,18 +4,50 @@
 //! the worker wants sent, waits, and hands over what has happened since. Sends come in two kinds:
 //! *inline* ones take what the socket takes at once and may point into the turn's memory; a *drain*
 //! waits until the socket has taken everything, and may only send bytes that it owns.
+//!
+//! There are two, alike in all that a worker sees: [`Uring`] completes requests, [`Epoll`] polls
+//! for readiness where io_uring cannot be had.
 
-pub(crate) mod uring;
+mod epoll;
+mod memory;
+mod uring;
 
-use crate::buffer::Segment;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::epoll::Epoll;
+use self::uring::Uring;
+use crate::DataPlaneOptions;
+use crate::buffer::{ReceiveBuffers, Segment, TurnMemory};
+use crate::mailbox::Mailbox;
 
 /// Most pieces in one send: what one vectored system call takes.
 pub(crate) const MAX_PIECES: usize = 1024;
 
+/// Which engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EngineKind {
+    Uring,
+    Epoll,
+}
+
+/// One worker's engine.
+pub(crate) enum Engine {
+    Uring(Box<Uring>),
+    Epoll(Box<Epoll>),
+}
+
 /// What has happened.
 pub(crate) enum Event {
-    /// Bytes came: in this receive buffer, from its start.
-    Received { slot: u32, buffer: u16, len: usize },
+    /// Bytes came: these of this receive buffer.
+    Received {
+        slot: u32,
+        buffer: u16,
+        at: usize,
+        len: usize,
+    },
     /// No more will come: the peer ended the stream (0), or an error number.
     Ended { slot: u32, error: i32 },
     /// A send is over.
@@ -43,8 +75,169 @@ pub(crate) struct Outgoing {
     pub(crate) segment_bytes: usize,
 }
 
+impl EngineKind {
+    /// Its name.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Uring => "io_uring",
+            Self::Epoll => "epoll",
+        }
+    }
+}
+
+impl Engine {
+    /// Sets an engine up on the calling thread, which alone may use it.
+    pub(crate) fn new(
+        kind: EngineKind,
+        mailbox: Arc<Mailbox>,
+        options: &DataPlaneOptions,
+    ) -> io::Result<Self> {
+        let buffers = options.receive_buffers;
+        Ok(match kind {
+            EngineKind::Uring => {
+                let max_ports = options.max_ports as u32;
+                let uring = Uring::new(mailbox, buffers, max_ports, options.baseline)?;
+                Self::Uring(Box::new(uring))
+            }
+            EngineKind::Epoll => Self::Epoll(Box::new(Epoll::new(mailbox, buffers)?)),
+        })
+    }
+
+    /// What of the kernel is used.
+    pub(crate) fn features(&self) -> String {
+        match self {
+            Self::Uring(uring) => uring.features().to_string(),
+            Self::Epoll(_) => "level-triggered".to_owned(),
+        }
+    }
+
+    /// The memory that segments and received bytes lie in.
+    #[inline]
+    pub(crate) fn memory(&self) -> (&TurnMemory, &ReceiveBuffers) {
+        match self {
+            Self::Uring(uring) => uring.memory.parts(),
+            Self::Epoll(epoll) => epoll.memory.parts(),
+        }
+    }
+
+    /// The same, for filling the turn and for changing frames where they lie.
+    #[inline]
+    pub(crate) fn memory_mut(&mut self) -> (&mut TurnMemory, &mut ReceiveBuffers) {
+        match self {
+            Self::Uring(uring) => uring.memory.parts_mut(),
+            Self::Epoll(epoll) => epoll.memory.parts_mut(),
+        }
+    }
+
+    /// Times that bytes had to wait because no receive buffer was free.
+    pub(crate) fn out_of_buffers(&self) -> u64 {
+        match self {
+            Self::Uring(uring) => uring.out_of_buffers,
+            Self::Epoll(epoll) => epoll.out_of_buffers,
+        }
+    }
+
+    /// Takes a connected stream socket over and starts receiving.
+    pub(crate) fn add(&mut self, stream: OwnedFd) -> io::Result<u32> {
+        match self {
+            Self::Uring(uring) => uring.add(stream),
+            Self::Epoll(epoll) => epoll.add(stream),
+        }
+    }
+
+    /// Sends: inline, taking what goes at once, or as a drain, which waits for all of it. Never two
+    /// at once on one slot.
+    pub(crate) fn send(&mut self, slot: u32, outgoing: Outgoing, drain: bool) {
+        match self {
+            Self::Uring(uring) => uring.send(slot, outgoing, drain),
+            Self::Epoll(epoll) => epoll.send(slot, outgoing, drain),
+        }
+    }
+
+    /// Shuts the stream down; `Event::Closed` follows when the kernel has let go of it.
+    pub(crate) fn close(&mut self, slot: u32, events: &mut Vec<Event>) {
+        match self {
+            Self::Uring(uring) => uring.close(slot, events),
+            Self::Epoll(epoll) => epoll.close(slot),
+        }
+    }
+
+    /// Gives the slot away again: once `Event::Closed` has been dealt with, and not before, since
+    /// events that lie before it still name the slot.
+    pub(crate) fn release(&mut self, slot: u32) {
+        match self {
+            Self::Uring(uring) => uring.release(slot),
+            Self::Epoll(epoll) => epoll.release(slot),
+        }
+    }
+
+    /// Appends what is over already, without waiting for anything. False: nothing is, or it takes
+    /// [`Self::wait`] to know.
+    pub(crate) fn take_done(&mut self, events: &mut Vec<Event>) -> bool {
+        match self {
+            // Nothing has been submitted yet.
+            Self::Uring(_) => false,
+            Self::Epoll(epoll) => epoll.take_done(events),
+        }
+    }
+
+    /// Submits, waits at most `timeout` for something to happen (for ever if there is none), and
+    /// appends what did. All inline sends are over then; their events come with the others and must
+    /// be dealt with before [`Self::end_turn`] voids what they point to.
+    pub(crate) fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        events: &mut Vec<Event>,
+    ) -> io::Result<()> {
+        match self {
+            Self::Uring(uring) => uring.wait(timeout, events),
+            Self::Epoll(epoll) => epoll.wait(timeout, events),
+        }
+    }
+
+    /// Submits, and waits for the inline sends alone.
+    pub(crate) fn finish_inline(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
+        match self {
+            Self::Uring(uring) => uring.finish_inline(events),
+            Self::Epoll(epoll) => {
+                epoll.take_done(events);
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives back what the turn before the last [`Self::wait`] received and gathered.
+    pub(crate) fn end_turn(&mut self) {
+        match self {
+            Self::Uring(uring) => uring.end_turn(),
+            Self::Epoll(epoll) => epoll.end_turn(),
+        }
+    }
+
+    /// Gives back gathered bytes in the middle of a turn, all of them sent; what was received stays.
+    pub(crate) fn clear_gathered(&mut self) {
+        match self {
+            Self::Uring(uring) => uring.clear_gathered(),
+            Self::Epoll(epoll) => epoll.clear_gathered(),
+        }
+    }
+}
+
 impl Outgoing {
     pub(crate) fn is_empty(&self) -> bool {
         self.owned.is_empty() && self.segments.is_empty()
+    }
+
+    /// Its bytes, piece by piece.
+    fn pieces<'a>(
+        &'a self,
+        (turn, receive): (&'a TurnMemory, &'a ReceiveBuffers),
+    ) -> impl Iterator<Item = &'a [u8]> {
+        let mut skip = self.skip;
+        let owned = self.owned.iter().map(|frame| &frame[..]);
+        let segments = self.segments.iter().map(move |s| turn.bytes(s, receive));
+        owned
+            .chain(segments)
+            .map(move |piece| &piece[std::mem::take(&mut skip).min(piece.len())..])
     }
 }

@@ -61,6 +61,8 @@ pub enum EngineChoice {
     Auto,
     /// io_uring or nothing.
     Uring,
+    /// Readiness polling with epoll, which every kernel has.
+    Epoll,
 }
 
 impl fmt::Display for EngineChoice {
@@ -68,6 +70,7 @@ impl fmt::Display for EngineChoice {
         f.write_str(match self {
             Self::Auto => "auto",
             Self::Uring => "uring",
+            Self::Epoll => "epoll",
         })
     }
 }
@@ -79,7 +82,10 @@ impl FromStr for EngineChoice {
         match s {
             "auto" => Ok(Self::Auto),
             "uring" => Ok(Self::Uring),
-            other => Err(format!("no engine is called '{other}': use auto or uring")),
+            "epoll" => Ok(Self::Epoll),
+            other => Err(format!(
+                "no engine is called '{other}': use auto, uring or epoll"
+            )),
         }
     }
 }
@@ -132,7 +138,7 @@ pub enum DataPlaneError {
     },
     /// io_uring cannot be set up.
     #[error(
-        "io_uring cannot be set up: {source}; it needs Linux 6.1 or later and must not be forbidden (sysctl kernel.io_uring_disabled, container seccomp profile, memlock limit)"
+        "io_uring cannot be set up: {source}; it needs Linux 6.1 or later and must not be forbidden (sysctl kernel.io_uring_disabled, container seccomp profile, memlock limit); the engines auto and epoll do without"
     )]
     Uring {
         /// What the kernel said.

@@ -12,6 +12,7 @@ use crossbeam::channel::{Receiver, unbounded};
 use pinecone_wire::TrafficLayout;
 
 use crate::counters::{CountersSnapshot, PortCounters, WorkerCounters, WorkerStats};
+use crate::engine::EngineKind;
 use crate::fib::Fib;
 use crate::mailbox::{Command, Mailbox, NewPort};
 use crate::port_map::{MAX_WORKERS, PortMap};
@@ -58,6 +59,32 @@ impl DataPlane {
         fib: Fib,
         delivery: Arc<dyn Delivery>,
     ) -> Result<(Self, Receiver<Report>), DataPlaneError> {
+        let start = |engine, why: &str| {
+            Self::start_with(engine, why, options.clone(), fib.clone(), delivery.clone())
+        };
+        match options.engine {
+            EngineChoice::Uring => start(EngineKind::Uring, "asked for"),
+            EngineChoice::Epoll => start(EngineKind::Epoll, "asked for"),
+            EngineChoice::Auto => {
+                match start(EngineKind::Uring, "chosen because this kernel has it") {
+                    Err(DataPlaneError::Uring { source }) => {
+                        let why = format!("io_uring cannot be set up: {source}");
+                        start(EngineKind::Epoll, &why)
+                    }
+                    started => started,
+                }
+            }
+        }
+    }
+
+    /// Starts the workers with one engine.
+    fn start_with(
+        engine: EngineKind,
+        why: &str,
+        options: DataPlaneOptions,
+        fib: Fib,
+        delivery: Arc<dyn Delivery>,
+    ) -> Result<(Self, Receiver<Report>), DataPlaneError> {
         let workers = options.workers;
         if workers == 0 || workers > MAX_WORKERS {
             return Err(DataPlaneError::Workers(workers));
@@ -93,10 +120,11 @@ impl DataPlane {
             pending: Budget::new(options.pending_bytes),
             registry: Registry::default(),
             options,
+            engine,
         });
         let mut this = Self {
             info: EngineInfo {
-                name: "io_uring",
+                name: engine.name(),
                 description: String::new(),
                 cores: Vec::new(),
             },
@@ -111,10 +139,6 @@ impl DataPlane {
                 .push(this.shared.options.cores.get(worker).copied());
             this.info.description = features;
         }
-        let why = match this.shared.options.engine {
-            EngineChoice::Auto => "chosen because this kernel has it",
-            EngineChoice::Uring => "asked for",
-        };
         this.info.description = format!("{why}; {}", this.info.description);
         Ok((this, receiver))
     }
@@ -240,7 +264,11 @@ impl DataPlane {
             .name(format!("worker-{worker}"))
             .spawn(move || {
                 let made = pin(worker, core).and_then(|()| {
-                    Worker::new(worker, shared).map_err(|source| DataPlaneError::Uring { source })
+                    let engine = shared.engine;
+                    Worker::new(worker, shared).map_err(|source| match engine {
+                        EngineKind::Uring => DataPlaneError::Uring { source },
+                        EngineKind::Epoll => DataPlaneError::Start { worker, source },
+                    })
                 });
                 match made {
                     Err(e) => drop(ready.send(Err(e))),

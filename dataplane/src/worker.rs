@@ -1,7 +1,8 @@
-//! A worker: one thread, one ring, its own ports. See the crate's documentation for what it does;
+//! A worker: one thread, one engine, its own ports. See the crate's documentation for what it does;
 //! this is the loop that does it.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,7 @@ use crossbeam::channel::Sender;
 use crate::buffer::{Place, Segment};
 use crate::counters::{DropReason, WorkerCounters};
 use crate::egress::Egress;
-use crate::engine::Event;
-use crate::engine::uring::Uring;
+use crate::engine::{Engine, EngineKind, Event};
 use crate::fib::Fib;
 use crate::handoff::{Block, Handoff};
 use crate::ingress::{Ingress, Router, complete};
@@ -31,6 +31,7 @@ const INJECTED_PER_TURN: usize = 512;
 /// What workers share.
 pub(crate) struct Shared {
     pub(crate) options: DataPlaneOptions,
+    pub(crate) engine: EngineKind,
     pub(crate) fib: Fib,
     pub(crate) delivery: Arc<dyn Delivery>,
     pub(crate) map: PortMap,
@@ -46,7 +47,7 @@ pub(crate) struct Worker {
     me: usize,
     shared: Arc<Shared>,
     mailbox: Arc<Mailbox>,
-    engine: Uring,
+    engine: Engine,
     router: Router,
     egress: Egress,
     handoff: Handoff,
@@ -59,12 +60,7 @@ impl Worker {
     pub(crate) fn new(me: usize, shared: Arc<Shared>) -> io::Result<Self> {
         let mailbox = Arc::clone(&shared.mailboxes[me]);
         let options = &shared.options;
-        let engine = Uring::new(
-            Arc::clone(&mailbox),
-            options.receive_buffers,
-            options.max_ports as u32,
-            options.baseline,
-        )?;
+        let engine = Engine::new(shared.engine, Arc::clone(&mailbox), options)?;
         let router = Router::new(
             shared.fib.reader(),
             Arc::clone(&shared.delivery),
@@ -87,7 +83,7 @@ impl Worker {
 
     /// What the engine found.
     pub(crate) fn features(&self) -> String {
-        self.engine.features().to_string()
+        self.engine.features()
     }
 
     /// Runs until told to shut down.
@@ -103,6 +99,11 @@ impl Worker {
             let handed_over = self.handoff.flush();
             self.counters().handed_over.set(self.handoff.handed_over);
             self.egress.flush(&mut self.engine);
+            if self.engine.take_done(&mut events) {
+                self.settle(&mut events)?;
+                // What a full socket refused begins to drain before we wait.
+                self.egress.flush(&mut self.engine);
+            }
             if self.is_over() {
                 return Ok(());
             }
@@ -155,7 +156,7 @@ impl Worker {
         self.counters().turns.add(1);
         self.counters()
             .out_of_buffers
-            .set(self.engine.out_of_buffers);
+            .set(self.engine.out_of_buffers());
         result
     }
 
@@ -166,19 +167,14 @@ impl Worker {
             .into_iter()
             .partition(|e| matches!(e, Event::Sent { .. }));
         *events = rest;
+        let (turn, receive) = self.engine.memory();
         for event in sent {
             if let Event::Sent {
                 slot,
                 outgoing,
                 result,
             } = event
-                && let Err(reason) = self.egress.sent(
-                    slot,
-                    outgoing,
-                    result,
-                    &self.engine.turn,
-                    &self.engine.receive,
-                )
+                && let Err(reason) = self.egress.sent(slot, outgoing, result, turn, receive)
             {
                 failed.push((slot, reason));
             }
@@ -193,7 +189,12 @@ impl Worker {
         // Closing a port may append further events to `events`; those wait for the next turn.
         for event in std::mem::take(events) {
             match event {
-                Event::Received { slot, buffer, len } => self.received(slot, buffer, len, events),
+                Event::Received {
+                    slot,
+                    buffer,
+                    at,
+                    len,
+                } => self.received(slot, buffer, at..at + len, events),
                 Event::Ended { slot, error: 0 } => {
                     self.close(slot, CloseReason::PeerClosed, events)
                 }
@@ -205,7 +206,7 @@ impl Worker {
                 Event::Closed { slot } => self.closed(slot),
                 Event::Sent { .. } => debug_assert!(false, "sends are settled first"),
             }
-            if self.engine.turn.is_high() {
+            if self.engine.memory().0.is_high() {
                 self.egress.flush(&mut self.engine);
                 self.engine.finish_inline(late)?;
                 self.settle(late)?;
@@ -216,7 +217,7 @@ impl Worker {
         Ok(())
     }
 
-    fn received(&mut self, slot: u32, buffer: u16, len: usize, events: &mut Vec<Event>) {
+    fn received(&mut self, slot: u32, buffer: u16, range: Range<usize>, events: &mut Vec<Event>) {
         let Some(port) = self.egress.get_mut(slot).filter(|p| p.closing.is_none()) else {
             return;
         };
@@ -236,34 +237,34 @@ impl Worker {
             let report = ProtocolFrame::new(id, frame, &budget, pending).map(Report::Frame);
             report.is_some_and(|r| reports.send(r).is_ok())
         };
-        let mut at = 0;
+        let Range { start: mut at, end } = range;
         let mut result = Ok(());
         if !carry.is_empty() {
-            match complete(&mut carry, self.engine.receive.bytes(buffer, 0, len)) {
-                Ok((taken, false)) => at = taken,
+            let (turn, receive) = self.engine.memory_mut();
+            match complete(&mut carry, receive.bytes(buffer, at, end - at)) {
+                Ok((taken, false)) => at += taken,
                 Ok((taken, true)) => {
-                    at = taken;
-                    let owned = self.engine.turn.own(Vec::new());
+                    at += taken;
+                    let owned = turn.own(Vec::new());
                     (_, result) =
                         self.router
                             .ingest(&ingress, &mut carry, 0, Place::Owned(owned), protocol);
-                    self.engine
-                        .turn
-                        .put_owned(owned, std::mem::take(&mut carry));
+                    turn.put_owned(owned, std::mem::take(&mut carry));
                     self.emit(&ingress);
                 }
                 Err(e) => result = Err(e),
             }
         }
         if result.is_ok() && carry.is_empty() {
-            let bytes = self.engine.receive.bytes_mut(buffer, len);
-            let (taken, rest) =
+            let (turn, receive) = self.engine.memory_mut();
+            let bytes = receive.bytes_mut(buffer, end);
+            let (rest, ended) =
                 self.router
                     .ingest(&ingress, bytes, at, Place::Receive(buffer), protocol);
-            result = rest;
-            if result.is_ok() && taken < len {
-                carry = self.engine.turn.spare();
-                carry.extend_from_slice(self.engine.receive.bytes(buffer, taken, len - taken));
+            result = ended;
+            if result.is_ok() && rest < end {
+                carry = turn.spare();
+                carry.extend_from_slice(receive.bytes(buffer, rest, end - rest));
             }
             self.emit(&ingress);
         }
@@ -279,7 +280,7 @@ impl Worker {
 
     /// Puts what the router has routed on its way.
     fn emit(&mut self, ingress: &Ingress<'_>) {
-        let (turn, receive) = (&mut self.engine.turn, &self.engine.receive);
+        let (turn, receive) = self.engine.memory_mut();
         for routed in self.router.routed.drain(..) {
             let head = routed.head(&self.router.heads);
             let outcome = match self.shared.map.get(routed.egress) {
@@ -341,18 +342,17 @@ impl Worker {
     }
 
     fn take_block(&mut self, mut block: Block) {
-        let owned = self.engine.turn.own(std::mem::take(&mut block.bytes));
+        let (turn, receive) = self.engine.memory_mut();
+        let owned = turn.own(std::mem::take(&mut block.bytes));
         for frame in block.frames.drain(..) {
             let body = Segment::new(Place::Owned(owned), frame.at as usize, frame.len as usize);
-            let (turn, receive) = (&mut self.engine.turn, &self.engine.receive);
-            if let Err(reason) =
-                self.egress
-                    .emit(frame.slot, PortId(frame.port), &[], body, turn, receive)
-            {
-                self.counters().local.dropped(reason, 1);
+            let (port, egress) = (PortId(frame.port), &mut self.egress);
+            if let Err(reason) = egress.emit(frame.slot, port, &[], body, turn, receive) {
+                let counters = &self.shared.counters[self.me];
+                counters.local.dropped(reason, 1);
             }
         }
-        block.bytes = self.engine.turn.spare();
+        block.bytes = turn.spare();
         self.handoff.reuse(block);
     }
 
@@ -363,12 +363,12 @@ impl Worker {
             port: PortId::LOCAL,
             counters: &shared.counters[self.me].local,
         };
-        let owned = self.engine.turn.own(Vec::new());
+        let owned = self.engine.memory_mut().0.own(Vec::new());
         // A frame of our own making is whole and well-formed; if not, it goes nowhere.
         let _ = self
             .router
             .ingest(&ingress, &mut frame, 0, Place::Owned(owned), |_| false);
-        self.engine.turn.put_owned(owned, frame);
+        self.engine.memory_mut().0.put_owned(owned, frame);
         self.emit(&ingress);
     }
 

@@ -1,11 +1,12 @@
-//! Real workers on real sockets: what goes in at one port comes out at the right other one.
+//! Real workers on real sockets: what goes in at one port comes out at the right other one, with
+//! every engine alike.
 
 mod rig;
 
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use pinecone_dataplane::{CloseReason, DropReason, PortId, Report};
+use pinecone_dataplane::{CloseReason, DropReason, EngineChoice, PortId, Report};
 use pinecone_wire::frame::{self, KEEPALIVE};
 use pinecone_wire::{Coordinates, PublicKey, Watermark};
 use proptest::prelude::*;
@@ -13,10 +14,43 @@ use rig::{Rig, key, payload, read_frame, traffic, traffic_to};
 
 const KEY: PublicKey = key(0x77);
 
-#[test]
-fn frames_of_all_sizes_arrive_in_order_and_unchanged() {
+/// Makes a test of each function and engine.
+macro_rules! with_every_engine {
+    ($($test:ident)*) => {
+        mod uring {
+            $(#[test] fn $test() { super::$test(pinecone_dataplane::EngineChoice::Uring) })*
+        }
+        mod epoll {
+            $(#[test] fn $test() { super::$test(pinecone_dataplane::EngineChoice::Epoll) })*
+        }
+    };
+}
+
+with_every_engine! {
+    frames_of_all_sizes_arrive_in_order_and_unchanged
+    running_out_of_receive_buffers_loses_nothing
+    a_byte_at_a_time_is_as_good_as_any
+    a_watermark_that_changes_length_is_written
+    frames_are_dropped_for_the_stated_reasons
+    what_is_for_us_is_delivered_and_what_we_inject_is_routed
+    pings_count_the_nodes_they_pass
+    protocol_frames_are_reported_and_sent
+    a_flood_of_protocol_frames_loses_its_own
+    bad_bytes_close_their_own_port_only
+    a_peer_that_vanishes_mid_frame_is_forgotten
+    a_peer_that_stops_reading_costs_its_own_frames_and_is_closed
+    a_slow_reader_gets_whole_frames_with_the_oldest_missing
+    silence_is_answered_with_keepalives_and_ends_the_peering
+    a_peer_that_sends_keepalives_lives
+    ports_come_and_go_under_load
+    the_filter_sees_frame_and_peer
+    shutdown_closes_everything
+    any_cut_of_the_stream_gives_the_same_frames
+}
+
+fn frames_of_all_sizes_arrive_in_order_and_unchanged(engine: EngineChoice) {
     for (workers, baseline) in [(1, false), (1, true), (2, false)] {
-        let mut rig = Rig::with(workers, |options| {
+        let mut rig = Rig::with(engine, workers, |options| {
             // Room for all of it: nothing need be dropped, however slow the reader is.
             options.port_queue_bytes = 64 << 20;
             options.baseline = baseline;
@@ -47,9 +81,8 @@ fn frames_of_all_sizes_arrive_in_order_and_unchanged() {
     }
 }
 
-#[test]
-fn running_out_of_receive_buffers_loses_nothing() {
-    let mut rig = Rig::with(1, |options| {
+fn running_out_of_receive_buffers_loses_nothing(engine: EngineChoice) {
+    let mut rig = Rig::with(engine, 1, |options| {
         options.receive_buffers = 2;
         options.port_queue_bytes = 64 << 20;
     });
@@ -73,9 +106,8 @@ fn running_out_of_receive_buffers_loses_nothing() {
     assert_eq!(rig.total().total_dropped(), 0);
 }
 
-#[test]
-fn a_byte_at_a_time_is_as_good_as_any() {
-    let mut rig = Rig::new(1);
+fn a_byte_at_a_time_is_as_good_as_any(engine: EngineChoice) {
+    let mut rig = Rig::new(engine, 1);
     let (mut a, mut b) = (rig.port(1), rig.port(2));
     rig.route(KEY, 2, 7);
     for i in 0..5 {
@@ -87,9 +119,8 @@ fn a_byte_at_a_time_is_as_good_as_any() {
     }
 }
 
-#[test]
-fn a_watermark_that_changes_length_is_written() {
-    let mut rig = Rig::new(1);
+fn a_watermark_that_changes_length_is_written(engine: EngineChoice) {
+    let mut rig = Rig::new(engine, 1);
     let (mut a, mut b) = (rig.port(1), rig.port(2));
     rig.route(KEY, 2, 1_795_357_650_878);
     for size in [0, 10, 3000, 65_330] {
@@ -123,9 +154,8 @@ fn a_watermark_that_changes_length_is_written() {
     rig.wait_for(|r| r.counters(1).dropped(DropReason::TooLong) == 1);
 }
 
-#[test]
-fn frames_are_dropped_for_the_stated_reasons() {
-    let mut rig = Rig::with(1, |options| options.hop_limiting = true);
+fn frames_are_dropped_for_the_stated_reasons(engine: EngineChoice) {
+    let mut rig = Rig::with(engine, 1, |options| options.hop_limiting = true);
     let (mut a, mut b) = (rig.port(1), rig.port(2));
     rig.route(KEY, 2, 7);
     rig.route(key(0x66), 1, 7);
@@ -159,9 +189,8 @@ fn frames_are_dropped_for_the_stated_reasons() {
     assert_eq!(rig.delivered().len(), 1);
 }
 
-#[test]
-fn what_is_for_us_is_delivered_and_what_we_inject_is_routed() {
-    let mut rig = Rig::new(2);
+fn what_is_for_us_is_delivered_and_what_we_inject_is_routed(engine: EngineChoice) {
+    let mut rig = Rig::new(engine, 2);
     let (mut a, mut b) = (rig.port(1), rig.port(2));
     rig.route(KEY, 2, 7);
     let ours = traffic(rig.own_key(), 3, b"for us");
@@ -179,9 +208,8 @@ fn what_is_for_us_is_delivered_and_what_we_inject_is_routed() {
     assert_eq!(rig.delivered()[1], (PortId::LOCAL, to_ourselves));
 }
 
-#[test]
-fn pings_count_the_nodes_they_pass() {
-    let mut rig = Rig::new(1);
+fn pings_count_the_nodes_they_pass(engine: EngineChoice) {
+    let mut rig = Rig::new(engine, 1);
     let (mut a, mut b) = (rig.port(1), rig.port(2));
     rig.route(KEY, 2, 7);
     let mut ping = pinecone_wire::ping::Ping {
@@ -199,9 +227,8 @@ fn pings_count_the_nodes_they_pass() {
     assert_eq!(read_frame(&mut b), pong);
 }
 
-#[test]
-fn protocol_frames_are_reported_and_sent() {
-    let mut rig = Rig::new(1);
+fn protocol_frames_are_reported_and_sent(engine: EngineChoice) {
+    let mut rig = Rig::new(engine, 1);
     let mut a = rig.port(1);
     let mut bootstrap = Vec::new();
     frame::push_bootstrap(&mut bootstrap, (0, 0), &KEY, &Watermark::START, &[9; 120]).unwrap();
@@ -220,9 +247,8 @@ fn protocol_frames_are_reported_and_sent() {
     assert_eq!(rig.counters(1).rx_protocol_frames, 2);
 }
 
-#[test]
-fn a_flood_of_protocol_frames_loses_its_own() {
-    let mut rig = Rig::new(1);
+fn a_flood_of_protocol_frames_loses_its_own(engine: EngineChoice) {
+    let mut rig = Rig::new(engine, 1);
     let (mut a, mut b) = (rig.port(1), rig.port(2));
     let mut bootstrap = Vec::new();
     frame::push_bootstrap(&mut bootstrap, (0, 0), &KEY, &Watermark::START, &[9; 120]).unwrap();
@@ -243,8 +269,7 @@ fn a_flood_of_protocol_frames_loses_its_own() {
     assert!(matches!(rig.report(), Report::Frame(f) if f.port == PortId(1)));
 }
 
-#[test]
-fn bad_bytes_close_their_own_port_only() {
+fn bad_bytes_close_their_own_port_only(engine: EngineChoice) {
     let good = traffic(KEY, 7, b"fine");
     let cases: Vec<(&str, Vec<u8>)> = vec![
         ("magic", b"GET / HTTP/1.1\r\n".to_vec()),
@@ -271,7 +296,7 @@ fn bad_bytes_close_their_own_port_only() {
             f
         }),
     ];
-    let mut rig = Rig::new(1);
+    let mut rig = Rig::new(engine, 1);
     let (mut x, mut b) = (rig.port(100), rig.port(2));
     rig.route(KEY, 2, 7);
     for (i, (name, bytes)) in cases.into_iter().enumerate() {
@@ -295,9 +320,8 @@ fn bad_bytes_close_their_own_port_only() {
     }
 }
 
-#[test]
-fn a_peer_that_vanishes_mid_frame_is_forgotten() {
-    let mut rig = Rig::new(1);
+fn a_peer_that_vanishes_mid_frame_is_forgotten(engine: EngineChoice) {
+    let mut rig = Rig::new(engine, 1);
     let (mut a, mut b) = (rig.port(1), rig.port(2));
     rig.route(KEY, 2, 7);
     let frame = traffic(KEY, 7, &payload(1, 20_000));
@@ -317,9 +341,8 @@ fn a_peer_that_vanishes_mid_frame_is_forgotten() {
     assert_eq!(read_frame(&mut b), frame);
 }
 
-#[test]
-fn a_peer_that_stops_reading_costs_its_own_frames_and_is_closed() {
-    let mut rig = Rig::with(1, |options| options.port_queue_bytes = 1 << 20);
+fn a_peer_that_stops_reading_costs_its_own_frames_and_is_closed(engine: EngineChoice) {
+    let mut rig = Rig::with(engine, 1, |options| options.port_queue_bytes = 1 << 20);
     let (mut a, stuck, mut b) = (rig.port(1), rig.port(2), rig.port(3));
     rig.route(KEY, 2, 7);
     rig.route(key(0x78), 3, 7);
@@ -357,9 +380,8 @@ fn a_peer_that_stops_reading_costs_its_own_frames_and_is_closed() {
     drop(stuck);
 }
 
-#[test]
-fn a_slow_reader_gets_whole_frames_with_the_oldest_missing() {
-    let mut rig = Rig::with(1, |options| options.port_queue_bytes = 256 << 10);
+fn a_slow_reader_gets_whole_frames_with_the_oldest_missing(engine: EngineChoice) {
+    let mut rig = Rig::with(engine, 1, |options| options.port_queue_bytes = 256 << 10);
     let (mut a, mut b) = (rig.port(1), rig.port(2));
     rig.route(KEY, 2, 7);
     let frames = 3000;
@@ -387,9 +409,8 @@ fn a_slow_reader_gets_whole_frames_with_the_oldest_missing() {
     assert!(got < frames as u64);
 }
 
-#[test]
-fn silence_is_answered_with_keepalives_and_ends_the_peering() {
-    let mut rig = Rig::new(1);
+fn silence_is_answered_with_keepalives_and_ends_the_peering(engine: EngineChoice) {
+    let mut rig = Rig::new(engine, 1);
     let mut a = rig.port_with(1, true);
     let started = std::time::Instant::now();
     assert_eq!(read_frame(&mut a), KEEPALIVE);
@@ -401,9 +422,8 @@ fn silence_is_answered_with_keepalives_and_ends_the_peering() {
     assert!(started.elapsed() >= Duration::from_millis(4900));
 }
 
-#[test]
-fn a_peer_that_sends_keepalives_lives() {
-    let mut rig = Rig::new(1);
+fn a_peer_that_sends_keepalives_lives(engine: EngineChoice) {
+    let mut rig = Rig::new(engine, 1);
     let (mut talks, mut silent) = (rig.port_with(1, true), rig.port_with(2, true));
     // The silent one's end is the clock: by then the talking one would be dead too.
     let beats = std::thread::spawn(move || {
@@ -428,9 +448,8 @@ fn a_peer_that_sends_keepalives_lives() {
     beats.join().unwrap();
 }
 
-#[test]
-fn ports_come_and_go_under_load() {
-    let mut rig = Rig::with(2, |options| options.port_queue_bytes = 64 << 20);
+fn ports_come_and_go_under_load(engine: EngineChoice) {
+    let mut rig = Rig::with(engine, 2, |options| options.port_queue_bytes = 64 << 20);
     let (mut a, mut b) = (rig.port(1), rig.port(2));
     rig.route(KEY, 2, 7);
     rig.route(key(0x78), 3, 7);
@@ -474,9 +493,8 @@ fn ports_come_and_go_under_load() {
     );
 }
 
-#[test]
-fn the_filter_sees_frame_and_peer() {
-    let mut rig = Rig::new(1);
+fn the_filter_sees_frame_and_peer(engine: EngineChoice) {
+    let mut rig = Rig::new(engine, 1);
     let (mut a, mut c, mut b) = (rig.port(1), rig.port(3), rig.port(2));
     rig.route(KEY, 2, 7);
     rig.filter(|port, _| port != PortId(1));
@@ -486,9 +504,8 @@ fn the_filter_sees_frame_and_peer() {
     assert_eq!(read_frame(&mut b), traffic(KEY, 7, b"passed"));
 }
 
-#[test]
-fn shutdown_closes_everything() {
-    let mut rig = Rig::new(2);
+fn shutdown_closes_everything(engine: EngineChoice) {
+    let mut rig = Rig::new(engine, 2);
     let mut ends: Vec<_> = (1..=20).map(|p| rig.port(p)).collect();
     rig.plane().shutdown();
     let mut closed: Vec<_> = (0..20)
@@ -502,16 +519,19 @@ fn shutdown_closes_everything() {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
-    #[test]
-    fn any_cut_of_the_stream_gives_the_same_frames(
+fn any_cut_of_the_stream_gives_the_same_frames(engine: EngineChoice) {
+    let config = ProptestConfig {
+        cases: 24,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    proptest!(config, |(
         sizes in prop::collection::vec(0usize..9000, 1..60),
         cuts in prop::collection::vec(1usize..20_000, 1..40),
         targets in prop::collection::vec(0usize..3, 60),
         workers in 1usize..3,
-    ) {
-        let mut rig = Rig::new(workers);
+    )| {
+        let mut rig = Rig::new(engine, workers);
         let mut a = rig.port(1);
         let keys = [key(0x71), key(0x72), key(0x73)];
         let mut ends: Vec<_> = (2..5).map(|p| rig.port(p)).collect();
@@ -543,5 +563,5 @@ proptest! {
         for reader in readers {
             prop_assert!(reader.join().is_ok(), "{:?} {:?}", rig.total(), rig.plane().worker_stats());
         }
-    }
+    });
 }

@@ -15,9 +15,10 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use rustix::net::Shutdown;
 
 use self::buffer_ring::BufferRing;
-pub(crate) use self::probe::Features;
+use self::probe::Features;
+use super::memory::Memory;
 use super::{Event, Outgoing};
-use crate::buffer::{RECEIVE_LEN, ReceiveBuffers, TurnMemory};
+use crate::buffer::RECEIVE_LEN;
 use crate::mailbox::Mailbox;
 
 const SQ_ENTRIES: u32 = 1024;
@@ -42,13 +43,8 @@ pub(crate) struct Uring {
     features: Features,
     slots: Vec<Slot>,
     free: Vec<u32>,
-    pub(crate) receive: ReceiveBuffers,
+    pub(super) memory: Memory,
     buffers: BufferRing,
-    pub(crate) turn: TurnMemory,
-    /// Receive buffers handed out and not yet given back.
-    in_use: Vec<u16>,
-    /// How many of these the turn before the last wait received.
-    old: usize,
     /// Slots whose multishot receive ended and is to be armed again.
     rearm: Vec<u32>,
     /// Slots whose receive found no buffer, in the order in which they get the next ones: arming
@@ -59,7 +55,7 @@ pub(crate) struct Uring {
     mailbox: Arc<Mailbox>,
     bell_armed: bool,
     /// Times that a receive found no buffer.
-    pub(crate) out_of_buffers: u64,
+    pub(super) out_of_buffers: u64,
 }
 
 #[derive(Default)]
@@ -76,26 +72,23 @@ struct Slot {
 
 impl Uring {
     /// Sets up a ring on the calling thread, which alone may use it.
-    pub(crate) fn new(
+    pub(super) fn new(
         mailbox: Arc<Mailbox>,
         receive_buffers: u16,
         max_ports: u32,
         baseline: bool,
     ) -> io::Result<Self> {
         let (mut ring, setup) = probe::build_ring(SQ_ENTRIES, CQ_ENTRIES, baseline)?;
-        let receive = ReceiveBuffers::new(receive_buffers.max(2).next_power_of_two());
-        let buffers = BufferRing::new(&ring, &receive)?;
+        let memory = Memory::new(receive_buffers);
+        let buffers = BufferRing::new(&ring, memory.parts().1)?;
         let features = Features::probe(&mut ring, setup, max_ports, baseline)?;
         Ok(Self {
             ring,
             features,
             slots: Vec::new(),
             free: Vec::new(),
-            receive,
+            memory,
             buffers,
-            turn: TurnMemory::default(),
-            in_use: Vec::new(),
-            old: 0,
             rearm: Vec::new(),
             starved: VecDeque::new(),
             inline: 0,
@@ -106,12 +99,11 @@ impl Uring {
     }
 
     /// What of the kernel is used.
-    pub(crate) fn features(&self) -> &Features {
+    pub(super) fn features(&self) -> &Features {
         &self.features
     }
 
-    /// Takes a connected stream socket over and starts receiving.
-    pub(crate) fn add(&mut self, stream: OwnedFd) -> io::Result<u32> {
+    pub(super) fn add(&mut self, stream: OwnedFd) -> io::Result<u32> {
         // A non-blocking descriptor would make io_uring report EAGAIN instead of waiting.
         rustix::io::ioctl_fionbio(&stream, false)?;
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -131,22 +123,13 @@ impl Uring {
         Ok(slot)
     }
 
-    /// Sends: inline, taking what goes at once, or as a drain, which waits for all of it. Never two
-    /// at once on one slot.
-    pub(crate) fn send(&mut self, slot: u32, outgoing: Outgoing, drain: bool) {
+    pub(super) fn send(&mut self, slot: u32, outgoing: Outgoing, drain: bool) {
         // A drain outlives the turn, so it may not point into the turn's memory.
         assert!(!drain || outgoing.segments.is_empty());
         let entry = &mut self.slots[slot as usize];
         assert!(entry.sending.is_none() && !entry.closing);
         entry.pieces.clear();
-        let mut skip = outgoing.skip;
-        let owned = outgoing.owned.iter().map(|frame| &frame[..]);
-        let segments = outgoing
-            .segments
-            .iter()
-            .map(|s| self.turn.bytes(s, &self.receive));
-        for piece in owned.chain(segments) {
-            let piece = &piece[std::mem::take(&mut skip).min(piece.len())..];
+        for piece in outgoing.pieces(self.memory.parts()) {
             entry.pieces.push(libc::iovec {
                 iov_base: piece.as_ptr() as *mut _,
                 iov_len: piece.len(),
@@ -229,8 +212,7 @@ impl Uring {
         unsafe { self.push(&request.user_data(tag(Op::Send, slot))) };
     }
 
-    /// Shuts the stream down; `Event::Closed` follows when the kernel has let go of it.
-    pub(crate) fn close(&mut self, slot: u32, events: &mut Vec<Event>) {
+    pub(super) fn close(&mut self, slot: u32, events: &mut Vec<Event>) {
         let entry = &mut self.slots[slot as usize];
         if entry.closing {
             return;
@@ -254,10 +236,7 @@ impl Uring {
         self.finish_close(slot, events);
     }
 
-    /// Submits, waits at most `timeout` for something to happen (for ever if there is none), and
-    /// appends what did. All inline sends are over then; their events come with the others and must
-    /// be dealt with before [`Self::end_turn`] voids what they point to.
-    pub(crate) fn wait(
+    pub(super) fn wait(
         &mut self,
         timeout: Option<Duration>,
         events: &mut Vec<Event>,
@@ -272,8 +251,7 @@ impl Uring {
         if !self.bell_armed {
             self.arm_bell();
         }
-        let free = usize::from(self.receive.count()) - self.in_use.len();
-        for _ in 0..free.max(1) {
+        for _ in 0..self.memory.free().max(1) {
             let Some(slot) = self.starved.pop_front() else {
                 break;
             };
@@ -284,14 +262,13 @@ impl Uring {
         } else {
             Some(Duration::ZERO)
         };
-        self.old = self.in_use.len();
+        self.memory.begin_wait();
         self.enter(timeout)?;
         self.reap(events);
         self.finish_inline(events)
     }
 
-    /// Submits, and waits for the inline sends alone.
-    pub(crate) fn finish_inline(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
+    pub(super) fn finish_inline(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
         while self.inline > 0 {
             self.enter(Some(Duration::from_millis(100)))?;
             self.reap(events);
@@ -299,24 +276,16 @@ impl Uring {
         Ok(())
     }
 
-    /// Gives back what the turn before the last [`Self::wait`] received and gathered.
-    pub(crate) fn end_turn(&mut self) {
+    pub(super) fn end_turn(&mut self) {
         assert_eq!(self.inline, 0);
-        self.turn.clear();
-        for id in self.in_use.drain(..self.old) {
-            self.receive.release(id);
-            self.buffers.give(id, &self.receive);
-        }
-        if self.old > 0 {
+        if (self.memory).end_turn(|id, receive| self.buffers.give(id, receive)) {
             self.buffers.publish();
-            self.old = 0;
         }
     }
 
-    /// Gives back gathered bytes in the middle of a turn, all of them sent; what was received stays.
-    pub(crate) fn clear_gathered(&mut self) {
+    pub(super) fn clear_gathered(&mut self) {
         assert_eq!(self.inline, 0);
-        self.turn.clear();
+        self.memory.clear_gathered();
     }
 
     fn enter(&mut self, timeout: Option<Duration>) -> io::Result<()> {
@@ -364,8 +333,7 @@ impl Uring {
     fn received(&mut self, slot: u32, result: i32, flags: u32, events: &mut Vec<Event>) {
         let buffer = cqueue::buffer_select(flags);
         if let Some(id) = buffer {
-            self.receive.hold(id);
-            self.in_use.push(id);
+            self.memory.hold(id);
         }
         let entry = &mut self.slots[slot as usize];
         if !cqueue::more(flags) {
@@ -376,6 +344,7 @@ impl Uring {
             (Some(buffer), 1..) => events.push(Event::Received {
                 slot,
                 buffer,
+                at: 0,
                 len: (result as usize).min(RECEIVE_LEN),
             }),
             (_, 0) => events.push(Event::Ended { slot, error: 0 }),
@@ -426,9 +395,7 @@ impl Uring {
         events.push(Event::Closed { slot });
     }
 
-    /// Gives the slot away again: once `Event::Closed` has been dealt with, and not before, since
-    /// events that lie before it still name the slot.
-    pub(crate) fn release(&mut self, slot: u32) {
+    pub(super) fn release(&mut self, slot: u32) {
         self.free.push(slot);
     }
 
@@ -503,8 +470,7 @@ impl Drop for Uring {
         }
         if busy(&self.slots) {
             // The kernel may still write: better to lose the memory than to hand it to others.
-            std::mem::forget(std::mem::replace(&mut self.receive, ReceiveBuffers::new(1)));
-            std::mem::forget(std::mem::take(&mut self.turn));
+            std::mem::forget(std::mem::replace(&mut self.memory, Memory::new(0)));
             std::mem::forget(std::mem::take(&mut self.slots));
         }
     }

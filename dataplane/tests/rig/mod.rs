@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::Receiver;
 use pinecone_dataplane::fib::{FibWriter, PeerEntry};
 use pinecone_dataplane::{
-    CloseReason, CountersSnapshot, DataPlane, DataPlaneOptions, Delivery, LinkType, PacketFilter,
-    PortCounters, PortId, PortOptions, Report,
+    CloseReason, CountersSnapshot, DataPlane, DataPlaneOptions, Delivery, EngineChoice, LinkType,
+    PacketFilter, PortCounters, PortId, PortOptions, Report,
 };
 use pinecone_wire::traffic::push_traffic;
 use pinecone_wire::{Coordinates, PublicKey, TrafficFields, TrafficLayout, Watermark};
@@ -51,15 +51,20 @@ impl<F: Fn(PortId, &[u8]) -> bool + Send + Sync> PacketFilter for Filter<F> {
 }
 
 impl Rig {
-    pub fn new(workers: usize) -> Self {
-        Self::with(workers, |_| {})
+    pub fn new(engine: EngineChoice, workers: usize) -> Self {
+        Self::with(engine, workers, |_| {})
     }
 
-    pub fn with(workers: usize, change: impl FnOnce(&mut DataPlaneOptions)) -> Self {
+    pub fn with(
+        engine: EngineChoice,
+        workers: usize,
+        change: impl FnOnce(&mut DataPlaneOptions),
+    ) -> Self {
         let (fib, readers) = FibWriter::new(key(0x55));
         let delivered = Arc::new(Delivered::default());
         let mut options = DataPlaneOptions {
             workers,
+            engine,
             max_ports: 256,
             ..DataPlaneOptions::default()
         };

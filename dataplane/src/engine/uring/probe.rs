@@ -114,6 +114,7 @@ impl Features {
             Ok(()) => max_ports,
             Err(_) => 0,
         };
+        multishot_receive(ring)?;
         let vectored_send = !baseline && vectored_send(ring)?;
         let receive_cap = !baseline && receive_cap(ring)?;
         Ok(Self {
@@ -156,13 +157,28 @@ fn vectored_send(ring: &mut IoUring) -> io::Result<bool> {
     Ok(result == 2 && got.get(..n) == Some(b"ab"))
 }
 
+/// What an engine cannot do without: buffers are there since 5.19, this since 6.0.
+fn multishot_receive(ring: &mut IoUring) -> io::Result<()> {
+    match receive_end(ring, None)? {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(-error)),
+    }
+}
+
 fn receive_cap(ring: &mut IoUring) -> io::Result<bool> {
+    Ok(receive_end(ring, Some(RECEIVE_LEN as u32))? == 0)
+}
+
+/// The result of a multishot receive where the peer has ended the stream: it returns at once and
+/// takes no buffer.
+fn receive_end(ring: &mut IoUring, cap: Option<u32>) -> io::Result<i32> {
     let (ours, theirs) = pair()?;
-    // The peer has ended the stream: the receive returns at once and takes no buffer.
     drop(theirs);
     let mut request = opcode::RecvMulti::new(types::Fd(ours.as_raw_fd()), GROUP).build();
-    set_receive_cap(&mut request, RECEIVE_LEN as u32);
-    Ok(run(ring, &request)? == 0)
+    if let Some(bytes) = cap {
+        set_receive_cap(&mut request, bytes);
+    }
+    run(ring, &request)
 }
 
 /// Runs one request that completes at once, and returns its result.
