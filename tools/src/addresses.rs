@@ -19,6 +19,11 @@ pub(crate) fn check_listen(addresses: &[String]) -> Result<(), Failure> {
 pub(crate) fn check_static_peers(lists: &[String]) -> Result<(), Failure> {
     let entries = lists.iter().flat_map(|list| list.split(','));
     for entry in entries.map(str::trim).filter(|entry| !entry.is_empty()) {
+        if let Some((scheme, _)) = entry.split_once("://") {
+            return Err(Failure::usage(format!(
+                "--connect: {entry:?}: {scheme}:// is not supported yet: write host:port for plain TCP"
+            )));
+        }
         let (host, port) = split(entry, "--connect")?;
         if host.is_empty() || port == 0 {
             return Err(malformed(entry, "--connect"));
@@ -59,6 +64,13 @@ fn resolve(host: &str, port: u16, flag: &str) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn transports_that_are_to_come_are_named() {
+        let failure = check_static_peers(&["wss://a.example/".to_owned()]).unwrap_err();
+        assert_eq!(failure.code, 2);
+        assert!(failure.to_string().contains("wss:// is not supported yet"));
+    }
 
     #[test]
     fn addresses_are_told_apart() {
