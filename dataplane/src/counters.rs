@@ -21,6 +21,8 @@ pub enum DropReason {
     Filter,
     /// The egress port's traffic queue was full.
     QueueFull,
+    /// It had waited in the egress port's queue for longer than the target delay.
+    QueueDelay,
     /// The egress port's protocol queue was full.
     ProtocolQueueFull,
     /// The control plane was behind with this port's protocol frames.
@@ -37,7 +39,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of [`CountersSnapshot::drops`].
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NoRoute,
         Self::Backwards,
         Self::Watermark,
@@ -45,6 +47,7 @@ impl DropReason {
         Self::TooLong,
         Self::Filter,
         Self::QueueFull,
+        Self::QueueDelay,
         Self::ProtocolQueueFull,
         Self::ControlBusy,
         Self::HandoffFull,
@@ -64,6 +67,7 @@ impl DropReason {
             Self::TooLong => "too_long",
             Self::Filter => "filter",
             Self::QueueFull => "queue_full",
+            Self::QueueDelay => "queue_delay",
             Self::ProtocolQueueFull => "protocol_queue_full",
             Self::ControlBusy => "control_busy",
             Self::HandoffFull => "handoff_full",

@@ -6,13 +6,13 @@ mod port;
 use std::sync::Arc;
 
 pub(crate) use self::port::Port;
-use self::port::Send;
+use self::port::{Limits, Send};
 use crate::buffer::{ReceiveBuffers, Segment, TurnMemory};
 use crate::counters::{DropReason, PortCounters};
 use crate::engine::{Engine, Outgoing};
 use crate::report::{Budget, CloseReason};
 use crate::timers::Wheel;
-use crate::{PortId, PortOptions};
+use crate::{DataPlaneOptions, PortId, PortOptions};
 
 /// All ports of a worker, by slot.
 pub(crate) struct Egress {
@@ -23,20 +23,18 @@ pub(crate) struct Egress {
     fired: Vec<u32>,
     /// Milliseconds since the worker started, as of this turn.
     now: u64,
-    queue_limit: usize,
-    protocol_limit: usize,
+    limits: Limits,
 }
 
 impl Egress {
-    pub(crate) fn new(now: u64, queue_limit: usize, protocol_limit: usize) -> Self {
+    pub(crate) fn new(now: u64, options: &DataPlaneOptions) -> Self {
         Self {
             ports: Vec::new(),
             dirty: Vec::new(),
             wheel: Wheel::new(now),
             fired: Vec::new(),
             now,
-            queue_limit,
-            protocol_limit,
+            limits: Limits::new(options),
         }
     }
 
@@ -51,8 +49,7 @@ impl Egress {
         if self.ports.len() <= slot as usize {
             self.ports.resize_with(slot as usize + 1, || None);
         }
-        let limits = (self.queue_limit, self.protocol_limit);
-        let mut port = Port::new(id, options, counters, budget, limits, self.now);
+        let mut port = Port::new(id, options, counters, budget, &self.limits, self.now);
         if let Some(due) = port.first_timer() {
             self.wheel.set(slot, due);
         }
@@ -102,7 +99,7 @@ impl Egress {
         let port = open(&mut self.ports, slot).filter(|p| p.id == id);
         let port = port.ok_or(DropReason::PortClosed)?;
         mark(port, slot, &mut self.dirty);
-        port.push_traffic(head, body, turn, receive);
+        port.push_traffic(head, body, turn, receive, self.now);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::LinkType;
 
@@ -20,6 +21,12 @@ pub struct DataPlaneOptions {
     /// Most bytes of traffic that wait for one port that does not take them, 4 MiB by default. What
     /// comes on top pushes out the oldest of the flow that has most.
     pub port_queue_bytes: usize,
+    /// The same for all ports together, shared out between the workers, 256 MiB by default. Where
+    /// it is used up, a port's new frames push out its own old ones.
+    pub queue_bytes: usize,
+    /// How long the traffic of a flow may keep waiting in a port's queue before frames are dropped
+    /// from its head (CoDel). By default as long as the queue's bounds allow.
+    pub queue_delay: Option<Duration>,
     /// Most bytes of protocol frames that wait for one port, 1 MiB by default.
     pub port_protocol_bytes: usize,
     /// Most bytes of one port's protocol frames that wait for the control plane, 256 KiB by default.
@@ -43,6 +50,8 @@ impl Default for DataPlaneOptions {
             engine: EngineChoice::Auto,
             hop_limiting: false,
             port_queue_bytes: 4 << 20,
+            queue_bytes: 256 << 20,
+            queue_delay: None,
             port_protocol_bytes: 1 << 20,
             port_pending_bytes: 256 << 10,
             pending_bytes: 64 << 20,

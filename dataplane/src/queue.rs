@@ -1,40 +1,78 @@
-//! The egress queue of a port that does not take what it is given: bounded in bytes, fair between
-//! flows (deficit round robin over hashed flows), dropping from the head of the longest.
+//! The egress queue of a port that does not take what it is given: bounded, fair between flows,
+//! dropping from the head of the longest.
+//!
+//! Flows are told apart by hash and served by deficit round robin, those that have just become
+//! active first, as FQ-CoDel (RFC 8290) does: a sparse flow does not wait behind heavy ones. A
+//! target delay, if there is one, is held flow by flow by [`codel`].
+
+mod codel;
 
 use std::collections::VecDeque;
 
-/// Flows are told apart by hash; two that share one also share its part.
+use self::codel::Codel;
+
+/// Flows told apart; two that share a hash also share their part.
 const FLOWS: usize = 128;
 /// What a flow may send before the next one's turn: one frame of any size.
 const QUANTUM: usize = 64 << 10;
+
+/// What a queue may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct QueueLimits {
+    pub(crate) bytes: usize,
+    pub(crate) frames: usize,
+    /// Milliseconds that a flow's frames may keep waiting, if that is bounded.
+    pub(crate) delay: Option<u64>,
+}
+
+impl QueueLimits {
+    /// Of a queue that takes nothing.
+    pub(crate) const NONE: Self = Self {
+        bytes: 0,
+        frames: 0,
+        delay: None,
+    };
+}
 
 /// A queue of whole traffic frames.
 pub(crate) struct FlowQueue {
     /// None until the first frame waits: most ports never need it.
     flows: Option<Box<[Flow; FLOWS]>>,
-    /// Flows with frames, in the order of their turns.
-    active: VecDeque<u8>,
+    /// Flows that have become active since they were served last, and the others, in the order of
+    /// their turns.
+    new: VecDeque<u8>,
+    old: VecDeque<u8>,
     frames: usize,
     bytes: usize,
-    limit: usize,
+    limits: QueueLimits,
+    /// Frames dropped because they had waited too long, not yet asked for.
+    late: u64,
 }
 
 #[derive(Default)]
 struct Flow {
-    frames: VecDeque<Box<[u8]>>,
+    frames: VecDeque<Waiting>,
     bytes: usize,
     deficit: usize,
+    listed: bool,
+    codel: Codel,
+}
+
+struct Waiting {
+    frame: Box<[u8]>,
+    since: u64,
 }
 
 impl FlowQueue {
-    /// A queue for at most `limit` bytes.
-    pub(crate) const fn new(limit: usize) -> Self {
+    pub(crate) const fn new(limits: QueueLimits) -> Self {
         Self {
             flows: None,
-            active: VecDeque::new(),
+            new: VecDeque::new(),
+            old: VecDeque::new(),
             frames: 0,
             bytes: 0,
-            limit,
+            limits,
+            late: 0,
         }
     }
 
@@ -50,52 +88,78 @@ impl FlowQueue {
         self.bytes
     }
 
-    /// Appends a frame to its flow and drops the oldest frames of the longest flow until the bound
-    /// holds. Returns how many were dropped.
-    pub(crate) fn push(&mut self, flow: u64, frame: Box<[u8]>) -> u64 {
+    /// Frames dropped since this was asked last because they had waited too long.
+    pub(crate) fn take_late(&mut self) -> u64 {
+        std::mem::take(&mut self.late)
+    }
+
+    /// Appends a frame to its flow at time `now` (milliseconds) and drops the oldest frames of the
+    /// longest flow until the bounds hold: the queue's own, and `room`, the most bytes that others
+    /// leave it. Returns how many were dropped.
+    pub(crate) fn push(&mut self, flow: u64, frame: Box<[u8]>, room: usize, now: u64) -> u64 {
         let flows = self
             .flows
             .get_or_insert_with(|| Box::new(std::array::from_fn(|_| Flow::default())));
         let index = (flow % FLOWS as u64) as u8;
         let flow = &mut flows[usize::from(index)];
-        if flow.frames.is_empty() {
-            flow.deficit = 0;
-            self.active.push_back(index);
+        if !flow.listed {
+            flow.listed = true;
+            flow.deficit = QUANTUM;
+            self.new.push_back(index);
         }
         flow.bytes += frame.len();
         self.bytes += frame.len();
         self.frames += 1;
-        flow.frames.push_back(frame);
+        flow.frames.push_back(Waiting { frame, since: now });
+        let bytes = self.limits.bytes.min(room);
         let mut dropped = 0;
-        while self.bytes > self.limit && self.drop_longest() {
+        while (self.bytes > bytes || self.frames > self.limits.frames) && self.drop_longest() {
             dropped += 1;
         }
         dropped
     }
 
     /// Takes the next frame in turn.
-    pub(crate) fn pop(&mut self) -> Option<Box<[u8]>> {
+    pub(crate) fn pop(&mut self, now: u64) -> Option<Box<[u8]>> {
         let flows = self.flows.as_mut()?;
         loop {
-            let &index = self.active.front()?;
+            let is_new = !self.new.is_empty();
+            let list = if is_new { &mut self.new } else { &mut self.old };
+            let &index = list.front()?;
             let flow = &mut flows[usize::from(index)];
-            let Some(len) = flow.frames.front().map(|f| f.len()) else {
-                self.active.pop_front();
+            let delay = self.limits.delay;
+            while let Some(head) = flow.frames.front()
+                && delay.is_some_and(|target| {
+                    flow.codel
+                        .must_drop(now, now.saturating_sub(head.since), target, flow.bytes)
+                })
+            {
+                let len = head.frame.len();
+                flow.frames.pop_front();
+                flow.bytes -= len;
+                self.bytes -= len;
+                self.frames -= 1;
+                self.late += 1;
+            }
+            let Some(len) = flow.frames.front().map(|w| w.frame.len()) else {
+                list.pop_front();
+                if is_new {
+                    // Once round with the others, or it would be new again at once.
+                    self.old.push_back(index);
+                } else {
+                    flow.listed = false;
+                }
                 continue;
             };
             if flow.deficit < len {
                 flow.deficit += QUANTUM;
-                if self.active.len() > 1 {
-                    self.active.rotate_left(1);
-                }
+                list.pop_front();
+                self.old.push_back(index);
                 continue;
             }
-            let frame = flow.frames.pop_front()?;
+            let frame = flow.frames.pop_front()?.frame;
             flow.deficit -= len;
             flow.bytes -= len;
-            if flow.frames.is_empty() {
-                self.active.pop_front();
-            }
             self.bytes -= len;
             self.frames -= 1;
             return Some(frame);
@@ -106,7 +170,8 @@ impl FlowQueue {
     pub(crate) fn shrink(&mut self) {
         if self.is_empty() {
             self.flows = None;
-            self.active = VecDeque::new();
+            self.new = VecDeque::new();
+            self.old = VecDeque::new();
         }
     }
 
@@ -114,111 +179,20 @@ impl FlowQueue {
         let Some(flows) = self.flows.as_mut() else {
             return false;
         };
-        let longest = self
-            .active
-            .iter()
-            .copied()
-            .max_by_key(|&i| flows[usize::from(i)].bytes);
-        let Some(index) = longest else { return false };
-        let flow = &mut flows[usize::from(index)];
-        let Some(frame) = flow.frames.pop_front() else {
+        let listed = self.new.iter().chain(&self.old);
+        let longest = listed.copied().max_by_key(|&i| flows[usize::from(i)].bytes);
+        let Some(flow) = longest.map(|i| &mut flows[usize::from(i)]) else {
             return false;
         };
-        flow.bytes -= frame.len();
-        self.bytes -= frame.len();
+        let Some(gone) = flow.frames.pop_front() else {
+            return false;
+        };
+        flow.bytes -= gone.frame.len();
+        self.bytes -= gone.frame.len();
         self.frames -= 1;
-        if flow.frames.is_empty() {
-            self.active.retain(|&i| i != index);
-        }
         true
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn frame(flow: u8, number: u32, len: usize) -> Box<[u8]> {
-        let mut bytes = vec![0; len.max(5)];
-        bytes[0] = flow;
-        bytes[1..5].copy_from_slice(&number.to_be_bytes());
-        bytes.into()
-    }
-
-    fn number(frame: &[u8]) -> u32 {
-        u32::from_be_bytes(frame[1..5].try_into().unwrap())
-    }
-
-    #[test]
-    fn a_heavy_flow_does_not_delay_a_light_one() {
-        let mut queue = FlowQueue::new(64 << 20);
-        (0..1000).for_each(|n| assert_eq!(queue.push(1, frame(1, n, 60_000)), 0));
-        queue.push(2, frame(2, 0, 100));
-        let position = std::iter::from_fn(|| queue.pop()).position(|f| f[0] == 2);
-        assert!(position.unwrap() <= 3, "{position:?}");
-    }
-
-    #[test]
-    fn equal_flows_get_equal_bytes() {
-        let mut queue = FlowQueue::new(64 << 20);
-        for n in 0..2000 {
-            queue.push(1, frame(1, n, 1000));
-            if n < 200 {
-                queue.push(2, frame(2, n, 10_000));
-            }
-        }
-        let mut bytes = [0; 3];
-        while bytes.iter().sum::<usize>() < 1 << 20 {
-            let f = queue.pop().unwrap();
-            bytes[usize::from(f[0])] += f.len();
-        }
-        let (a, b) = (bytes[1] as f64, bytes[2] as f64);
-        assert!((0.8..1.25).contains(&(a / b)), "{bytes:?}");
-    }
-
-    #[test]
-    fn overflow_drops_the_oldest_of_the_longest() {
-        let mut queue = FlowQueue::new(10_000);
-        queue.push(2, frame(2, 0, 500));
-        let dropped: u64 = (0..20).map(|n| queue.push(1, frame(1, n, 1000))).sum();
-        assert_eq!(dropped, 11);
-        let left: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
-        assert_eq!(left.iter().filter(|f| f[0] == 2).count(), 1);
-        let numbers: Vec<_> = left
-            .iter()
-            .filter(|f| f[0] == 1)
-            .map(|f| number(f))
-            .collect();
-        assert_eq!(numbers, (11..20).collect::<Vec<_>>());
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_is_lost_or_reordered_within_a_flow(
-            ops in prop::collection::vec(prop::option::weighted(0.6, (0u8..5, 5usize..3000)), 1..400),
-            limit in 1000usize..50_000,
-        ) {
-            let mut queue = FlowQueue::new(limit);
-            let (mut pushed, mut popped, mut dropped) = (0u64, 0u64, 0u64);
-            let mut next = [0u32; 5];
-            let mut last = [None::<u32>; 5];
-            for op in ops {
-                if let Some((flow, len)) = op {
-                    dropped += queue.push(u64::from(flow), frame(flow, next[usize::from(flow)], len));
-                    next[usize::from(flow)] += 1;
-                    pushed += 1;
-                } else if let Some(f) = queue.pop() {
-                    popped += 1;
-                    let flow = usize::from(f[0]);
-                    prop_assert!(last[flow].is_none_or(|l| l < number(&f)));
-                    last[flow] = Some(number(&f));
-                }
-                prop_assert!(queue.bytes() <= limit);
-            }
-            prop_assert_eq!(pushed, popped + dropped + queue.frames() as u64);
-            let rest: usize = std::iter::from_fn(|| queue.pop()).map(|f| f.len()).sum();
-            prop_assert!(queue.is_empty() && queue.bytes() == 0 && rest <= limit);
-        }
-    }
-}
+mod tests;

@@ -66,7 +66,7 @@ impl Worker {
             Arc::clone(&shared.delivery),
             options.hop_limiting,
         );
-        let egress = Egress::new(0, options.port_queue_bytes, options.port_protocol_bytes);
+        let egress = Egress::new(0, options);
         let handoff = Handoff::new(shared.mailboxes.clone(), me);
         Ok(Self {
             me,

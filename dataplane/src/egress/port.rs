@@ -1,6 +1,8 @@
 //! One port's way out.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use pinecone_wire::frame::{HEADER_LEN, KEEPALIVE};
@@ -8,9 +10,9 @@ use pinecone_wire::frame::{HEADER_LEN, KEEPALIVE};
 use crate::buffer::{BLOCK_LEN, Place, ReceiveBuffers, Segment, TurnMemory};
 use crate::counters::{DropReason, PortCounters};
 use crate::engine::{MAX_PIECES, Outgoing};
-use crate::queue::FlowQueue;
+use crate::queue::{FlowQueue, QueueLimits};
 use crate::report::{Budget, CloseReason};
-use crate::{PortId, PortOptions};
+use crate::{DataPlaneOptions, LinkType, PortId, PortOptions};
 
 /// A lone frame shorter than this is copied next to others; longer ones are sent from where they
 /// lie: a copy of 2 KiB costs about what another piece costs the kernel.
@@ -30,6 +32,23 @@ const DRAIN_SLOW_MS: u64 = 1000;
 const KEEPALIVE_MS: u64 = 3000;
 const DEAD_MS: u64 = 5000;
 const WRITE_MS: u64 = 3000;
+
+/// Frames that wait for a Bluetooth peering at the most: 16 flows of 16, as in the deployed nodes
+/// (protocol section 7).
+const BLUETOOTH_FRAMES: usize = 16 * 16;
+
+/// What the ports of a worker may have waiting.
+pub(super) struct Limits {
+    queue: QueueLimits,
+    protocol: usize,
+    total: Rc<Total>,
+}
+
+/// Traffic that waits at all ports of a worker.
+struct Total {
+    bytes: Cell<usize>,
+    limit: usize,
+}
 
 /// A port as its worker keeps it.
 pub(crate) struct Port {
@@ -59,6 +78,7 @@ pub(crate) struct Port {
     rest: Vec<Box<[u8]>>,
     skip: usize,
     queue: FlowQueue,
+    total: Rc<Total>,
     sending: bool,
     drain_since: Option<u64>,
     drain_limit: usize,
@@ -74,13 +94,49 @@ pub(super) enum Send {
     Drain(Outgoing),
 }
 
+impl Limits {
+    pub(super) fn new(options: &DataPlaneOptions) -> Self {
+        let queue = QueueLimits {
+            bytes: options.port_queue_bytes,
+            frames: usize::MAX,
+            delay: options.queue_delay.map(|d| d.as_millis() as u64),
+        };
+        let total = Total {
+            bytes: Cell::new(0),
+            limit: options.queue_bytes / options.workers.max(1),
+        };
+        Self {
+            queue,
+            protocol: options.port_protocol_bytes,
+            total: Rc::new(total),
+        }
+    }
+
+    fn queue_of(&self, link: LinkType) -> QueueLimits {
+        match link {
+            LinkType::Bluetooth => QueueLimits {
+                frames: BLUETOOTH_FRAMES,
+                ..self.queue
+            },
+            _ => self.queue,
+        }
+    }
+}
+
+impl Total {
+    /// A port had `before` bytes waiting and now has `after`.
+    fn change(&self, before: usize, after: usize) {
+        self.bytes.set(self.bytes.get() + after - before);
+    }
+}
+
 impl Port {
     pub(super) fn new(
         id: PortId,
         options: PortOptions,
         counters: Arc<PortCounters>,
         budget: Arc<Budget>,
-        (queue_limit, protocol_limit): (usize, usize),
+        limits: &Limits,
         now: u64,
     ) -> Self {
         Self {
@@ -100,10 +156,11 @@ impl Port {
             block: None,
             protocol: VecDeque::new(),
             protocol_bytes: 0,
-            protocol_limit,
+            protocol_limit: limits.protocol,
             rest: Vec::new(),
             skip: 0,
-            queue: FlowQueue::new(queue_limit),
+            queue: FlowQueue::new(limits.queue_of(options.link)),
+            total: Rc::clone(&limits.total),
             sending: false,
             drain_since: None,
             drain_limit: 4 * DRAIN_MIN,
@@ -133,11 +190,12 @@ impl Port {
         body: Segment,
         turn: &mut TurnMemory,
         receive: &ReceiveBuffers,
+        now: u64,
     ) {
         self.waiting += 1;
         if self.is_blocked() || self.segments.len() >= MAX_SEGMENTS {
             let frame = [head, turn.bytes(&body, receive)].concat();
-            self.enqueue(frame.into());
+            self.enqueue(frame.into(), now);
             return;
         }
         self.segment_frames += 1;
@@ -179,7 +237,7 @@ impl Port {
         }
         self.sending = true;
         self.drain_since = Some(now);
-        Some(Send::Drain(self.drain()))
+        Some(Send::Drain(self.drain(now)))
     }
 
     /// Accounts for a send that is over, and says whether there is more to send.
@@ -202,7 +260,7 @@ impl Port {
                 _ => {}
             }
         }
-        self.settle(outgoing, sent, turn, receive);
+        self.settle(outgoing, sent, now, turn, receive);
         self.update_gauges();
         let more = !self.rest.is_empty() || !self.queue.is_empty() || !self.protocol.is_empty();
         if !more {
@@ -224,7 +282,8 @@ impl Port {
         self.segment_bytes = 0;
         self.rest.clear();
         self.protocol.clear();
-        self.queue = FlowQueue::new(0);
+        self.total.change(self.queue.bytes(), 0);
+        self.queue = FlowQueue::new(QueueLimits::NONE);
         self.update_gauges();
     }
 
@@ -278,10 +337,26 @@ impl Port {
         self.sending || !self.rest.is_empty() || !self.queue.is_empty()
     }
 
-    fn enqueue(&mut self, frame: Box<[u8]>) {
-        let dropped = self.queue.push(flow_hash(&frame), frame);
+    fn enqueue(&mut self, frame: Box<[u8]>, now: u64) {
+        let before = self.queue.bytes();
+        let room = self
+            .total
+            .limit
+            .saturating_sub(self.total.bytes.get() - before);
+        let dropped = self.queue.push(flow_hash(&frame), frame, room, now);
+        self.total.change(before, self.queue.bytes());
         self.waiting -= dropped;
         self.counters.dropped(DropReason::QueueFull, dropped);
+    }
+
+    fn dequeue(&mut self, now: u64) -> Option<Box<[u8]>> {
+        let before = self.queue.bytes();
+        let frame = self.queue.pop(now);
+        self.total.change(before, self.queue.bytes());
+        let late = self.queue.take_late();
+        self.waiting -= late;
+        self.counters.dropped(DropReason::QueueDelay, late);
+        frame
     }
 
     /// Moves the last segment next to the bytes before it, if it is a short one in a receive
@@ -340,7 +415,7 @@ impl Port {
     }
 
     /// What goes out next of all that waits.
-    fn drain(&mut self) -> Outgoing {
+    fn drain(&mut self, now: u64) -> Outgoing {
         let mut outgoing = Outgoing {
             skip: std::mem::take(&mut self.skip),
             ..Outgoing::default()
@@ -351,7 +426,9 @@ impl Port {
         while outgoing.owned.len() < MAX_PIECES
             && (bytes < self.drain_limit || outgoing.owned.is_empty())
         {
-            let Some(frame) = self.queue.pop() else { break };
+            let Some(frame) = self.dequeue(now) else {
+                break;
+            };
             bytes += frame.len();
             outgoing.owned.push(frame);
         }
@@ -363,6 +440,7 @@ impl Port {
         &mut self,
         outgoing: Outgoing,
         sent: usize,
+        now: u64,
         turn: &TurnMemory,
         receive: &ReceiveBuffers,
     ) {
@@ -404,7 +482,7 @@ impl Port {
                     self.waiting -= 1;
                     self.counters.dropped(DropReason::PortClosed, 1);
                 } else {
-                    self.enqueue(frame.concat().into());
+                    self.enqueue(frame.concat().into(), now);
                 }
             }
         }

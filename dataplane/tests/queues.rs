@@ -1,0 +1,73 @@
+//! The bounds of egress queues, with real workers and peers that do not read.
+
+mod rig;
+
+use std::io::Write;
+use std::time::Duration;
+
+use pinecone_dataplane::{DropReason, EngineChoice};
+use rig::{Rig, key, payload, read_frame, traffic};
+
+#[test]
+fn all_ports_together_are_bounded() {
+    let mut rig = Rig::with(EngineChoice::Uring, 1, |options| {
+        options.queue_bytes = 1 << 20;
+        options.port_queue_bytes = 768 << 10;
+    });
+    let mut a = rig.port(1);
+    let _stuck: Vec<_> = (2..6).map(|port| rig.port(port)).collect();
+    (2..6).for_each(|port| rig.route(key(0x70 + port as u8), port, 7));
+    let frames = 600;
+    for i in 0..frames {
+        for port in 2..6 {
+            a.write_all(&traffic(key(0x70 + port), 7, &payload(i, 4000)))
+                .unwrap();
+        }
+    }
+    rig.wait_for(|r| r.counters(1).rx_traffic_frames == 4 * frames as u64);
+    let queued = |rig: &Rig| {
+        (2..6)
+            .map(|p| rig.counters(p).queued_bytes)
+            .collect::<Vec<_>>()
+    };
+    let now = queued(&rig);
+    assert!(now.iter().sum::<u64>() <= 1 << 20, "{now:?}");
+    // Who came first has no more than its own bound, and every later one had some room.
+    assert!(now.iter().all(|&bytes| bytes <= 768 << 10), "{now:?}");
+    assert!((2..6).any(|p| rig.counters(p).dropped(DropReason::QueueFull) > 0));
+}
+
+#[test]
+fn frames_that_wait_too_long_are_dropped_if_asked_for() {
+    let mut rig = Rig::with(EngineChoice::Uring, 1, |options| {
+        options.port_queue_bytes = 64 << 20;
+        options.queue_delay = Some(Duration::from_millis(5));
+    });
+    let (mut a, mut b) = (rig.port(1), rig.port(2));
+    rig.route(key(0x77), 2, 7);
+    let frames = 4000;
+    let reader = std::thread::spawn(move || {
+        let mut last = None;
+        loop {
+            let number = rig::number(&read_frame(&mut b));
+            assert!(last.is_none_or(|l| l < number));
+            last = Some(number);
+            if number == frames {
+                return b;
+            }
+            // A peer that takes a frame each millisecond: the queue stands for seconds.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    for i in 0..frames {
+        a.write_all(&traffic(key(0x77), 7, &payload(i, 8000)))
+            .unwrap();
+    }
+    let late = |rig: &Rig| rig.counters(2).dropped(DropReason::QueueDelay);
+    rig.wait_for(|r| late(r) > 0);
+    a.write_all(&traffic(key(0x77), 7, &payload(frames, 8000)))
+        .unwrap();
+    let _b = reader.join().unwrap();
+    rig.settle();
+    assert_eq!(rig.counters(2).dropped(DropReason::QueueFull), 0);
+}
