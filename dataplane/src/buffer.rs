@@ -5,6 +5,9 @@
 //! must live longer is copied to an egress queue.
 #![allow(unsafe_code)]
 
+pub(crate) mod arena;
+pub(crate) mod prefetch;
+
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 

@@ -1,67 +1,82 @@
-//! A persistent ordered index over 32-byte keys: a clone costs one reference, an edit copies only
+//! A persistent ordered index over 32-byte keys: a clone costs two references, an edit copies only
 //! the path to what it changes.
 //!
 //! Branches look at six bits of the key and skip the bits that all keys below them share, so that
 //! keys ground to share leading bits cost no more levels than others. A branch's 64 slots are cut
 //! into runs, one child each; runs need not be aligned and are never empty, so the child behind
-//! one in key order is the next run. Leaves hold up to 16 keys in order, found by the eight bytes
+//! one in key order is the next run. Leaves hold up to 13 keys in order, found by the four bytes
 //! behind what they share.
+//!
+//! Nodes name each other by their place in an [`Arena`], and which kind a child is of is in its
+//! name, so that what a lookup needs of it can be fetched before anything is read.
 
 mod edit;
 mod leaf;
 
 use std::cmp::Ordering;
-use std::sync::Arc;
+use std::mem::offset_of;
 
 use pinecone_wire::PublicKey;
 
 use self::leaf::Leaf;
+use crate::buffer::arena::Arena;
 
 /// Bits of the key that a branch looks at.
 const BITS: usize = 6;
 const FAN: usize = 1 << BITS;
 /// Lookups that one pass of [`Index::successors`] interleaves.
 pub(super) const BATCH: usize = 32;
+/// Up to how many keys an index stays in the processor's caches, where there is nothing to wait
+/// for and interleaving costs more than it saves.
+const CACHED: usize = 8 << 10;
 
 /// What a lookup finds: a key and its value.
 pub(super) type Found<'a, V> = Option<(&'a PublicKey, &'a V)>;
 
 /// The index. `V` is cloned when a leaf is copied.
-#[derive(Clone, Debug)]
+///
+/// A clone is what is now, frozen: it can be looked up while the original is edited. Editing a
+/// clone makes it an index of its own first, with all that is in it.
+#[derive(Debug)]
 pub(super) struct Index<V> {
-    root: Option<Arc<Node<V>>>,
+    branches: Arena<Branch>,
+    leaves: Arena<Leaf<V>>,
+    root: Child,
     len: usize,
 }
 
-// A branch wastes what a leaf is larger; a pointer more would cost a cache miss a lookup.
-#[allow(clippy::large_enum_variant)]
-#[derive(Clone, Debug)]
-enum Node<V> {
-    Branch(Branch<V>),
-    Leaf(Leaf<V>),
+/// A node's name: its place among the branches or among the leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Child(u32);
+
+/// A node by its kind.
+enum Kind {
+    Branch(u32),
+    Leaf(u32),
 }
 
 /// All keys below agree with `prefix` in their first `depth` bits; `depth` is a multiple of
 /// [`BITS`].
+///
+/// All but the children is in one cache line, behind the arena's stamps.
 #[derive(Clone, Debug)]
 #[repr(C)]
-struct Branch<V> {
-    /// The first 64 bits of `prefix`, and which of them count.
-    head: u64,
+struct Branch {
+    /// Which of the first 64 bits of `prefix` count.
     mask: u64,
     /// Bit `s` is set where a child's run of slots begins. Bit 0 is always set.
     starts: u64,
     depth: usize,
-    /// A child stands at the first slot of its run.
-    children: [Option<Arc<Node<V>>>; FAN],
     /// The shared bits, then zeros.
     prefix: PublicKey,
+    /// A child stands at the first slot of its run.
+    children: [Child; FAN],
 }
 
 /// Where a search goes from a branch.
-enum Step<'a, V> {
+enum Step {
     /// On, into a child.
-    Into(&'a Node<V>),
+    Into(Child),
     /// All keys below are above the one sought.
     Below,
     /// All keys below are under the one sought.
@@ -70,7 +85,23 @@ enum Step<'a, V> {
 
 impl<V> Default for Index<V> {
     fn default() -> Self {
-        Self { root: None, len: 0 }
+        Self {
+            branches: Arena::new(),
+            leaves: Arena::new(),
+            root: Child::NONE,
+            len: 0,
+        }
+    }
+}
+
+impl<V> Clone for Index<V> {
+    fn clone(&self) -> Self {
+        Self {
+            branches: self.branches.clone(),
+            leaves: self.leaves.clone(),
+            root: self.root,
+            len: self.len,
+        }
     }
 }
 
@@ -84,14 +115,15 @@ impl<V> Index<V> {
     /// The value of `key`.
     pub(super) fn get(&self, key: &PublicKey) -> Option<&V> {
         let head = head(key);
-        let mut node = self.root.as_deref()?;
+        let mut node = self.root;
         loop {
-            match node {
-                Node::Branch(branch) => match branch.step(key, head, &mut None) {
+            match node.kind() {
+                Kind::Branch(id) => match self.branches.get(id)?.step(key, head, &mut node) {
                     Step::Into(child) => node = child,
                     Step::Below | Step::Beyond => return None,
                 },
-                Node::Leaf(leaf) => {
+                Kind::Leaf(id) => {
+                    let leaf = self.leaves.get(id)?;
                     let at = leaf.position(key, head, false);
                     return leaf
                         .get(at)
@@ -104,182 +136,213 @@ impl<V> Index<V> {
     /// The lowest key at or above `key`, or strictly above it.
     pub(super) fn successor(&self, key: &PublicKey, strict: bool) -> Found<'_, V> {
         let head = head(key);
-        let mut node = self.root.as_deref()?;
-        let mut after = None;
+        let mut node = self.root;
+        let mut after = Child::NONE;
         loop {
-            match node {
-                Node::Branch(branch) => match branch.step(key, head, &mut after) {
+            match node.kind() {
+                Kind::Branch(id) => match self.branches.get(id)?.step(key, head, &mut after) {
                     Step::Into(child) => node = child,
-                    Step::Below => return branch.least(),
-                    Step::Beyond => return after?.least(),
+                    Step::Below => return self.least(node),
+                    Step::Beyond => return self.least(after),
                 },
-                Node::Leaf(leaf) => {
+                Kind::Leaf(id) => {
+                    let leaf = self.leaves.get(id)?;
                     let found = leaf.get(leaf.position(key, head, strict));
-                    return found.or_else(|| after?.least());
+                    return found.or_else(|| self.least(after));
                 }
             }
         }
     }
 
-    /// [`Self::successor`], not strict, of up to [`BATCH`] keys, level by level. `found` is called
-    /// with one answer after the other, in the keys' order.
+    /// [`Self::successor`], not strict, of up to [`BATCH`] keys. `found` is called with one answer
+    /// after the other, in the keys' order.
     ///
-    /// Loops that do nothing but touch what the next loop reads let its misses wait for memory
-    /// together: short enough for the processor to run ahead through all of them.
+    /// All go down level by level. What the next level reads of a node is asked for as soon as its
+    /// name is known, so that all keys' misses wait for memory together.
     pub(super) fn successors<'a, 'k>(
         &'a self,
         keys: impl ExactSizeIterator<Item = &'k PublicKey>,
         mut found: impl FnMut(Found<'a, V>),
     ) {
-        let Some(root) = self.root.as_deref() else {
-            return keys.take(BATCH).for_each(|_| found(None));
-        };
-        let count = keys.len().min(BATCH);
-        let mut lanes: [Lane<'a, 'k, V>; BATCH] = std::array::from_fn(|_| Lane {
+        if self.len <= CACHED {
+            return keys
+                .take(BATCH)
+                .for_each(|key| found(self.successor(key, false)));
+        }
+        let mut lanes = [Lane {
             key: &PublicKey::MIN,
             head: 0,
-            node: root,
-            after: None,
+            node: self.root,
+            after: Child::NONE,
             at: 0,
-            found: None,
-        });
+            first: false,
+        }; BATCH];
+        let count = keys.len().min(BATCH);
         for (lane, key) in lanes.iter_mut().zip(keys) {
             lane.key = key;
             lane.head = head(key);
         }
         let lanes = &mut lanes[..count];
-        let mut touched = 0;
         loop {
             let mut branches = 0;
-            for lane in lanes.iter() {
-                branches += usize::from(matches!(lane.node, Node::Branch(_)));
+            for lane in lanes.iter_mut() {
+                branches += self.descend(lane);
             }
             if branches == 0 {
                 break;
             }
-            for lane in lanes.iter_mut() {
-                lane.descend();
-            }
-        }
-        for lane in lanes.iter() {
-            if let Node::Leaf(leaf) = lane.node {
-                touched ^= leaf.touch_heads();
-            }
         }
         for lane in lanes.iter_mut() {
-            if let Node::Leaf(leaf) = lane.node {
-                lane.at = leaf.count_below(lane.key, lane.head);
-            }
+            self.search_leaf(lane);
         }
         for lane in lanes.iter() {
-            if let Node::Leaf(leaf) = lane.node {
-                touched ^= leaf.touch(lane.at);
+            found(self.finish(lane));
+        }
+    }
+
+    /// One level down; 1 if there is a branch there again.
+    #[inline(always)]
+    fn descend(&self, lane: &mut Lane<'_>) -> usize {
+        let Kind::Branch(id) = lane.node.kind() else {
+            return 0;
+        };
+        let Some(branch) = self.branches.get(id) else {
+            return 0;
+        };
+        match branch.step(lane.key, lane.head, &mut lane.after) {
+            Step::Into(child) => lane.node = child,
+            Step::Below => self.end(lane, lane.node),
+            Step::Beyond => self.end(lane, lane.after),
+        }
+        match lane.node.kind() {
+            Kind::Branch(id) => {
+                self.branches.prefetch(id, 0);
+                // Unless it skips bits, this is where it will look.
+                let slot = slot_of(lane.key, lane.head, branch.depth + BITS);
+                self.branches.prefetch(id, Branch::child_offset(slot));
+                1
+            }
+            Kind::Leaf(id) => {
+                self.leaves.prefetch(id, 0);
+                0
             }
         }
-        std::hint::black_box(touched);
-        for lane in lanes.iter() {
-            found(lane.finish());
+    }
+
+    /// Sends a lane to the lowest key below `node`, which is its answer.
+    #[cold]
+    fn end(&self, lane: &mut Lane<'_>, node: Child) {
+        lane.node = self.first_leaf(node);
+        lane.first = true;
+    }
+
+    #[inline(always)]
+    fn search_leaf(&self, lane: &mut Lane<'_>) {
+        if let Kind::Leaf(id) = lane.node.kind()
+            && let Some(leaf) = self.leaves.get(id)
+            && !lane.first
+        {
+            lane.at = leaf.count_below(lane.key, lane.head);
+            for offset in Leaf::<V>::slot_span(lane.at) {
+                self.leaves.prefetch(id, offset);
+            }
         }
+    }
+
+    #[inline(always)]
+    fn finish(&self, lane: &Lane<'_>) -> Found<'_, V> {
+        let Kind::Leaf(id) = lane.node.kind() else {
+            return None;
+        };
+        let leaf = self.leaves.get(id)?;
+        if lane.first {
+            return leaf.get(0);
+        }
+        leaf.get(leaf.settle(lane.at, lane.key, false))
+            .or_else(|| self.least(lane.after))
+    }
+
+    /// The lowest key below `node`.
+    fn least(&self, node: Child) -> Found<'_, V> {
+        match self.first_leaf(node).kind() {
+            Kind::Leaf(id) => self.leaves.get(id)?.get(0),
+            Kind::Branch(_) => None,
+        }
+    }
+
+    fn first_leaf(&self, mut node: Child) -> Child {
+        while let Kind::Branch(id) = node.kind() {
+            node = self.branches.get(id).map_or(Child::NONE, |b| b.child(0));
+        }
+        node
     }
 }
 
 /// One search of a batch.
-struct Lane<'a, 'k, V> {
+#[derive(Clone, Copy)]
+struct Lane<'k> {
     key: &'k PublicKey,
     head: u64,
-    node: &'a Node<V>,
-    after: Option<&'a Node<V>>,
+    node: Child,
+    after: Child,
     /// How many keys of the leaf that it got to are surely lower.
     at: usize,
-    /// The answer, where it is known before a leaf is searched.
-    found: Option<Found<'a, V>>,
+    /// Whether the leaf's first key is the answer.
+    first: bool,
 }
 
-impl<'a, V> Lane<'a, '_, V> {
-    /// One level down, or to the leaf with the answer where the search ends.
-    #[inline(always)]
-    fn descend(&mut self) {
-        if let Node::Branch(branch) = self.node {
-            match branch.step(self.key, self.head, &mut self.after) {
-                Step::Into(child) => self.node = child,
-                Step::Below => self.end(Some(self.node)),
-                Step::Beyond => self.end(self.after),
-            }
-        }
+impl Child {
+    const LEAF: u32 = 1 << 31;
+    /// No node: a leaf that no arena has.
+    const NONE: Self = Self(u32::MAX);
+
+    fn of_branch(id: u32) -> Self {
+        Self(id)
     }
 
-    #[cold]
-    fn end(&mut self, answer: Option<&'a Node<V>>) {
-        self.found = Some(answer.and_then(Node::least));
-        while let Node::Branch(branch) = self.node
-            && let Some(child) = branch.children[0].as_deref()
-        {
-            self.node = child;
-        }
+    fn of_leaf(id: u32) -> Self {
+        Self(id | Self::LEAF)
     }
 
     #[inline(always)]
-    fn finish(&self) -> Found<'a, V> {
-        if let Some(found) = self.found {
-            return found;
-        }
-        let Node::Leaf(leaf) = self.node else {
-            return None;
-        };
-        leaf.get(leaf.settle(self.at, self.key, false))
-            .or_else(|| self.after.and_then(Node::least))
-    }
-}
-
-impl<V> Node<V> {
-    /// The lowest key below.
-    fn least(&self) -> Found<'_, V> {
-        match self {
-            Self::Branch(branch) => branch.least(),
-            Self::Leaf(leaf) => leaf.get(0),
+    fn kind(self) -> Kind {
+        if self.0 & Self::LEAF == 0 {
+            Kind::Branch(self.0)
+        } else {
+            Kind::Leaf(self.0 & !Self::LEAF)
         }
     }
 }
 
-impl<V> Branch<V> {
-    fn least(&self) -> Found<'_, V> {
-        let mut branch = self;
-        loop {
-            match branch.children[0].as_deref()? {
-                Node::Branch(next) => branch = next,
-                Node::Leaf(leaf) => return leaf.get(0),
-            }
-        }
+impl Branch {
+    /// Where the child at `start` is named, in bytes from the branch's start.
+    #[inline(always)]
+    fn child_offset(start: usize) -> usize {
+        offset_of!(Self, children) + start * size_of::<Child>()
+    }
+
+    #[inline(always)]
+    fn child(&self, start: usize) -> Child {
+        self.children[start % FAN]
     }
 
     /// The way of `key`; `after` becomes the child behind the one entered, if there is one.
     #[inline(always)]
-    fn step<'a>(
-        &'a self,
-        key: &PublicKey,
-        head: u64,
-        after: &mut Option<&'a Node<V>>,
-    ) -> Step<'a, V> {
-        if (head ^ self.head) & self.mask != 0 || self.depth > 64 {
-            match self.compare(key) {
-                Ordering::Less => return Step::Below,
-                Ordering::Equal => {}
-                Ordering::Greater => return Step::Beyond,
-            }
+    fn step(&self, key: &PublicKey, head: u64, after: &mut Child) -> Step {
+        if (head ^ self::head(&self.prefix)) & self.mask != 0
+            || self.depth > 64 && !self.agrees(key)
+        {
+            return match key.cmp(&self.prefix) {
+                Ordering::Less => Step::Below,
+                _ => Step::Beyond,
+            };
         }
-        let slot = if self.depth <= 64 - BITS {
-            (head >> (64 - BITS - self.depth)) as usize % FAN
-        } else {
-            slot(key, self.depth)
-        };
+        let slot = slot_of(key, head, self.depth);
         let behind = self.starts & (u64::MAX << slot << 1);
         if behind != 0 {
-            *after = self.children[behind.trailing_zeros() as usize % FAN].as_deref();
+            *after = self.child(behind.trailing_zeros() as usize);
         }
-        match self.children[self.start(slot)].as_deref() {
-            Some(child) => Step::Into(child),
-            None => Step::Beyond,
-        }
+        Step::Into(self.child(self.start(slot)))
     }
 
     /// The first slot of the run that `slot` belongs to.
@@ -289,14 +352,15 @@ impl<V> Branch<V> {
         (63 - (upto | 1).leading_zeros()) as usize % FAN
     }
 
-    /// Where `key` stands to the keys below, by the bits that those share.
-    #[cold]
-    fn compare(&self, key: &PublicKey) -> Ordering {
-        if common_bits(key, &self.prefix) >= self.depth {
-            Ordering::Equal
-        } else {
-            key.cmp(&self.prefix)
-        }
+    /// Whether `key` has the bits from the 64th on that the keys below share.
+    #[inline(always)]
+    fn agrees(&self, key: &PublicKey) -> bool {
+        let differ = |word: usize| {
+            let bits = self.depth.saturating_sub(64 * word).min(64) as u32;
+            let mask = !u64::MAX.checked_shr(bits).unwrap_or(0);
+            (key_word(key, word) ^ key_word(&self.prefix, word)) & mask
+        };
+        differ(1) | differ(2) | differ(3) == 0
     }
 }
 
@@ -319,6 +383,16 @@ fn order(a: &PublicKey, b: &PublicKey) -> Ordering {
     head(a).cmp(&head(b)).then_with(|| a.cmp(b))
 }
 
+/// [`slot`], by the first eight bytes alone where they tell.
+#[inline(always)]
+fn slot_of(key: &PublicKey, head: u64, depth: usize) -> usize {
+    if depth <= 64 - BITS {
+        (head >> (64 - BITS - depth)) as usize % FAN
+    } else {
+        slot(key, depth)
+    }
+}
+
 /// The [`BITS`] bits of `key` from bit `depth`; zeros stand behind the last.
 fn slot(key: &PublicKey, depth: usize) -> usize {
     (word_at(key, depth) >> (64 - BITS)) as usize
@@ -326,11 +400,15 @@ fn slot(key: &PublicKey, depth: usize) -> usize {
 
 /// 64 bits of `key` from bit `depth`; zeros stand behind the last.
 fn word_at(key: &PublicKey, depth: usize) -> u64 {
-    let [word, next] = [depth / 64, depth / 64 + 1].map(|i| {
-        let bytes = key.0.get(8 * i..).and_then(|rest| rest.first_chunk());
-        bytes.map_or(0, |bytes| u64::from_be_bytes(*bytes))
-    });
+    let [word, next] = [depth / 64, depth / 64 + 1].map(|i| key_word(key, i));
     word << (depth % 64) | next >> 1 >> (63 - depth % 64)
+}
+
+/// The eight bytes at `8 * word`, or 0 behind the last.
+#[inline(always)]
+fn key_word(key: &PublicKey, word: usize) -> u64 {
+    let bytes = key.0.get(8 * word..).and_then(|rest| rest.first_chunk());
+    bytes.map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 /// How many leading bits two keys share: 256 if they are equal.

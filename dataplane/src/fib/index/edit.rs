@@ -1,12 +1,9 @@
-//! Inserting and removing. Nodes that nobody else holds are changed in place.
-
-use std::mem;
-use std::sync::Arc;
+//! Inserting and removing. Nodes that no clone sees are changed in place.
 
 use pinecone_wire::PublicKey;
 
 use super::leaf::{CAPACITY, Leaf};
-use super::{BITS, Branch, FAN, Index, Node, common_bits, head, slot};
+use super::{BITS, Branch, Child, FAN, Index, Kind, common_bits, slot};
 
 /// Neighbouring leaves become one when they hold no more than this together: some way below a
 /// full leaf, so that one key coming and going does not split and merge each time.
@@ -15,12 +12,15 @@ const MERGE: usize = CAPACITY * 3 / 4;
 impl<V: Clone + Default> Index<V> {
     /// Sets the value of `key`; the one it had before.
     pub(in crate::fib) fn insert(&mut self, key: PublicKey, value: V) -> Option<V> {
-        let old = match &mut self.root {
-            Some(root) => insert(root, key, value),
-            none => {
-                *none = Some(leaf_of(0, key, value));
-                None
-            }
+        self.own();
+        let old = if self.root == Child::NONE {
+            self.root = self.new_leaf(Leaf::of(0, key, value));
+            None
+        } else {
+            let mut root = self.root;
+            let old = self.insert_below(&mut root, key, value);
+            self.root = root;
+            old
         };
         self.len += usize::from(old.is_none());
         old
@@ -29,71 +29,288 @@ impl<V: Clone + Default> Index<V> {
     /// Takes out `key`; its value. A key that is not there copies nothing.
     pub(in crate::fib) fn remove(&mut self, key: &PublicKey) -> Option<V> {
         self.get(key)?;
-        let root = self.root.as_mut()?;
-        let old = remove(root, key, 0)?;
-        self.len -= 1;
+        self.own();
+        let mut root = self.root;
+        let old = self.remove_below(&mut root, key, 0);
+        self.root = root;
+        self.len -= usize::from(old.is_some());
         if self.len == 0 {
-            self.root = None;
+            self.retire(self.root);
+            self.root = Child::NONE;
         }
-        Some(old)
+        old
     }
-}
 
-fn leaf_of<V: Clone + Default>(depth: usize, key: PublicKey, value: V) -> Arc<Node<V>> {
-    Arc::new(Node::Leaf(Leaf::of(depth, key, value)))
-}
+    /// Makes this an index that can be edited: a copy of all that is in it, if it is a clone or
+    /// its arenas can number no further versions.
+    fn own(&mut self) {
+        if self.branches.can_edit() && self.leaves.can_edit() {
+            return;
+        }
+        let mut copy = Self::default();
+        self.copy_to(self.root, &mut copy);
+        *self = copy;
+    }
 
-fn insert<V: Clone + Default>(node: &mut Arc<Node<V>>, key: PublicKey, value: V) -> Option<V> {
-    if let Node::Branch(branch) = &**node {
-        let shared = common_bits(&key, &branch.prefix);
-        if shared < branch.depth {
-            let fork = Branch::fork(shared, branch.prefix, Arc::clone(node), key, value);
-            *node = Arc::new(Node::Branch(fork));
+    fn copy_to(&self, node: Child, copy: &mut Self) {
+        match node.kind() {
+            Kind::Branch(id) => {
+                let children = self.branches.get(id).map(|branch| branch.children);
+                for child in children.into_iter().flatten() {
+                    if child != Child::NONE {
+                        self.copy_to(child, copy);
+                    }
+                }
+            }
+            Kind::Leaf(id) => {
+                if let Some(leaf) = self.leaves.get(id) {
+                    for (key, value) in (0..leaf.len()).filter_map(|at| leaf.get(at)) {
+                        copy.insert(*key, value.clone());
+                    }
+                }
+            }
+        }
+    }
+
+    fn new_leaf(&mut self, leaf: Leaf<V>) -> Child {
+        self.leaves.alloc(leaf).map_or(Child::NONE, Child::of_leaf)
+    }
+
+    fn new_branch(&mut self, branch: Branch) -> Child {
+        self.branches
+            .alloc(branch)
+            .map_or(Child::NONE, Child::of_branch)
+    }
+
+    fn retire(&mut self, node: Child) {
+        match node.kind() {
+            Kind::Branch(id) => self.branches.retire(id),
+            Kind::Leaf(id) => self.leaves.retire(id),
+        }
+    }
+
+    fn leaf(&self, node: Child) -> Option<&Leaf<V>> {
+        match node.kind() {
+            Kind::Leaf(id) => self.leaves.get(id),
+            Kind::Branch(_) => None,
+        }
+    }
+
+    fn branch(&self, node: Child) -> Option<&Branch> {
+        match node.kind() {
+            Kind::Branch(id) => self.branches.get(id),
+            Kind::Leaf(_) => None,
+        }
+    }
+
+    /// The leaf `node`, to be changed: perhaps a copy, which `node` is then.
+    fn edit_leaf(&mut self, node: &mut Child) -> Option<&mut Leaf<V>> {
+        let Kind::Leaf(mut id) = node.kind() else {
+            return None;
+        };
+        let leaf = self.leaves.edit(&mut id)?;
+        *node = Child::of_leaf(id);
+        Some(leaf)
+    }
+
+    /// The branch `node`, to be changed: perhaps a copy, which `node` is then.
+    fn edit_branch(&mut self, node: &mut Child) -> Option<&mut Branch> {
+        let Kind::Branch(mut id) = node.kind() else {
+            return None;
+        };
+        let branch = self.branches.edit(&mut id)?;
+        *node = Child::of_branch(id);
+        Some(branch)
+    }
+
+    fn insert_below(&mut self, node: &mut Child, key: PublicKey, value: V) -> Option<V> {
+        if let Some(branch) = self.branch(*node) {
+            let (depth, prefix) = (branch.depth, branch.prefix);
+            let shared = common_bits(&key, &prefix);
+            if shared < depth {
+                *node = self.fork(shared, prefix, *node, key, value);
+                return None;
+            }
+            return self.insert_in_branch(node, key, value);
+        }
+        let leaf = self.leaf(*node)?;
+        match leaf.find(&key) {
+            Ok(at) => Some(self.edit_leaf(node)?.replace(at, value)),
+            Err(at) if !leaf.is_full() => {
+                self.edit_leaf(node)?.insert(at, key, value);
+                None
+            }
+            Err(_) => {
+                *node = self.branch_over(*node);
+                self.insert_below(node, key, value)
+            }
+        }
+    }
+
+    fn insert_in_branch(&mut self, node: &mut Child, key: PublicKey, value: V) -> Option<V> {
+        let branch = self.edit_branch(node)?;
+        let depth = branch.depth;
+        let ours = slot(&key, depth);
+        let mut start = branch.start(ours);
+        let mut child = branch.child(start);
+        if let Some(leaf) = self.leaf(child)
+            && leaf.is_full()
+            && leaf.find(&key).is_err()
+        {
+            self.split_leaf(node, start);
+            let branch = self.edit_branch(node)?;
+            start = branch.start(ours);
+            child = branch.child(start);
+        }
+        if let Some(below) = self.branch(child) {
+            // All keys of a branch are in one slot; this one may be elsewhere in the run.
+            let theirs = slot(&below.prefix, depth);
+            if ours != theirs {
+                let leaf = self.new_leaf(Leaf::of(depth, key, value));
+                let branch = self.edit_branch(node)?;
+                if ours < theirs {
+                    branch.set(start, leaf);
+                    branch.set(theirs, child);
+                } else {
+                    branch.set(theirs + 1, leaf);
+                }
+                return None;
+            }
+        }
+        let before = child;
+        let old = self.insert_below(&mut child, key, value);
+        if child != before {
+            self.edit_branch(node)?.set(start, child);
+        }
+        old
+    }
+
+    /// Removes below `node`, which stands below a branch at depth `above`.
+    fn remove_below(&mut self, node: &mut Child, key: &PublicKey, above: usize) -> Option<V> {
+        if let Kind::Leaf(_) = node.kind() {
+            let leaf = self.edit_leaf(node)?;
+            return leaf.find(key).ok().map(|at| leaf.remove(at));
+        }
+        let old = self.remove_in_branch(node, key);
+        let branch = self.branch(*node)?;
+        if branch.starts == 1 {
+            let mut only = branch.child(0);
+            if self.leaf(only).is_some_and(|leaf| leaf.depth() > above) {
+                self.edit_leaf(&mut only)?.rebase(above);
+            }
+            self.retire(*node);
+            *node = only;
+        }
+        old
+    }
+
+    fn remove_in_branch(&mut self, node: &mut Child, key: &PublicKey) -> Option<V> {
+        let branch = self.edit_branch(node)?;
+        let depth = branch.depth;
+        let start = branch.start(slot(key, depth));
+        let mut child = branch.child(start);
+        let old = self.remove_below(&mut child, key, depth);
+        let empty = self.leaf(child).map(|leaf| leaf.len() == 0);
+        let branch = self.edit_branch(node)?;
+        branch.set(start, child);
+        match empty {
+            Some(true) => {
+                branch.take(start);
+                self.retire(child);
+            }
+            Some(false) => {
+                let behind = branch.starts & (u64::MAX << start << 1);
+                let before = branch.start(start.saturating_sub(1));
+                let second = behind.trailing_zeros() as usize;
+                if (behind == 0 || self.merge_leaves(node, start, second).is_none()) && start > 0 {
+                    self.merge_leaves(node, before, start);
+                }
+            }
+            None => {}
+        }
+        old
+    }
+
+    /// A full leaf as a branch.
+    fn branch_over(&mut self, node: Child) -> Child {
+        let keys = self
+            .leaf(node)
+            .and_then(|leaf| Some((*leaf.key(0)?, *leaf.key(leaf.len() - 1)?)));
+        let (first, last) = keys.unwrap_or_default();
+        let depth = common_bits(&first, &last) / BITS * BITS;
+        let mut branch = self.new_branch(Branch::new(depth, &first, node));
+        self.split_leaf(&mut branch, 0);
+        branch
+    }
+
+    /// A branch over `child`, whose keys begin with `prefix`, and a new key that shares only its
+    /// first `shared` bits with them.
+    fn fork(
+        &mut self,
+        shared: usize,
+        prefix: PublicKey,
+        child: Child,
+        key: PublicKey,
+        value: V,
+    ) -> Child {
+        let depth = shared / BITS * BITS;
+        let new = self.new_leaf(Leaf::of(depth, key, value));
+        let (first, second, at) = if key < prefix {
+            (new, child, slot(&prefix, depth))
+        } else {
+            (child, new, slot(&key, depth))
+        };
+        let mut branch = Branch::new(depth, &key, first);
+        branch.set(at, second);
+        self.new_branch(branch)
+    }
+
+    /// Cuts the full leaf at `start` of the branch `node` in two, as near to its middle as slots
+    /// allow. Where all its keys are in one slot it becomes a branch.
+    fn split_leaf(&mut self, node: &mut Child, start: usize) -> Option<()> {
+        let branch = self.branch(*node)?;
+        let (depth, child) = (branch.depth, branch.child(start));
+        let leaf = self.leaf(child)?;
+        let slot_at = |at: usize| leaf.key(at).map(|key| slot(key, depth));
+        let cut = (1..leaf.len())
+            .filter(|&at| slot_at(at) != slot_at(at - 1))
+            .min_by_key(|at| at.abs_diff(leaf.len() / 2));
+        let Some((cut, slot)) = cut.and_then(|at| Some((at, slot_at(at)?))) else {
+            let below = self.branch_over(child);
+            self.edit_branch(node)?.set(start, below);
+            return Some(());
+        };
+        let (left, right) = leaf.split(cut, depth);
+        self.retire(child);
+        let (left, right) = (self.new_leaf(left), self.new_leaf(right));
+        let branch = self.edit_branch(node)?;
+        branch.set(start, left);
+        branch.set(slot, right);
+        Some(())
+    }
+
+    /// Makes the leaves at two neighbouring runs of the branch `node` one, if they are leaves and
+    /// small enough; nothing if not.
+    fn merge_leaves(&mut self, node: &mut Child, first: usize, second: usize) -> Option<()> {
+        let branch = self.branch(*node)?;
+        let (mut left, right) = (branch.child(first), branch.child(second));
+        let behind = self.leaf(right)?;
+        if self.leaf(left)?.len() + behind.len() > MERGE {
             return None;
         }
-    }
-    match Arc::make_mut(node) {
-        Node::Branch(branch) => branch.insert(key, value),
-        Node::Leaf(leaf) => {
-            match leaf.find(&key) {
-                Ok(at) => return Some(leaf.replace(at, value)),
-                Err(at) if !leaf.is_full() => {
-                    leaf.insert(at, key, value);
-                    return None;
-                }
-                Err(_) => {}
-            }
-            *node = Arc::new(Node::Branch(Branch::over(leaf)));
-            insert(node, key, value)
-        }
+        let behind = behind.clone();
+        self.edit_leaf(&mut left)?.merge(&behind);
+        self.retire(right);
+        let branch = self.edit_branch(node)?;
+        branch.set(first, left);
+        branch.clear(second);
+        Some(())
     }
 }
 
-/// Removes below `node`, which stands below a branch at depth `above`.
-fn remove<V: Clone + Default>(node: &mut Arc<Node<V>>, key: &PublicKey, above: usize) -> Option<V> {
-    match Arc::make_mut(node) {
-        Node::Leaf(leaf) => leaf.find(key).ok().map(|at| leaf.remove(at)),
-        Node::Branch(branch) => {
-            let old = branch.remove(key);
-            if branch.starts == 1
-                && let Some(mut only) = branch.children[0].take()
-            {
-                if let Node::Leaf(leaf) = &*only
-                    && leaf.depth() > above
-                    && let Node::Leaf(leaf) = Arc::make_mut(&mut only)
-                {
-                    leaf.rebase(above);
-                }
-                *node = only;
-            }
-            old
-        }
-    }
-}
-
-impl<V: Clone + Default> Branch<V> {
+impl Branch {
     /// A branch with one child, for the keys that agree with `key` in all bits before `depth`.
-    fn new(depth: usize, key: &PublicKey, child: Arc<Node<V>>) -> Self {
+    fn new(depth: usize, key: &PublicKey, child: Child) -> Self {
         let mut prefix = PublicKey::MIN;
         let whole = depth / 8;
         for (i, (to, from)) in prefix.0.iter_mut().zip(key.0).enumerate() {
@@ -103,10 +320,9 @@ impl<V: Clone + Default> Branch<V> {
                 std::cmp::Ordering::Greater => 0,
             };
         }
-        let mut children = [const { None }; FAN];
-        children[0] = Some(child);
+        let mut children = [Child::NONE; FAN];
+        children[0] = child;
         Self {
-            head: head(&prefix),
             mask: match depth {
                 0 => 0,
                 1..64 => u64::MAX << (64 - depth),
@@ -114,144 +330,29 @@ impl<V: Clone + Default> Branch<V> {
             },
             starts: 1,
             depth,
-            children,
             prefix,
+            children,
         }
     }
 
-    /// A full leaf as a branch.
-    fn over(leaf: &Leaf<V>) -> Self {
-        let first = leaf.key(0).copied().unwrap_or_default();
-        let last = leaf.key(leaf.len() - 1).copied().unwrap_or_default();
-        let depth = common_bits(&first, &last) / BITS * BITS;
-        let mut branch = Self::new(depth, &first, Arc::new(Node::Leaf(leaf.clone())));
-        branch.split_leaf(0);
-        branch
-    }
-
-    /// A branch over `child`, whose keys begin with `prefix`, and a new key that shares only its
-    /// first `shared` bits with them.
-    fn fork(
-        shared: usize,
-        prefix: PublicKey,
-        child: Arc<Node<V>>,
-        key: PublicKey,
-        value: V,
-    ) -> Self {
-        let depth = shared / BITS * BITS;
-        let new = leaf_of(depth, key, value);
-        let (first, second, at) = if key < prefix {
-            (new, child, slot(&prefix, depth))
-        } else {
-            (child, new, slot(&key, depth))
-        };
-        let mut branch = Self::new(depth, &key, first);
-        branch.set(at, second);
-        branch
-    }
-
-    fn set(&mut self, start: usize, child: Arc<Node<V>>) {
+    fn set(&mut self, start: usize, child: Child) {
         self.starts |= 1 << start;
-        self.children[start] = Some(child);
+        self.children[start] = child;
+    }
+
+    fn clear(&mut self, start: usize) {
+        self.starts &= !(1 << start);
+        self.children[start] = Child::NONE;
     }
 
     /// Takes out the child at `start`; its run goes to the one before, or, if it is the first, to
     /// the one behind.
     fn take(&mut self, start: usize) {
-        self.children[start] = None;
-        self.starts &= !(1 << start);
+        self.clear(start);
         if start == 0 && self.starts != 0 {
             let next = self.starts.trailing_zeros() as usize;
             self.children.swap(0, next);
             self.starts = self.starts & !(1 << next) | 1;
         }
-    }
-
-    fn insert(&mut self, key: PublicKey, value: V) -> Option<V> {
-        let ours = slot(&key, self.depth);
-        let start = self.start(ours);
-        if let Some(Node::Leaf(leaf)) = self.children[start].as_deref()
-            && leaf.is_full()
-            && leaf.find(&key).is_err()
-        {
-            self.split_leaf(start);
-        }
-        let start = self.start(ours);
-        if let Some(Node::Branch(child)) = self.children[start].as_deref() {
-            // All keys of a branch are in one slot; this one may be elsewhere in the run.
-            let theirs = slot(&child.prefix, self.depth);
-            if ours < theirs {
-                let child = self.children[start].replace(leaf_of(self.depth, key, value))?;
-                self.set(theirs, child);
-                return None;
-            }
-            if ours > theirs {
-                self.set(theirs + 1, leaf_of(self.depth, key, value));
-                return None;
-            }
-        }
-        insert(self.children[start].as_mut()?, key, value)
-    }
-
-    /// Cuts the full leaf at `start` in two, as near to its middle as slots allow. Where all its
-    /// keys are in one slot it becomes a branch.
-    fn split_leaf(&mut self, start: usize) {
-        let Some(Node::Leaf(leaf)) = self.children[start].as_deref() else {
-            return;
-        };
-        let slot_at = |at: usize| leaf.key(at).map(|key| slot(key, self.depth));
-        let cut = (1..leaf.len())
-            .filter(|&at| slot_at(at) != slot_at(at - 1))
-            .min_by_key(|at| at.abs_diff(leaf.len() / 2));
-        let Some((cut, slot)) = cut.and_then(|at| Some((at, slot_at(at)?))) else {
-            let branch = Self::over(leaf);
-            self.children[start] = Some(Arc::new(Node::Branch(branch)));
-            return;
-        };
-        let (left, right) = leaf.split(cut, self.depth);
-        self.children[start] = Some(Arc::new(Node::Leaf(left)));
-        self.set(slot, Arc::new(Node::Leaf(right)));
-    }
-
-    fn remove(&mut self, key: &PublicKey) -> Option<V> {
-        let start = self.start(slot(key, self.depth));
-        let old = remove(self.children[start].as_mut()?, key, self.depth);
-        let Some(Node::Leaf(leaf)) = self.children[start].as_deref() else {
-            return old;
-        };
-        if leaf.len() == 0 {
-            self.take(start);
-            return old;
-        }
-        let behind = self.starts & (u64::MAX << start << 1);
-        let merged = behind != 0 && self.merge_leaves(start, behind.trailing_zeros() as usize);
-        if !merged && start > 0 {
-            self.merge_leaves(self.start(start - 1), start);
-        }
-        old
-    }
-
-    /// Makes the leaves at two neighbouring runs one, if they are leaves and small enough.
-    fn merge_leaves(&mut self, first: usize, second: usize) -> bool {
-        let leaf = |start: usize| match self.children[start].as_deref() {
-            Some(Node::Leaf(leaf)) => Some(leaf),
-            _ => None,
-        };
-        let (Some(left), Some(right)) = (leaf(first), leaf(second)) else {
-            return false;
-        };
-        if left.len() + right.len() > MERGE {
-            return false;
-        }
-        let Some(right) = mem::take(&mut self.children[second]) else {
-            return false;
-        };
-        if let (Some(left), Node::Leaf(right)) = (self.children[first].as_mut(), &*right)
-            && let Node::Leaf(left) = Arc::make_mut(left)
-        {
-            left.merge(right);
-        }
-        self.starts &= !(1 << second);
-        true
     }
 }

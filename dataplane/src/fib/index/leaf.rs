@@ -1,11 +1,14 @@
 //! A few keys in order, and their values.
 
+use std::mem::offset_of;
+
 use pinecone_wire::PublicKey;
 
 use super::{Found, below, order, word_at};
 
-/// How many keys a leaf holds at most: their heads and what stands before take 128 bytes.
-pub(super) const CAPACITY: usize = 29;
+/// How many keys a leaf holds at most: their heads and what stands before, the arena's stamps
+/// included, take one cache line.
+pub(super) const CAPACITY: usize = 13;
 
 /// All keys agree in the bits before `depth`, and so does every key that is looked up here: the
 /// branch above has seen to that.
@@ -20,6 +23,7 @@ pub(super) struct Leaf<V> {
 }
 
 #[derive(Clone, Debug, Default)]
+#[repr(C)]
 struct Slot<V> {
     key: PublicKey,
     value: V,
@@ -44,18 +48,11 @@ impl<V> Leaf<V> {
         Some(self.get(at)?.0)
     }
 
-    /// Reads a number from each cache line of the heads.
+    /// Where the slot at `at` begins and ends, in bytes from the leaf's start.
     #[inline(always)]
-    pub(super) fn touch_heads(&self) -> i32 {
-        self.heads[0] ^ self.heads[CAPACITY / 2] ^ self.heads[CAPACITY - 1]
-    }
-
-    /// Reads from the slot at `at`.
-    #[inline(always)]
-    pub(super) fn touch(&self, at: usize) -> i32 {
-        self.slots
-            .get(at)
-            .map_or(0, |slot| i32::from(slot.key.0[0] ^ slot.key.0[31]))
+    pub(super) fn slot_span(at: usize) -> [usize; 2] {
+        let from = offset_of!(Self, slots) + at * size_of::<Slot<V>>();
+        [from, from + size_of::<Slot<V>>() - 1]
     }
 
     /// How many keys have a head below that of `key`, whose first eight bytes are `first`.

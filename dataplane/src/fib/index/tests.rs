@@ -5,19 +5,21 @@ use proptest::prelude::*;
 use super::leaf::CAPACITY;
 use super::*;
 
-type Nodes<V> = BTreeSet<*const Node<V>>;
+type Nodes = BTreeSet<u32>;
 
 /// Collects nodes and keys, and checks what every tree must fulfil on the way.
 fn walk<V: Clone>(
-    node: &Arc<Node<V>>,
-    nodes: &mut Nodes<V>,
+    index: &Index<V>,
+    node: Child,
+    nodes: &mut Nodes,
     all: &mut Vec<(PublicKey, V)>,
     levels: usize,
     above: usize,
 ) -> usize {
-    nodes.insert(Arc::as_ptr(node));
-    match &**node {
-        Node::Leaf(leaf) => {
+    assert!(nodes.insert(node.0), "reached twice");
+    match node.kind() {
+        Kind::Leaf(id) => {
+            let leaf = index.leaves.get(id).unwrap();
             assert!(leaf.len() > 0 && leaf.len() <= CAPACITY && leaf.depth() <= above);
             all.extend((0..leaf.len()).map(|i| {
                 let (k, v) = leaf.get(i).unwrap();
@@ -25,16 +27,18 @@ fn walk<V: Clone>(
             }));
             levels + 1
         }
-        Node::Branch(b) => {
+        Kind::Branch(id) => {
+            let b = index.branches.get(id).unwrap();
             assert!(b.starts & 1 == 1 && b.starts.count_ones() > 1 && b.depth.is_multiple_of(BITS));
             let mut deepest = 0;
             for start in 0..FAN {
-                assert_eq!(b.starts >> start & 1 == 1, b.children[start].is_some());
-                let Some(child) = &b.children[start] else {
+                let child = b.children[start];
+                assert_eq!(b.starts >> start & 1 == 1, child != Child::NONE);
+                if child == Child::NONE {
                     continue;
-                };
+                }
                 let from = all.len();
-                deepest = deepest.max(walk(child, nodes, all, levels + 1, b.depth));
+                deepest = deepest.max(walk(index, child, nodes, all, levels + 1, b.depth));
                 for (key, _) in &all[from..] {
                     assert!(common_bits(key, &b.prefix) >= b.depth);
                     assert_eq!(b.start(slot(key, b.depth)), start);
@@ -45,12 +49,12 @@ fn walk<V: Clone>(
     }
 }
 
-fn contents<V: Clone>(index: &Index<V>) -> (Vec<(PublicKey, V)>, Nodes<V>, usize) {
+fn contents<V: Clone>(index: &Index<V>) -> (Vec<(PublicKey, V)>, Nodes, usize) {
     let (mut nodes, mut all) = (Nodes::new(), Vec::new());
-    let levels = index
-        .root
-        .as_ref()
-        .map_or(0, |root| walk(root, &mut nodes, &mut all, 0, 0));
+    let levels = match index.root {
+        Child::NONE => 0,
+        root => walk(index, root, &mut nodes, &mut all, 0, 0),
+    };
     assert_eq!(all.len(), index.len());
     (all, nodes, levels)
 }
@@ -172,7 +176,8 @@ fn an_edit_copies_only_its_path() {
     }
     let (_, before, levels) = contents(&index);
     assert!(levels <= 5, "{levels} levels for 100,000 random keys");
-    assert!(before.len() < 100_000 / 7, "{} nodes", before.len());
+    let bytes = index.branches.bytes() + index.leaves.bytes();
+    assert!(bytes < 100_000 * 100, "{bytes} bytes");
     let kept = index.clone();
     let key = random_key(&mut seed);
     index.insert(key, 1);
@@ -214,7 +219,7 @@ fn removing_shrinks_the_tree() {
     keys.iter().for_each(|k| {
         index.remove(k);
     });
-    assert!(index.root.is_none() && index.len() == 0);
+    assert!(index.root == Child::NONE && index.len() == 0);
 }
 
 #[test]

@@ -1,0 +1,545 @@
+//! Nodes of a persistent tree, in memory of their own: one owner edits, any number of frozen views
+//! read meanwhile, and no node counts its references.
+//!
+//! A slot says from which version on it holds a node and from which on no more. A view is of one
+//! version and is refused every other node, so that the slots that it may be reading are exactly
+//! those that have not been given to another node since: a slot is reused when every view of the
+//! versions that it served is gone.
+//!
+//! Slots are never given back before the arena goes, with its last view.
+
+use std::cell::UnsafeCell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::mem::MaybeUninit;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::prefetch::prefetch;
+
+/// Slots of a chunk, as a power of two.
+const CHUNK_BITS: u32 = 15;
+const CHUNK: usize = 1 << CHUNK_BITS;
+/// What huge pages are sized and aligned to.
+const HUGE: usize = 2 << 20;
+
+/// The version that a node dies at while it lives.
+const ALIVE: u32 = u32::MAX;
+/// The version that the owner looks from: it sees what lives.
+const OWNER: u32 = u32::MAX - 1;
+/// The last version that a view may have.
+const LAST: u32 = if cfg!(test) { 5000 } else { u32::MAX - 2 };
+
+/// The owner's arena, or, as its clone, a frozen view of it.
+pub(crate) struct Arena<T> {
+    table: Arc<Table<T>>,
+    version: u32,
+    /// How many slots have ever been used: those behind are not initialised.
+    limit: u32,
+    /// Keeps the slots that this view sees from being reused.
+    _pin: Option<Arc<()>>,
+    /// Of the owner only. A lock because a view is made from a shared reference; else uncontended.
+    owner: Option<Box<Mutex<Owner>>>,
+}
+
+/// Where the chunks are.
+struct Table<T> {
+    bases: Vec<NonNull<Slot<T>>>,
+    chunks: Vec<Arc<Chunk>>,
+}
+
+// SAFETY: a table gives away shared and exclusive references to `T` to other threads, which is
+// what the bounds are for; the chunks that its pointers lead to live as long as it does.
+unsafe impl<T: Send + Sync> Send for Table<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Sync for Table<T> {}
+
+/// Aligned to cache lines, and the stamps are in the node's first.
+#[repr(C, align(64))]
+struct Slot<T> {
+    /// The first version that sees the node.
+    born: AtomicU32,
+    /// The first later version that does not.
+    died: AtomicU32,
+    node: UnsafeCell<MaybeUninit<T>>,
+}
+
+/// Memory for [`CHUNK`] slots. Pages come from the kernel when they are first touched.
+struct Chunk {
+    map: NonNull<libc::c_void>,
+    len: usize,
+}
+
+// SAFETY: a Chunk owns its mapping; nothing in it is tied to a thread.
+unsafe impl Send for Chunk {}
+// SAFETY: it does nothing but keep the mapping.
+unsafe impl Sync for Chunk {}
+
+#[derive(Default)]
+struct Owner {
+    /// The version of the next view.
+    next: u32,
+    /// Whether there are edits since the last.
+    changed: bool,
+    /// Oldest first.
+    views: VecDeque<View>,
+    /// Slots that no view sees.
+    free: Vec<u32>,
+    /// The `next` for which [`Owner::collect`] has run.
+    collected: u32,
+}
+
+struct View {
+    version: u32,
+    /// Nobody else has it once all clones of the view are gone.
+    pin: Arc<()>,
+    /// Slots of dead nodes that no later view sees.
+    kept: Vec<u32>,
+}
+
+impl<T> Arena<T> {
+    /// An arena without nodes, and its owner.
+    pub(crate) fn new() -> Self {
+        const {
+            assert!(
+                !std::mem::needs_drop::<T>(),
+                "nodes are forgotten, not dropped"
+            )
+        };
+        Self {
+            table: Arc::new(Table {
+                bases: Vec::new(),
+                chunks: Vec::new(),
+            }),
+            version: OWNER,
+            limit: 0,
+            _pin: None,
+            owner: Some(Box::default()),
+        }
+    }
+
+    /// Whether this is the owner and can still number its versions.
+    pub(crate) fn can_edit(&mut self) -> bool {
+        self.owner().is_some_and(|owner| owner.next <= LAST)
+    }
+
+    /// The node at `id`, if this view has one there.
+    #[inline(always)]
+    pub(crate) fn get(&self, id: u32) -> Option<&T> {
+        let slot = self.slot(id)?;
+        // The other way round than `revive` writes them: who sees a new node alive sees its birth.
+        let died = slot.died.load(Ordering::Acquire);
+        let born = slot.born.load(Ordering::Relaxed);
+        if self.version < born || self.version >= died {
+            return None;
+        }
+        // SAFETY: `version` is in the node's life, so it is initialised. It is written to only by
+        // the owner: in place (`get_mut`) while no view is in its life yet, and as another node
+        // when no view is in its life any more, which `collect` learns from the pin that `self`
+        // holds. The owner itself writes by way of `&mut self` only. So there is no writing while
+        // this reference lives.
+        Some(unsafe { (*slot.node.get()).assume_init_ref() })
+    }
+
+    /// Starts fetching the cache line `offset` bytes into the node at `id`.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, id: u32, offset: usize) {
+        if let Some(base) = self.table.bases.get((id >> CHUNK_BITS) as usize) {
+            let slot = base.as_ptr().wrapping_add(id as usize % CHUNK);
+            let node = std::mem::offset_of!(Slot<T>, node);
+            prefetch(slot.cast::<u8>().wrapping_add(node + offset));
+        }
+    }
+
+    #[inline(always)]
+    fn slot(&self, id: u32) -> Option<&Slot<T>> {
+        if id >= self.limit {
+            return None;
+        }
+        let base = self.table.bases.get((id >> CHUNK_BITS) as usize)?;
+        // SAFETY: a chunk has room for CHUNK slots, and the stamps of all below `limit` are
+        // initialised. All that is in a slot may change behind a shared reference.
+        Some(unsafe { base.add(id as usize % CHUNK).as_ref() })
+    }
+
+    fn owner(&mut self) -> Option<&mut Owner> {
+        let owner = self.owner.as_mut()?;
+        Some(owner.get_mut().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts `node` into a free slot. A view cannot be edited: it puts it nowhere.
+    pub(crate) fn alloc(&mut self, node: T) -> Option<u32> {
+        let (id, next) = self.reserve()?;
+        let slot = self.slot(id)?;
+        // SAFETY: `reserve` found that no view sees this slot, and `&mut self` that nobody else
+        // refers to it.
+        unsafe { (*slot.node.get()).write(node) };
+        slot.revive(next);
+        Some(id)
+    }
+
+    /// A slot that nobody sees, and the version from which on somebody may.
+    fn reserve(&mut self) -> Option<(u32, u32)> {
+        let table = Arc::clone(&self.table);
+        let owner = self.owner()?;
+        let next = owner.next;
+        if next > LAST {
+            return None;
+        }
+        owner.changed = true;
+        if owner.free.is_empty() && owner.collected != next {
+            owner.collected = next;
+            owner.collect(&table);
+        }
+        let id = match owner.free.pop() {
+            Some(id) => id,
+            None => self.extend()?,
+        };
+        Some((id, next))
+    }
+
+    /// One more slot behind the last, dead before all time.
+    #[cold]
+    fn extend(&mut self) -> Option<u32> {
+        let id = self.limit;
+        let (chunk, at) = ((id >> CHUNK_BITS) as usize, id as usize % CHUNK);
+        if at == 0 {
+            let new = Arc::new(Chunk::new(CHUNK * size_of::<Slot<T>>()));
+            let mut bases = self.table.bases.clone();
+            bases.push(new.base().cast());
+            let mut chunks = self.table.chunks.clone();
+            chunks.push(new);
+            self.table = Arc::new(Table { bases, chunks });
+        }
+        let size = size_of::<Slot<T>>();
+        self.table.chunks.get(chunk)?.touch(at * size, size, chunk);
+        let slot = self.table.bases.get(chunk)?;
+        // SAFETY: the chunk has room for the slot, and no view's limit lets it look here.
+        unsafe {
+            let slot = slot.add(at).as_ptr();
+            ptr::write(&raw mut (*slot).born, AtomicU32::new(0));
+            ptr::write(&raw mut (*slot).died, AtomicU32::new(0));
+        }
+        self.limit = id.checked_add(1)?;
+        Some(id)
+    }
+
+    /// The node at `id`, to be changed in place: only the owner's, and only one that no view sees.
+    pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut T> {
+        let next = self.owner()?.next;
+        let slot = self.slot(id)?;
+        if !slot.is_fresh(next) {
+            return None;
+        }
+        // SAFETY: alive, so initialised; born in a version that has no view yet, so that no view
+        // gives away a reference to it; and `&mut self` is the owner's only access.
+        Some(unsafe { (*slot.node.get()).assume_init_mut() })
+    }
+
+    /// Ends the life of the node at `id`: views from now on do not see it.
+    pub(crate) fn retire(&mut self, id: u32) {
+        let Some(next) = self.owner().map(|owner| owner.next) else {
+            return;
+        };
+        let Some(slot) = self.slot(id).filter(|_| next <= LAST) else {
+            return;
+        };
+        if slot.died.load(Ordering::Relaxed) != ALIVE {
+            return;
+        }
+        let fresh = slot.is_fresh(next);
+        let born = slot.born.load(Ordering::Relaxed);
+        slot.died.store(next, Ordering::Release);
+        let Some(owner) = self.owner() else {
+            return;
+        };
+        owner.changed = true;
+        match owner.views.back_mut() {
+            Some(view) if !fresh && view.version >= born => view.kept.push(id),
+            _ => owner.free.push(id),
+        }
+    }
+
+    /// How many bytes of slots have ever been used.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.limit as usize * size_of::<Slot<T>>()
+    }
+}
+
+impl<T: Clone> Arena<T> {
+    /// The node at `id`, to be changed: in place where no view sees it, else a copy, whose `id`
+    /// takes the place of the one given.
+    pub(crate) fn edit(&mut self, id: &mut u32) -> Option<&mut T> {
+        let next = self.owner()?.next;
+        if !self.slot(*id)?.is_fresh(next) {
+            self.get(*id)?;
+            let (copy, next) = self.reserve()?;
+            let (from, to) = (self.get(*id)?, self.slot(copy)?);
+            // SAFETY: as in `alloc`; and `from` is another slot, which lives.
+            unsafe { (*to.node.get()).write(from.clone()) };
+            to.revive(next);
+            self.retire(*id);
+            *id = copy;
+        }
+        self.get_mut(*id)
+    }
+}
+
+impl<T> Slot<T> {
+    /// From `next` on there is a node.
+    #[inline]
+    fn revive(&self, next: u32) {
+        self.born.store(next, Ordering::Relaxed);
+        self.died.store(ALIVE, Ordering::Release);
+    }
+
+    /// Whether it lives and no view sees it yet.
+    #[inline]
+    fn is_fresh(&self, next: u32) -> bool {
+        self.born.load(Ordering::Relaxed) == next && self.died.load(Ordering::Relaxed) == ALIVE
+    }
+}
+
+impl Owner {
+    /// A view of what is now; the last one if nothing has changed since.
+    fn freeze(&mut self) -> (u32, Arc<()>) {
+        match self.views.back() {
+            Some(view) if !self.changed => (view.version, Arc::clone(&view.pin)),
+            _ => {
+                let (version, pin) = (self.next, Arc::new(()));
+                self.views.push_back(View {
+                    version,
+                    pin: Arc::clone(&pin),
+                    kept: Vec::new(),
+                });
+                self.next += 1;
+                self.changed = false;
+                (version, pin)
+            }
+        }
+    }
+
+    /// Frees the slots that only views that are gone saw. What an older view sees, too, it keeps.
+    fn collect<T>(&mut self, table: &Table<T>) {
+        let born = |id: u32| {
+            let base = table.bases.get((id >> CHUNK_BITS) as usize);
+            // SAFETY: retired slots are below the limit, as in `slot`.
+            base.map(|base| unsafe { &base.add(id as usize % CHUNK).as_ref().born })
+                .map_or(0, |born| born.load(Ordering::Relaxed))
+        };
+        for at in (0..self.views.len()).rev() {
+            // Acquires what the last holder did before it let go.
+            let gone = (self.views.get_mut(at)).is_some_and(|v| Arc::get_mut(&mut v.pin).is_some());
+            let Some(view) = gone.then(|| self.views.remove(at)).flatten() else {
+                continue;
+            };
+            let older = at.checked_sub(1).and_then(|at| self.views.get_mut(at));
+            match older {
+                None => self.free.extend(view.kept),
+                Some(older) => {
+                    for id in view.kept {
+                        if older.version >= born(id) {
+                            older.kept.push(id);
+                        } else {
+                            self.free.push(id);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A frozen view of what the arena holds now.
+impl<T> Clone for Arena<T> {
+    fn clone(&self) -> Self {
+        let (version, pin) = match &self.owner {
+            None => (self.version, self._pin.clone()),
+            Some(owner) => {
+                let mut owner = owner.lock().unwrap_or_else(PoisonError::into_inner);
+                let (version, pin) = owner.freeze();
+                (version, Some(pin))
+            }
+        };
+        Self {
+            table: Arc::clone(&self.table),
+            version,
+            limit: self.limit,
+            _pin: pin,
+            owner: None,
+        }
+    }
+}
+
+impl<T> fmt::Debug for Arena<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arena")
+            .field("version", &self.version)
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Chunk {
+    fn new(len: usize) -> Self {
+        // Room to begin at a huge page.
+        let len = len + HUGE;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a new private mapping, at no address that is in use.
+        let map = unsafe { libc::mmap(ptr::null_mut(), len, access, kind, -1, 0) };
+        match NonNull::new(map) {
+            Some(map) if map.as_ptr() != libc::MAP_FAILED => Self { map, len },
+            _ => std::alloc::handle_alloc_error(std::alloc::Layout::new::<Self>()),
+        }
+    }
+
+    fn base(&self) -> NonNull<u8> {
+        let base = self.map.cast::<u8>();
+        let skip = base.align_offset(HUGE);
+        // SAFETY: the mapping is longer by HUGE than what is used from `base` on.
+        unsafe { base.add(skip) }
+    }
+
+    /// Asks for a huge page before the first use of memory that begins a new one, but for an
+    /// arena's first, which may stay nearly empty.
+    fn touch(&self, from: usize, len: usize, chunk: usize) {
+        let page = (from + len - 1) / HUGE * HUGE;
+        if page >= from && (page > 0 || chunk > 0) && page + HUGE <= self.len - HUGE {
+            // SAFETY: the page is inside the mapping; the advice does not change what is in it.
+            // If it is refused nothing is lost but speed.
+            unsafe {
+                libc::madvise(
+                    self.base().add(page).as_ptr().cast(),
+                    HUGE,
+                    libc::MADV_HUGEPAGE,
+                )
+            };
+        }
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `new` with this length; who refers to it holds this Chunk by Arc.
+        unsafe { libc::munmap(self.map.as_ptr(), self.len) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    #[test]
+    fn a_view_sees_its_version_and_no_other() {
+        let mut arena = Arena::new();
+        let mut id = arena.alloc(1u64).unwrap();
+        let old = arena.clone();
+        let first = id;
+        *arena.edit(&mut id).unwrap() = 2;
+        assert_ne!(id, first);
+        assert_eq!((old.get(first), old.get(id)), (Some(&1), None));
+        assert_eq!((arena.get(first), arena.get(id)), (None, Some(&2)));
+        let new = arena.clone();
+        assert_eq!((new.get(first), new.get(id)), (None, Some(&2)));
+        assert_eq!(new.get(id + 1), None);
+        assert_eq!(new.get(u32::MAX), None);
+        arena.retire(id);
+        assert_eq!(arena.get(id), None);
+        assert_eq!((old.get(first), new.get(id)), (Some(&1), Some(&2)));
+        drop((old, new));
+        // Its slots go to others now, and nobody mistakes them.
+        let seen = arena.clone();
+        for n in 10..20 {
+            arena.alloc(n);
+        }
+        assert_eq!(arena.bytes(), 10 * 64);
+        assert!((0..20).all(|id| seen.get(id).is_none()));
+    }
+
+    #[test]
+    fn a_view_cannot_be_edited() {
+        let mut arena = Arena::new();
+        let mut id = arena.alloc(1u64).unwrap();
+        let mut view = arena.clone();
+        assert!(arena.can_edit() && !view.can_edit());
+        assert_eq!(view.alloc(2), None);
+        assert_eq!(view.edit(&mut id), None);
+        assert_eq!(view.get_mut(id), None);
+        view.retire(id);
+        assert_eq!(view.get(id), Some(&1));
+        assert_eq!(view.clone().get(id), Some(&1));
+        assert_eq!(arena.get_mut(id), None, "a view sees it");
+    }
+
+    #[test]
+    fn an_old_view_keeps_only_what_it_sees() {
+        let mut arena = Arena::new();
+        let mut ids: Vec<_> = (0..10u64).map(|n| arena.alloc(n).unwrap()).collect();
+        let kept = ids.clone();
+        let idle = arena.clone();
+        let mut busy = arena.clone();
+        for round in 1..1000u64 {
+            for id in &mut ids {
+                *arena.edit(id).unwrap() += 10;
+            }
+            let expected = |n: u64, view: &Arena<u64>| view.get(kept[n as usize]) == Some(&n);
+            assert!((0..10).all(|n| expected(n, &idle)));
+            busy = arena.clone();
+            assert_eq!(busy.get(ids[3]), Some(&(10 * round + 3)));
+        }
+        assert!(arena.bytes() <= 40 * 64, "{} bytes", arena.bytes());
+        drop((idle, busy));
+    }
+
+    #[test]
+    fn many_chunks() {
+        let mut arena = Arena::new();
+        let n = 3 * CHUNK as u64 + 7;
+        let ids: Vec<_> = (0..n).map(|n| arena.alloc(n).unwrap()).collect();
+        let view = arena.clone();
+        drop(arena);
+        assert!(
+            ids.iter()
+                .zip(0..n)
+                .all(|(id, n)| view.get(*id) == Some(&n))
+        );
+    }
+
+    /// Readers find whole nodes of their version while the owner replaces all of them over and
+    /// over.
+    #[test]
+    fn readers_beside_an_editing_owner() {
+        let mut arena = Arena::new();
+        let mut ids: Vec<_> = (0..50).map(|_| arena.alloc([0u64; 20]).unwrap()).collect();
+        let shared = Mutex::new((0, ids.clone(), arena.clone()));
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        let (version, ids, view) = shared.lock().unwrap().clone();
+                        for id in ids {
+                            assert_eq!(view.get(id), Some(&[version; 20]));
+                        }
+                        // Whatever else it asks for is of its version or nothing.
+                        for id in 0..400 {
+                            assert!(view.get(id).is_none_or(|node| *node == [version; 20]));
+                        }
+                    }
+                });
+            }
+            for version in 1..4000 {
+                for id in &mut ids {
+                    *arena.edit(id).unwrap() = [version; 20];
+                }
+                *shared.lock().unwrap() = (version, ids.clone(), arena.clone());
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+    }
+}
