@@ -1,6 +1,8 @@
 //! Real workers on real sockets: what goes in at one port comes out at the right other one, with
 //! every engine alike.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod rig;
 
 use std::io::{Read, Write};

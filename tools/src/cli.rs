@@ -119,8 +119,8 @@ pub(crate) struct RunOptions {
     /// Core to pin the control thread to.
     #[arg(long, value_name = "N")]
     pub(crate) control_core: Option<usize>,
-    /// What moves frames: `uring` is io_uring or nothing, `auto` takes what works best here.
-    #[arg(long, value_name = "auto|uring", default_value_t = EngineChoice::Auto)]
+    /// What moves frames: io_uring, epoll, or io_uring if it can be set up and else epoll.
+    #[arg(long, value_name = "auto|uring|epoll", default_value_t = EngineChoice::Auto)]
     pub(crate) engine: EngineChoice,
     /// Lower the hop limit of frames that are passed on, and drop those that have used it up.
     #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true,

@@ -58,7 +58,10 @@ fn wrong_flags_end_with_one_line_and_code_2() {
             &["run", "--workers", "3", "--worker-cores", "0"],
             &["one core a worker"],
         ),
-        (&["run", "--engine", "steam"], &["steam", "auto", "uring"]),
+        (
+            &["run", "--engine", "steam"],
+            &["steam", "auto, uring or epoll"],
+        ),
         (&["run", "--hop-limiting=maybe"], &["maybe", "on, off"]),
         (&["run", "--listen", "65432"], &["--listen", "host:port"]),
         (&["run", "--listen", "::1:65432"], &["[::1]:65432"]),

@@ -10,3 +10,4 @@ mod mixed;
 mod namespaces;
 mod network;
 mod raw_peer;
+mod without_io_uring;

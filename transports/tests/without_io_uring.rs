@@ -1,0 +1,43 @@
+//! Where io_uring is forbidden, handshakes go without it.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{Server, key};
+use pinecone_transports::{Backend, Limits, Runtime, Transports};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
+
+/// Makes `io_uring_setup` fail with EPERM, for this thread and those that it starts.
+fn forbid_io_uring() {
+    let filter = SeccompFilter::new(
+        BTreeMap::from([(libc::SYS_io_uring_setup, Vec::new())]),
+        SeccompAction::Allow,
+        SeccompAction::Errno(libc::EPERM as u32),
+        TargetArch::try_from(std::env::consts::ARCH).unwrap(),
+    );
+    let program: BpfProgram = filter.unwrap().try_into().unwrap();
+    apply_filter(&program).unwrap();
+}
+
+#[test]
+fn the_detected_backend_is_tokio_and_shakes_hands() {
+    let test = || {
+        forbid_io_uring();
+        assert!(Runtime::new(Backend::TokioUring).is_err());
+        assert_eq!(Backend::detect(), Backend::Tokio);
+        let runtime = Runtime::detect().unwrap();
+        assert_eq!(runtime.backend(), Backend::Tokio);
+        runtime.block_on(async {
+            let mut server = Server::start(runtime.backend(), Limits::default());
+            let client = Transports::new(runtime.backend(), &key(2), Limits::default());
+            let ours = client.dial(&server.peer_address()).await.unwrap();
+            let theirs = server.established.recv().await.unwrap();
+            assert_eq!(ours.key, key(1).public_key());
+            assert_eq!(theirs.key, key(2).public_key());
+        });
+    };
+    std::thread::spawn(test).join().unwrap();
+}
