@@ -19,18 +19,23 @@ pub(crate) fn check_listen(addresses: &[String]) -> Result<(), Failure> {
 pub(crate) fn check_static_peers(lists: &[String]) -> Result<(), Failure> {
     let entries = lists.iter().flat_map(|list| list.split(','));
     for entry in entries.map(str::trim).filter(|entry| !entry.is_empty()) {
-        if let Some((scheme, _)) = entry.split_once("://") {
-            return Err(Failure::usage(format!(
-                "--connect: {entry:?}: {scheme}:// is not supported yet: write host:port for plain TCP"
-            )));
-        }
-        let (host, port) = split(entry, "--connect")?;
-        if host.is_empty() || port == 0 {
-            return Err(malformed(entry, "--connect"));
-        }
-        resolve(host, port, "--connect")?;
+        check_peer(entry, "--connect")?;
     }
     Ok(())
+}
+
+/// Checks an address to connect to, as it was given to `flag`, and that its name resolves now.
+pub(crate) fn check_peer(address: &str, flag: &str) -> Result<(), Failure> {
+    if let Some((scheme, _)) = address.split_once("://") {
+        return Err(Failure::usage(format!(
+            "{flag}: {address:?}: {scheme}:// is not supported yet: write host:port for plain TCP"
+        )));
+    }
+    let (host, port) = split(address, flag)?;
+    if host.is_empty() || port == 0 {
+        return Err(malformed(address, flag));
+    }
+    resolve(host, port, flag)
 }
 
 fn split<'a>(address: &'a str, flag: &str) -> Result<(&'a str, u16), Failure> {

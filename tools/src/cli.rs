@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pinecone::{EngineChoice, PublicKey};
 
+use crate::bench::BenchOptions;
 use crate::cores::CoreList;
 use crate::failure::Failure;
 use crate::secret::KeyOptions;
@@ -96,6 +97,12 @@ pub(crate) enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Measure what a running node forwards, of whatever make: frames a second, loss, order,
+    /// latency, and its CPU time if it is on this machine.
+    ///
+    /// Joins it as peers of our own for the moment, and loads it as asked: by default with all it
+    /// can take.
+    Bench(BenchOptions),
 }
 
 /// Options of `pinecone run`.
@@ -232,7 +239,7 @@ pub(crate) fn parse() -> Result<Option<Cli>, Failure> {
     Err(Failure::usage(format!("{what} (see pinecone --help)")))
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()
         .filter(|seconds| (0.001..=86400.0).contains(seconds))

@@ -5,6 +5,7 @@
 
 mod addresses;
 mod admin;
+mod bench;
 mod cli;
 mod copy;
 mod cores;
@@ -62,6 +63,7 @@ fn execute(cli: Cli) -> Result<bool, Failure> {
         Command::Ping(options) => return block_on(ping::ping(options)),
         Command::Send { key, node, size } => block_on(copy::send(key, node, size))?,
         Command::Recv { node, keep } => block_on(copy::recv(node, keep))?,
+        Command::Bench(options) => return block_on(bench::bench(options)),
     }
     Ok(true)
 }

@@ -120,6 +120,10 @@ impl Daemon {
         &self.listeners[0]
     }
 
+    pub(crate) fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn admin(&self) -> PathBuf {
         admin_path(&self.directory)
     }

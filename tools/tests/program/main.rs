@@ -4,6 +4,7 @@
 
 mod admin;
 mod bad_input;
+mod bench;
 mod command_line;
 mod daemon;
 mod mixed;

@@ -1,0 +1,560 @@
+//! `pinecone bench`: what a running node forwards, and at what price.
+//!
+//! Senders and sinks are real peers of the node, each with a thread, a control plane and a socket,
+//! and without a data plane: frames are made once, stamped, and written many at a time.
+
+mod account;
+mod frames;
+mod histogram;
+mod link;
+mod pace;
+mod process;
+mod report;
+mod sender;
+mod shared;
+mod sink;
+
+use std::io::{self, Write};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use pinecone::{PublicKey, SecretKey};
+
+use crate::cli::LogOptions;
+use crate::failure::Failure;
+use crate::run::Signals;
+use crate::{addresses, cli, secret};
+
+use frames::{Carousel, Flow, MAX_SIZE, MIN_SIZE};
+use link::Link;
+use process::{Process, Unknown};
+use report::{Latency, NodeReport, ProcessReport, Report};
+use sender::{BATCH, Sender};
+use shared::{Phase, Progress, Shared};
+use sink::{Received, Sink, Tally};
+
+/// How long it may take until every flow has a way.
+const ROUTE_LIMIT: Duration = Duration::from_secs(30);
+/// Two nodes that follow different roots for so long are not of one network.
+const ROOT_LIMIT: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// After the last frame was sent, sinks wait until nothing has come for so long.
+const DRAIN_PAUSE: Duration = Duration::from_millis(500);
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
+/// Our keys are the lowest of so many for each: the highest key of a network is its root, and a
+/// root that leaves at once is a nuisance to all.
+const CANDIDATES: usize = 256;
+
+/// Options of `pinecone bench`.
+#[derive(Debug, Args)]
+pub(crate) struct BenchOptions {
+    /// The node to send through, `host:port`; or two: senders at the first, sinks at the second.
+    #[arg(
+        long,
+        value_name = "ADDR[,ADDR]",
+        value_delimiter = ',',
+        required = true
+    )]
+    through: Vec<String>,
+    /// Bytes of payload in a frame.
+    #[arg(short, long, value_name = "BYTES", default_value_t = 1200,
+          value_parser = clap::value_parser!(u32).range(MIN_SIZE as i64..=MAX_SIZE as i64))]
+    size: u32,
+    /// Flows (pairs of source and destination) over all senders, sent in turn.
+    #[arg(long, value_name = "N", default_value_t = 64,
+          value_parser = clap::value_parser!(u32).range(1..=1024))]
+    flows: u32,
+    /// Senders, and as many sinks: each a peer of the node, each with a thread.
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=64))]
+    pairs: u32,
+    /// Frames a second over all flows, or `max`: as fast as the node reads.
+    #[arg(long, value_name = "max|N", default_value = "max")]
+    rate: Rate,
+    /// How long to send.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = cli::seconds)]
+    seconds: Duration,
+    /// One JSON object at the end, and nothing else.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    log: LogOptions,
+}
+
+/// Frames a second; none: as many as possible.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Rate(Option<f64>);
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "max" {
+            return Ok(Self(None));
+        }
+        text.parse()
+            .ok()
+            .filter(|rate| (1.0..=1e9).contains(rate))
+            .map(|rate| Self(Some(rate)))
+            .ok_or_else(|| "max, or frames a second from 1 to 1000000000 are wanted".to_owned())
+    }
+}
+
+/// Runs it. False if nothing came through.
+pub(crate) async fn bench(options: BenchOptions) -> Result<bool, Failure> {
+    options.check()?;
+    options.log.start("error")?;
+    let bench = Bench::start(&options)?;
+    let mut signals = Signals::new()?;
+    let report = bench.run(&options, &mut signals).await;
+    // Whatever happened, the threads end with it.
+    bench.shared.enter(Phase::Ended);
+    let report = bench.finish(&options, report?)?;
+    print(&if options.json {
+        serde_json::to_string_pretty(&report).map_err(Failure::runtime)? + "\n"
+    } else {
+        report.text()
+    })?;
+    Ok(report.received > 0)
+}
+
+impl BenchOptions {
+    fn check(&self) -> Result<(), Failure> {
+        if self.through.len() > 2 {
+            return Err(Failure::usage(
+                "--through: one address, or two: the senders' and the sinks'",
+            ));
+        }
+        if self.flows < self.pairs {
+            return Err(Failure::usage(format!(
+                "--flows {} with --pairs {}: every sender needs a flow",
+                self.flows, self.pairs
+            )));
+        }
+        self.through
+            .iter()
+            .try_for_each(|address| addresses::check_peer(address, "--through"))
+    }
+
+    fn say(&self, text: &str) -> Result<(), Failure> {
+        if self.json { Ok(()) } else { print(text) }
+    }
+}
+
+/// A run under way.
+struct Bench {
+    shared: Arc<Shared>,
+    senders: Vec<JoinHandle<u64>>,
+    sinks: Vec<JoinHandle<Received>>,
+    nodes: Vec<Node>,
+    frame_len: usize,
+    start: Instant,
+}
+
+/// A node under test.
+struct Node {
+    address: String,
+    key: PublicKey,
+    process: Result<Process, Unknown>,
+}
+
+/// What was measured while frames were sent.
+struct Window {
+    route: Duration,
+    time: Duration,
+    /// At its end.
+    progress: Progress,
+    /// CPU time used by each node, and by this process.
+    cpu: Vec<Option<Duration>>,
+}
+
+impl Bench {
+    /// Connects everybody, and starts the threads.
+    fn start(options: &BenchOptions) -> Result<Self, Failure> {
+        let start = Instant::now();
+        let pairs = options.pairs as usize;
+        let (to, from) = match options.through.as_slice() {
+            [one] => (one, one),
+            [first, last, ..] => (first, last),
+            [] => return Err(Failure::usage("--through: no address")),
+        };
+        // A sink's bootstraps look for the next higher key. With the senders' keys there, they
+        // pass the node that the senders are at, and set up the way.
+        let mut keys = low_keys(2 * pairs)?.into_iter();
+        let links = |address: &String, keys: &mut dyn Iterator<Item = SecretKey>| {
+            keys.take(pairs)
+                .map(|key| Link::connect(address, key, start))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let sinks = links(from, &mut keys)?;
+        let senders = links(to, &mut keys)?;
+        let mut nodes = Vec::new();
+        for link in senders.first().into_iter().chain(sinks.first()) {
+            if nodes.iter().all(|node: &Node| node.address != link.address) {
+                nodes.push(Node {
+                    address: link.address.clone(),
+                    key: link.node,
+                    process: Process::listening(link.local, link.remote),
+                });
+            }
+        }
+
+        let sink_keys: Vec<_> = sinks.iter().map(Link::key).collect();
+        let flows: Vec<_> = (0..options.flows)
+            .map(|id| Flow {
+                id,
+                source: PublicKey(rand::random()),
+                destination: sink_keys[sink_of(id as usize, pairs)],
+            })
+            .collect();
+        let run = rand::random();
+        let size = options.size as usize;
+        let shared = Arc::new(Shared::new(flows.len(), 2 * pairs));
+        let mut bench = Self {
+            shared: Arc::clone(&shared),
+            senders: Vec::new(),
+            sinks: Vec::new(),
+            nodes,
+            frame_len: 0,
+            start,
+        };
+        for (i, link) in sinks.into_iter().enumerate() {
+            let sink = Sink {
+                tally: Tally::new(link.key(), flows.len(), run, size),
+                link,
+                number: pairs + i,
+                shared: Arc::clone(&shared),
+            };
+            bench.sinks.push(spawn("sink", move || sink.run())?);
+        }
+        for (i, link) in senders.into_iter().enumerate() {
+            let own: Vec<_> = flows.iter().skip(i).step_by(pairs).copied().collect();
+            let carousel = Carousel::new(&own, run, size, BATCH).map_err(Failure::runtime)?;
+            bench.frame_len = carousel.frame_len();
+            let share = own.len() as f64 / flows.len() as f64;
+            let sender = Sender {
+                link,
+                number: i,
+                flows: own.iter().map(|flow| flow.id as usize).collect(),
+                carousel,
+                rate: options.rate.0.map(|rate| rate * share),
+                shared: Arc::clone(&shared),
+            };
+            bench.senders.push(spawn("sender", move || sender.run())?);
+        }
+        Ok(bench)
+    }
+
+    /// Finds the way, sends for as long as asked or until a signal, and waits for the rest.
+    async fn run(&self, options: &BenchOptions, signals: &mut Signals) -> Result<Window, Failure> {
+        tokio::select! {
+            found = self.find_routes(options) => found?,
+            _ = signals.next() => return Err(Failure::runtime("interrupted")),
+        }
+        let route = self.start.elapsed();
+        options.say(&self.headline(options))?;
+        let cpu = self.cpu();
+        let begin = Instant::now();
+        self.shared.enter(Phase::Running);
+        tokio::select! {
+            sent = self.watch(options, begin) => sent?,
+            _ = signals.next() => {}
+        }
+        let (progress, time) = (self.shared.progress(), begin.elapsed());
+        let used = self.cpu().into_iter().zip(cpu);
+        let cpu = used.map(|(after, before)| Some(after?.saturating_sub(before?)));
+        let cpu = cpu.collect();
+        self.shared.enter(Phase::Draining);
+        self.drain().await?;
+        Ok(Window {
+            route,
+            time,
+            progress,
+            cpu,
+        })
+    }
+
+    async fn find_routes(&self, options: &BenchOptions) -> Result<(), Failure> {
+        while let Some(flow) = self.shared.first_unseen() {
+            self.check()?;
+            if let Some(why) = self.no_route(options, flow) {
+                return Err(Failure::runtime(why));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        self.check()
+    }
+
+    /// Once it has taken too long: what is missing that frames of this flow could get through.
+    fn no_route(&self, options: &BenchOptions, flow: usize) -> Option<String> {
+        let elapsed = self.start.elapsed();
+        let (limit, root_limit) = (ROUTE_LIMIT.as_secs(), ROOT_LIMIT.as_secs());
+        let (first, last) = (options.through.first()?, options.through.last()?);
+        let pairs = options.pairs as usize;
+        let sender = self.shared.place(flow % pairs)?;
+        let sink = self.shared.place(pairs + sink_of(flow, pairs))?;
+        let silent = match (sender.announced, sink.announced) {
+            (false, _) => Some(first),
+            (_, false) => Some(last),
+            _ => None,
+        };
+        match silent {
+            Some(address) if elapsed > ROUTE_LIMIT => Some(format!(
+                "{address} has not announced itself within {limit} s: is it a Pinecone node?"
+            )),
+            None if sender.root != sink.root && elapsed > ROOT_LIMIT => Some(format!(
+                "{first} follows the root {}, {last} the root {} after {root_limit} s: they are \
+                 not in one network",
+                sender.root.short(),
+                sink.root.short()
+            )),
+            None if elapsed > ROUTE_LIMIT => Some(format!(
+                "no frame sent to {first} has come out of {last} within {limit} s: both are in \
+                 one tree, but there is no route to the sink"
+            )),
+            _ => None,
+        }
+    }
+
+    fn headline(&self, options: &BenchOptions) -> String {
+        let peers = match options.pairs {
+            1 => "one sender, one sink".to_owned(),
+            n => format!("{n} senders, {n} sinks"),
+        };
+        let rate = match options.rate.0 {
+            None => "as fast as they are taken".to_owned(),
+            Some(rate) => format!("{rate} a second"),
+        };
+        format!(
+            "BENCH through {}: {peers}, {} flows, frames of {} bytes ({} of payload), {rate}, for \
+             {} s\n",
+            options.through.join(" to "),
+            options.flows,
+            self.frame_len,
+            options.size,
+            options.seconds.as_secs_f64()
+        )
+    }
+
+    /// Says every second how it goes, until the time is over.
+    async fn watch(&self, options: &BenchOptions, begin: Instant) -> Result<(), Failure> {
+        let (mut last, mut before) = (begin, Progress::default());
+        loop {
+            let left = options.seconds.saturating_sub(begin.elapsed());
+            if left.is_zero() {
+                return Ok(());
+            }
+            let whole = begin.elapsed().as_secs() + 1;
+            let at = begin + Duration::from_secs(whole).min(options.seconds);
+            while Instant::now() < at {
+                self.check()?;
+                let next = (Instant::now() + 10 * LOOK_AGAIN).min(at);
+                tokio::time::sleep_until(next.into()).await;
+            }
+            let (now, progress) = (Instant::now(), self.shared.progress());
+            let frames = (progress.received - before.received) as f64;
+            let rate = frames / (now - last).as_secs_f64();
+            let line = report::second(now - begin, rate, self.frame_len, progress.missing);
+            options.say(&line)?;
+            (last, before) = (now, progress);
+        }
+    }
+
+    /// Until everything has come, or nothing more comes.
+    async fn drain(&self) -> Result<(), Failure> {
+        let begin = Instant::now();
+        let (mut last, mut at) = (0, begin);
+        loop {
+            self.check()?;
+            let Progress { sent, received, .. } = self.shared.progress();
+            let now = Instant::now();
+            if received != last {
+                (last, at) = (received, now);
+            }
+            let stopped = self.shared.stopped() == self.senders.len();
+            let quiet = received == sent || now - at > DRAIN_PAUSE;
+            if stopped && quiet || now - begin > DRAIN_LIMIT {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Whether all peerings are up.
+    fn check(&self) -> Result<(), Failure> {
+        self.shared
+            .failure()
+            .map_or(Ok(()), |why| Err(Failure::runtime(why)))
+    }
+
+    /// CPU time used so far by each node, and last by this process.
+    fn cpu(&self) -> Vec<Option<Duration>> {
+        let nodes = self.nodes.iter().map(|node| node.process.as_ref().ok());
+        nodes
+            .map(|process| process?.cpu())
+            .chain([Process::own().cpu()])
+            .collect()
+    }
+
+    /// Joins the threads and sums up.
+    fn finish(self, options: &BenchOptions, window: Window) -> Result<Report, Failure> {
+        let lost_thread = |_| Failure::runtime("a thread of the bench has panicked");
+        let mut left_out = 0;
+        for sender in self.senders {
+            left_out += sender.join().map_err(lost_thread)?;
+        }
+        let mut all = Received::default();
+        for sink in self.sinks {
+            let received = sink.join().map_err(lost_thread)?;
+            all.totals.add(&received.totals);
+            all.latency.add(&received.latency);
+            all.strange += received.strange;
+        }
+        let sent = self.shared.progress().sent;
+        let lost = sent.saturating_sub(all.totals.received);
+        let seconds = window.time.as_secs_f64();
+        let frames_per_second = window.progress.received as f64 / seconds;
+        let mut cpu = window.cpu.into_iter();
+        let nodes = self
+            .nodes
+            .into_iter()
+            .map(|node| {
+                let used = cpu.next().flatten().map(|used| used.as_secs_f64());
+                node.report(used, seconds, window.progress.received)
+            })
+            .collect();
+        Ok(Report {
+            through: options.through.clone(),
+            size: options.size,
+            frame_bytes: self.frame_len,
+            flows: options.flows,
+            pairs: options.pairs,
+            rate: options.rate.0,
+            seconds,
+            route_seconds: window.route.as_secs_f64(),
+            sent,
+            received: all.totals.received,
+            lost,
+            loss: lost as f64 / sent.max(1) as f64,
+            reordered: all.totals.reordered,
+            duplicates: all.totals.duplicates,
+            strange: all.strange,
+            left_out,
+            offered_frames_per_second: window.progress.sent as f64 / seconds,
+            frames_per_second,
+            gbit_per_second: report::gbit(frames_per_second, self.frame_len),
+            latency_us: (all.latency.count() > 0).then(|| {
+                let us = |time: Duration| time.as_nanos() as f64 / 1000.0;
+                let quantile = |share| us(all.latency.quantile(share));
+                Latency {
+                    p50: quantile(0.5),
+                    p90: quantile(0.9),
+                    p99: quantile(0.99),
+                    p999: quantile(0.999),
+                    max: us(all.latency.max()),
+                }
+            }),
+            nodes,
+            bench_cpu_seconds: cpu.next().flatten().map(|used| used.as_secs_f64()),
+        })
+    }
+}
+
+impl Node {
+    fn report(self, cpu_seconds: Option<f64>, seconds: f64, frames: u64) -> NodeReport {
+        let hidden_because = match &self.process {
+            Ok(_) => None,
+            Err(Unknown::Remote) => Some("its process is not on this machine".to_owned()),
+            Err(Unknown::Hidden) => {
+                Some("its process cannot be looked at: run as the node's user".to_owned())
+            }
+        };
+        NodeReport {
+            address: self.address,
+            key: self.key.to_string(),
+            process: self.process.ok().zip(cpu_seconds).map(|(process, cpu)| {
+                let us = || cpu * 1e6 / frames as f64;
+                ProcessReport {
+                    pid: process.id,
+                    name: process.name,
+                    cpu_seconds: cpu,
+                    cores: cpu / seconds,
+                    us_per_frame: (frames > 0).then(us),
+                }
+            }),
+            hidden_because,
+        }
+    }
+}
+
+/// The sink that a flow goes to, so that every sender sends to every sink, flows permitting. Its
+/// sender is `flow % pairs`.
+fn sink_of(flow: usize, pairs: usize) -> usize {
+    (flow % pairs + flow / pairs) % pairs
+}
+
+/// The lowest first.
+fn low_keys(count: usize) -> Result<Vec<SecretKey>, Failure> {
+    let keys: Result<Vec<_>, _> = (0..count * CANDIDATES)
+        .map(|_| secret::generate())
+        .collect();
+    let mut keys = keys?;
+    keys.sort_by_cached_key(SecretKey::public_key);
+    keys.truncate(count);
+    Ok(keys)
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, Failure> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map_err(|e| Failure::runtime(format!("cannot start a thread: {e}")))
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(|e| Failure::runtime(format!("cannot write the result: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn rates_are_read() {
+        assert_eq!("max".parse(), Ok(Rate(None)));
+        assert_eq!("2000".parse(), Ok(Rate(Some(2000.0))));
+        for wrong in ["", "0", "-1", "inf", "NaN", "1e10", "fast"] {
+            assert!(wrong.parse::<Rate>().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn flows_reach_every_sink_from_every_sender() {
+        for pairs in 1..6 {
+            let few: BTreeSet<_> = (0..pairs).map(|flow| sink_of(flow, pairs)).collect();
+            assert_eq!(few.len(), pairs);
+            let all: BTreeSet<_> = (0..pairs * pairs)
+                .map(|flow| (flow % pairs, sink_of(flow, pairs)))
+                .collect();
+            assert_eq!(all.len(), pairs * pairs);
+        }
+    }
+
+    #[test]
+    fn our_keys_are_low_and_in_order() {
+        let keys = low_keys(2).unwrap();
+        assert!(keys[0].public_key() < keys[1].public_key());
+        assert!(keys[1].public_key().0[0] < 0x40);
+    }
+}

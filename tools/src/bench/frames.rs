@@ -1,0 +1,240 @@
+//! The frames that are sent: what their payload says, and many of them in a row, made once and
+//! stamped before each use.
+//!
+//! Payload: `"pinebnch" || run u32 || flow u32 || sequence u64 || ns since the start u64`, then
+//! filler that ends with [`TAIL`] where there is room for it. A sequence of [`PROBE`] asks for the
+//! way, nothing more.
+
+use std::ops::Range;
+
+use pinecone_wire::traffic::push_traffic;
+use pinecone_wire::{BuildError, Coordinates, PublicKey, TrafficFields, Watermark};
+
+/// The least payload.
+pub(crate) const MIN_SIZE: usize = HEAD + TAIL.len();
+/// The most: a watermark may grow on the way, and a frame has at most 65,535 bytes.
+pub(crate) const MAX_SIZE: usize = 65_000;
+/// The sequence of a frame that is not counted.
+pub(crate) const PROBE: u64 = u64::MAX;
+
+const MARK: [u8; 8] = *b"pinebnch";
+const TAIL: [u8; 8] = *b"hcnbenip";
+const HEAD: usize = 32;
+const FILLER: u8 = 0x5a;
+
+/// One of the streams of frames that are numbered each by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flow {
+    /// Its number, over all peers.
+    pub(crate) id: u32,
+    pub(crate) source: PublicKey,
+    pub(crate) destination: PublicKey,
+}
+
+/// What a payload says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) flow: u32,
+    pub(crate) sequence: u64,
+    /// When it was sent, in ns since the start.
+    pub(crate) sent: u64,
+}
+
+impl Stamp {
+    /// Reads a payload. Nothing if it is of another run, or no whole payload of ours.
+    #[inline]
+    pub(crate) fn read(payload: &[u8], run: u32, size: usize) -> Option<Self> {
+        let (head, rest) = payload.split_first_chunk::<HEAD>()?;
+        let word =
+            |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+        let long = |at: usize| u64::from(word(at)) << 32 | u64::from(word(at + 4));
+        let whole = payload.len() == size && rest.ends_with(&TAIL);
+        (head.starts_with(&MARK) && word(8) == run && whole).then(|| Self {
+            flow: word(12),
+            sequence: long(16),
+            sent: long(24),
+        })
+    }
+}
+
+/// Frames of all flows of one sender in turn, as they lie in the stream.
+#[derive(Debug)]
+pub(crate) struct Carousel {
+    bytes: Vec<u8>,
+    frame_len: usize,
+    /// Where sequence and time are within a frame.
+    stamp_at: usize,
+    /// How many frames there are: a multiple of the flows.
+    slots: usize,
+    flows: usize,
+    /// The next slot, and its flow's next sequence.
+    slot: usize,
+    flow: usize,
+    sequence: u64,
+}
+
+impl Carousel {
+    /// At least `min_bytes` of frames with payloads of `size` bytes.
+    ///
+    /// # Errors
+    /// `size` is too long.
+    pub(crate) fn new(
+        flows: &[Flow],
+        run: u32,
+        size: usize,
+        min_bytes: usize,
+    ) -> Result<Self, BuildError> {
+        let mut bytes = Vec::new();
+        let mut frame_len = 0;
+        let flows_n = flows.len().max(1);
+        let mut slots = 0;
+        while slots == 0 || bytes.len() < min_bytes {
+            for flow in flows {
+                let before = bytes.len();
+                push(&mut bytes, flow, run, size)?;
+                frame_len = bytes.len() - before;
+            }
+            slots += flows_n;
+        }
+        Ok(Self {
+            stamp_at: frame_len - size + 16,
+            bytes,
+            frame_len,
+            slots,
+            flows: flows_n,
+            slot: 0,
+            flow: 0,
+            sequence: 0,
+        })
+    }
+
+    /// Bytes of a frame on the wire.
+    pub(crate) fn frame_len(&self) -> usize {
+        self.frame_len
+    }
+
+    /// Stamps the next frames, at most `max` and as many as lie in a row: where, and how many.
+    pub(crate) fn next(&mut self, max: usize, now: u64) -> (Range<usize>, usize) {
+        let count = max.min(self.slots - self.slot);
+        let range = self.slot * self.frame_len..(self.slot + count) * self.frame_len;
+        let frames = self.bytes.get_mut(range.clone()).unwrap_or_default();
+        for frame in frames.chunks_exact_mut(self.frame_len) {
+            stamp(frame, self.stamp_at, self.sequence, now);
+            self.flow += 1;
+            if self.flow == self.flows {
+                self.flow = 0;
+                self.sequence += 1;
+            }
+        }
+        self.slot = (self.slot + count) % self.slots;
+        (range, count)
+    }
+
+    /// The frame of the flow at this place in the list, as a probe.
+    pub(crate) fn probe(&mut self, flow: usize, now: u64) -> &[u8] {
+        let range = flow * self.frame_len..(flow + 1) * self.frame_len;
+        let frame = self.bytes.get_mut(range).unwrap_or_default();
+        stamp(frame, self.stamp_at, PROBE, now);
+        frame
+    }
+
+    pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
+        self.bytes.get(range).unwrap_or_default()
+    }
+}
+
+#[inline]
+fn stamp(frame: &mut [u8], at: usize, sequence: u64, now: u64) {
+    if let Some(place) = frame.get_mut(at..at + 16) {
+        place[..8].copy_from_slice(&sequence.to_be_bytes());
+        place[8..].copy_from_slice(&now.to_be_bytes());
+    }
+}
+
+fn push(bytes: &mut Vec<u8>, flow: &Flow, run: u32, size: usize) -> Result<(), BuildError> {
+    let mut payload = Vec::with_capacity(size);
+    payload.extend_from_slice(&MARK);
+    payload.extend_from_slice(&run.to_be_bytes());
+    payload.extend_from_slice(&flow.id.to_be_bytes());
+    payload.extend_from_slice(&[0; 16]);
+    payload.resize(size.max(MIN_SIZE) - TAIL.len(), FILLER);
+    payload.extend_from_slice(&TAIL);
+    let fields = TrafficFields {
+        extra: 0,
+        hop_limit: 10,
+        destination: &Coordinates::default(),
+        source: &Coordinates::default(),
+        destination_key: flow.destination,
+        source_key: flow.source,
+        watermark: Watermark::START,
+        payload: &payload,
+    };
+    push_traffic(bytes, &fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pinecone_wire::{Split, TrafficLayout, split};
+
+    fn flows(n: u32) -> Vec<Flow> {
+        (0..n)
+            .map(|id| Flow {
+                id: 10 + id,
+                source: PublicKey([id as u8; 32]),
+                destination: PublicKey([7; 32]),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_carousel_numbers_every_flow_without_gaps() {
+        for (size, n, max) in [(40, 3, 5), (1200, 64, 100), (MAX_SIZE, 1, 9)] {
+            let mut carousel = Carousel::new(&flows(n), 99, size, 10_000).unwrap();
+            let mut sequences = vec![0; n as usize];
+            let mut expected_flow = 0;
+            for now in 0..100 {
+                let (range, count) = carousel.next(max, now);
+                assert!((1..=max).contains(&count));
+                let mut rest = carousel.bytes(range);
+                for _ in 0..count {
+                    let Ok(Split::Frame(header)) = split(rest) else {
+                        panic!("no frame");
+                    };
+                    let (frame, behind) = rest.split_at(usize::from(header.len));
+                    rest = behind;
+                    let layout = TrafficLayout::parse(frame).unwrap();
+                    let found = Stamp::read(layout.payload(frame), 99, size).unwrap();
+                    let stamp = Stamp {
+                        flow: 10 + expected_flow,
+                        sequence: sequences[expected_flow as usize],
+                        sent: now,
+                    };
+                    assert_eq!(found, stamp);
+                    assert_eq!(layout.source_key(frame).0, [expected_flow as u8; 32]);
+                    sequences[expected_flow as usize] += 1;
+                    expected_flow = (expected_flow + 1) % n;
+                }
+                assert!(rest.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn other_payloads_are_told_apart() {
+        let mut carousel = Carousel::new(&flows(2), 1, 100, 0).unwrap();
+        let frame = carousel.probe(1, 5).to_vec();
+        let payload = &frame[carousel.frame_len() - 100..];
+        let stamp = Stamp {
+            flow: 11,
+            sequence: PROBE,
+            sent: 5,
+        };
+        assert_eq!(Stamp::read(payload, 1, 100), Some(stamp));
+        assert_eq!(Stamp::read(payload, 2, 100), None);
+        assert_eq!(Stamp::read(payload, 1, 99), None);
+        assert_eq!(Stamp::read(&payload[..99], 1, 99), None);
+        assert_eq!(Stamp::read(&payload[1..], 1, 99), None);
+        assert_eq!(Stamp::read(b"pinebnch", 1, 8), None);
+    }
+}

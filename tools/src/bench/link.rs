@@ -1,0 +1,305 @@
+//! One real peering of the node under test: a socket, and a control plane of its own that answers
+//! announcements, bootstraps and keepalives between the frames of the load.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use pinecone_controlplane::{Config, ControlPlane, Effect, NewPeer, Now};
+use pinecone_dataplane::fib::FibWriter;
+use pinecone_dataplane::{LinkType, PortId};
+use pinecone_wire::frame::KEEPALIVE;
+use pinecone_wire::{FrameType, HANDSHAKE_LEN, MAX_FRAME_LEN, PublicKey, SecretKey, Split};
+use pinecone_wire::{handshake, split};
+use rustix::net::RecvFlags;
+
+use crate::failure::Failure;
+
+/// What one read takes at most.
+const READ: usize = 256 << 10;
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// Blocking calls come back after this, to look at what else is due.
+const TURN: Duration = Duration::from_millis(50);
+/// A keepalive is due after 3 s without a write.
+const KEEPALIVE_AFTER: Duration = Duration::from_millis(2500);
+/// The protocol's limit for one write.
+const WRITE_LIMIT: Duration = Duration::from_secs(3);
+/// The protocol gives a silent peer 5 s; a node that is busy with our load gets more.
+const SILENCE_LIMIT: Duration = Duration::from_secs(10);
+
+/// A peering, up until it is dropped.
+pub(crate) struct Link {
+    /// The address as the operator wrote it.
+    pub(crate) address: String,
+    /// The node's key.
+    pub(crate) node: PublicKey,
+    pub(crate) remote: SocketAddr,
+    pub(crate) local: SocketAddr,
+    stream: TcpStream,
+    plane: ControlPlane,
+    port: PortId,
+    start: Instant,
+    last_read: Duration,
+    last_write: Duration,
+    /// What came and is not dealt with: the beginning of a frame, or nothing.
+    input: Vec<u8>,
+    filled: usize,
+    output: Vec<u8>,
+}
+
+/// What a node's tree says through one link.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// The root that the link's control plane follows.
+    pub(crate) root: PublicKey,
+    /// Whether the node has announced itself.
+    pub(crate) announced: bool,
+}
+
+impl Link {
+    /// Connects to a node and shakes hands. All times are counted from `start`.
+    pub(crate) fn connect(address: &str, key: SecretKey, start: Instant) -> Result<Self, Failure> {
+        let failed = |e: &dyn std::fmt::Display| Failure::runtime(format!("{address}: {e}"));
+        let (stream, remote) = connect(address)?;
+        let local = stream.local_addr().map_err(|e| failed(&e))?;
+        let theirs = shake_hands(&stream, &key).map_err(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Failure::runtime(
+                format!("{address}: closed the connection instead of shaking hands: no Pinecone node, or a full one"),
+            ),
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Failure::runtime(format!(
+                "{address}: no handshake came within {} s: is it a Pinecone node?",
+                HANDSHAKE_LIMIT.as_secs()
+            )),
+            _ => failed(&e),
+        })?;
+        let theirs = handshake::decode(&theirs).map_err(|e| failed(&e))?;
+        stream
+            .set_read_timeout(Some(TURN))
+            .and_then(|()| stream.set_write_timeout(Some(TURN)))
+            .map_err(|e| failed(&e))?;
+        let config = Config {
+            wakeup_broadcasts: false,
+            ..Config::default()
+        };
+        let (fib, _) = FibWriter::new(key.public_key());
+        let mut plane = ControlPlane::new(config, key, fib);
+        let now = now(start);
+        let peer = NewPeer {
+            key: theirs.public_key,
+            link: LinkType::Remote,
+        };
+        let port = plane.connect(now, peer).map_err(|e| failed(&e))?;
+        Ok(Self {
+            address: address.to_owned(),
+            node: theirs.public_key,
+            remote,
+            local,
+            stream,
+            plane,
+            port,
+            start,
+            last_read: now.monotonic,
+            last_write: now.monotonic,
+            input: vec![0; READ + MAX_FRAME_LEN],
+            filled: 0,
+            output: Vec::new(),
+        })
+    }
+
+    /// Our own key.
+    pub(crate) fn key(&self) -> PublicKey {
+        self.plane.public_key()
+    }
+
+    /// Time since the start.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        let status = self.plane.status();
+        Place {
+            root: status.root,
+            announced: self.plane.peers().iter().any(|peer| peer.root.is_some()),
+        }
+    }
+
+    /// Waits for bytes, at most [`TURN`], and hands each traffic frame in them to `traffic`, with
+    /// the time at which they were read.
+    ///
+    /// # Errors
+    /// The peering has ended, and why.
+    pub(crate) fn receive(&mut self, traffic: impl FnMut(&[u8], Duration)) -> Result<(), String> {
+        let space = self.input.get_mut(self.filled..).unwrap_or_default();
+        let read = (&self.stream).read(space);
+        self.take(read, traffic)
+    }
+
+    /// The same for what is there already.
+    ///
+    /// # Errors
+    /// The peering has ended, and why.
+    pub(crate) fn poll(&mut self) -> Result<(), String> {
+        let space = self.input.get_mut(self.filled..).unwrap_or_default();
+        let read = rustix::net::recv(&self.stream, space, RecvFlags::DONTWAIT);
+        self.take(read.map(|(n, _)| n).map_err(Into::into), |_, _| {})
+    }
+
+    /// Lets the control plane do what is due, and sends its frames: at a frame's border only.
+    ///
+    /// # Errors
+    /// The peering has ended, and why.
+    pub(crate) fn tend(&mut self) -> Result<(), String> {
+        let now = now(self.start);
+        if self
+            .plane
+            .next_deadline()
+            .is_some_and(|due| due <= now.monotonic)
+        {
+            self.plane.tick(now);
+        }
+        self.plane.publish();
+        while let Some(effect) = self.plane.poll_effect() {
+            match effect {
+                Effect::Send { frame, .. } => self.output.extend_from_slice(&frame),
+                Effect::Close { reason, .. } => {
+                    return Err(format!(
+                        "we had to end the peering with {}: {reason}",
+                        self.address
+                    ));
+                }
+                Effect::Event(_) => {}
+            }
+        }
+        if self.output.is_empty() && now.monotonic >= self.last_write + KEEPALIVE_AFTER {
+            self.output.extend_from_slice(&KEEPALIVE);
+        }
+        if now.monotonic >= self.last_read + SILENCE_LIMIT {
+            return Err(format!(
+                "{} has been silent for {} s",
+                self.address,
+                SILENCE_LIMIT.as_secs()
+            ));
+        }
+        if !self.output.is_empty() {
+            let output = std::mem::take(&mut self.output);
+            self.send(&output)?;
+            self.output = output;
+            self.output.clear();
+        }
+        Ok(())
+    }
+
+    /// Sends whole frames.
+    ///
+    /// # Errors
+    /// The peering has ended, and why.
+    pub(crate) fn send(&mut self, frames: &[u8]) -> Result<(), String> {
+        let mut rest = frames;
+        let mut progress = Instant::now();
+        while !rest.is_empty() {
+            match (&self.stream).write(rest) {
+                Ok(n) => {
+                    rest = rest.get(n..).unwrap_or_default();
+                    progress = Instant::now();
+                }
+                Err(e) if is_pause(&e) => {
+                    if progress.elapsed() > WRITE_LIMIT {
+                        return Err(format!(
+                            "{} has taken nothing for {} s",
+                            self.address,
+                            WRITE_LIMIT.as_secs()
+                        ));
+                    }
+                }
+                Err(e) => return Err(self.ended(&e)),
+            }
+        }
+        self.last_write = self.start.elapsed();
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        read: io::Result<usize>,
+        mut traffic: impl FnMut(&[u8], Duration),
+    ) -> Result<(), String> {
+        match read {
+            Ok(0) => return Err(self.ended(&"the node closed the connection")),
+            Ok(n) => self.filled += n,
+            Err(e) if is_pause(&e) => return Ok(()),
+            Err(e) => return Err(self.ended(&e)),
+        }
+        let now = now(self.start);
+        self.last_read = now.monotonic;
+        let mut at = 0;
+        loop {
+            let rest = self.input.get(at..self.filled).unwrap_or_default();
+            let header = match split(rest) {
+                Ok(Split::Frame(header)) => header,
+                Ok(Split::Missing(_)) => break,
+                Err(e) => {
+                    return Err(format!("{} sent what is no frame: {e}", self.address));
+                }
+            };
+            let frame = rest.get(..usize::from(header.len)).unwrap_or_default();
+            match header.kind {
+                FrameType::Traffic => traffic(frame, now.monotonic),
+                FrameType::Keepalive | FrameType::Unknown(_) => {}
+                _ => self.plane.frame(now, self.port, frame),
+            }
+            at += frame.len();
+        }
+        self.input.copy_within(at..self.filled, 0);
+        self.filled -= at;
+        Ok(())
+    }
+
+    fn ended(&self, why: &dyn std::fmt::Display) -> String {
+        format!("the peering with {} ended: {why}", self.address)
+    }
+}
+
+fn now(start: Instant) -> Now {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH);
+    Now {
+        monotonic: start.elapsed(),
+        unix_ms: unix.map_or(0, |time| time.as_millis() as u64),
+    }
+}
+
+/// Tries all addresses of a name.
+fn connect(address: &str) -> Result<(TcpStream, SocketAddr), Failure> {
+    let failed = |e: io::Error| {
+        Failure::runtime(format!(
+            "cannot connect to {address}: {e}: check that a node listens there"
+        ))
+    };
+    let mut last = io::Error::other("the name has no address");
+    for remote in address.to_socket_addrs().map_err(failed)? {
+        let stream = TcpStream::connect_timeout(&remote, CONNECT_LIMIT)
+            .and_then(|stream| stream.set_nodelay(true).map(|()| stream));
+        match stream {
+            Ok(stream) => return Ok((stream, remote)),
+            Err(e) => last = e,
+        }
+    }
+    Err(failed(last))
+}
+
+fn shake_hands(mut stream: &TcpStream, key: &SecretKey) -> io::Result<[u8; HANDSHAKE_LEN]> {
+    stream.set_read_timeout(Some(HANDSHAKE_LIMIT))?;
+    stream.set_write_timeout(Some(HANDSHAKE_LIMIT))?;
+    stream.write_all(&handshake::encode(key))?;
+    let mut theirs = [0; HANDSHAKE_LEN];
+    stream.read_exact(&mut theirs)?;
+    Ok(theirs)
+}
+
+fn is_pause(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+    )
+}

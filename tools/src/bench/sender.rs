@@ -1,0 +1,104 @@
+//! The thread of a peer that sends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::frames::Carousel;
+use super::link::Link;
+use super::pace::Pacer;
+use super::shared::{Phase, Shared, TEND_EVERY};
+
+/// Frames are handed to the socket in writes of about this much.
+pub(crate) const BATCH: usize = 128 << 10;
+const PROBE_EVERY: Duration = Duration::from_millis(100);
+
+/// A peer that sends.
+pub(crate) struct Sender {
+    pub(crate) link: Link,
+    /// Its number among all links.
+    pub(crate) number: usize,
+    /// The flows it sends, by their numbers among all flows.
+    pub(crate) flows: Vec<usize>,
+    pub(crate) carousel: Carousel,
+    /// Frames a second; none: as fast as the node takes them.
+    pub(crate) rate: Option<f64>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Sender {
+    /// Probes, sends, and stays a peer until the end: how many frames were due and not sent,
+    /// because this machine was late.
+    pub(crate) fn run(mut self) -> u64 {
+        let done = self.probe().and_then(|()| self.send());
+        self.shared.add_stopped();
+        let left_out = done.and_then(|left_out| self.idle().map(|()| left_out));
+        left_out.unwrap_or_else(|why| {
+            self.shared.fail(why);
+            0
+        })
+    }
+
+    fn probe(&mut self) -> Result<(), String> {
+        let mut next = Duration::ZERO;
+        while self.shared.phase() == Phase::Probing {
+            self.link.poll()?;
+            self.link.tend()?;
+            let place = self.link.place();
+            self.shared.set_place(self.number, place);
+            let now = self.link.elapsed();
+            if now >= next && place.announced {
+                next = now + PROBE_EVERY;
+                for (i, flow) in self.flows.iter().enumerate() {
+                    if !self.shared.is_seen(*flow) {
+                        let frame = self.carousel.probe(i, now.as_nanos() as u64);
+                        self.link.send(frame)?;
+                    }
+                }
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    fn send(&mut self) -> Result<u64, String> {
+        let most = (BATCH / self.carousel.frame_len()).max(1);
+        let mut pacer = self.rate.map(Pacer::new);
+        let begin = self.link.elapsed();
+        let mut tend_at = begin;
+        while self.shared.phase() == Phase::Running {
+            let now = self.link.elapsed();
+            if now >= tend_at {
+                tend_at = now + TEND_EVERY;
+                self.link.poll()?;
+                self.link.tend()?;
+            }
+            let since = now - begin;
+            let due = match &mut pacer {
+                None => most,
+                Some(pacer) => most.min(pacer.due(since) as usize),
+            };
+            if let (0, Some(pacer)) = (due, &pacer) {
+                std::thread::sleep(pacer.next().saturating_sub(since).min(TEND_EVERY));
+                continue;
+            }
+            let now = self.link.elapsed().as_nanos() as u64;
+            let (range, count) = self.carousel.next(due, now);
+            // Counted first, so that never more has come than was sent.
+            self.shared.add_sent(count as u64);
+            self.link.send(self.carousel.bytes(range))?;
+            if let Some(pacer) = &mut pacer {
+                pacer.sent(count as u64);
+            }
+        }
+        Ok(pacer.map_or(0, |pacer| pacer.left_out()))
+    }
+
+    fn idle(&mut self) -> Result<(), String> {
+        while self.shared.phase() != Phase::Ended {
+            self.link.poll()?;
+            self.link.tend()?;
+            std::thread::sleep(TEND_EVERY);
+        }
+        Ok(())
+    }
+}
