@@ -5,7 +5,7 @@ use pinecone_transports::{DialSchedule, Limits};
 use pinecone_wire::SecretKey;
 use tokio::sync::oneshot;
 
-use crate::{EngineChoice, Node, PacketFilter, StartError};
+use crate::{ControlConfig, DataPlaneOptions, EngineChoice, Node, PacketFilter, StartError};
 
 /// How a node is to be: made by [`Node::builder`](crate::Node::builder).
 #[derive(Clone)]
@@ -18,13 +18,10 @@ pub(crate) struct Options {
     pub(crate) secret_key: Option<SecretKey>,
     pub(crate) listen: Vec<String>,
     pub(crate) static_peers: Vec<String>,
-    pub(crate) workers: usize,
-    pub(crate) worker_cores: Vec<usize>,
+    pub(crate) dataplane: DataPlaneOptions,
+    pub(crate) control: ControlConfig,
     pub(crate) control_core: Option<usize>,
     pub(crate) runtime_core: Option<usize>,
-    pub(crate) engine: EngineChoice,
-    pub(crate) hop_limiting: bool,
-    pub(crate) wakeup_broadcasts: bool,
     pub(crate) packet_filter: Option<Arc<dyn PacketFilter>>,
     pub(crate) receive_frames: usize,
     pub(crate) receive_bytes: usize,
@@ -39,13 +36,10 @@ impl Builder {
             secret_key: None,
             listen: Vec::new(),
             static_peers: Vec::new(),
-            workers: 1,
-            worker_cores: Vec::new(),
+            dataplane: DataPlaneOptions::default(),
+            control: ControlConfig::default(),
             control_core: None,
             runtime_core: None,
-            engine: EngineChoice::default(),
-            hop_limiting: false,
-            wakeup_broadcasts: true,
             packet_filter: None,
             receive_frames: 4096,
             receive_bytes: 16 << 20,
@@ -78,13 +72,13 @@ impl Builder {
 
     /// Worker threads that move frames. Default 1.
     pub fn workers(mut self, workers: usize) -> Self {
-        self.0.workers = workers;
+        self.0.dataplane.workers = workers;
         self
     }
 
     /// The cores to pin the workers to, first worker first. Default: not pinned.
     pub fn worker_cores(mut self, cores: impl Into<Vec<usize>>) -> Self {
-        self.0.worker_cores = cores.into();
+        self.0.dataplane.cores = cores.into();
         self
     }
 
@@ -102,20 +96,20 @@ impl Builder {
 
     /// What moves the frames. Default: the best that works here.
     pub fn engine(mut self, engine: EngineChoice) -> Self {
-        self.0.engine = engine;
+        self.0.dataplane.engine = engine;
         self
     }
 
     /// Whether the hop limit of forwarded traffic is lowered and looked at. Default: off.
     pub fn hop_limiting(mut self, on: bool) -> Self {
-        self.0.hop_limiting = on;
+        self.0.dataplane.hop_limiting = on;
         self
     }
 
     /// Whether the node sends wakeup broadcasts of its own; those of others it always passes on.
     /// Default: on.
     pub fn wakeup_broadcasts(mut self, on: bool) -> Self {
-        self.0.wakeup_broadcasts = on;
+        self.0.control.wakeup_broadcasts = on;
         self
     }
 
@@ -138,6 +132,30 @@ impl Builder {
     /// How often [`Event::Bandwidth`](crate::Event::Bandwidth) is told. Default: once a minute.
     pub fn bandwidth_interval(mut self, interval: Duration) -> Self {
         self.0.bandwidth_interval = interval;
+        self
+    }
+
+    /// Every bound of the data plane: queues, buffers, ports. Overrides what
+    /// [`Self::workers`], [`Self::worker_cores`], [`Self::engine`] and [`Self::hop_limiting`] have
+    /// set before.
+    pub fn dataplane(mut self, options: DataPlaneOptions) -> Self {
+        self.0.dataplane = options;
+        self
+    }
+
+    /// Every bound of the control plane: routes, broadcasts, peerings. Overrides what
+    /// [`Self::wakeup_broadcasts`] has set before.
+    pub fn control(mut self, config: ControlConfig) -> Self {
+        self.0.control = config;
+        self
+    }
+
+    /// Traffic that may wait: bytes for one peering that does not take it, bytes for all together,
+    /// and how long. Default: 4 MiB, 256 MiB, and as long as these allow.
+    pub fn queues(mut self, port: usize, total: usize, delay: Option<Duration>) -> Self {
+        self.0.dataplane.port_queue_bytes = port;
+        self.0.dataplane.queue_bytes = total;
+        self.0.dataplane.queue_delay = delay;
         self
     }
 

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, unbounded};
-use pinecone_controlplane::{Config, ControlPlane};
+use pinecone_controlplane::ControlPlane;
+use pinecone_dataplane::DataPlane;
 use pinecone_dataplane::fib::FibWriter;
-use pinecone_dataplane::{DataPlane, DataPlaneOptions};
 use pinecone_transports::{BoundListener, PeerAddress, parse_static_peers};
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -19,7 +19,7 @@ use crate::local::Local;
 use crate::node::Inner;
 use crate::pin::pin_to;
 use crate::runtime::{self, Ready};
-use crate::{StartError, event, generate_key};
+use crate::{ControlConfig, StartError, event, generate_key};
 
 /// Starts a node; on an error everything that ran already has ended when this returns.
 pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
@@ -43,15 +43,8 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
     let inbox = (options.receive_frames, options.receive_bytes);
     let (local, inbox) = Local::new(own, clock, fib.reader(), inbox, first_nonce);
     let local = Arc::new(local);
-    let dataplane_options = DataPlaneOptions {
-        workers: options.workers,
-        cores: options.worker_cores.clone(),
-        engine: options.engine,
-        hop_limiting: options.hop_limiting,
-        ..DataPlaneOptions::default()
-    };
-    let max_ports = dataplane_options.max_ports;
-    let (dataplane, reports) = DataPlane::start(dataplane_options, fib, local.clone())?;
+    let max_ports = options.dataplane.max_ports;
+    let (dataplane, reports) = DataPlane::start(options.dataplane.clone(), fib, local.clone())?;
     let dataplane = Arc::new(dataplane);
     local.attach(Arc::downgrade(&dataplane));
     if let Some(filter) = options.packet_filter.take() {
@@ -75,9 +68,8 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
     let started = start_runtime(setup, stop).and_then(|(runtime_thread, ready)| {
         let (events, _) = broadcast::channel(event::BACKLOG);
         let weak_events = events.downgrade();
-        let config = Config::default();
-        let config = Config {
-            wakeup_broadcasts: options.wakeup_broadcasts,
+        let config = options.control.clone();
+        let config = ControlConfig {
             // A peering without a descriptor to be had for it is better refused at once.
             max_peers: config.max_peers.min(max_ports),
             ..config
@@ -108,7 +100,7 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
         listen = ?local_addrs,
         engine = info.name,
         engine_reason = info.description,
-        workers = options.workers,
+        workers = options.dataplane.workers,
         worker_cores = ?info.cores,
         "node started"
     );

@@ -270,6 +270,25 @@ async fn our_own_key_is_refused() {
 }
 
 #[tokio::test]
+async fn bounds_can_be_set() {
+    let control = pinecone::ControlConfig {
+        max_peers: 1,
+        ..pinecone::ControlConfig::default()
+    };
+    let full = builder(8).control(control).start().await.unwrap();
+    let (first, second) = (node(2).await, node(1).await);
+    pipe(&full, &first).await.unwrap();
+    let error = pipe(&full, &second).await.unwrap_err();
+    assert!(matches!(error, ConnectError::Refused(_)), "{error:?}");
+    let dataplane = pinecone::DataPlaneOptions {
+        workers: 0,
+        ..pinecone::DataPlaneOptions::default()
+    };
+    let error = builder(8).dataplane(dataplane).start().await.unwrap_err();
+    assert!(error.to_string().contains("workers"), "{error}");
+}
+
+#[tokio::test]
 async fn errors_name_what_is_wrong() {
     let (a, address) = listening(8).await;
     let error = node_error(&address.to_string()).await;
