@@ -24,6 +24,8 @@ use crate::buffer::arena::Arena;
 /// Bits of the key that a branch looks at.
 const BITS: usize = 6;
 const FAN: usize = 1 << BITS;
+/// Bits that [`window`] is good for: eight bytes, from anywhere in the first.
+const WINDOW: usize = 57;
 /// Lookups that one pass of [`Index::successors`] interleaves.
 pub(super) const BATCH: usize = 32;
 /// Up to how many keys an index stays in the processor's caches, where there is nothing to wait
@@ -115,10 +117,14 @@ impl<V> Index<V> {
     /// The value of `key`.
     pub(super) fn get(&self, key: &PublicKey) -> Option<&V> {
         let head = head(key);
-        let mut node = self.root;
+        let (mut node, mut after, mut known) = (self.root, Child::NONE, 0);
         loop {
             match node.kind() {
-                Kind::Branch(id) => match self.branches.get(id)?.step(key, head, &mut node) {
+                Kind::Branch(id) => match self
+                    .branches
+                    .get(id)?
+                    .step(key, head, &mut known, &mut after)
+                {
                     Step::Into(child) => node = child,
                     Step::Below | Step::Beyond => return None,
                 },
@@ -136,11 +142,14 @@ impl<V> Index<V> {
     /// The lowest key at or above `key`, or strictly above it.
     pub(super) fn successor(&self, key: &PublicKey, strict: bool) -> Found<'_, V> {
         let head = head(key);
-        let mut node = self.root;
-        let mut after = Child::NONE;
+        let (mut node, mut after, mut known) = (self.root, Child::NONE, 0);
         loop {
             match node.kind() {
-                Kind::Branch(id) => match self.branches.get(id)?.step(key, head, &mut after) {
+                Kind::Branch(id) => match self
+                    .branches
+                    .get(id)?
+                    .step(key, head, &mut known, &mut after)
+                {
                     Step::Into(child) => node = child,
                     Step::Below => return self.least(node),
                     Step::Beyond => return self.least(after),
@@ -174,6 +183,7 @@ impl<V> Index<V> {
             head: 0,
             node: self.root,
             after: Child::NONE,
+            known: 0,
             at: 0,
             first: false,
         }; BATCH];
@@ -209,7 +219,7 @@ impl<V> Index<V> {
         let Some(branch) = self.branches.get(id) else {
             return 0;
         };
-        match branch.step(lane.key, lane.head, &mut lane.after) {
+        match branch.step(lane.key, lane.head, &mut lane.known, &mut lane.after) {
             Step::Into(child) => lane.node = child,
             Step::Below => self.end(lane, lane.node),
             Step::Beyond => self.end(lane, lane.after),
@@ -285,6 +295,8 @@ struct Lane<'k> {
     head: u64,
     node: Child,
     after: Child,
+    /// Leading bits of the key that all keys below `node` are known to have, too.
+    known: usize,
     /// How many keys of the leaf that it got to are surely lower.
     at: usize,
     /// Whether the leaf's first key is the answer.
@@ -326,17 +338,18 @@ impl Branch {
         self.children[start % FAN]
     }
 
-    /// The way of `key`; `after` becomes the child behind the one entered, if there is one.
+    /// The way of `key`, which is known to agree in the first `known` bits; those become as many
+    /// as this branch has compared. `after` becomes the child behind the one entered, if there is
+    /// one.
     #[inline(always)]
-    fn step(&self, key: &PublicKey, head: u64, after: &mut Child) -> Step {
-        if (head ^ self::head(&self.prefix)) & self.mask != 0
-            || self.depth > 64 && !self.agrees(key)
-        {
+    fn step(&self, key: &PublicKey, head: u64, known: &mut usize, after: &mut Child) -> Step {
+        if !self.agrees(key, head, *known) {
             return match key.cmp(&self.prefix) {
                 Ordering::Less => Step::Below,
                 _ => Step::Beyond,
             };
         }
+        *known = self.depth;
         let slot = slot_of(key, head, self.depth);
         let behind = self.starts & (u64::MAX << slot << 1);
         if behind != 0 {
@@ -352,15 +365,19 @@ impl Branch {
         (63 - (upto | 1).leading_zeros()) as usize % FAN
     }
 
-    /// Whether `key` has the bits from the 64th on that the keys below share.
+    /// Whether `key`, whose first `known` bits agree, has all bits that the keys below share.
     #[inline(always)]
-    fn agrees(&self, key: &PublicKey) -> bool {
-        let differ = |word: usize| {
-            let bits = self.depth.saturating_sub(64 * word).min(64) as u32;
-            let mask = !u64::MAX.checked_shr(bits).unwrap_or(0);
-            (key_word(key, word) ^ key_word(&self.prefix, word)) & mask
-        };
-        differ(1) | differ(2) | differ(3) == 0
+    fn agrees(&self, key: &PublicKey, head: u64, known: usize) -> bool {
+        if self.depth <= 64 {
+            return (head ^ self::head(&self.prefix)) & self.mask == 0;
+        }
+        match self.depth.saturating_sub(known) {
+            0 => true,
+            new @ 1..=WINDOW => {
+                (window(key, known) ^ window(&self.prefix, known)) >> (64 - new) == 0
+            }
+            _ => common_bits(key, &self.prefix) >= self.depth,
+        }
     }
 }
 
@@ -394,8 +411,18 @@ fn slot_of(key: &PublicKey, head: u64, depth: usize) -> usize {
 }
 
 /// The [`BITS`] bits of `key` from bit `depth`; zeros stand behind the last.
+#[inline(always)]
 fn slot(key: &PublicKey, depth: usize) -> usize {
-    (word_at(key, depth) >> (64 - BITS)) as usize
+    (window(key, depth) >> (64 - BITS)) as usize
+}
+
+/// The highest [`WINDOW`] bits are those of `key` from bit `depth` on; zeros stand behind the last.
+#[inline(always)]
+fn window(key: &PublicKey, depth: usize) -> u64 {
+    match key.0.get(depth / 8..).and_then(|rest| rest.first_chunk()) {
+        Some(bytes) => u64::from_be_bytes(*bytes) << (depth % 8),
+        None => word_at(key, depth),
+    }
 }
 
 /// 64 bits of `key` from bit `depth`; zeros stand behind the last.

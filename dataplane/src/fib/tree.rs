@@ -5,6 +5,7 @@
 //! and its last port.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use pinecone_wire::coordinates::CoordinatesView;
 use pinecone_wire::{Coordinates, PublicKey};
@@ -19,6 +20,8 @@ pub(super) struct TreeTable {
     /// All candidates' best, which is the empty prefix's.
     all: Best,
     prefixes: Index<Prefix>,
+    /// Those of our own coordinates, as far as there are any: most destinations share some.
+    own: Arc<[Prefix]>,
 }
 
 /// The best candidate, and the best for frames that came from that one's port.
@@ -85,7 +88,10 @@ impl TreeTable {
                 .and_then(|(first, rest)| (*first == port).then_some(rest));
             common += usize::from(ours.is_some());
             prefix = prefix.and_then(|number| {
-                let found = self.prefixes.get(&edge_key((number, port)))?;
+                let found = match ours {
+                    Some(_) => self.own.get(walked)?,
+                    None => self.prefixes.get(&edge_key((number, port)))?,
+                };
                 consider(&found.best, walked + 1);
                 Some(found.number)
             });
@@ -101,6 +107,19 @@ impl TreeTable {
             Some((distance, .., port)) if distance < own_distance => NextHop::Port(port),
             _ => NextHop::None,
         }
+    }
+}
+
+impl TreeTable {
+    /// Brings what is known of our own path up to date, after a change of it or of the candidates.
+    pub(super) fn trace(&mut self, own: &Coordinates) {
+        let mut parent = 0;
+        let prefixes = own.ports().iter().map_while(|&port| {
+            let found = self.prefixes.get(&edge_key((parent, port)))?;
+            parent = found.number;
+            Some(found.clone())
+        });
+        self.own = prefixes.collect();
     }
 }
 

@@ -122,6 +122,7 @@ impl FibWriter {
     pub fn set_position(&mut self, root: PublicKey, root_sequence: u64, coordinates: Coordinates) {
         if *self.working.coordinates != coordinates {
             self.working.coordinates = Arc::new(coordinates);
+            self.working.tree.trace(&self.working.coordinates);
             self.dirty = true;
         }
         let root = (root, root_sequence);
@@ -135,6 +136,7 @@ impl FibWriter {
                 self.tree.add(&mut self.working.tree, port, peer);
             }
         }
+        self.working.tree.trace(&self.working.coordinates);
     }
 
     /// Installs the route to `key` by way of the peering `source`, or refreshes it: the same source
@@ -220,6 +222,7 @@ impl FibWriter {
         });
         self.working.up = parent.map(|(root, port)| (root, self.near.port(&root).unwrap_or(port)));
         self.working.twin = self.near.direct(&self.working.own);
+        self.working.tree.trace(&self.working.coordinates);
     }
 
     fn set_entry(&mut self, key: PublicKey, near: Option<PortId>, route: Option<(PortId, u64)>) {

@@ -4,7 +4,7 @@ use std::mem::offset_of;
 
 use pinecone_wire::PublicKey;
 
-use super::{Found, below, order, word_at};
+use super::{Found, below, order};
 
 /// How many keys a leaf holds at most: their heads and what stands before, the arena's stamps
 /// included, take one cache line.
@@ -58,7 +58,7 @@ impl<V> Leaf<V> {
     /// How many keys have a head below that of `key`, whose first eight bytes are `first`.
     #[inline(always)]
     pub(super) fn count_below(&self, key: &PublicKey, first: u64) -> usize {
-        let wanted = window(key, first, self.depth());
+        let wanted = head_at(key, first, self.depth());
         // Counting all is faster than searching: nothing to predict.
         let count: i32 = self.heads.iter().map(|&h| i32::from(h < wanted)).sum();
         count as usize
@@ -124,7 +124,7 @@ impl<V: Clone + Default> Leaf<V> {
         self.slots[at] = Slot { key, value };
         self.len += 1;
         self.heads.copy_within(at..len, at + 1);
-        self.heads[at] = window_of(&key, self.depth());
+        self.heads[at] = head_of(&key, self.depth());
     }
 
     pub(super) fn remove(&mut self, at: usize) -> V {
@@ -161,7 +161,7 @@ impl<V: Clone + Default> Leaf<V> {
             .iter_mut()
             .zip(&self.slots[..usize::from(self.len)])
         {
-            *head = window_of(&slot.key, depth);
+            *head = head_of(&slot.key, depth);
         }
     }
 
@@ -171,7 +171,7 @@ impl<V: Clone + Default> Leaf<V> {
         self.slots[from..len].clone_from_slice(slots);
         self.len = len as u16;
         for (head, slot) in self.heads[from..len].iter_mut().zip(slots) {
-            *head = window_of(&slot.key, depth);
+            *head = head_of(&slot.key, depth);
         }
     }
 }
@@ -179,13 +179,14 @@ impl<V: Clone + Default> Leaf<V> {
 /// 32 bits of `key` from bit `depth`, zeros behind the last, as a signed number of the same order:
 /// those compare faster. `first` are its first eight bytes.
 #[inline(always)]
-fn window(key: &PublicKey, first: u64, depth: usize) -> i32 {
+fn head_at(key: &PublicKey, first: u64, depth: usize) -> i32 {
     if depth > 32 {
-        return window_of(key, depth);
+        return head_of(key, depth);
     }
     ((first << depth >> 32) as u32 ^ 1 << 31) as i32
 }
 
-fn window_of(key: &PublicKey, depth: usize) -> i32 {
-    ((word_at(key, depth) >> 32) as u32 ^ 1 << 31) as i32
+#[inline(always)]
+fn head_of(key: &PublicKey, depth: usize) -> i32 {
+    ((super::window(key, depth) >> 32) as u32 ^ 1 << 31) as i32
 }
