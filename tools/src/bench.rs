@@ -7,6 +7,7 @@ mod account;
 mod frames;
 mod histogram;
 mod link;
+mod options;
 mod pace;
 mod process;
 mod report;
@@ -15,21 +16,19 @@ mod shared;
 mod sink;
 
 use std::io::{self, Write};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use clap::Args;
 use pinecone::{PublicKey, SecretKey};
 
-use crate::cli::LogOptions;
 use crate::failure::Failure;
 use crate::run::Signals;
-use crate::{addresses, cli, secret};
+use crate::secret;
 
-use frames::{Carousel, Flow, MAX_SIZE, MIN_SIZE};
+use frames::{Carousel, Flow};
 use link::Link;
+pub(crate) use options::BenchOptions;
 use process::{Process, Unknown};
 use report::{Latency, NodeReport, ProcessReport, Report};
 use sender::{BATCH, Sender};
@@ -48,61 +47,6 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 /// root that leaves at once is a nuisance to all.
 const CANDIDATES: usize = 256;
 
-/// Options of `pinecone bench`.
-#[derive(Debug, Args)]
-pub(crate) struct BenchOptions {
-    /// The node to send through, `host:port`; or two: senders at the first, sinks at the second.
-    #[arg(
-        long,
-        value_name = "ADDR[,ADDR]",
-        value_delimiter = ',',
-        required = true
-    )]
-    through: Vec<String>,
-    /// Bytes of payload in a frame.
-    #[arg(short, long, value_name = "BYTES", default_value_t = 1200,
-          value_parser = clap::value_parser!(u32).range(MIN_SIZE as i64..=MAX_SIZE as i64))]
-    size: u32,
-    /// Flows (pairs of source and destination) over all senders, sent in turn.
-    #[arg(long, value_name = "N", default_value_t = 64,
-          value_parser = clap::value_parser!(u32).range(1..=1024))]
-    flows: u32,
-    /// Senders, and as many sinks: each a peer of the node, each with a thread.
-    #[arg(long, value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(u32).range(1..=64))]
-    pairs: u32,
-    /// Frames a second over all flows, or `max`: as fast as the node reads.
-    #[arg(long, value_name = "max|N", default_value = "max")]
-    rate: Rate,
-    /// How long to send.
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = cli::seconds)]
-    seconds: Duration,
-    /// One JSON object at the end, and nothing else.
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    log: LogOptions,
-}
-
-/// Frames a second; none: as many as possible.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Rate(Option<f64>);
-
-impl FromStr for Rate {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "max" {
-            return Ok(Self(None));
-        }
-        text.parse()
-            .ok()
-            .filter(|rate| (1.0..=1e9).contains(rate))
-            .map(|rate| Self(Some(rate)))
-            .ok_or_else(|| "max, or frames a second from 1 to 1000000000 are wanted".to_owned())
-    }
-}
-
 /// Runs it. False if nothing came through.
 pub(crate) async fn bench(options: BenchOptions) -> Result<bool, Failure> {
     options.check()?;
@@ -119,29 +63,6 @@ pub(crate) async fn bench(options: BenchOptions) -> Result<bool, Failure> {
         report.text()
     })?;
     Ok(report.received > 0)
-}
-
-impl BenchOptions {
-    fn check(&self) -> Result<(), Failure> {
-        if self.through.len() > 2 {
-            return Err(Failure::usage(
-                "--through: one address, or two: the senders' and the sinks'",
-            ));
-        }
-        if self.flows < self.pairs {
-            return Err(Failure::usage(format!(
-                "--flows {} with --pairs {}: every sender needs a flow",
-                self.flows, self.pairs
-            )));
-        }
-        self.through
-            .iter()
-            .try_for_each(|address| addresses::check_peer(address, "--through"))
-    }
-
-    fn say(&self, text: &str) -> Result<(), Failure> {
-        if self.json { Ok(()) } else { print(text) }
-    }
 }
 
 /// A run under way.
@@ -529,15 +450,6 @@ fn print(text: &str) -> Result<(), Failure> {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
-
-    #[test]
-    fn rates_are_read() {
-        assert_eq!("max".parse(), Ok(Rate(None)));
-        assert_eq!("2000".parse(), Ok(Rate(Some(2000.0))));
-        for wrong in ["", "0", "-1", "inf", "NaN", "1e10", "fast"] {
-            assert!(wrong.parse::<Rate>().is_err(), "{wrong:?}");
-        }
-    }
 
     #[test]
     fn flows_reach_every_sink_from_every_sender() {

@@ -64,11 +64,11 @@ impl Link {
         let (stream, remote) = connect(address)?;
         let local = stream.local_addr().map_err(|e| failed(&e))?;
         let theirs = shake_hands(&stream, &key).map_err(|e| match e.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Failure::runtime(
-                format!("{address}: closed the connection instead of shaking hands: no Pinecone node, or a full one"),
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => failed(
+                &"closed the connection instead of shaking hands: no Pinecone node, or a full one",
             ),
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Failure::runtime(format!(
-                "{address}: no handshake came within {} s: is it a Pinecone node?",
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => failed(&format!(
+                "no handshake came within {} s: is it a Pinecone node?",
                 HANDSHAKE_LIMIT.as_secs()
             )),
             _ => failed(&e),
