@@ -137,6 +137,16 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true,
           default_value = "on", default_missing_value = "on")]
     pub(crate) wakeup_broadcasts: Switch,
+    /// KiB of traffic that may wait for one peer that does not take it.
+    #[arg(long, value_name = "KIB", default_value_t = 4096)]
+    pub(crate) port_queue: usize,
+    /// KiB of traffic that may wait for all peers together.
+    #[arg(long, value_name = "KIB", default_value_t = 262_144)]
+    pub(crate) queue: usize,
+    /// Milliseconds that a flow's traffic may keep waiting before its oldest frames are dropped
+    /// (CoDel). Without it: until the queue is full.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) queue_delay: Option<u64>,
     #[command(flatten)]
     pub(crate) admin: AdminOptions,
     #[command(flatten)]

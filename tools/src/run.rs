@@ -40,6 +40,11 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
         .engine(options.engine)
         .hop_limiting(options.hop_limiting.is_on())
         .wakeup_broadcasts(options.wakeup_broadcasts.is_on())
+        .queues(
+            options.port_queue.saturating_mul(1024),
+            options.queue.saturating_mul(1024),
+            options.queue_delay.map(Duration::from_millis),
+        )
         // Nobody reads payloads here.
         .receive_queue(0, 0);
     if let Some(core) = options.control_core {
