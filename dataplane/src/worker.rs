@@ -1,6 +1,7 @@
 //! A worker: one thread, one engine, its own ports. See the crate's documentation for what it does;
 //! this is the loop that does it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -187,7 +188,8 @@ impl Worker {
 
     fn handle(&mut self, events: &mut Vec<Event>, late: &mut Vec<Event>) -> io::Result<()> {
         // Closing a port may append further events to `events`; those wait for the next turn.
-        for event in std::mem::take(events) {
+        let mut due = VecDeque::from(std::mem::take(events));
+        while let Some(event) = due.pop_front() {
             match event {
                 Event::Received {
                     slot,
@@ -211,7 +213,8 @@ impl Worker {
                 self.engine.finish_inline(late)?;
                 self.settle(late)?;
                 self.engine.clear_gathered();
-                events.append(late);
+                // In this turn: with its end, the buffers that these name are void.
+                due.extend(late.drain(..));
             }
         }
         Ok(())

@@ -31,6 +31,7 @@ macro_rules! with_every_engine {
 with_every_engine! {
     frames_of_all_sizes_arrive_in_order_and_unchanged
     running_out_of_receive_buffers_loses_nothing
+    more_ways_out_than_one_turn_has_memory_for
     a_byte_at_a_time_is_as_good_as_any
     a_watermark_that_changes_length_is_written
     frames_are_dropped_for_the_stated_reasons
@@ -105,6 +106,54 @@ fn running_out_of_receive_buffers_loses_nothing(engine: EngineChoice) {
     }
     let _ends: Vec<_> = writers.into_iter().map(|w| w.join().unwrap()).collect();
     assert!(rig.plane().worker_stats()[0].out_of_buffers > 0);
+    assert_eq!(rig.total().total_dropped(), 0);
+}
+
+fn more_ways_out_than_one_turn_has_memory_for(engine: EngineChoice) {
+    const OUTPUTS: usize = 140;
+    const FRAMES: usize = 150;
+    let mut rig = Rig::with(engine, 1, |options| options.port_queue_bytes = 64 << 20);
+    let mut inputs: Vec<_> = (200..204).map(|port| rig.port(port)).collect();
+    let outputs: Vec<_> = (1..=OUTPUTS as u32).map(|port| rig.port(port)).collect();
+    let to = |input: usize, output: usize| {
+        let mut key = key(0x77);
+        key.0[30..].copy_from_slice(&[input as u8, output as u8]);
+        key
+    };
+    for (input, output) in (0..4).flat_map(|i| (0..OUTPUTS).map(move |o| (i, o))) {
+        rig.route(to(input, output), output as u32 + 1, 7);
+    }
+    // Neighbours go different ways, so that each way out gathers its own.
+    let writers: Vec<_> = (inputs.drain(..).enumerate())
+        .map(|(input, mut end)| {
+            std::thread::spawn(move || {
+                for number in 0..FRAMES {
+                    let all =
+                        (0..OUTPUTS).map(|o| traffic(to(input, o), 7, &payload(number, 100 + o)));
+                    end.write_all(&all.collect::<Vec<_>>().concat()).unwrap();
+                }
+                end
+            })
+        })
+        .collect();
+    let readers: Vec<_> = (outputs.into_iter().enumerate())
+        .map(|(output, mut end)| {
+            std::thread::spawn(move || {
+                let mut next = [0; 4];
+                for _ in 0..4 * FRAMES {
+                    let frame = read_frame(&mut end);
+                    let input = (0..4).find(|&i| {
+                        frame == traffic(to(i, output), 7, &payload(next[i], 100 + output))
+                    });
+                    next[input.expect("the next frame of some input")] += 1;
+                }
+                end
+            })
+        })
+        .collect();
+    let _ends: Vec<_> = (writers.into_iter().chain(readers))
+        .map(|t| t.join().unwrap())
+        .collect();
     assert_eq!(rig.total().total_dropped(), 0);
 }
 
