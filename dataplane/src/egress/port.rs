@@ -17,10 +17,10 @@ use crate::{DataPlaneOptions, LinkType, PortId, PortOptions};
 /// A lone frame shorter than this is copied next to others; longer ones are sent from where they
 /// lie: a copy of 2 KiB costs about what another piece costs the kernel.
 const GATHER_BELOW: usize = 2048;
-/// Segments of a port and turn; what comes on top waits in the queue.
-const MAX_SEGMENTS: usize = 960;
 /// Protocol frames in one send.
-const MAX_PROTOCOL: usize = MAX_PIECES - MAX_SEGMENTS;
+const MAX_PROTOCOL: usize = 64;
+/// Segments of a port and turn, less what one more frame may add; what comes on top waits.
+const MAX_SEGMENTS: usize = MAX_PIECES - MAX_PROTOCOL - 4;
 /// Bytes of a drain, at the least and at the most. It adapts to what the peer takes, so that a
 /// write finishes in time on a slow link too.
 const DRAIN_MIN: usize = 16 << 10;
@@ -69,6 +69,9 @@ pub(crate) struct Port {
     segments: Vec<Segment>,
     segment_frames: u64,
     segment_bytes: usize,
+    /// Frames that came when there were too many segments. They go to the queue behind what the
+    /// socket refuses of those.
+    overflow: Vec<Box<[u8]>>,
     /// The gather block that this port fills this turn.
     block: Option<u16>,
     protocol: VecDeque<Box<[u8]>>,
@@ -153,6 +156,7 @@ impl Port {
             segments: Vec::new(),
             segment_frames: 0,
             segment_bytes: 0,
+            overflow: Vec::new(),
             block: None,
             protocol: VecDeque::new(),
             protocol_bytes: 0,
@@ -193,9 +197,13 @@ impl Port {
         now: u64,
     ) {
         self.waiting += 1;
-        if self.is_blocked() || self.segments.len() >= MAX_SEGMENTS {
-            let frame = [head, turn.bytes(&body, receive)].concat();
-            self.enqueue(frame.into(), now);
+        let blocked = self.is_blocked();
+        if blocked || !self.overflow.is_empty() || self.segments.len() >= MAX_SEGMENTS {
+            let frame = [head, turn.bytes(&body, receive)].concat().into();
+            match blocked {
+                true => self.enqueue(frame, now),
+                false => self.overflow.push(frame),
+            }
             return;
         }
         self.segment_frames += 1;
@@ -261,6 +269,9 @@ impl Port {
             }
         }
         self.settle(outgoing, sent, now, turn, receive);
+        for frame in std::mem::take(&mut self.overflow) {
+            self.enqueue(frame, now);
+        }
         self.update_gauges();
         let more = !self.rest.is_empty() || !self.queue.is_empty() || !self.protocol.is_empty();
         if !more {
@@ -274,7 +285,8 @@ impl Port {
         self.closing = Some(reason);
         self.carry = Vec::new();
         let rest = self.rest.iter().filter(|f| is_traffic(f)).count() as u64;
-        let gone = self.segment_frames + self.queue.frames() as u64 + rest;
+        let overflow = std::mem::take(&mut self.overflow).len() as u64;
+        let gone = self.segment_frames + overflow + self.queue.frames() as u64 + rest;
         self.counters.dropped(DropReason::PortClosed, gone);
         self.waiting -= gone;
         self.segments.clear();
@@ -576,3 +588,6 @@ fn frames_of<'a>(
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -140,7 +140,7 @@ fn a_target_delay_leaves_a_queue_alone_that_keeps_it() {
         delay: Some(5),
     });
     for now in 0..1000u64 {
-        (0..20).for_each(|n| drop(queue.push(1, frame(1, n, 5000), ROOM, now)));
+        (0..20).for_each(|n| assert_eq!(queue.push(1, frame(1, n, 5000), ROOM, now), 0));
         assert_eq!(std::iter::from_fn(|| queue.pop(now + 4)).count(), 20);
     }
     assert_eq!(queue.take_late(), 0);

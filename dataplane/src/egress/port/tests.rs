@@ -1,0 +1,140 @@
+use super::*;
+
+fn frame(number: u32, len: usize) -> Vec<u8> {
+    let mut bytes = b"pine\0\x03\0\0".to_vec();
+    bytes.extend((len as u16).to_be_bytes());
+    bytes.extend([0; 6]);
+    bytes.resize(len - 4, 7);
+    bytes.extend(number.to_be_bytes());
+    bytes
+}
+
+fn number(frame: &[u8]) -> u32 {
+    u32::from_be_bytes(*frame.last_chunk().unwrap())
+}
+
+struct Bench {
+    port: Port,
+    turn: TurnMemory,
+    receive: ReceiveBuffers,
+}
+
+impl Bench {
+    fn new(change: impl FnOnce(&mut DataPlaneOptions)) -> Self {
+        let mut options = DataPlaneOptions::default();
+        change(&mut options);
+        let port = Port::new(
+            PortId(1),
+            PortOptions {
+                link: LinkType::Remote,
+                keepalives: true,
+            },
+            Arc::default(),
+            Budget::new(0),
+            &Limits::new(&options),
+            0,
+        );
+        Self {
+            port,
+            turn: TurnMemory::default(),
+            receive: ReceiveBuffers::new(2),
+        }
+    }
+
+    /// A frame that lies by itself.
+    fn push(&mut self, number: u32, len: usize) {
+        let id = self.turn.own(frame(number, len));
+        let body = Segment::new(Place::Owned(id), 0, len);
+        (self.port).push_traffic(&[], body, &mut self.turn, &self.receive, 0);
+    }
+
+    /// Lets the socket take up to `room` bytes of the next send; the frames that it got whole.
+    fn send(&mut self, room: usize) -> Option<Vec<u8>> {
+        let outgoing = match self.port.next_send(0)? {
+            Send::Inline(outgoing) | Send::Drain(outgoing) => outgoing,
+        };
+        let owned = outgoing.owned.iter().map(|f| &f[..]);
+        let segments = outgoing.segments.iter();
+        let segments = segments.map(|s| self.turn.bytes(s, &self.receive));
+        let mut bytes: Vec<u8> = owned.chain(segments).flatten().copied().collect();
+        assert!(outgoing.owned.len() + outgoing.segments.len() <= MAX_PIECES);
+        bytes.drain(..outgoing.skip);
+        bytes.truncate(room);
+        (self.port).sent(outgoing, bytes.len(), 0, &self.turn, &self.receive);
+        Some(bytes)
+    }
+
+    fn numbers(mut stream: &[u8]) -> Vec<u32> {
+        let mut all = Vec::new();
+        while !stream.is_empty() {
+            let len = usize::from(u16::from_be_bytes([stream[8], stream[9]]));
+            let (frame, rest) = stream.split_at(len);
+            all.push(number(frame));
+            stream = rest;
+        }
+        all
+    }
+}
+
+#[test]
+fn order_holds_whatever_the_socket_takes() {
+    // More frames than one send takes, too long to be gathered, and short ones between.
+    for (room, frames) in [
+        (usize::MAX, 3000),
+        (0, 3000),
+        (12_345, 3000),
+        (2_100_007, 2000),
+    ] {
+        let mut bench = Bench::new(|options| options.port_queue_bytes = 64 << 20);
+        for n in 0..frames {
+            bench.push(n, if n % 7 == 0 { 90 } else { 2100 });
+        }
+        let mut stream = bench.send(room).unwrap();
+        for n in frames..frames + 10 {
+            bench.push(n, 100);
+        }
+        while let Some(bytes) = bench.send(700_000) {
+            stream.extend(bytes);
+        }
+        assert_eq!(
+            Bench::numbers(&stream),
+            (0..frames + 10).collect::<Vec<_>>()
+        );
+        let counters = bench.port.counters.snapshot();
+        assert_eq!(
+            (counters.tx_traffic_frames, counters.queued_frames),
+            (u64::from(frames) + 10, 0)
+        );
+        assert_eq!(bench.port.total.bytes.get(), 0);
+    }
+}
+
+#[test]
+fn a_closed_port_accounts_for_all_it_had() {
+    let mut bench = Bench::new(|_| {});
+    (0..3000).for_each(|n| bench.push(n, 2100));
+    let Some(Send::Inline(outgoing)) = bench.port.next_send(0) else {
+        panic!("nothing to send");
+    };
+    bench.port.abandon(CloseReason::PeerClosed);
+    (bench.port).sent(outgoing, 5000, 0, &bench.turn, &bench.receive);
+    let counters = bench.port.counters.snapshot();
+    assert_eq!((counters.tx_traffic_frames, counters.queued_frames), (2, 0));
+    assert_eq!(counters.dropped(DropReason::PortClosed), 2998);
+}
+
+#[test]
+fn protocol_frames_go_first() {
+    let mut bench = Bench::new(|_| {});
+    (0..10).for_each(|n| bench.push(n, 2100));
+    // The socket takes half a frame; the rest of that one cannot be overtaken.
+    let mut stream = bench.send(1000).unwrap();
+    let mut protocol = frame(1000, 200);
+    protocol[5] = 1;
+    bench.port.push_protocol(protocol.into());
+    while let Some(bytes) = bench.send(usize::MAX) {
+        stream.extend(bytes);
+    }
+    let numbers = Bench::numbers(&stream);
+    assert_eq!(numbers[..3], [0, 1000, 1]);
+}
