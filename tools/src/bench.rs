@@ -111,6 +111,7 @@ impl Bench {
                 .collect::<Result<Vec<_>, _>>()
         };
         let sinks = links(from, &mut keys)?;
+        sinks.iter().for_each(Link::widen);
         let senders = links(to, &mut keys)?;
         let mut nodes = Vec::new();
         for link in senders.first().into_iter().chain(sinks.first()) {

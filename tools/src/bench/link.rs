@@ -11,7 +11,7 @@ use pinecone_dataplane::{LinkType, PortId};
 use pinecone_wire::frame::KEEPALIVE;
 use pinecone_wire::{FrameType, HANDSHAKE_LEN, MAX_FRAME_LEN, PublicKey, SecretKey, Split};
 use pinecone_wire::{handshake, split};
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, sockopt};
 
 use crate::failure::Failure;
 
@@ -21,6 +21,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// Blocking calls come back after this, to look at what else is due.
 const TURN: Duration = Duration::from_millis(50);
+/// What a sink's socket holds while its thread is not run: as much as the window can tell.
+const RECEIVE_BUFFER: usize = 8 << 20;
 /// A keepalive is due after 3 s without a write.
 const KEEPALIVE_AFTER: Duration = Duration::from_millis(2500);
 /// The protocol's limit for one write.
@@ -105,6 +107,15 @@ impl Link {
             filled: 0,
             output: Vec::new(),
         })
+    }
+
+    /// Asks for a large receive buffer, so that a sink that has to wait for a core is not taken for
+    /// a node that drops frames. Only root may have one; others go on with what they have.
+    pub(crate) fn widen(&self) {
+        let asked = sockopt::set_socket_recv_buffer_size_force(&self.stream, RECEIVE_BUFFER);
+        if let Err(error) = asked {
+            tracing::debug!(%error, "no larger receive buffer");
+        }
     }
 
     /// Our own key.
