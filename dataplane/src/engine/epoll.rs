@@ -21,8 +21,7 @@ use crate::mailbox::Mailbox;
 const EVENTS: usize = 1024;
 /// Several receives share a buffer as long as each has this much room.
 const ROOM: usize = RECEIVE_LEN / 2;
-/// Bytes after which a turn receives no more: what is sent on while caches still hold it costs up to
-/// a fifth less.
+/// Bytes after which a turn receives no more: sending costs less while caches hold what was received.
 const ENOUGH: usize = 1 << 20;
 /// What the doorbell's events carry in place of a slot.
 const BELL: u64 = u64::MAX;
@@ -169,10 +168,10 @@ impl Epoll {
         timeout: Option<Duration>,
         events: &mut Vec<Event>,
     ) -> io::Result<()> {
+        self.memory.make_old();
         if !self.turn_in_use {
             self.end_turn();
         }
-        self.memory.begin_wait();
         self.filling = None;
         let timeout = match self.done.is_empty() && self.readable.is_empty() {
             true => timeout,

@@ -9,7 +9,7 @@ pub(super) struct Memory {
     receive: ReceiveBuffers,
     /// Receive buffers handed out and not yet given back.
     in_use: Vec<u16>,
-    /// How many of these were filled before the last wait.
+    /// How many of these have been dealt with: all that were filled before the last wait.
     old: usize,
 }
 
@@ -44,8 +44,8 @@ impl Memory {
         usize::from(self.receive.count()) - self.in_use.len()
     }
 
-    /// Says that a wait begins: what is held now goes with the next [`Self::end_turn`].
-    pub(super) fn begin_wait(&mut self) {
+    /// Says that what is held now has been dealt with: it goes with the next [`Self::end_turn`].
+    pub(super) fn make_old(&mut self) {
         self.old = self.in_use.len();
     }
 

@@ -241,6 +241,7 @@ impl Uring {
         timeout: Option<Duration>,
         events: &mut Vec<Event>,
     ) -> io::Result<()> {
+        self.memory.make_old();
         if self.inline == 0 {
             // Nothing points into the turn any more: the kernel may have the buffers while we wait.
             self.end_turn();
@@ -262,7 +263,6 @@ impl Uring {
         } else {
             Some(Duration::ZERO)
         };
-        self.memory.begin_wait();
         self.enter(timeout)?;
         self.reap(events);
         self.finish_inline(events)
