@@ -22,11 +22,13 @@ mod router;
 use std::time::Duration;
 
 use load::{Load, Sample};
+use pinecone_dataplane::EngineChoice;
 
 /// What is measured in one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Relay,
+    Epoll,
     Uring,
 }
 
@@ -56,14 +58,15 @@ fn main() {
         "payload", "what", "frames/s", "share", "us/frame", "ratio", "lost"
     );
     for &size in &options.sizes {
-        let mut samples = [Vec::new(), Vec::new()];
+        let mut samples = [Vec::new(), Vec::new(), Vec::new()];
         for _ in 0..options.rounds {
-            for (kind, samples) in [Kind::Relay, Kind::Uring].into_iter().zip(&mut samples) {
+            let kinds = [Kind::Relay, Kind::Epoll, Kind::Uring];
+            for (kind, samples) in kinds.into_iter().zip(&mut samples) {
                 samples.push(measure(kind, size, &options));
             }
         }
-        let [relay, uring] = samples.map(|s| Median::of(&s));
-        for (name, row) in [("relay", &relay), ("io_uring", &uring)] {
+        let [relay, epoll, uring] = samples.map(|s| Median::of(&s));
+        for (name, row) in [("relay", &relay), ("epoll", &epoll), ("io_uring", &uring)] {
             println!(
                 "{size:>8} {name:>8} {:>12.0} {:>8.2} {:>12.3} {:>8.2} {:>7.2}%",
                 row.rate,
@@ -84,8 +87,14 @@ fn measure(kind: Kind, size: usize, options: &Options) -> Sample {
             let router = relay::Relay::start(load.router_ends(), 0);
             load.run(time, router.thread())
         }
+        Kind::Epoll => {
+            let engine = EngineChoice::Epoll;
+            let router = router::Router::start(engine, load.router_ends(), load.keys(), 0);
+            load.run(time, router.thread())
+        }
         Kind::Uring => {
-            let router = router::Router::start(load.router_ends(), load.keys(), 0);
+            let engine = EngineChoice::Uring;
+            let router = router::Router::start(engine, load.router_ends(), load.keys(), 0);
             load.run(time, router.thread())
         }
     }

@@ -4,7 +4,9 @@ use std::net::TcpStream;
 use std::sync::Arc;
 
 use pinecone_dataplane::fib::{FibWriter, PeerEntry};
-use pinecone_dataplane::{DataPlane, DataPlaneOptions, Delivery, LinkType, PortId, PortOptions};
+use pinecone_dataplane::{
+    DataPlane, DataPlaneOptions, Delivery, EngineChoice, LinkType, PortId, PortOptions,
+};
 use pinecone_wire::{PublicKey, TrafficLayout};
 
 use crate::load::LINKS;
@@ -23,9 +25,15 @@ impl Delivery for Nobody {
 }
 
 impl Router {
-    pub fn start(ends: Vec<TcpStream>, keys: &[PublicKey], core: usize) -> Self {
+    pub fn start(
+        engine: EngineChoice,
+        ends: Vec<TcpStream>,
+        keys: &[PublicKey],
+        core: usize,
+    ) -> Self {
         let (mut fib, readers) = FibWriter::new(PublicKey([0x55; 32]));
         let options = DataPlaneOptions {
+            engine,
             max_ports: 1024,
             cores: vec![core],
             ..DataPlaneOptions::default()
