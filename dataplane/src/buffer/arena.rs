@@ -152,6 +152,13 @@ impl<T> Arena<T> {
         }
     }
 
+    /// Starts fetching the node at `id`.
+    pub(crate) fn prefetch_all(&self, id: u32) {
+        for offset in (0..size_of::<T>()).step_by(64) {
+            self.prefetch(id, offset);
+        }
+    }
+
     #[inline(always)]
     fn slot(&self, id: u32) -> Option<&Slot<T>> {
         if id >= self.limit {

@@ -30,7 +30,7 @@ const WINDOW: usize = 57;
 pub(super) const BATCH: usize = 32;
 /// Up to how many keys an index stays in the processor's caches, where there is nothing to wait
 /// for and interleaving costs more than it saves.
-const CACHED: usize = 0;
+const CACHED: usize = 8 << 10;
 
 /// What a lookup finds: a key and its value.
 pub(super) type Found<'a, V> = Option<(&'a PublicKey, &'a V)>;
@@ -139,6 +139,27 @@ impl<V> Index<V> {
         }
     }
 
+    /// [`Self::get`], where an edit of `key` is next: asks for all that this will copy, at once.
+    pub(super) fn get_to_edit(&self, key: &PublicKey) -> Option<&V> {
+        let head = head(key);
+        let (mut node, mut after, mut known) = (self.root, Child::NONE, 0);
+        while let Kind::Branch(id) = node.kind() {
+            let step = self
+                .branches
+                .get(id)?
+                .step(key, head, &mut known, &mut after);
+            let Step::Into(child) = step else {
+                return None;
+            };
+            node = child;
+            match node.kind() {
+                Kind::Branch(id) => self.branches.prefetch_all(id),
+                Kind::Leaf(id) => self.leaves.prefetch_all(id),
+            }
+        }
+        self.get(key)
+    }
+
     /// The lowest key at or above `key`, or strictly above it.
     pub(super) fn successor(&self, key: &PublicKey, strict: bool) -> Found<'_, V> {
         let head = head(key);
@@ -192,51 +213,51 @@ impl<V> Index<V> {
             lane.key = key;
             lane.head = head(key);
         }
-        // The lanes that are at a branch. Kept apart without a condition: which of them gets to a
-        // leaf first is nothing that the processor could predict.
-        let mut active: [u8; BATCH] = std::array::from_fn(|lane| lane as u8);
-        let mut left = if self.root.is_branch() { count } else { 0 };
-        while left > 0 {
-            let mut still = 0;
-            for at in 0..left {
-                let lane = active[at];
-                active[still] = lane;
-                still += usize::from(self.descend(&mut lanes[usize::from(lane) % BATCH]));
+        let lanes = &mut lanes[..count];
+        loop {
+            let mut branches = 0;
+            for lane in lanes.iter_mut() {
+                branches += self.descend(lane);
             }
-            left = still;
-            for &lane in &active[..left] {
-                let lane = &lanes[usize::from(lane) % BATCH];
-                self.branches.prefetch(lane.node.place(), 0);
-                // Unless it skips bits, this is where it will look.
-                let slot = slot_of(lane.key, lane.head, lane.known + BITS);
-                self.branches
-                    .prefetch(lane.node.place(), Branch::child_offset(slot));
+            if branches == 0 {
+                break;
             }
         }
-        for lane in &lanes[..count] {
-            self.leaves.prefetch(lane.node.place(), 0);
-        }
-        for lane in &mut lanes[..count] {
+        for lane in lanes.iter_mut() {
             self.search_leaf(lane);
         }
-        for lane in &lanes[..count] {
+        for lane in lanes.iter() {
             found(self.finish(lane));
         }
     }
 
-    /// One level down from a branch; whether there is a branch there again.
+    /// One level down; 1 if there is a branch there again.
     #[inline(always)]
-    fn descend(&self, lane: &mut Lane<'_>) -> bool {
-        let Some(branch) = self.branches.get(lane.node.place()) else {
-            lane.node = Child::NONE;
-            return false;
+    fn descend(&self, lane: &mut Lane<'_>) -> usize {
+        let Kind::Branch(id) = lane.node.kind() else {
+            return 0;
+        };
+        let Some(branch) = self.branches.get(id) else {
+            return 0;
         };
         match branch.step(lane.key, lane.head, &mut lane.known, &mut lane.after) {
             Step::Into(child) => lane.node = child,
             Step::Below => self.end(lane, lane.node),
             Step::Beyond => self.end(lane, lane.after),
         }
-        lane.node.is_branch()
+        match lane.node.kind() {
+            Kind::Branch(id) => {
+                self.branches.prefetch(id, 0);
+                // Unless it skips bits, this is where it will look.
+                let slot = slot_of(lane.key, lane.head, branch.depth + BITS);
+                self.branches.prefetch(id, Branch::child_offset(slot));
+                1
+            }
+            Kind::Leaf(id) => {
+                self.leaves.prefetch(id, 0);
+                0
+            }
+        }
     }
 
     /// Sends a lane to the lowest key below `node`, which is its answer.
@@ -318,22 +339,11 @@ impl Child {
 
     #[inline(always)]
     fn kind(self) -> Kind {
-        if self.is_branch() {
-            Kind::Branch(self.place())
+        if self.0 & Self::LEAF == 0 {
+            Kind::Branch(self.0)
         } else {
-            Kind::Leaf(self.place())
+            Kind::Leaf(self.0 & !Self::LEAF)
         }
-    }
-
-    #[inline(always)]
-    fn is_branch(self) -> bool {
-        self.0 & Self::LEAF == 0
-    }
-
-    /// The place in its arena.
-    #[inline(always)]
-    fn place(self) -> u32 {
-        self.0 & !Self::LEAF
     }
 }
 

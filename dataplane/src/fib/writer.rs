@@ -142,7 +142,7 @@ impl FibWriter {
     /// Installs the route to `key` by way of the peering `source`, or refreshes it: the same source
     /// with a new sequence changes one number in place, seen at once and without publication.
     pub fn set_route(&mut self, key: PublicKey, source: PortId, sequence: u64) {
-        let entry = self.working.snek.get(&key);
+        let entry = self.working.snek.get_to_edit(&key);
         if entry.is_some_and(|entry| entry.refresh(source, sequence)) {
             return;
         }
@@ -154,7 +154,7 @@ impl FibWriter {
 
     /// Takes out a route; whether there was one.
     pub fn remove_route(&mut self, key: &PublicKey) -> bool {
-        let Some(entry) = self.working.snek.get(key) else {
+        let Some(entry) = self.working.snek.get_to_edit(key) else {
             return false;
         };
         let near = entry.near();
