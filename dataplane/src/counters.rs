@@ -230,8 +230,10 @@ pub struct WorkerStats {
     pub handed_over: u64,
     /// Times that a receive found all buffers in use.
     pub out_of_buffers: u64,
-    /// Counts of local origin and of ports that have closed since.
-    pub other: CountersSnapshot,
+    /// Frames of local origin.
+    pub local: CountersSnapshot,
+    /// The sum of all ports that have closed.
+    pub closed: CountersSnapshot,
 }
 
 /// One worker's counters.
@@ -251,13 +253,6 @@ pub(crate) struct WorkerCounters {
 
 impl WorkerCounters {
     pub(crate) fn snapshot(&self) -> WorkerStats {
-        let mut other = self.local.snapshot();
-        other.add(
-            &self
-                .closed
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner),
-        );
         WorkerStats {
             core: self.core,
             ports: self.ports.get(),
@@ -265,7 +260,12 @@ impl WorkerCounters {
             sleeps: self.sleeps.get(),
             handed_over: self.handed_over.get(),
             out_of_buffers: self.out_of_buffers.get(),
-            other,
+            local: self.local.snapshot(),
+            closed: self
+                .closed
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .clone(),
         }
     }
 }

@@ -37,9 +37,12 @@ pub(crate) fn workers(stats: &[WorkerStats]) -> Vec<Worker> {
                 ("sleeps", stats.sleeps),
                 ("handed_over", stats.handed_over),
                 ("out_of_buffers", stats.out_of_buffers),
-                ("local_frames", stats.other.rx_traffic_frames),
+                ("local_frames", stats.local.rx_traffic_frames),
             ]);
-            counters.extend(drops(&stats.other));
+            // Of frames of local origin, and of peerings that have ended.
+            let mut gone = stats.local.clone();
+            gone.add(&stats.closed);
+            counters.extend(drops(&gone));
             Worker {
                 index,
                 core: stats.core,

@@ -136,8 +136,9 @@ impl Rig {
         let mut total = CountersSnapshot::default();
         self.plane
             .worker_stats()
-            .iter()
-            .for_each(|w| total.add(&w.other));
+            .into_iter()
+            .flat_map(|w| [w.local, w.closed])
+            .for_each(|counts| total.add(&counts));
         // Closed ports are in the workers' sums already.
         (0..256)
             .filter_map(|p| self.plane.port_counters(PortId(p)))
