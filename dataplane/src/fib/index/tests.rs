@@ -236,3 +236,35 @@ fn keys_that_share_a_long_prefix_stay_shallow() {
         assert!(levels <= 4, "{levels} levels with {shared} bytes shared");
     }
 }
+
+/// A clone becomes an index of its own with its first edit, and so does one that has had more
+/// versions than an arena can number.
+#[test]
+fn clones_can_be_edited() {
+    let mut seed = 11;
+    let mut index = Index::default();
+    let mut model = BTreeMap::new();
+    for i in 0..2000u32 {
+        let key = random_key(&mut seed);
+        index.insert(key, i);
+        model.insert(key, i);
+    }
+    let (mut clone, mut cloned) = (index.clone(), model.clone());
+    for i in 0..6000 {
+        let key = random_key(&mut seed);
+        index.insert(key, i);
+        model.insert(key, i);
+        let view = index.clone();
+        assert_eq!(view.get(&key), Some(&i));
+        let (other, _) = model.pop_first().unwrap();
+        assert_eq!(index.remove(&other), view.get(&other).copied());
+        assert!(view.get(&other).is_some() && index.get(&other).is_none());
+    }
+    for key in cloned.keys().copied().collect::<Vec<_>>().iter().step_by(2) {
+        assert_eq!(clone.remove(key), cloned.remove(key));
+    }
+    for (index, model) in [(&index, &model), (&clone, &cloned)] {
+        let (all, ..) = contents(index);
+        assert_eq!(all, model.iter().map(|(k, v)| (*k, *v)).collect::<Vec<_>>());
+    }
+}
