@@ -101,7 +101,7 @@ impl Worker {
             self.counters().handed_over.set(self.handoff.handed_over);
             self.egress.flush(&mut self.engine);
             if self.engine.take_done(&mut events) {
-                self.settle(&mut events)?;
+                self.settle(&mut events);
                 // What a full socket refused begins to drain before we wait.
                 self.egress.flush(&mut self.engine);
             }
@@ -115,7 +115,7 @@ impl Worker {
             };
             self.wait(timeout, &mut events)?;
             self.egress.set_now(self.start.elapsed().as_millis() as u64);
-            self.settle(&mut events)?;
+            self.settle(&mut events);
             self.engine.end_turn();
         }
     }
@@ -162,14 +162,10 @@ impl Worker {
     }
 
     /// Deals with sends that are over, before their memory is given back.
-    fn settle(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
+    fn settle(&mut self, events: &mut Vec<Event>) {
         let mut failed = Vec::new();
-        let (sent, rest): (Vec<_>, Vec<_>) = std::mem::take(events)
-            .into_iter()
-            .partition(|e| matches!(e, Event::Sent { .. }));
-        *events = rest;
         let (turn, receive) = self.engine.memory();
-        for event in sent {
+        for event in events.extract_if(.., |e| matches!(e, Event::Sent { .. })) {
             if let Event::Sent {
                 slot,
                 outgoing,
@@ -183,7 +179,6 @@ impl Worker {
         for (slot, reason) in failed {
             self.close(slot, reason, events);
         }
-        Ok(())
     }
 
     fn handle(&mut self, events: &mut Vec<Event>, late: &mut Vec<Event>) -> io::Result<()> {
@@ -211,7 +206,7 @@ impl Worker {
             if self.engine.memory().0.is_high() {
                 self.egress.flush(&mut self.engine);
                 self.engine.finish_inline(late)?;
-                self.settle(late)?;
+                self.settle(late);
                 self.engine.clear_gathered();
                 // In this turn: with its end, the buffers that these name are void.
                 due.extend(late.drain(..));
