@@ -1,11 +1,15 @@
-//! The bounds of egress queues, with real workers and peers that do not read.
+//! The bounds of queues and buffers, with real workers and peers that do not read or all write at
+//! once.
 
 mod rig;
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pinecone_dataplane::{DropReason, EngineChoice};
+use pinecone_wire::frame::KEEPALIVE;
 use rig::{Rig, key, payload, read_frame, traffic};
 
 #[test]
@@ -70,4 +74,36 @@ fn frames_that_wait_too_long_are_dropped_if_asked_for() {
     let _b = reader.join().unwrap();
     rig.settle();
     assert_eq!(rig.counters(2).dropped(DropReason::QueueFull), 0);
+}
+
+#[test]
+fn scarce_receive_buffers_go_round() {
+    const PORTS: u32 = 200;
+    let mut rig = Rig::with(EngineChoice::Uring, 1, |options| {
+        options.receive_buffers = 2
+    });
+    let mut first = rig.port(1);
+    let mut others: Vec<_> = (2..2 + PORTS).map(|port| rig.port(port)).collect();
+    // The worker is held up in the filter until all of them have something for it.
+    let (entered, gate) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(())));
+    let closed = gate.lock().unwrap();
+    rig.filter({
+        let (entered, gate) = (Arc::clone(&entered), Arc::clone(&gate));
+        move |_, _| {
+            entered.store(true, Ordering::Relaxed);
+            drop(gate.lock());
+            true
+        }
+    });
+    first.write_all(&traffic(key(0x77), 7, b"x")).unwrap();
+    rig.wait_for(|_| entered.load(Ordering::Relaxed));
+    for other in &mut others {
+        other.write_all(&KEEPALIVE).unwrap();
+    }
+    drop(closed);
+    rig.wait_for(|r| (2..2 + PORTS).all(|port| r.counters(port).rx_protocol_frames == 1));
+    // Each waits for its turn; arming all of them for every free buffer would fail some 10,000
+    // times here, and with ten thousand ports for so long that they are taken for dead.
+    let failed = rig.plane().worker_stats()[0].out_of_buffers;
+    assert!((1..4 * u64::from(PORTS)).contains(&failed), "{failed}");
 }
