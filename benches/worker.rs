@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use pinecone_benches::traffic_frame;
 use pinecone_dataplane::fib::{FibWriter, PeerEntry};
 use pinecone_dataplane::{DataPlane, DataPlaneOptions, Delivery, LinkType, PortId, PortOptions};
-use pinecone_wire::traffic::push_traffic;
-use pinecone_wire::{Coordinates, PublicKey, TrafficFields, TrafficLayout, Watermark};
+use pinecone_wire::{PublicKey, TrafficLayout};
 
 /// Bytes that may be on their way: less than the router queues, so that nothing is dropped.
 const WINDOW: u64 = 3 << 20;
@@ -89,7 +89,7 @@ impl Through {
         std::thread::scope(|scope| {
             let pairs = self.inputs.iter_mut().zip(&mut self.outputs).zip(self.keys);
             for ((input, output), key) in pairs {
-                let frame = frame(key, size);
+                let frame = traffic_frame(key, size).expect("fits");
                 let total = each * frame.len() as u64;
                 let read = Arc::new(AtomicU64::new(0));
                 let window = Arc::clone(&read);
@@ -129,25 +129,6 @@ fn connection() -> (TcpStream, TcpStream) {
     let (here, _) = listener.accept().expect("accept");
     here.set_nodelay(true).expect("nodelay");
     (here, there)
-}
-
-fn frame(to: PublicKey, size: usize) -> Vec<u8> {
-    let mut frame = Vec::new();
-    let fields = TrafficFields {
-        extra: 0,
-        hop_limit: 10,
-        destination: &Coordinates::default(),
-        source: &Coordinates::default(),
-        destination_key: to,
-        source_key: PublicKey([0x11; 32]),
-        watermark: Watermark {
-            key: to,
-            sequence: 7,
-        },
-        payload: &vec![0x5a; size],
-    };
-    push_traffic(&mut frame, &fields).expect("fits");
-    frame
 }
 
 fn forwarding(c: &mut Criterion) {

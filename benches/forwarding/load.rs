@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use pinecone_benches::Random;
-use pinecone_wire::traffic::push_traffic;
-use pinecone_wire::{Coordinates, PublicKey, TrafficFields, Watermark};
+use pinecone_benches::{Random, traffic_frame};
+use pinecone_wire::PublicKey;
 use rustix::event::epoll;
 
 pub const LINKS: usize = 8;
@@ -41,7 +40,7 @@ impl Load {
         let mut random = Random::new(size as u64);
         let mut keys: Vec<_> = (0..routes).map(|_| random.key()).collect();
         keys.iter_mut().for_each(|k| k.0[0] |= 0x80);
-        let frame_len = frame(keys[0], size).len();
+        let frame_len = traffic_frame(keys[0], size).expect("fits").len();
         let streams = (0..LINKS)
             .map(|link| {
                 let mut stream = Vec::with_capacity(STREAM);
@@ -52,7 +51,7 @@ impl Load {
                     } else {
                         keys[random.number() as usize % routes]
                     };
-                    stream.extend_from_slice(&frame(key, size));
+                    stream.extend_from_slice(&traffic_frame(key, size).expect("fits"));
                     n += 1;
                 }
                 stream
@@ -216,25 +215,6 @@ fn cpu_of(thread: u32) -> Duration {
             .parse()
             .expect("number"),
     )
-}
-
-fn frame(to: PublicKey, size: usize) -> Vec<u8> {
-    let mut frame = Vec::new();
-    let fields = TrafficFields {
-        extra: 0,
-        hop_limit: 10,
-        destination: &Coordinates::default(),
-        source: &Coordinates::default(),
-        destination_key: to,
-        source_key: PublicKey([0x11; 32]),
-        watermark: Watermark {
-            key: to,
-            sequence: 7,
-        },
-        payload: &vec![0x5a; size],
-    };
-    push_traffic(&mut frame, &fields).expect("fits");
-    frame
 }
 
 /// A loopback connection, with the congestion control that suits loopback. The near end first.

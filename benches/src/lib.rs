@@ -6,7 +6,8 @@
 
 use std::sync::OnceLock;
 
-use pinecone_wire::PublicKey;
+use pinecone_wire::traffic::push_traffic;
+use pinecone_wire::{BuildError, Coordinates, PublicKey, TrafficFields, Watermark};
 
 /// Numbers that look random and are the same in every run (SplitMix64).
 #[derive(Clone, Debug)]
@@ -73,4 +74,28 @@ pub fn route_counts() -> Vec<usize> {
         Err(_) if is_smoke_run() => vec![1000],
         Err(_) => vec![1000, 100_000, 1_000_000],
     }
+}
+
+/// A traffic frame for `to` with `size` bytes of payload, as it looks where the route to `to` has
+/// sequence 7.
+///
+/// # Errors
+/// [`BuildError`] if it does not fit a frame.
+pub fn traffic_frame(to: PublicKey, size: usize) -> Result<Vec<u8>, BuildError> {
+    let mut frame = Vec::new();
+    let fields = TrafficFields {
+        extra: 0,
+        hop_limit: 10,
+        destination: &Coordinates::default(),
+        source: &Coordinates::default(),
+        destination_key: to,
+        source_key: PublicKey([0x11; 32]),
+        watermark: Watermark {
+            key: to,
+            sequence: 7,
+        },
+        payload: &vec![0x5a; size],
+    };
+    push_traffic(&mut frame, &fields)?;
+    Ok(frame)
 }
