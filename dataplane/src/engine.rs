@@ -94,21 +94,21 @@ impl Engine {
     ) -> io::Result<Self> {
         let buffers = options.receive_buffers;
         Ok(match kind {
-            EngineKind::Uring => {
-                let max_ports = options.max_ports as u32;
-                let uring = Uring::new(mailbox, buffers, max_ports, options.baseline)?;
-                Self::Uring(Box::new(uring))
-            }
+            EngineKind::Uring => Self::Uring(Box::new(Uring::new(mailbox, options)?)),
             EngineKind::Epoll => Self::Epoll(Box::new(Epoll::new(mailbox, buffers)?)),
         })
     }
 
-    /// What of the kernel is used.
-    pub(crate) fn features(&self) -> String {
-        match self {
+    /// What of the kernel is used, and what has been asked for.
+    pub(crate) fn features(&self, options: &DataPlaneOptions) -> String {
+        let mut text = match self {
             Self::Uring(uring) => uring.features().to_string(),
             Self::Epoll(_) => "level-triggered".to_owned(),
+        };
+        if let Some(limit) = options.busy_poll {
+            text += &format!(", busy polling for {} us", limit.as_micros());
         }
+        text
     }
 
     /// The memory that segments and received bytes lie in.
@@ -168,6 +168,17 @@ impl Engine {
         match self {
             Self::Uring(uring) => uring.release(slot),
             Self::Epoll(epoll) => epoll.release(slot),
+        }
+    }
+
+    /// Whether it may be worth asking [`Self::wait`] for news, as far as can be told without a
+    /// system call: for spinning. What is queued must have been submitted before.
+    #[inline]
+    pub(crate) fn may_have_news(&mut self) -> bool {
+        match self {
+            Self::Uring(uring) => uring.may_have_news(),
+            // Only the kernel can tell.
+            Self::Epoll(_) => true,
         }
     }
 

@@ -37,6 +37,9 @@ pub struct DataPlaneOptions {
     pub max_ports: usize,
     /// Receive buffers of 256 KiB a worker, a power of two, 16 by default.
     pub receive_buffers: u16,
+    /// How long a worker goes on looking for something to do before it sleeps: saves the time to
+    /// wake it, at the price of its core. By default it sleeps at once.
+    pub busy_poll: Option<Duration>,
     /// Use nothing of the kernel that Linux 6.1 does not have. For ruling newer features out.
     pub baseline: bool,
 }
@@ -57,6 +60,7 @@ impl Default for DataPlaneOptions {
             pending_bytes: 64 << 20,
             max_ports: descriptors.map_or(1 << 20, |n| n.clamp(64, 1 << 20) as usize),
             receive_buffers: 16,
+            busy_poll: None,
             baseline: false,
         }
     }

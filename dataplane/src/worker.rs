@@ -84,7 +84,7 @@ impl Worker {
 
     /// What the engine found.
     pub(crate) fn features(&self) -> String {
-        self.engine.features()
+        self.engine.features(&self.shared.options)
     }
 
     /// Runs until told to shut down.
@@ -142,6 +142,17 @@ impl Worker {
 
     fn wait(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()> {
         let mut timeout = timeout;
+        if let Some(limit) = self.shared.options.busy_poll
+            && timeout != Some(Duration::ZERO)
+        {
+            let limit = timeout.map_or(limit, |timeout| timeout.min(limit));
+            let start = Instant::now();
+            if self.spin(start, limit, events)? {
+                self.count_turn();
+                return Ok(());
+            }
+            timeout = timeout.map(|timeout| timeout.saturating_sub(start.elapsed()));
+        }
         let sleeps = timeout != Some(Duration::ZERO);
         if sleeps {
             self.mailbox.bell.about_to_sleep();
@@ -154,11 +165,38 @@ impl Worker {
             self.mailbox.bell.awake();
             self.counters().sleeps.add(1);
         }
-        self.counters().turns.add(1);
-        self.counters()
-            .out_of_buffers
-            .set(self.engine.out_of_buffers());
+        self.count_turn();
         result
+    }
+
+    /// Looks for something to do again and again, without sleeping: nobody need ring the bell.
+    /// False if there was nothing until `limit` after `start`.
+    fn spin(
+        &mut self,
+        start: Instant,
+        limit: Duration,
+        events: &mut Vec<Event>,
+    ) -> io::Result<bool> {
+        // This submits what is queued; from then on memory shows whether the kernel is worth a call.
+        self.engine.wait(Some(Duration::ZERO), events)?;
+        loop {
+            if !events.is_empty() || !self.mailbox.is_empty() {
+                return Ok(true);
+            }
+            if start.elapsed() >= limit {
+                return Ok(false);
+            }
+            std::hint::spin_loop();
+            if self.engine.may_have_news() {
+                self.engine.wait(Some(Duration::ZERO), events)?;
+            }
+        }
+    }
+
+    fn count_turn(&self) {
+        self.counters().turns.add(1);
+        let out_of_buffers = self.engine.out_of_buffers();
+        self.counters().out_of_buffers.set(out_of_buffers);
     }
 
     /// Deals with sends that are over, before their memory is given back.

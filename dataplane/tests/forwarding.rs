@@ -8,11 +8,11 @@ mod rig;
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use pinecone_dataplane::{CloseReason, DropReason, EngineChoice, PortId, Report};
+use pinecone_dataplane::{CloseReason, DropReason, PortId, Report};
 use pinecone_wire::frame::{self, KEEPALIVE};
 use pinecone_wire::{Coordinates, PublicKey, Watermark};
 use proptest::prelude::*;
-use rig::{Rig, key, payload, read_frame, traffic, traffic_to};
+use rig::{Rig, Setting, key, payload, read_frame, traffic, traffic_to};
 
 const KEY: PublicKey = key(0x77);
 
@@ -20,10 +20,23 @@ const KEY: PublicKey = key(0x77);
 macro_rules! with_every_engine {
     ($($test:ident)*) => {
         mod uring {
-            $(#[test] fn $test() { super::$test(pinecone_dataplane::EngineChoice::Uring) })*
+            $(#[test] fn $test() { super::$test(pinecone_dataplane::EngineChoice::Uring.into()) })*
         }
         mod epoll {
-            $(#[test] fn $test() { super::$test(pinecone_dataplane::EngineChoice::Epoll) })*
+            $(#[test] fn $test() { super::$test(pinecone_dataplane::EngineChoice::Epoll.into()) })*
+        }
+    };
+}
+
+/// Makes a test of each function, with these options.
+macro_rules! with_options {
+    ($name:ident, $engine:ident, $change:expr, $($test:ident)*) => {
+        mod $name {
+            const SETTING: crate::rig::Setting = crate::rig::Setting {
+                engine: pinecone_dataplane::EngineChoice::$engine,
+                change: $change,
+            };
+            $(#[test] fn $test() { super::$test(SETTING) })*
         }
     };
 }
@@ -51,7 +64,26 @@ with_every_engine! {
     any_cut_of_the_stream_gives_the_same_frames
 }
 
-fn frames_of_all_sizes_arrive_in_order_and_unchanged(engine: EngineChoice) {
+with_options! {
+    uring_spinning, Uring, |options| options.busy_poll = Some(std::time::Duration::from_micros(100)),
+    frames_of_all_sizes_arrive_in_order_and_unchanged
+    running_out_of_receive_buffers_loses_nothing
+    what_is_for_us_is_delivered_and_what_we_inject_is_routed
+    protocol_frames_are_reported_and_sent
+    a_slow_reader_gets_whole_frames_with_the_oldest_missing
+    ports_come_and_go_under_load
+    shutdown_closes_everything
+}
+
+with_options! {
+    epoll_spinning, Epoll, |options| options.busy_poll = Some(std::time::Duration::from_micros(100)),
+    frames_of_all_sizes_arrive_in_order_and_unchanged
+    what_is_for_us_is_delivered_and_what_we_inject_is_routed
+    a_slow_reader_gets_whole_frames_with_the_oldest_missing
+    shutdown_closes_everything
+}
+
+fn frames_of_all_sizes_arrive_in_order_and_unchanged(engine: Setting) {
     for (workers, baseline) in [(1, false), (1, true), (2, false)] {
         let mut rig = Rig::with(engine, workers, |options| {
             // Room for all of it: nothing need be dropped, however slow the reader is.
@@ -84,7 +116,7 @@ fn frames_of_all_sizes_arrive_in_order_and_unchanged(engine: EngineChoice) {
     }
 }
 
-fn running_out_of_receive_buffers_loses_nothing(engine: EngineChoice) {
+fn running_out_of_receive_buffers_loses_nothing(engine: Setting) {
     let mut rig = Rig::with(engine, 1, |options| {
         options.receive_buffers = 2;
         options.port_queue_bytes = 64 << 20;
@@ -109,7 +141,7 @@ fn running_out_of_receive_buffers_loses_nothing(engine: EngineChoice) {
     assert_eq!(rig.total().total_dropped(), 0);
 }
 
-fn more_ways_out_than_one_turn_has_memory_for(engine: EngineChoice) {
+fn more_ways_out_than_one_turn_has_memory_for(engine: Setting) {
     const OUTPUTS: usize = 140;
     const FRAMES: usize = 150;
     let mut rig = Rig::with(engine, 1, |options| options.port_queue_bytes = 64 << 20);
@@ -157,7 +189,7 @@ fn more_ways_out_than_one_turn_has_memory_for(engine: EngineChoice) {
     assert_eq!(rig.total().total_dropped(), 0);
 }
 
-fn a_byte_at_a_time_is_as_good_as_any(engine: EngineChoice) {
+fn a_byte_at_a_time_is_as_good_as_any(engine: Setting) {
     let mut rig = Rig::new(engine, 1);
     let (mut a, mut b) = (rig.port(1), rig.port(2));
     rig.route(KEY, 2, 7);
@@ -170,7 +202,7 @@ fn a_byte_at_a_time_is_as_good_as_any(engine: EngineChoice) {
     }
 }
 
-fn a_watermark_that_changes_length_is_written(engine: EngineChoice) {
+fn a_watermark_that_changes_length_is_written(engine: Setting) {
     let mut rig = Rig::new(engine, 1);
     let (mut a, mut b) = (rig.port(1), rig.port(2));
     rig.route(KEY, 2, 1_795_357_650_878);
@@ -205,7 +237,7 @@ fn a_watermark_that_changes_length_is_written(engine: EngineChoice) {
     rig.wait_for(|r| r.counters(1).dropped(DropReason::TooLong) == 1);
 }
 
-fn frames_are_dropped_for_the_stated_reasons(engine: EngineChoice) {
+fn frames_are_dropped_for_the_stated_reasons(engine: Setting) {
     let mut rig = Rig::with(engine, 1, |options| options.hop_limiting = true);
     let (mut a, mut b) = (rig.port(1), rig.port(2));
     rig.route(KEY, 2, 7);
@@ -240,7 +272,7 @@ fn frames_are_dropped_for_the_stated_reasons(engine: EngineChoice) {
     assert_eq!(rig.delivered().len(), 1);
 }
 
-fn what_is_for_us_is_delivered_and_what_we_inject_is_routed(engine: EngineChoice) {
+fn what_is_for_us_is_delivered_and_what_we_inject_is_routed(engine: Setting) {
     let mut rig = Rig::new(engine, 2);
     let (mut a, mut b) = (rig.port(1), rig.port(2));
     rig.route(KEY, 2, 7);
@@ -259,7 +291,7 @@ fn what_is_for_us_is_delivered_and_what_we_inject_is_routed(engine: EngineChoice
     assert_eq!(rig.delivered()[1], (PortId::LOCAL, to_ourselves));
 }
 
-fn pings_count_the_nodes_they_pass(engine: EngineChoice) {
+fn pings_count_the_nodes_they_pass(engine: Setting) {
     let mut rig = Rig::new(engine, 1);
     let (mut a, mut b) = (rig.port(1), rig.port(2));
     rig.route(KEY, 2, 7);
@@ -278,7 +310,7 @@ fn pings_count_the_nodes_they_pass(engine: EngineChoice) {
     assert_eq!(read_frame(&mut b), pong);
 }
 
-fn protocol_frames_are_reported_and_sent(engine: EngineChoice) {
+fn protocol_frames_are_reported_and_sent(engine: Setting) {
     let mut rig = Rig::new(engine, 1);
     let mut a = rig.port(1);
     let mut bootstrap = Vec::new();
@@ -298,7 +330,7 @@ fn protocol_frames_are_reported_and_sent(engine: EngineChoice) {
     assert_eq!(rig.counters(1).rx_protocol_frames, 2);
 }
 
-fn a_flood_of_protocol_frames_loses_its_own(engine: EngineChoice) {
+fn a_flood_of_protocol_frames_loses_its_own(engine: Setting) {
     let mut rig = Rig::new(engine, 1);
     let (mut a, mut b) = (rig.port(1), rig.port(2));
     let mut bootstrap = Vec::new();
@@ -320,7 +352,7 @@ fn a_flood_of_protocol_frames_loses_its_own(engine: EngineChoice) {
     assert!(matches!(rig.report(), Report::Frame(f) if f.port == PortId(1)));
 }
 
-fn bad_bytes_close_their_own_port_only(engine: EngineChoice) {
+fn bad_bytes_close_their_own_port_only(engine: Setting) {
     let good = traffic(KEY, 7, b"fine");
     let cases: Vec<(&str, Vec<u8>)> = vec![
         ("magic", b"GET / HTTP/1.1\r\n".to_vec()),
@@ -371,7 +403,7 @@ fn bad_bytes_close_their_own_port_only(engine: EngineChoice) {
     }
 }
 
-fn a_peer_that_vanishes_mid_frame_is_forgotten(engine: EngineChoice) {
+fn a_peer_that_vanishes_mid_frame_is_forgotten(engine: Setting) {
     let mut rig = Rig::new(engine, 1);
     let (mut a, mut b) = (rig.port(1), rig.port(2));
     rig.route(KEY, 2, 7);
@@ -392,7 +424,7 @@ fn a_peer_that_vanishes_mid_frame_is_forgotten(engine: EngineChoice) {
     assert_eq!(read_frame(&mut b), frame);
 }
 
-fn a_peer_that_stops_reading_costs_its_own_frames_and_is_closed(engine: EngineChoice) {
+fn a_peer_that_stops_reading_costs_its_own_frames_and_is_closed(engine: Setting) {
     let mut rig = Rig::with(engine, 1, |options| options.port_queue_bytes = 1 << 20);
     let (mut a, stuck, mut b) = (rig.port(1), rig.port(2), rig.port(3));
     rig.route(KEY, 2, 7);
@@ -431,7 +463,7 @@ fn a_peer_that_stops_reading_costs_its_own_frames_and_is_closed(engine: EngineCh
     drop(stuck);
 }
 
-fn a_slow_reader_gets_whole_frames_with_the_oldest_missing(engine: EngineChoice) {
+fn a_slow_reader_gets_whole_frames_with_the_oldest_missing(engine: Setting) {
     let mut rig = Rig::with(engine, 1, |options| options.port_queue_bytes = 256 << 10);
     let (mut a, mut b) = (rig.port(1), rig.port(2));
     rig.route(KEY, 2, 7);
@@ -460,7 +492,7 @@ fn a_slow_reader_gets_whole_frames_with_the_oldest_missing(engine: EngineChoice)
     assert!(got < frames as u64);
 }
 
-fn silence_is_answered_with_keepalives_and_ends_the_peering(engine: EngineChoice) {
+fn silence_is_answered_with_keepalives_and_ends_the_peering(engine: Setting) {
     let mut rig = Rig::new(engine, 1);
     let mut a = rig.port_with(1, true);
     let started = std::time::Instant::now();
@@ -473,7 +505,7 @@ fn silence_is_answered_with_keepalives_and_ends_the_peering(engine: EngineChoice
     assert!(started.elapsed() >= Duration::from_millis(4900));
 }
 
-fn a_peer_that_sends_keepalives_lives(engine: EngineChoice) {
+fn a_peer_that_sends_keepalives_lives(engine: Setting) {
     let mut rig = Rig::new(engine, 1);
     let (mut talks, mut silent) = (rig.port_with(1, true), rig.port_with(2, true));
     // The silent one's end is the clock: by then the talking one would be dead too.
@@ -499,7 +531,7 @@ fn a_peer_that_sends_keepalives_lives(engine: EngineChoice) {
     beats.join().unwrap();
 }
 
-fn ports_come_and_go_under_load(engine: EngineChoice) {
+fn ports_come_and_go_under_load(engine: Setting) {
     let mut rig = Rig::with(engine, 2, |options| options.port_queue_bytes = 64 << 20);
     let (mut a, mut b) = (rig.port(1), rig.port(2));
     rig.route(KEY, 2, 7);
@@ -522,6 +554,8 @@ fn ports_come_and_go_under_load(engine: EngineChoice) {
     let mut rounds = 0;
     while !reader.is_finished() {
         let mut c = rig.port(3);
+        // Nothing comes any more if all has been sent.
+        c.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         let _ = c.read(&mut [0; 3000]);
         drop(c);
         assert!(matches!(
@@ -544,7 +578,7 @@ fn ports_come_and_go_under_load(engine: EngineChoice) {
     );
 }
 
-fn the_filter_sees_frame_and_peer(engine: EngineChoice) {
+fn the_filter_sees_frame_and_peer(engine: Setting) {
     let mut rig = Rig::new(engine, 1);
     let (mut a, mut c, mut b) = (rig.port(1), rig.port(3), rig.port(2));
     rig.route(KEY, 2, 7);
@@ -555,7 +589,7 @@ fn the_filter_sees_frame_and_peer(engine: EngineChoice) {
     assert_eq!(read_frame(&mut b), traffic(KEY, 7, b"passed"));
 }
 
-fn shutdown_closes_everything(engine: EngineChoice) {
+fn shutdown_closes_everything(engine: Setting) {
     let mut rig = Rig::new(engine, 2);
     let mut ends: Vec<_> = (1..=20).map(|p| rig.port(p)).collect();
     rig.plane().shutdown();
@@ -570,7 +604,7 @@ fn shutdown_closes_everything(engine: EngineChoice) {
     }
 }
 
-fn any_cut_of_the_stream_gives_the_same_frames(engine: EngineChoice) {
+fn any_cut_of_the_stream_gives_the_same_frames(engine: Setting) {
     let config = ProptestConfig {
         cases: 24,
         failure_persistence: None,

@@ -100,6 +100,13 @@ impl Builder {
         self
     }
 
+    /// How long a worker goes on looking for something to do before it sleeps: lower latency, at the
+    /// price of its core. Default: it sleeps at once.
+    pub fn busy_poll(mut self, limit: Duration) -> Self {
+        self.0.dataplane.busy_poll = Some(limit);
+        self
+    }
+
     /// Whether the hop limit of forwarded traffic is lowered and looked at. Default: off.
     pub fn hop_limiting(mut self, on: bool) -> Self {
         self.0.dataplane.hop_limiting = on;
@@ -136,8 +143,8 @@ impl Builder {
     }
 
     /// Every bound of the data plane: queues, buffers, ports. Overrides what
-    /// [`Self::workers`], [`Self::worker_cores`], [`Self::engine`] and [`Self::hop_limiting`] have
-    /// set before.
+    /// [`Self::workers`], [`Self::worker_cores`], [`Self::engine`], [`Self::busy_poll`] and
+    /// [`Self::hop_limiting`] have set before.
     pub fn dataplane(mut self, options: DataPlaneOptions) -> Self {
         self.0.dataplane = options;
         self

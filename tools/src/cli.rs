@@ -129,6 +129,10 @@ pub(crate) struct RunOptions {
     /// What moves frames: io_uring, epoll, or io_uring if it can be set up and else epoll.
     #[arg(long, value_name = "auto|uring|epoll", default_value_t = EngineChoice::Auto)]
     pub(crate) engine: EngineChoice,
+    /// Microseconds that a worker goes on looking for something to do before it sleeps: lower
+    /// latency, at the price of its core. [default: it sleeps at once]
+    #[arg(long, value_name = "USEC", value_parser = clap::value_parser!(u64).range(1..=60_000_000))]
+    pub(crate) busy_poll: Option<u64>,
     /// Lower the hop limit of frames that are passed on, and drop those that have used it up.
     #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true,
           default_value = "off", default_missing_value = "on")]

@@ -50,6 +50,9 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
     if let Some(core) = options.control_core {
         builder = builder.control_core(core);
     }
+    if let Some(limit) = options.busy_poll {
+        builder = builder.busy_poll(Duration::from_micros(limit));
+    }
     for address in options.listen {
         builder = builder.listen(address);
     }

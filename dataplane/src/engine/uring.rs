@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 mod buffer_ring;
+mod enter;
 mod probe;
 
 use std::collections::VecDeque;
@@ -15,9 +16,11 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use rustix::net::Shutdown;
 
 use self::buffer_ring::BufferRing;
+use self::enter::Entrance;
 use self::probe::Features;
 use super::memory::Memory;
 use super::{Event, Outgoing};
+use crate::DataPlaneOptions;
 use crate::buffer::RECEIVE_LEN;
 use crate::mailbox::Mailbox;
 
@@ -40,6 +43,7 @@ enum Op {
 /// One worker's ring, descriptors and memory.
 pub(crate) struct Uring {
     ring: IoUring,
+    entrance: Entrance,
     features: Features,
     slots: Vec<Slot>,
     free: Vec<u32>,
@@ -72,17 +76,13 @@ struct Slot {
 
 impl Uring {
     /// Sets up a ring on the calling thread, which alone may use it.
-    pub(super) fn new(
-        mailbox: Arc<Mailbox>,
-        receive_buffers: u16,
-        max_ports: u32,
-        baseline: bool,
-    ) -> io::Result<Self> {
-        let (mut ring, setup) = probe::build_ring(SQ_ENTRIES, CQ_ENTRIES, baseline)?;
-        let memory = Memory::new(receive_buffers);
+    pub(super) fn new(mailbox: Arc<Mailbox>, options: &DataPlaneOptions) -> io::Result<Self> {
+        let (mut ring, setup) = probe::build_ring(SQ_ENTRIES, CQ_ENTRIES, options)?;
+        let memory = Memory::new(options.receive_buffers);
         let buffers = BufferRing::new(&ring, memory.parts().1)?;
-        let features = Features::probe(&mut ring, setup, max_ports, baseline)?;
+        let features = Features::probe(&mut ring, setup, options)?;
         Ok(Self {
+            entrance: Entrance::new(&ring),
             ring,
             features,
             slots: Vec::new(),
@@ -268,6 +268,16 @@ impl Uring {
         self.finish_inline(events)
     }
 
+    /// Whether completions are there, or work of the kernel's that makes some when we enter it. The
+    /// ring was set up to tell so, for spinning.
+    #[inline]
+    pub(super) fn may_have_news(&mut self) -> bool {
+        self.ring.submission().taskrun()
+            || !self.ring.completion().is_empty()
+            || !self.rearm.is_empty()
+            || !self.starved.is_empty()
+    }
+
     pub(super) fn finish_inline(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
         while self.inline > 0 {
             self.enter(Some(Duration::from_millis(100)))?;
@@ -288,28 +298,10 @@ impl Uring {
         self.memory.clear_gathered();
     }
 
+    /// Submits, and waits at most `timeout` for something to complete.
     fn enter(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let result = match timeout {
-            None => self.ring.submit_and_wait(1),
-            Some(timeout) => {
-                let time = types::Timespec::from(timeout);
-                let arguments = types::SubmitArgs::new().timespec(&time);
-                self.ring.submitter().submit_with_args(1, &arguments)
-            }
-        };
-        match result {
-            Ok(_) => Ok(()),
-            // A time-out, a signal, or completions that must be reaped first.
-            Err(e)
-                if matches!(
-                    e.raw_os_error(),
-                    Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)
-                ) =>
-            {
-                Ok(())
-            }
-            Err(e) => Err(e),
-        }
+        let want = u32::from(timeout != Some(Duration::ZERO));
+        self.entrance.enter(&mut self.ring, want, timeout)
     }
 
     fn reap(&mut self, events: &mut Vec<Event>) {
@@ -445,7 +437,7 @@ impl Uring {
                 return;
             }
             // The queue is emptied by submitting, and a failure (EBUSY, EINTR) is worth another try.
-            let _ = self.ring.submit();
+            let _ = self.entrance.enter(&mut self.ring, 0, None);
         }
     }
 }

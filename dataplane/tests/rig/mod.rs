@@ -32,6 +32,22 @@ pub struct Rig {
     counters: BTreeMap<u32, Arc<PortCounters>>,
 }
 
+/// An engine, and what else is not as by default.
+#[derive(Clone, Copy)]
+pub struct Setting {
+    pub engine: EngineChoice,
+    pub change: fn(&mut DataPlaneOptions),
+}
+
+impl From<EngineChoice> for Setting {
+    fn from(engine: EngineChoice) -> Self {
+        Self {
+            engine,
+            change: |_| {},
+        }
+    }
+}
+
 #[derive(Default)]
 struct Delivered(Mutex<Vec<(PortId, Vec<u8>)>>);
 
@@ -51,23 +67,25 @@ impl<F: Fn(PortId, &[u8]) -> bool + Send + Sync> PacketFilter for Filter<F> {
 }
 
 impl Rig {
-    pub fn new(engine: EngineChoice, workers: usize) -> Self {
-        Self::with(engine, workers, |_| {})
+    pub fn new(setting: impl Into<Setting>, workers: usize) -> Self {
+        Self::with(setting, workers, |_| {})
     }
 
     pub fn with(
-        engine: EngineChoice,
+        setting: impl Into<Setting>,
         workers: usize,
         change: impl FnOnce(&mut DataPlaneOptions),
     ) -> Self {
         let (fib, readers) = FibWriter::new(key(0x55));
         let delivered = Arc::new(Delivered::default());
+        let setting = setting.into();
         let mut options = DataPlaneOptions {
             workers,
-            engine,
+            engine: setting.engine,
             max_ports: 256,
             ..DataPlaneOptions::default()
         };
+        (setting.change)(&mut options);
         change(&mut options);
         let (plane, reports) =
             DataPlane::start(options, readers, delivered.clone()).expect("data plane");

@@ -62,6 +62,7 @@ fn wrong_flags_end_with_one_line_and_code_2() {
             &["run", "--engine", "steam"],
             &["steam", "auto, uring or epoll"],
         ),
+        (&["run", "--busy-poll", "0"], &["--busy-poll", "1.."]),
         (&["run", "--hop-limiting=maybe"], &["maybe", "on, off"]),
         (&["run", "--listen", "65432"], &["--listen", "host:port"]),
         (&["run", "--listen", "::1:65432"], &["[::1]:65432"]),
@@ -299,6 +300,8 @@ fn the_banner_says_what_runs() {
             "[::1]:0",
             "--worker-cores",
             "0",
+            "--busy-poll",
+            "50",
         ])
         .args([
             "--control-core",
@@ -328,6 +331,7 @@ fn the_banner_says_what_runs() {
         "listening   127.0.0.1:".to_owned(),
         "listening   [::1]:".to_owned(),
         "engine      ".to_owned(),
+        ", busy polling for 50 us)\n".to_owned(),
         "workers     1, on cores 0\n".to_owned(),
         format!(
             "admin       {}\n",

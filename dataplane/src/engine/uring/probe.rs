@@ -9,6 +9,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::SEND_VECTORIZED;
 use super::buffer_ring::GROUP;
+use crate::DataPlaneOptions;
 use crate::buffer::RECEIVE_LEN;
 
 /// The optional parts of io_uring in use.
@@ -62,10 +63,14 @@ impl fmt::Display for Features {
 }
 
 /// Builds the best ring that the kernel lets us have.
-pub(super) fn build_ring(sq: u32, cq: u32, baseline: bool) -> io::Result<(IoUring, Setup)> {
+pub(super) fn build_ring(
+    sq: u32,
+    cq: u32,
+    options: &DataPlaneOptions,
+) -> io::Result<(IoUring, Setup)> {
     let mut last = io::Error::from_raw_os_error(libc::ENOSYS);
     let all = [Setup::DeferNoArray, Setup::Defer, Setup::Cooperative];
-    for setup in all.into_iter().skip(usize::from(baseline)) {
+    for setup in all.into_iter().skip(usize::from(options.baseline)) {
         let mut builder = IoUring::builder();
         builder
             .setup_cqsize(cq)
@@ -76,6 +81,10 @@ pub(super) fn build_ring(sq: u32, cq: u32, baseline: bool) -> io::Result<(IoUrin
         }
         if setup == Setup::DeferNoArray {
             builder.setup_no_sqarray();
+        }
+        if options.busy_poll.is_some() {
+            // Who spins sees in memory that there is work to enter the kernel for.
+            builder.setup_taskrun_flag();
         }
         match builder.build(sq) {
             Ok(ring) => return Ok((ring, setup)),
@@ -106,9 +115,9 @@ impl Features {
     pub(super) fn probe(
         ring: &mut IoUring,
         setup: Setup,
-        max_ports: u32,
-        baseline: bool,
+        options: &DataPlaneOptions,
     ) -> io::Result<Self> {
+        let (max_ports, baseline) = (options.max_ports as u32, options.baseline);
         // Fails under a low limit on descriptors; plain ones do as well.
         let fixed_files = match ring.submitter().register_files_sparse(max_ports) {
             Ok(()) => max_ports,

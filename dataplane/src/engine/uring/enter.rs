@@ -1,0 +1,125 @@
+//! Entering the kernel with a ring.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::ptr;
+use std::time::Duration;
+
+use io_uring::{IoUring, types};
+
+const GETEVENTS: u32 = 1 << 0;
+const EXT_ARG: u32 = 1 << 3;
+const REGISTERED_RING: u32 = 1 << 4;
+
+/// How a ring is named in the system call. The crate can do so by the ring's registered number only
+/// as long as one submitter lives, which would borrow the ring for ever.
+pub(super) struct Entrance {
+    fd: RawFd,
+    flags: u32,
+}
+
+impl Entrance {
+    /// Registers the ring with the calling thread, which alone may enter it then: that spares the
+    /// kernel a look into the process's table of descriptors each time.
+    pub(super) fn new(ring: &IoUring) -> Self {
+        #[repr(C)]
+        struct Update {
+            offset: u32,
+            resv: u32,
+            data: u64,
+        }
+        const IORING_REGISTER_RING_FDS: u32 = 20;
+        let fd = ring.as_raw_fd();
+        let mut update = Update {
+            offset: u32::MAX,
+            resv: 0,
+            data: fd as u64,
+        };
+        // SAFETY: the argument is one `io_uring_rsrc_update`, laid out as the kernel's, which reads
+        // and writes it during the call alone.
+        let registered = unsafe {
+            libc::syscall(
+                libc::SYS_io_uring_register,
+                fd,
+                IORING_REGISTER_RING_FDS,
+                &raw mut update,
+                1,
+            )
+        };
+        // Fails only if the thread has registered many others already.
+        match registered {
+            1 => Self {
+                fd: update.offset as RawFd,
+                flags: REGISTERED_RING,
+            },
+            _ => Self { fd, flags: 0 },
+        }
+    }
+
+    /// Submits what is queued, runs what work the kernel has waiting, and waits until there are
+    /// `want` completions or the time is up.
+    pub(super) fn enter(
+        &self,
+        ring: &mut IoUring,
+        want: u32,
+        timeout: Option<Duration>,
+    ) -> io::Result<()> {
+        let submit = ring.submission().len() as u32;
+        let flags = self.flags | GETEVENTS;
+        let result = match timeout.filter(|_| want > 0) {
+            None => self.call(submit, want, flags, ptr::null(), 0),
+            Some(timeout) => {
+                let time = types::Timespec::from(timeout);
+                let arguments = types::SubmitArgs::new().timespec(&time);
+                self.call(
+                    submit,
+                    want,
+                    flags | EXT_ARG,
+                    (&raw const arguments).cast(),
+                    size_of_val(&arguments),
+                )
+            }
+        };
+        match result {
+            Ok(()) => Ok(()),
+            // A time-out, a signal, or completions that must be reaped first.
+            Err(e)
+                if matches!(
+                    e.raw_os_error(),
+                    Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)
+                ) =>
+            {
+                Ok(())
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn call(
+        &self,
+        submit: u32,
+        want: u32,
+        flags: u32,
+        argument: *const libc::c_void,
+        len: usize,
+    ) -> io::Result<()> {
+        // SAFETY: the descriptor is the ring's, or its number among the rings registered by this
+        // thread; what is queued has been vouched for when it was queued; the argument is null, or
+        // arguments of this length that live in the caller's frame.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_io_uring_enter,
+                self.fd,
+                submit,
+                want,
+                flags,
+                argument,
+                len,
+            )
+        };
+        match result {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    }
+}
