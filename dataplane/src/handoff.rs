@@ -88,6 +88,12 @@ impl Handoff {
         all
     }
 
+    /// Drops what is open, and says how many frames that were.
+    pub(crate) fn give_up(&mut self) -> u64 {
+        let open = self.open.iter_mut().map(std::mem::take);
+        open.map(|block| block.frames.len() as u64).sum()
+    }
+
     /// Takes back an emptied block.
     pub(crate) fn reuse(&mut self, mut block: Block) {
         if self.spares.len() < SPARES && block.bytes.capacity() <= 2 * BLOCK_LEN {

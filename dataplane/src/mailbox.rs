@@ -60,6 +60,15 @@ impl Mailbox {
         self.bell.ring();
     }
 
+    /// Drops the blocks that wait, and says how many frames were in them.
+    pub(crate) fn drop_blocks(&self) -> u64 {
+        let waiting = self
+            .blocks
+            .iter()
+            .flat_map(|queue| std::iter::from_fn(|| queue.pop()));
+        waiting.map(|block| block.frames.len() as u64).sum()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.commands.is_empty()
             && self.injected.is_empty()

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 use crossbeam::channel::{Receiver, unbounded};
 use pinecone_wire::TrafficLayout;
 
-use crate::counters::{CountersSnapshot, PortCounters, WorkerCounters, WorkerStats};
+use crate::counters::{CountersSnapshot, DropReason, PortCounters, WorkerCounters, WorkerStats};
 use crate::engine::EngineKind;
 use crate::fib::Fib;
 use crate::mailbox::{Command, Mailbox, NewPort};
@@ -245,6 +245,11 @@ impl DataPlane {
             if thread.join().is_err() {
                 tracing::error!("a worker had panicked");
             }
+        }
+        // What was handed over to a worker that had ended.
+        for (mailbox, counters) in self.shared.mailboxes.iter().zip(&self.shared.counters) {
+            let frames = mailbox.drop_blocks();
+            counters.local.dropped(DropReason::PortClosed, frames);
         }
     }
 

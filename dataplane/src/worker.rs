@@ -106,6 +106,9 @@ impl Worker {
                 self.egress.flush(&mut self.engine);
             }
             if self.is_over() {
+                // What the others can no longer be given.
+                let left = self.handoff.give_up();
+                self.counters().local.dropped(DropReason::PortClosed, left);
                 return Ok(());
             }
             let timeout = match (events.is_empty(), handed_over) {

@@ -365,7 +365,9 @@ impl Running {
                 root: decided.and_then(|p| p.root.map(|(root, _)| root)),
                 traffic: report::traffic(&counters),
                 drops: report::drops(&counters),
+                delivered_frames: counters.delivered_frames,
                 queued_bytes: counters.queued_bytes,
+                queued_frames: counters.queued_frames,
             }
         })
         .collect()

@@ -62,8 +62,12 @@ pub struct Peer {
     pub traffic: Traffic,
     /// Frames dropped at this port, by reason; reasons that never occurred are left out.
     pub drops: Vec<Counter>,
+    /// Traffic frames from it that were for this node, and taken.
+    pub delivered_frames: u64,
     /// Bytes waiting to be sent to it.
     pub queued_bytes: u64,
+    /// Traffic frames waiting to be sent to it.
+    pub queued_frames: u64,
 }
 
 /// A peer that the node dials again whenever it is lost.

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::Receiver;
 use pinecone_dataplane::fib::{FibWriter, PeerEntry};
 use pinecone_dataplane::{
-    CloseReason, CountersSnapshot, DataPlane, DataPlaneOptions, Delivery, EngineChoice, LinkType,
-    PacketFilter, PortCounters, PortId, PortOptions, Report,
+    CloseReason, CountersSnapshot, DataPlane, DataPlaneOptions, Delivery, DropReason, EngineChoice,
+    LinkType, PacketFilter, PortCounters, PortId, PortOptions, Report,
 };
 use pinecone_wire::traffic::push_traffic;
 use pinecone_wire::{Coordinates, PublicKey, TrafficFields, TrafficLayout, Watermark};
@@ -176,13 +176,11 @@ impl Rig {
         }
     }
 
-    /// Waits until every frame that came in is accounted for.
+    /// Waits until every traffic frame that came in is accounted for.
     pub fn settle(&self) {
         self.wait_for(|r| {
-            let t = r.total();
-            t.queued_frames == 0
-                && t.rx_traffic_frames
-                    == t.tx_traffic_frames + t.delivered_frames + t.total_dropped()
+            let total = r.total();
+            total.queued_frames == 0 && is_balanced(&total)
         });
     }
 
@@ -203,6 +201,33 @@ impl Rig {
         }
         None
     }
+}
+
+impl Drop for Rig {
+    /// At the end of every run the counters add up, whatever was under way.
+    fn drop(&mut self) {
+        self.plane.shutdown();
+        let total = self.total();
+        if !std::thread::panicking() {
+            assert!(
+                total.queued_frames == 0 && is_balanced(&total),
+                "{total:?} {:?}",
+                self.plane.worker_stats()
+            );
+        }
+    }
+}
+
+/// Whether all traffic that came has gone somewhere. Some drops are of protocol frames.
+fn is_balanced(total: &CountersSnapshot) -> bool {
+    let protocol = [
+        DropReason::ProtocolQueueFull,
+        DropReason::ControlBusy,
+        DropReason::UnknownType,
+    ]
+    .map(|reason| total.dropped(reason));
+    let dropped = total.total_dropped() - protocol.iter().sum::<u64>();
+    total.rx_traffic_frames == total.tx_traffic_frames + total.delivered_frames + dropped
 }
 
 pub const fn key(byte: u8) -> PublicKey {

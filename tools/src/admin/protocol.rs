@@ -157,7 +157,12 @@ pub(crate) struct PeerInfo {
     pub(crate) tx_traffic_bytes: u64,
     /// Frames dropped at this port, by reason.
     pub(crate) drops: BTreeMap<String, u64>,
+    /// Traffic frames from it that this node took for itself.
+    #[serde(default)]
+    pub(crate) delivered_frames: u64,
     pub(crate) queued_bytes: u64,
+    #[serde(default)]
+    pub(crate) queued_frames: u64,
 }
 
 impl From<&Status> for StatusInfo {
@@ -235,7 +240,9 @@ impl From<&Peer> for PeerInfo {
             tx_traffic_frames: traffic.tx_traffic_frames,
             tx_traffic_bytes: traffic.tx_traffic_bytes,
             drops: counters(&peer.drops),
+            delivered_frames: peer.delivered_frames,
             queued_bytes: peer.queued_bytes,
+            queued_frames: peer.queued_frames,
         }
     }
 }
