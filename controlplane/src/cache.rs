@@ -10,10 +10,13 @@ use crate::timers::COORDINATES_LIFE;
 ///
 /// Nobody vouches for the source of a traffic frame, so whoever comes first is believed, and after
 /// that only a key that we sent to within the last 60 s may move. When full, keys that we never
-/// sent to give way first. Empty it ([`Self::clear`]) when the root key changes.
+/// sent to give way first. Coordinates deeper than any tree's are not taken, since a frame has room
+/// for a hundred times more. Empty it ([`Self::clear`]) when the root key changes.
 #[derive(Debug)]
 pub struct CoordinateCache {
     limit: usize,
+    /// Port numbers in all entries.
+    ports: usize,
     entries: HashMap<PublicKey, Entry>,
     /// Entries by when they expire: of keys that we have not sent to, and of those we have.
     strangers: BTreeSet<(Duration, PublicKey)>,
@@ -40,12 +43,17 @@ impl Default for CoordinateCache {
 impl CoordinateCache {
     /// The default limit on keys.
     pub const DEFAULT_LIMIT: usize = 65_536;
+    /// The most port numbers of one key: as many as an announcement may have signatures.
+    pub const MAX_DEPTH: usize = 600;
+    /// The most port numbers of all keys together.
+    pub const MAX_PORTS: usize = 1 << 20;
 
     /// An empty cache for at most `limit` keys.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
             limit,
+            ports: 0,
             entries: HashMap::new(),
             strangers: BTreeSet::new(),
             acquaintances: BTreeSet::new(),
@@ -59,16 +67,19 @@ impl CoordinateCache {
     pub fn insert(&mut self, now: Now, key: PublicKey, coordinates: Coordinates) -> bool {
         self.expire(now);
         let acquainted = self.sent.contains_key(&key);
-        if self.entries.contains_key(&key) {
-            if !acquainted {
-                self.refused += 1;
-                return false;
-            }
-            self.remove(&key);
-        } else if self.entries.len() >= self.limit && !self.make_room(acquainted) {
+        let depth = coordinates.depth();
+        if depth > Self::MAX_DEPTH || (self.entries.contains_key(&key) && !acquainted) {
             self.refused += 1;
             return false;
         }
+        self.remove(&key);
+        while self.entries.len() >= self.limit || self.ports + depth > Self::MAX_PORTS {
+            if !self.make_room(acquainted) {
+                self.refused += 1;
+                return false;
+            }
+        }
+        self.ports += depth;
         let expires = now.monotonic + COORDINATES_LIFE;
         self.queue(acquainted).insert((expires, key));
         self.entries.insert(
@@ -119,6 +130,7 @@ impl CoordinateCache {
 
     /// Forgets all coordinates: the tree they are of is gone.
     pub fn clear(&mut self) {
+        self.ports = 0;
         self.entries.clear();
         self.strangers.clear();
         self.acquaintances.clear();
@@ -173,6 +185,7 @@ impl CoordinateCache {
 
     fn remove(&mut self, key: &PublicKey) {
         if let Some(entry) = self.entries.remove(key) {
+            self.ports -= entry.coordinates.depth();
             self.queue(entry.acquainted).remove(&(entry.expires, *key));
         }
     }
@@ -244,6 +257,31 @@ mod tests {
         assert!(cache.insert(at(7), key(5), place(5)));
         assert_eq!(cache.get(at(7), &key(1)), None, "the oldest");
         assert_eq!(cache.len(), 3);
+    }
+
+    #[test]
+    fn port_numbers_are_bounded_for_each_key_and_in_all() {
+        const DEPTH: usize = CoordinateCache::MAX_DEPTH;
+        let deep = |depth: usize| Coordinates::from(vec![1u64; depth]);
+        let mut cache = CoordinateCache::default();
+        assert!(!cache.insert(at(0), key(1), deep(DEPTH + 1)));
+        assert!(cache.insert(at(0), key(1), deep(DEPTH)));
+        cache.sent_to(at(0), &key(1));
+        assert!(!cache.insert(at(0), key(1), deep(DEPTH + 1)));
+        assert_eq!(cache.get(at(0), &key(1)), Some(deep(DEPTH)));
+        let most = CoordinateCache::MAX_PORTS / DEPTH;
+        for n in 0..most as u64 + 10 {
+            let mut key = PublicKey([9; 32]);
+            key.0[..8].copy_from_slice(&n.to_be_bytes());
+            assert!(cache.insert(at(n), key, deep(DEPTH)));
+        }
+        assert_eq!(cache.len(), most, "strangers gave way");
+        assert_eq!(cache.ports, most * DEPTH);
+        assert_eq!(cache.get(at(0), &key(1)), Some(deep(DEPTH)));
+        assert!(cache.insert(at(20_000), key(1), place(1)), "it may move");
+        assert_eq!(cache.ports, (most - 1) * DEPTH + 1);
+        cache.insert(at(100_000), key(2), deep(2));
+        assert_eq!((cache.len(), cache.ports), (1, 2), "the others expired");
     }
 
     #[test]

@@ -39,14 +39,8 @@ pub(crate) fn workers(stats: &[WorkerStats]) -> Vec<Worker> {
                 ("out_of_buffers", stats.out_of_buffers),
                 ("local_frames", stats.local.rx_traffic_frames),
                 ("local_delivered_frames", stats.local.delivered_frames),
-                (
-                    "closed_rx_traffic_frames",
-                    stats.closed.rx_traffic_frames,
-                ),
-                (
-                    "closed_tx_traffic_frames",
-                    stats.closed.tx_traffic_frames,
-                ),
+                ("closed_rx_traffic_frames", stats.closed.rx_traffic_frames),
+                ("closed_tx_traffic_frames", stats.closed.tx_traffic_frames),
                 ("closed_delivered_frames", stats.closed.delivered_frames),
             ]);
             // Of frames of local origin, and of peerings that have ended.

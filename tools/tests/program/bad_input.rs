@@ -9,12 +9,13 @@ use pinecone_wire::frame::{HEADER_LEN, KEEPALIVE, push_bootstrap, push_broadcast
 use pinecone_wire::traffic::push_traffic;
 use pinecone_wire::{
     Coordinates, HANDSHAKE_LEN, MAX_FRAME_LEN, PublicKey, SecretKey, SignedBody, TrafficFields,
-    Watermark, handshake,
+    TrafficLayout, Watermark, handshake,
 };
+use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
 use crate::daemon::{Daemon, PATIENCE, Start, key, wait_at_most, wait_until};
-use crate::raw_peer::{RawPeer, chain, connect, read_handshake, read_to_end};
+use crate::raw_peer::{RawPeer, chain, chain_of, connect, read_handshake, read_to_end};
 
 /// A daemon and a well-behaved peer of it.
 struct Watched {
@@ -325,6 +326,133 @@ fn a_frame_that_would_outgrow_its_length_is_dropped() {
         } else {
             Err(now.to_string())
         }
+    });
+    watched.assert_unharmed();
+}
+
+#[test]
+fn forged_coordinates_lead_astray_for_seconds_only() {
+    // The daemon is the root, and everybody else right below it.
+    let [witness, liar, .., daemon] = seeds_by_key();
+    let watched = Watched::of_seeds(daemon, witness);
+    let mut liar = watched.peer(key(liar));
+    liar.follow();
+    let public = liar.key.public_key();
+    let port = wait_until("the liar to be in the tree", || {
+        let known = watched.daemon.peer(&public).ok_or("gone".to_owned())?;
+        match known["root"] == watched.daemon.key.to_string() {
+            true => Ok(known["port"].as_u64().unwrap()),
+            false => Err(known.to_string()),
+        }
+    });
+    let forge = |coordinates: Vec<u64>| {
+        let mut frame = Vec::new();
+        let fields = TrafficFields {
+            extra: 0,
+            hop_limit: 10,
+            destination: &Coordinates::default(),
+            source: &coordinates.into(),
+            destination_key: watched.daemon.key,
+            source_key: watched.witness.key,
+            watermark: Watermark::START,
+            payload: b"I am the witness",
+        };
+        push_traffic(&mut frame, &fields).unwrap();
+        frame
+    };
+    // A place that does not exist.
+    liar.send(&forge(vec![9999]));
+    watched
+        .daemon
+        .ping(&watched.witness.key, PATIENCE)
+        .expect("the snake leads there");
+    // The liar's own place. It gets what is for the witness, and keeps it.
+    wait_until("a frame to be led astray", || {
+        liar.send(&forge(vec![port]));
+        let lost = watched.daemon.ping(&watched.witness.key, PATIENCE / 100);
+        lost.err().map_or(Err("it arrived"), |_| Ok(()))
+    });
+    let stolen = liar.next_traffic();
+    let layout = TrafficLayout::parse(&stolen).unwrap();
+    assert_eq!(layout.destination_key(&stolen), watched.witness.key);
+    // It does not last, and the answer sets things right.
+    watched.daemon.wait_for_ping(&watched.witness.key);
+    watched
+        .daemon
+        .ping(&watched.witness.key, PATIENCE)
+        .expect("found again");
+    watched.assert_unharmed();
+}
+
+#[test]
+fn coordinates_too_deep_for_any_tree_are_not_kept() {
+    let watched = Watched::start();
+    let mut peer = watched.peer(key(1));
+    let public = peer.key.public_key();
+    let deepest = Coordinates::from(vec![1; 65_000]);
+    let before = watched.daemon.memory();
+    // Kept, these would be half a megabyte each.
+    const FRAMES: u64 = 500;
+    for number in 0..FRAMES {
+        let mut source_key = watched.witness.key;
+        source_key.0[..8].copy_from_slice(&number.to_be_bytes());
+        let mut frame = Vec::new();
+        let fields = TrafficFields {
+            extra: 0,
+            hop_limit: 10,
+            destination: &Coordinates::default(),
+            source: &deepest,
+            destination_key: watched.daemon.key,
+            source_key,
+            watermark: Watermark::START,
+            payload: &[],
+        };
+        push_traffic(&mut frame, &fields).unwrap();
+        peer.send(&frame);
+    }
+    wait_until("all to arrive", || {
+        let known = watched.daemon.peer(&public).ok_or("gone".to_owned())?;
+        match known["rx_traffic_frames"].as_u64() {
+            Some(FRAMES) => Ok(()),
+            _ => Err(known.to_string()),
+        }
+    });
+    let grown = watched.daemon.memory().peak - before.rss;
+    assert!(grown < 100 << 20, "{grown} bytes");
+    watched.assert_unharmed();
+}
+
+#[test]
+fn a_frame_that_cannot_be_built_is_an_error_to_its_sender() {
+    // The daemon hangs below a hundred nodes with the highest port numbers there are.
+    let [daemon, witness, signers @ ..] = seeds_by_key();
+    let watched = Watched::of_seeds(daemon, witness);
+    let signers: Vec<_> = signers[154..].iter().rev().map(|s| key(*s)).collect();
+    let chained: Vec<_> = signers.iter().collect();
+    let mut peer = RawPeer::connect(watched.address(), signers[signers.len() - 1].clone());
+    peer.send(&chain_of(&chained, 1, u64::MAX));
+    wait_until("the daemon to follow", || {
+        let status = watched.daemon.status();
+        match status["coordinates"].as_array().unwrap().len() {
+            100 => Ok(()),
+            _ => Err(status),
+        }
+    });
+    // A thousand bytes are for its own coordinates. 64 KiB of payload fit the length field alone.
+    let ping = |size: usize| {
+        watched.daemon.try_ask(&json!({
+            "request": "ping", "key": watched.witness.key.to_string(), "count": 1, "size": size,
+            "interval_ms": 1000, "timeout_ms": PATIENCE.as_millis() as u64,
+        }))
+    };
+    for size in [65_460, 65_000, 64_500] {
+        let reply = ping(size).unwrap();
+        let error = reply["error"].as_str().unwrap();
+        assert!(error.contains("too long"), "{error}");
+    }
+    wait_until("what fits to get there", || {
+        let reply = ping(60_000).unwrap();
+        reply.get("rtt_ms").map(|_| ()).ok_or(reply)
     });
     watched.assert_unharmed();
 }

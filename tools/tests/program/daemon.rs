@@ -25,6 +25,14 @@ pub(crate) struct Daemon {
     pub(crate) listeners: Vec<String>,
 }
 
+/// Resident memory of a process, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    pub(crate) rss: u64,
+    /// The most that it ever had.
+    pub(crate) peak: u64,
+}
+
 /// How to start one.
 #[derive(Default)]
 pub(crate) struct Start<'a> {
@@ -122,6 +130,21 @@ impl Daemon {
 
     pub(crate) fn process_id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What of the machine's memory it has, in bytes.
+    pub(crate) fn memory(&self) -> Memory {
+        let path = format!("/proc/{}/status", self.process_id());
+        let text = std::fs::read_to_string(path).unwrap();
+        let field = |name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+            let kib = line.split_whitespace().nth(1).unwrap();
+            kib.parse::<u64>().unwrap() << 10
+        };
+        Memory {
+            rss: field("VmRSS:"),
+            peak: field("VmHWM:"),
+        }
     }
 
     pub(crate) fn admin(&self) -> PathBuf {

@@ -49,6 +49,30 @@ impl RawPeer {
         self.send(&frame);
     }
 
+    /// Takes the daemon for its parent, and announces that.
+    pub(crate) fn follow(&mut self) {
+        let payload = loop {
+            let frame = self.next_frame().expect("an announcement");
+            if let (_, Frame::Announcement { payload }) = Frame::parse(&frame).unwrap() {
+                break payload.to_vec();
+            }
+        };
+        let signature = sign(&payload, &self.key);
+        let mut frame = Vec::new();
+        push_frame(&mut frame, &payload, 1, &self.key.public_key(), &signature).unwrap();
+        self.send(&frame);
+    }
+
+    /// The next traffic frame.
+    pub(crate) fn next_traffic(&mut self) -> Vec<u8> {
+        loop {
+            let frame = self.next_frame().expect("a traffic frame");
+            if let (_, Frame::Traffic(_)) = Frame::parse(&frame).unwrap() {
+                return frame;
+            }
+        }
+    }
+
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
@@ -138,12 +162,17 @@ pub(crate) fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
 
 /// An announcement frame signed by these keys, root first, each with port 1.
 pub(crate) fn chain(signers: &[&SecretKey], sequence: u64) -> Vec<u8> {
+    chain_of(signers, sequence, 1)
+}
+
+/// The same, each with this port.
+pub(crate) fn chain_of(signers: &[&SecretKey], sequence: u64, port: u64) -> Vec<u8> {
     let mut payload = root_payload(&signers[0].public_key(), sequence);
     let mut frame = Vec::new();
     for signer in signers {
         let signature = sign(&payload, signer);
         frame.clear();
-        push_frame(&mut frame, &payload, 1, &signer.public_key(), &signature).unwrap();
+        push_frame(&mut frame, &payload, port, &signer.public_key(), &signature).unwrap();
         payload = frame[HEADER_LEN + 2..].to_vec();
     }
     frame
