@@ -1,0 +1,190 @@
+//! Frame by frame, whether what comes out is what went in: content, order, way out, watermark.
+
+use anyhow::{Context, Result, bail, ensure};
+use pinecone_wire::{FrameType, Split, TrafficLayout, split};
+
+use crate::traffic::{
+    Feed, Fill, HOP_LIMIT, Spread, Stamp, Traffic, route_key, source_key, watermark_after,
+    watermark_before,
+};
+
+/// Checks what comes out of all connections.
+pub struct Checker {
+    traffic: Traffic,
+    peers: usize,
+    /// Whether frames are routed, rather than relayed as they came.
+    routed: bool,
+    /// The last sequence seen, by connection in and route.
+    sequences: Vec<u64>,
+    /// The beginning of a frame whose rest has not come, by connection out.
+    carry: Vec<Vec<u8>>,
+    /// Frames that were right.
+    pub frames: u64,
+}
+
+impl Checker {
+    pub fn new(traffic: Traffic, peers: usize, routed: bool) -> Self {
+        Self {
+            traffic,
+            peers,
+            routed,
+            sequences: vec![0; peers * traffic.flows],
+            carry: vec![Vec::new(); peers],
+            frames: 0,
+        }
+    }
+
+    /// Takes what came out of a connection.
+    pub fn take(&mut self, output: usize, mut bytes: &[u8]) -> Result<()> {
+        let mut carry = std::mem::take(&mut self.carry[output]);
+        if !carry.is_empty() {
+            // Whatever completes that frame; the rest is looked at where it lies.
+            while let Split::Missing(missing) = split(&carry)? {
+                let n = missing.min(bytes.len());
+                if n == 0 {
+                    self.carry[output] = carry;
+                    return Ok(());
+                }
+                carry.extend_from_slice(&bytes[..n]);
+                bytes = &bytes[n..];
+            }
+            self.frame(output, &carry)?;
+            carry.clear();
+        }
+        while let Split::Frame(header) = split(bytes).context("a sink sees no frame")? {
+            let (frame, rest) = bytes.split_at(header.len.into());
+            self.frame(output, frame)?;
+            bytes = rest;
+        }
+        carry.extend_from_slice(bytes);
+        self.carry[output] = carry;
+        Ok(())
+    }
+
+    /// Whether all frames that began have ended.
+    pub fn is_between_frames(&self) -> bool {
+        self.carry.iter().all(Vec::is_empty)
+    }
+
+    fn frame(&mut self, output: usize, frame: &[u8]) -> Result<()> {
+        let layout = TrafficLayout::parse(frame).context("a frame is damaged")?;
+        let payload = layout.payload(frame);
+        let Some((stamp, right)) = Stamp::read(payload) else {
+            bail!("a payload of {} bytes came out", payload.len());
+        };
+        let Stamp {
+            input,
+            route,
+            sequence,
+        } = stamp;
+        let (input, route) = (input as usize, route as usize);
+        let size = self.traffic.size;
+        ensure!(
+            payload.len() == size && input < self.peers && route < self.traffic.flows,
+            "a payload is not one of ours: {} bytes, from {input}, flow {route}",
+            payload.len()
+        );
+        let what = || format!("frame {sequence} of flow {route} from connection {input}");
+        ensure!(right, "{}: its payload was changed", what());
+        ensure!(
+            frame[4..8] == [0, FrameType::Traffic.byte(), 0, HOP_LIMIT],
+            "{}: header {:?}",
+            what(),
+            &frame[4..8]
+        );
+        let after = match self.routed {
+            true => watermark_after(route, Fill::Checked),
+            false => watermark_before(route, Fill::Checked),
+        };
+        ensure!(
+            layout.destination_key(frame) == route_key(route)
+                && layout.source_key(frame) == source_key(input),
+            "{}: its keys were changed",
+            what()
+        );
+        ensure!(
+            layout.watermark(frame) == after && !layout.has_destination(),
+            "{}: watermark {:?} instead of {after:?}",
+            what(),
+            layout.watermark(frame)
+        );
+        let expected = match self.routed {
+            true => route % self.peers,
+            false => input,
+        };
+        ensure!(
+            output == expected,
+            "{}: came out of connection {output} instead of {expected}",
+            what()
+        );
+        let last = &mut self.sequences[input * self.traffic.flows + route];
+        ensure!(
+            sequence > *last,
+            "{}: came after frame {last} of its flow",
+            what()
+        );
+        *last = sequence;
+        self.frames += 1;
+        Ok(())
+    }
+}
+
+/// Shows that a checker accepts a right stream, and none with anything wrong in it.
+pub fn self_test() -> Result<()> {
+    let traffic = Traffic {
+        size: 64,
+        flows: 3,
+        spread: Spread::Runs,
+        fill: Fill::Checked,
+    };
+    let stream = Feed::new(traffic, 0, 1).pending(100).to_vec();
+    let frames = || {
+        let mut rest = &stream[..];
+        std::iter::from_fn(move || {
+            let Ok(Split::Frame(header)) = split(rest) else {
+                return None;
+            };
+            let (frame, behind) = rest.split_at(header.len.into());
+            rest = behind;
+            Some(frame.to_vec())
+        })
+    };
+    let check = |routed, output, frames: Vec<Vec<u8>>| {
+        let mut checker = Checker::new(traffic, 2, routed);
+        // In pieces that end anywhere.
+        let bytes = frames.concat();
+        bytes
+            .chunks(97)
+            .try_for_each(|piece| checker.take(output, piece))
+            .map(|()| checker.frames)
+    };
+    ensure!(check(false, 0, frames().collect())? == 100);
+    let wrong = |what: &str, result: Result<u64>| {
+        ensure!(result.is_err(), "the checker does not see {what}");
+        Ok(())
+    };
+    wrong("a wrong way out", check(false, 1, frames().collect()))?;
+    wrong(
+        "a watermark that was not written",
+        check(true, 0, frames().collect()),
+    )?;
+    let mut swapped: Vec<_> = frames().collect();
+    swapped.swap(10, 11);
+    wrong("another order", check(false, 0, swapped))?;
+    let twice = frames().flat_map(|f| [f.clone(), f]).collect();
+    wrong("frames that come twice", check(false, 0, twice))?;
+    let len = frames().next().map_or(0, |f| f.len());
+    for at in 0..len {
+        let mut damaged: Vec<_> = frames().collect();
+        damaged[50][at] ^= 0x10;
+        let result = check(false, 0, damaged);
+        wrong(
+            &format!("a change of byte {at}"),
+            result.and_then(|n| {
+                ensure!(n == 100, "{n} frames");
+                Ok(n)
+            }),
+        )?;
+    }
+    Ok(())
+}

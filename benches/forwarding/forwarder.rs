@@ -1,0 +1,133 @@
+//! What stands between generator and sink: the relay, our data plane with either engine, and a
+//! worker made with tokio-uring.
+
+mod plane;
+mod relay;
+mod tokio_worker;
+
+use std::fmt;
+use std::net::TcpStream;
+
+use anyhow::{Result, ensure};
+use pinecone_dataplane::fib::{Fib, FibWriter, PeerEntry};
+use pinecone_dataplane::{EngineChoice, LinkType, PortId};
+use pinecone_wire::PublicKey;
+
+use crate::traffic::{Fill, route_key, route_sequence};
+
+pub use plane::{Placement, Plane};
+
+/// A row of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Relay,
+    Epoll,
+    Uring,
+    TokioUring,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Relay => "relay",
+            Self::Epoll => "epoll engine",
+            Self::Uring => "io_uring engine",
+            Self::TokioUring => "tokio-uring",
+        })
+    }
+}
+
+/// Moves frames, or bytes, from the first half of its connections to the second.
+pub trait Forwarder: Sync {
+    /// The threads whose CPU time counts.
+    fn threads(&self) -> &[u32];
+    /// What became of the frames so far; a relay does not know.
+    fn account(&self) -> Option<Account>;
+    /// Whether frames go where their destination says.
+    fn routes(&self) -> bool {
+        true
+    }
+}
+
+/// What a router says about the frames it has seen.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    pub received: u64,
+    pub forwarded: u64,
+    pub forwarded_bytes: u64,
+    pub delivered: u64,
+    pub dropped: u64,
+    /// The drops by reason.
+    pub reasons: String,
+    pub waiting: u64,
+}
+
+impl Account {
+    /// Whether it is whole: each frame that was sent is received, and forwarded, delivered or
+    /// dropped.
+    pub fn balance(&self, sent: u64) -> Result<()> {
+        ensure!(
+            self.received == sent,
+            "{sent} frames were sent to the router, which counted {}",
+            self.received
+        );
+        ensure!(
+            self.received == self.forwarded + self.delivered + self.dropped && self.waiting == 0,
+            "the router's counters do not add up: {self:?}"
+        );
+        Ok(())
+    }
+}
+
+/// Forwarding tables for so many peers on either side.
+pub struct Tables {
+    _writer: FibWriter,
+    pub fib: Fib,
+}
+
+impl Tables {
+    /// Route r leads to way out `r % peers`.
+    pub fn new(peers: usize, routes: usize, fill: Fill) -> Self {
+        let (mut writer, fib) = FibWriter::new(PublicKey([0x55; 32]));
+        for port in 1..=2 * peers as u32 {
+            // Lower than every route's key, so that none of them answers for a route.
+            let mut key = [0; 32];
+            key[..4].copy_from_slice(&port.to_be_bytes());
+            let peer = PeerEntry {
+                key: PublicKey(key),
+                link: LinkType::Remote,
+                announcement: None,
+            };
+            writer.set_peer(PortId(port), peer);
+        }
+        for route in 0..routes {
+            let port = PortId((peers + 1 + route % peers) as u32);
+            writer.set_route(route_key(route), port, route_sequence(route, fill));
+        }
+        writer.publish();
+        Self {
+            _writer: writer,
+            fib,
+        }
+    }
+}
+
+/// Starts a row's forwarder on its core, with the near ends of the connections.
+pub fn start(kind: Kind, ends: Vec<TcpStream>, tables: &Tables) -> Box<dyn Forwarder> {
+    match kind {
+        Kind::Relay => Box::new(relay::Relay::start(ends)),
+        Kind::TokioUring => Box::new(tokio_worker::TokioWorker::start(ends, tables.fib.clone())),
+        Kind::Epoll => Box::new(Plane::start(
+            EngineChoice::Epoll,
+            ends,
+            tables,
+            Placement::One,
+        )),
+        Kind::Uring => Box::new(Plane::start(
+            EngineChoice::Uring,
+            ends,
+            tables,
+            Placement::One,
+        )),
+    }
+}

@@ -1,0 +1,138 @@
+//! Our data plane.
+
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pinecone_dataplane::{
+    CountersSnapshot, DataPlane, DataPlaneOptions, Delivery, DropReason, EngineChoice, LinkType,
+    PortCounters, PortId, PortOptions,
+};
+use pinecone_wire::TrafficLayout;
+
+use super::{Account, Forwarder, Tables};
+use crate::links::{ROUTER_CORE, wait_until};
+
+/// Which worker has which port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// There is one worker.
+    One,
+    /// Of two workers, each has every other way in and every other way out.
+    Alternate,
+    /// One has the ways in, the other the ways out.
+    Split,
+}
+
+pub struct Plane {
+    plane: DataPlane,
+    ports: Vec<Arc<PortCounters>>,
+    threads: Vec<u32>,
+}
+
+struct Nobody;
+
+impl Delivery for Nobody {
+    fn deliver(&self, _: PortId, _: &[u8], _: &TrafficLayout) -> bool {
+        false
+    }
+}
+
+impl Plane {
+    pub fn start(
+        engine: EngineChoice,
+        ends: Vec<TcpStream>,
+        tables: &Tables,
+        placement: Placement,
+    ) -> Self {
+        let workers = match placement {
+            Placement::One => 1,
+            Placement::Alternate | Placement::Split => 2,
+        };
+        let options = DataPlaneOptions {
+            engine,
+            workers,
+            cores: (ROUTER_CORE..).take(workers).collect(),
+            max_ports: 4096,
+            ..DataPlaneOptions::default()
+        };
+        let (plane, _reports) =
+            DataPlane::start(options, tables.fib.clone(), Arc::new(Nobody)).expect("data plane");
+        let count = ends.len();
+        let mut ends: Vec<_> = (1..).map(PortId).zip(ends).collect();
+        if placement == Placement::Split {
+            // A port goes to the worker that has fewest: in turns, to one and the other.
+            let outputs = ends.split_off(count / 2);
+            let pairs = ends.into_iter().zip(outputs);
+            ends = pairs.flat_map(|(input, output)| [input, output]).collect();
+        }
+        let ports = ends.into_iter().map(|(port, end)| {
+            let options = PortOptions {
+                link: LinkType::Remote,
+                keepalives: false,
+            };
+            plane.add_port(port, end.into(), options)
+        });
+        let ports = ports.collect();
+        let open = || plane.worker_stats().iter().map(|w| w.ports).sum::<u64>();
+        assert!(
+            wait_until(Duration::from_secs(10), || open() == count as u64),
+            "the ports do not open"
+        );
+        let threads = (0..workers).map(|w| thread_named(&format!("worker-{w}")));
+        Self {
+            threads: threads.collect(),
+            plane,
+            ports,
+        }
+    }
+
+    /// Frames that went from one worker to the other.
+    pub fn handed_over(&self) -> u64 {
+        self.plane
+            .worker_stats()
+            .iter()
+            .map(|w| w.handed_over)
+            .sum()
+    }
+}
+
+impl Forwarder for Plane {
+    fn threads(&self) -> &[u32] {
+        &self.threads
+    }
+
+    fn account(&self) -> Option<Account> {
+        let mut sum = CountersSnapshot::default();
+        self.ports.iter().for_each(|p| sum.add(&p.snapshot()));
+        // Frames that found their port closed after they were handed over.
+        self.plane
+            .worker_stats()
+            .iter()
+            .for_each(|w| sum.add(&w.local));
+        let reasons = DropReason::ALL
+            .iter()
+            .filter(|r| sum.dropped(**r) > 0)
+            .map(|r| format!("{} {}", sum.dropped(*r), r.name()));
+        Some(Account {
+            received: sum.rx_traffic_frames + sum.rx_protocol_frames,
+            forwarded: sum.tx_traffic_frames,
+            forwarded_bytes: sum.tx_traffic_bytes,
+            delivered: sum.delivered_frames,
+            dropped: sum.total_dropped(),
+            reasons: reasons.collect::<Vec<_>>().join(", "),
+            waiting: sum.queued_frames,
+        })
+    }
+}
+
+fn thread_named(name: &str) -> u32 {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("tasks");
+    tasks
+        .filter_map(|t| t.ok()?.file_name().to_str()?.parse().ok())
+        .find(|id: &u32| {
+            std::fs::read_to_string(format!("/proc/self/task/{id}/comm"))
+                .is_ok_and(|comm| comm.trim() == name)
+        })
+        .expect("worker thread")
+}

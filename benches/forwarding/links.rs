@@ -1,0 +1,100 @@
+//! Connections, threads and clocks that all rows of the bench share.
+
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll;
+
+/// The core that the router's (first) thread has to itself.
+pub const ROUTER_CORE: usize = 0;
+/// The core that generator and sink share.
+pub const LOAD_CORE: usize = 1;
+
+/// As many connections into the router as out of it.
+pub struct Links {
+    pub inputs: Vec<TcpStream>,
+    pub outputs: Vec<TcpStream>,
+    /// The router's ends: first those frames come from, then those they go to.
+    pub router: Vec<TcpStream>,
+}
+
+impl Links {
+    pub fn new(peers: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let (mut near, mut far) = (Vec::new(), Vec::new());
+        for _ in 0..2 * peers {
+            let there =
+                TcpStream::connect(listener.local_addr().expect("address")).expect("connect");
+            let (here, _) = listener.accept().expect("accept");
+            for end in [&here, &there] {
+                end.set_nodelay(true).expect("nodelay");
+                // The same for every row, and the one that suits loopback.
+                rustix::net::sockopt::set_tcp_congestion(end, "cubic").expect("cubic");
+            }
+            near.push(here);
+            far.push(there);
+        }
+        let outputs = far.split_off(peers);
+        Self {
+            inputs: far,
+            outputs,
+            router: near,
+        }
+    }
+}
+
+/// Level-triggered readiness of all sockets, which become non-blocking.
+pub fn epoll_of(sockets: &[TcpStream], flags: epoll::EventFlags) -> OwnedFd {
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll");
+    for (i, socket) in sockets.iter().enumerate() {
+        socket.set_nonblocking(true).expect("nonblocking");
+        epoll::add(&epoll, socket, epoll::EventData::new_u64(i as u64), flags).expect("epoll add");
+    }
+    epoll
+}
+
+/// Puts what is ready into `events`, after `limit` at the latest.
+pub fn wait(epoll: &OwnedFd, events: &mut Vec<epoll::Event>, limit: Duration) {
+    events.clear();
+    events.reserve(256);
+    let limit = rustix::event::Timespec {
+        tv_sec: limit.as_secs() as i64,
+        tv_nsec: limit.subsec_nanos().into(),
+    };
+    let _ = epoll::wait(epoll, rustix::buffer::spare_capacity(events), Some(&limit));
+}
+
+/// Pins the calling thread, if the machine has that core.
+pub fn pin(core: usize) {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(core);
+    let _ = rustix::thread::sched_setaffinity(None, &set);
+}
+
+pub fn thread_id() -> u32 {
+    rustix::thread::gettid().as_raw_nonzero().get() as u32
+}
+
+/// CPU time that threads of this process have used.
+pub fn cpu_of(threads: &[u32]) -> Duration {
+    let of = |thread| {
+        let path = format!("/proc/self/task/{thread}/schedstat");
+        let text = std::fs::read_to_string(path).expect("schedstat");
+        let time = text.split_whitespace().next().expect("CPU time");
+        Duration::from_nanos(time.parse().expect("a number"))
+    };
+    threads.iter().map(of).sum()
+}
+
+/// Waits until `done`, with naps; false if that takes longer than `limit`.
+pub fn wait_until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    while !done() {
+        if start.elapsed() > limit {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
+}

@@ -1,0 +1,132 @@
+//! One way through at low load: the generator writes the time into each frame, the sink looks at
+//! the clock when it has it.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use pinecone_wire::TrafficLayout;
+
+use super::GRACE;
+use crate::forwarder::{self, Kind, Tables};
+use crate::links::{LOAD_CORE, Links, pin};
+use crate::options::Settings;
+use crate::report::{Section, Spread, Table};
+use crate::traffic::{Fill, frame};
+use crate::watchdog;
+
+const KINDS: [Kind; 4] = [Kind::Relay, Kind::Epoll, Kind::Uring, Kind::TokioUring];
+/// Frames a second.
+const RATE: u32 = 2000;
+const SIZE: usize = 64;
+
+pub(super) fn latency(settings: &Settings) -> Result<Section> {
+    let tables = Tables::new(1, settings.routes.min(1000), Fill::Replayed);
+    let frames = (3.0 * settings.seconds * f64::from(RATE)) as usize;
+    let mut rounds = KINDS.map(|_| Vec::new());
+    for _ in 0..settings.rounds {
+        for (kind, rounds) in KINDS.iter().zip(&mut rounds) {
+            rounds.push(measure(*kind, &tables, frames.max(20))?);
+        }
+    }
+    let mut table = Table::new(&[
+        "",
+        "p50, us",
+        "over the relay's",
+        "p99, us",
+        "over the relay's",
+    ]);
+    for (kind, row) in KINDS.iter().zip(&rounds) {
+        let cells = [0, 1].map(|i: usize| {
+            let value = Spread::of(row.iter().map(|r| r[i]));
+            let over = Spread::of_pairs(row, &rounds[0], |a, b| a[i] - b[i]);
+            let over = match kind {
+                Kind::Relay => String::new(),
+                _ => over.show(|x| format!("{x:+.1}")),
+            };
+            [value.show(|x| format!("{x:.1}")), over]
+        });
+        table.row([kind.to_string()].into_iter().chain(cells.concat()));
+    }
+    Ok(Section {
+        title: "One-way latency at low load",
+        text: format!(
+            "{RATE} frames of {SIZE} bytes a second, one connection in and one out, generator and \
+             sink asleep on the same core between them. Quantiles of each round of {frames} \
+             frames, then the median of the rounds.\n\n{}",
+            table.text()
+        ),
+        ..Section::default()
+    })
+}
+
+/// The quantiles 0.5 and 0.99, in microseconds.
+fn measure(kind: Kind, tables: &Tables, frames: usize) -> Result<[f64; 2]> {
+    let what = format!("{kind}, latency");
+    let time = Duration::from_secs(frames as u64) / RATE;
+    let _watch = watchdog::watch(time + GRACE, &what);
+    let links = Links::new(1);
+    let router = forwarder::start(kind, links.router, tables);
+    let (mut input, output) = (&links.inputs[0], &links.outputs[0]);
+    output.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let epoch = Instant::now();
+    let times = std::thread::scope(|scope| {
+        let sink = scope.spawn(move || {
+            pin(LOAD_CORE);
+            collect(output, frames, epoch)
+        });
+        let generator = scope.spawn(move || -> Result<()> {
+            pin(LOAD_CORE);
+            // Sleeps end when they should, not when it is convenient.
+            let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+            let mut bytes = frame(0, 0, SIZE, Fill::Replayed);
+            let stamp = TrafficLayout::parse(&bytes)?.payload_range().start;
+            for i in 0..frames as u32 {
+                let due = Duration::from_secs(u64::from(i)) / RATE;
+                std::thread::sleep(due.saturating_sub(epoch.elapsed()));
+                let now = epoch.elapsed().as_nanos() as u64;
+                bytes[stamp..stamp + 8].copy_from_slice(&now.to_be_bytes());
+                input.write_all(&bytes).context("cannot write")?;
+            }
+            Ok(())
+        });
+        generator.join().expect("generator")?;
+        sink.join().expect("sink")
+    });
+    let mut times = times.context(what)?;
+    if let Some(account) = router.account() {
+        account.balance(frames as u64)?;
+    }
+    let _ = input.shutdown(Shutdown::Both);
+    // The first tenth finds everything cold.
+    let times = &mut times[frames / 10..];
+    times.sort_unstable();
+    let at = |part: f64| times[(times.len() as f64 * part) as usize] as f64 / 1000.0;
+    Ok([at(0.5), at(0.99)])
+}
+
+/// How many nanoseconds each frame took.
+fn collect(mut output: &TcpStream, frames: usize, epoch: Instant) -> Result<Vec<u64>> {
+    let len = frame(0, 0, SIZE, Fill::Replayed).len();
+    let (mut times, mut buffer, mut filled) = (Vec::with_capacity(frames), vec![0; 64 * len], 0);
+    while times.len() < frames {
+        let n = match output.read(&mut buffer[filled..]) {
+            Ok(n) => n,
+            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e).context(format!("after {} frames", times.len())),
+        };
+        let now = epoch.elapsed().as_nanos() as u64;
+        ensure!(n > 0, "the router has closed the connection");
+        filled += n;
+        let whole = filled / len * len;
+        for frame in buffer[..whole].chunks_exact(len) {
+            let stamp = TrafficLayout::parse(frame)?.payload_range().start;
+            let sent = u64::from_be_bytes(frame[stamp..stamp + 8].try_into()?);
+            times.push(now.saturating_sub(sent));
+        }
+        buffer.copy_within(whole..filled, 0);
+        filled -= whole;
+    }
+    Ok(times)
+}

@@ -1,0 +1,222 @@
+//! Tables by size of payload.
+
+use anyhow::Result;
+
+use super::{Comparison, Row, interleave};
+use crate::check;
+use crate::forwarder::{Kind, Tables};
+use crate::load::{Offer, Sample};
+use crate::options::Settings;
+use crate::plot::{Line, Plot};
+use crate::report::{RowFigures, Section, Spread as Figures, Table, micros, percent, ratio};
+use crate::traffic::{Fill, Spread, Traffic};
+
+const KINDS: [Kind; 4] = [Kind::Relay, Kind::Epoll, Kind::Uring, Kind::TokioUring];
+
+/// Checks every frame of every row.
+pub(super) fn verify(settings: &Settings) -> Result<Section> {
+    check::self_test()?;
+    let tables = Tables::new(settings.peers, settings.routes, Fill::Checked);
+    let mut table = Table::new(&[
+        "payload",
+        "",
+        "frames checked",
+        "lost",
+        "of these by reason",
+    ]);
+    let mut total = 0;
+    let offer = Offer {
+        time: settings.offer().time.mul_f64(0.5),
+        ..settings.offer()
+    };
+    for &size in &settings.sizes {
+        for spread in [Spread::Random, Spread::Runs] {
+            for kind in KINDS {
+                let traffic = Traffic {
+                    size,
+                    flows: settings.flows(settings.routes),
+                    spread,
+                    fill: Fill::Checked,
+                };
+                let row = Row {
+                    kind,
+                    tables: &tables,
+                    peers: settings.peers,
+                    traffic,
+                };
+                let sample = row.measure(offer)?;
+                total += sample.sent - sample.lost;
+                let what = match spread {
+                    Spread::Runs => format!("{kind}, runs"),
+                    _ => kind.to_string(),
+                };
+                table.row([
+                    size.to_string(),
+                    what,
+                    (sample.sent - sample.lost).to_string(),
+                    percent(sample.loss()),
+                    sample.reasons,
+                ]);
+            }
+        }
+    }
+    Ok(Section {
+        title: "Every frame checked",
+        text: format!(
+            "{total} frames, each with a flow, a number and a payload made of both, a third of \
+             them growing and a third shrinking on their way: what came out had the right content, \
+             keys and watermark, at the right way out, in the order of its flow, and what did not \
+             come out is in the router's own counters, to the frame.\n\n{}",
+            table.text()
+        ),
+        ..Section::default()
+    })
+}
+
+/// Every frame to a random way out.
+pub(super) fn random(settings: &Settings) -> Result<Section> {
+    by_size(
+        settings,
+        Spread::Random,
+        "Every frame to a random way out",
+        "sizes",
+    )
+}
+
+/// Frames in runs.
+pub(super) fn runs(settings: &Settings) -> Result<Section> {
+    by_size(
+        settings,
+        Spread::Runs,
+        "Eight heavy flows, 32 frames of one behind each other",
+        "runs",
+    )
+}
+
+fn by_size(
+    settings: &Settings,
+    spread: Spread,
+    title: &'static str,
+    name: &str,
+) -> Result<Section> {
+    let tables = Tables::new(settings.peers, settings.routes, settings.fill);
+    let mut comparison = Comparison::new("payload");
+    let mut lines = KINDS.map(|kind| Line {
+        name: kind.to_string(),
+        points: Vec::new(),
+    });
+    for &size in &settings.sizes {
+        let traffic = Traffic {
+            size,
+            flows: settings.flows(settings.routes),
+            spread,
+            fill: settings.fill,
+        };
+        let rows = KINDS.map(|kind| Row {
+            kind,
+            tables: &tables,
+            peers: settings.peers,
+            traffic,
+        });
+        let samples = interleave(&rows, settings.rounds, settings.offer())?;
+        for ((kind, row), line) in KINDS.iter().zip(&samples).zip(&mut lines) {
+            comparison.add(size.to_string(), *kind, row, &samples[0]);
+            let rate = RowFigures(row).rate().median;
+            line.points.push((size as f64, rate));
+        }
+    }
+    let plot = Plot {
+        name: format!("forwarding-{name}"),
+        title: title.to_owned(),
+        x: "payload, bytes",
+        y: "frames/s",
+        log_y: true,
+        lines: lines.to_vec(),
+    };
+    Ok(Section {
+        title,
+        text: format!(
+            "{} ways in and out, {} routes.\n\n{}",
+            settings.peers,
+            settings.routes,
+            comparison.text()
+        ),
+        plots: vec![plot],
+        ..Section::default()
+    })
+}
+
+/// CPU time a frame with many routes against few, each frame to a new destination.
+pub(super) fn routes(settings: &Settings) -> Result<Section> {
+    let fill = match settings.fill {
+        Fill::Replayed => Fill::Fresh,
+        other => other,
+    };
+    let most = settings.many_routes;
+    let mut counts = vec![1000, 100_000, most];
+    counts.retain(|n| *n <= most);
+    counts.dedup();
+    let tables: Vec<_> = counts
+        .iter()
+        .map(|n| Tables::new(settings.peers, *n, fill))
+        .collect();
+    let mut table = Table::new(&[
+        "payload",
+        "CPU us/frame, 1000 routes",
+        &format!("{most} routes"),
+        "ratio",
+    ]);
+    let mut lines = Vec::new();
+    for &size in &settings.sizes {
+        let rows: Vec<_> = counts
+            .iter()
+            .zip(&tables)
+            .map(|(&flows, tables)| Row {
+                kind: Kind::Uring,
+                tables,
+                peers: settings.peers,
+                traffic: Traffic {
+                    size,
+                    flows,
+                    spread: Spread::Random,
+                    fill,
+                },
+            })
+            .collect();
+        let samples: Vec<Vec<Sample>> = interleave(&rows, settings.rounds, settings.offer())?;
+        let (few, many) = (&samples[0], &samples[samples.len() - 1]);
+        let (few, many) = (RowFigures(few), RowFigures(many));
+        let against: Figures = many.ratio(&few);
+        table.row([
+            size.to_string(),
+            few.cpu().show(micros),
+            many.cpu().show(micros),
+            against.show(ratio),
+        ]);
+        let points = counts.iter().zip(&samples);
+        lines.push(Line {
+            name: format!("{size} bytes"),
+            points: points
+                .map(|(n, row)| (*n as f64, RowFigures(row).rate().median))
+                .collect(),
+        });
+    }
+    let plot = Plot {
+        name: "forwarding-routes".into(),
+        title: "Frames to random destinations, by size of the table".into(),
+        x: "routes",
+        y: "frames/s",
+        log_y: true,
+        lines,
+    };
+    Ok(Section {
+        title: "A million routes",
+        text: format!(
+            "The io_uring engine; every frame to a destination and a way out drawn anew, over all \
+             routes of the table.\n\n{}",
+            table.text()
+        ),
+        plots: vec![plot],
+        ..Section::default()
+    })
+}

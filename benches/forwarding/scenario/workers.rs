@@ -1,0 +1,118 @@
+//! Two workers: what it costs when ingress and egress are not at the same one.
+
+use anyhow::{Context, Result, ensure};
+use pinecone_dataplane::EngineChoice;
+
+use super::GRACE;
+use crate::forwarder::{Forwarder, Placement, Plane, Tables};
+use crate::links::Links;
+use crate::load::{self, Offer, Sample};
+use crate::options::Settings;
+use crate::report::{RowFigures, Section, Table, count, micros, percent, ratio};
+use crate::traffic::{Spread, Traffic};
+use crate::watchdog;
+
+const ROWS: [(&str, Placement, Spread); 3] = [
+    (
+        "same worker for both",
+        Placement::Alternate,
+        Spread::SameWorker,
+    ),
+    (
+        "the other worker, both ways",
+        Placement::Alternate,
+        Spread::OtherWorker,
+    ),
+    ("one receives, one sends", Placement::Split, Spread::Random),
+];
+
+pub(super) fn workers(settings: &Settings) -> Result<Section> {
+    // An even number, so that every other of them is half.
+    let peers = settings.peers.next_multiple_of(2);
+    let tables = Tables::new(peers, settings.routes, settings.fill);
+    let mut table = Table::new(&[
+        "payload",
+        "egress at",
+        "frames/s",
+        "CPU us/frame, both workers",
+        "against the same worker",
+        "lost",
+    ]);
+    for &size in &settings.sizes {
+        let mut samples = ROWS.map(|_| Vec::new());
+        for _ in 0..settings.rounds {
+            for ((_, placement, spread), samples) in ROWS.iter().zip(&mut samples) {
+                let traffic = Traffic {
+                    size,
+                    flows: settings.flows(settings.routes).max(2 * peers),
+                    spread: *spread,
+                    fill: settings.fill,
+                };
+                samples.push(measure(
+                    &tables,
+                    *placement,
+                    peers,
+                    traffic,
+                    settings.offer(),
+                )?);
+            }
+        }
+        for ((name, ..), row) in ROWS.iter().zip(&samples) {
+            let (row, same) = (RowFigures(row), RowFigures(&samples[0]));
+            table.row([
+                size.to_string(),
+                (*name).to_owned(),
+                row.rate().show(count),
+                row.cpu().show(micros),
+                row.ratio(&same).show(ratio),
+                percent(row.lost().median),
+            ]);
+        }
+    }
+    Ok(Section {
+        title: "Two workers",
+        text: format!(
+            "The io_uring engine with a worker on each of two cores. Generator and sink are on the \
+             same cores where there are no others, so frames/s compare with nothing else; CPU time \
+             is that of both workers' threads together. That each frame did change its worker, or \
+             none did, is checked.\n\n{}",
+            table.text()
+        ),
+        ..Section::default()
+    })
+}
+
+fn measure(
+    tables: &Tables,
+    placement: Placement,
+    peers: usize,
+    traffic: Traffic,
+    offer: Offer,
+) -> Result<Sample> {
+    let what = format!(
+        "two workers, {placement:?}, {:?}, {} bytes",
+        traffic.spread, traffic.size
+    );
+    let _watch = watchdog::watch(offer.warm_up + offer.time + GRACE, &what);
+    let links = Links::new(peers);
+    let plane = Plane::start(EngineChoice::Uring, links.router, tables, placement);
+    let offer = Offer {
+        pinned: false,
+        ..offer
+    };
+    let sample = load::run(&plane, &links.inputs, &links.outputs, traffic, offer).context(what)?;
+    let handed_over = plane.handed_over();
+    let received = plane.account().map_or(0, |a| a.received);
+    match traffic.spread {
+        Spread::SameWorker => ensure!(
+            handed_over == 0,
+            "{handed_over} frames changed the worker, of which none should"
+        ),
+        // Where the other worker is too far behind, frames are dropped instead.
+        _ => ensure!(
+            handed_over > 0 && received - handed_over <= sample.lost,
+            "{handed_over} of {received} frames changed the worker, of which all should"
+        ),
+    }
+    Ok(sample)
+}
