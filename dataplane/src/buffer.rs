@@ -7,6 +7,7 @@
 
 pub(crate) mod arena;
 pub(crate) mod prefetch;
+pub(crate) mod simd;
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
@@ -193,29 +194,6 @@ impl TurnMemory {
         self.blocks[usize::from(block)][at..at + bytes.len()].copy_from_slice(bytes);
         *fill += bytes.len();
         Segment::new(Place::Block(block), at, bytes.len())
-    }
-
-    /// Copies bytes from elsewhere in the turn to a block that has the room.
-    pub(crate) fn append_segment(
-        &mut self,
-        block: u16,
-        from: Segment,
-        receive: &ReceiveBuffers,
-    ) -> Segment {
-        let len = from.len as usize;
-        let fill = &mut self.fill[usize::from(block)];
-        let at = *fill;
-        let to = &mut self.blocks[usize::from(block)][at..at + len];
-        match from.place {
-            Place::Receive(id) => to.copy_from_slice(receive.bytes(id, from.at as usize, len)),
-            Place::Owned(id) => {
-                to.copy_from_slice(&self.owned[id as usize][from.at as usize..from.end()])
-            }
-            // Only whole frames that lie outside blocks are ever moved into one.
-            Place::Block(_) => return from,
-        }
-        *fill += len;
-        Segment::new(Place::Block(block), at, len)
     }
 
     /// An empty buffer to fill and hand to [`Self::own`].

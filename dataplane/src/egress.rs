@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 pub(crate) use self::port::Port;
 use self::port::{Limits, Send};
-use crate::buffer::{ReceiveBuffers, Segment, TurnMemory};
+use crate::buffer::{ReceiveBuffers, TurnMemory};
 use crate::counters::{DropReason, PortCounters};
 use crate::engine::{Engine, Outgoing};
+use crate::ingress::Run;
 use crate::report::{Budget, CloseReason};
 use crate::timers::Wheel;
 use crate::{DataPlaneOptions, PortId, PortOptions};
@@ -84,22 +85,18 @@ impl Egress {
         }
     }
 
-    /// Takes a traffic frame on for port `id`, which had this slot when it was routed: a head of
-    /// its own (perhaps empty), then the frame or its payload where it lies.
+    /// Takes traffic on for the port in `slot`, which was that of `run.egress` when it was routed.
     #[inline]
     pub(crate) fn emit(
         &mut self,
         slot: u32,
-        id: PortId,
-        head: &[u8],
-        body: Segment,
+        run: &Run<'_>,
         turn: &mut TurnMemory,
-        receive: &ReceiveBuffers,
     ) -> Result<(), DropReason> {
-        let port = open(&mut self.ports, slot).filter(|p| p.id == id);
+        let port = open(&mut self.ports, slot).filter(|p| p.id == run.egress);
         let port = port.ok_or(DropReason::PortClosed)?;
         mark(port, slot, &mut self.dirty);
-        port.push_traffic(head, body, turn, receive, self.now);
+        port.push_traffic(run, turn, self.now);
         Ok(())
     }
 
@@ -192,6 +189,7 @@ fn open(ports: &mut [Option<Port>], slot: u32) -> Option<&mut Port> {
         .filter(|p| p.closing.is_none())
 }
 
+#[inline(always)]
 fn mark(port: &mut Port, slot: u32, dirty: &mut Vec<u32>) {
     if !port.dirty {
         port.dirty = true;

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use crate::PortId;
+use crate::ingress::Run;
 use crate::mailbox::Mailbox;
 
 /// Bytes at which a block is handed over before its turn ends.
@@ -17,16 +19,19 @@ const SPARES: usize = 16;
 #[derive(Default)]
 pub(crate) struct Block {
     pub(crate) bytes: Vec<u8>,
-    pub(crate) frames: Vec<HandedFrame>,
+    pub(crate) runs: Vec<HandedRun>,
+    /// How many frames there are in these runs.
+    pub(crate) frames: u64,
 }
 
-/// One frame of a block.
+/// Frames of a block that go out of one port.
 #[derive(Clone, Copy)]
-pub(crate) struct HandedFrame {
+pub(crate) struct HandedRun {
     /// The slot of the egress port at its owner.
     pub(crate) slot: u32,
     /// The port that the slot had when the frame was routed: it may have changed hands.
-    pub(crate) port: u32,
+    pub(crate) port: PortId,
+    pub(crate) frames: u32,
     pub(crate) at: u32,
     pub(crate) len: u32,
 }
@@ -53,37 +58,38 @@ impl Handoff {
         }
     }
 
-    /// Adds a frame, given in two parts, for a port of `worker`. False if that worker is too far
-    /// behind to take it.
-    pub(crate) fn push(&mut self, worker: usize, slot: u32, port: u32, parts: [&[u8]; 2]) -> bool {
-        let len = parts[0].len() + parts[1].len();
+    /// Adds frames for a port in `slot` of `worker`. Returns how many that worker is too far behind
+    /// to take.
+    pub(crate) fn push(&mut self, worker: usize, slot: u32, run: &Run<'_>) -> u64 {
+        let len = run.head.len() + run.bytes.len();
         let full = self.open[worker].bytes.len() + len > BLOCK_LEN;
         if full
-            && !self.open[worker].frames.is_empty()
+            && !self.open[worker].runs.is_empty()
             && !self.flush_one(worker)
             && self.open[worker].bytes.len() + len > BEHIND_LEN
         {
-            return false;
+            return u64::from(run.frames);
         }
         let block = &mut self.open[worker];
         let at = block.bytes.len() as u32;
-        parts
-            .iter()
-            .for_each(|part| block.bytes.extend_from_slice(part));
-        block.frames.push(HandedFrame {
+        block.bytes.extend_from_slice(run.head);
+        block.bytes.extend_from_slice(run.bytes);
+        block.runs.push(HandedRun {
             slot,
-            port,
+            port: run.egress,
+            frames: run.frames,
             at,
             len: len as u32,
         });
-        true
+        block.frames += u64::from(run.frames);
+        0
     }
 
     /// Hands over whatever is open. False if some worker could not take it: to be tried again soon.
     pub(crate) fn flush(&mut self) -> bool {
         let mut all = true;
         for worker in 0..self.open.len() {
-            all &= self.open[worker].frames.is_empty() || self.flush_one(worker);
+            all &= self.open[worker].runs.is_empty() || self.flush_one(worker);
         }
         all
     }
@@ -91,14 +97,15 @@ impl Handoff {
     /// Drops what is open, and says how many frames that were.
     pub(crate) fn give_up(&mut self) -> u64 {
         let open = self.open.iter_mut().map(std::mem::take);
-        open.map(|block| block.frames.len() as u64).sum()
+        open.map(|block| block.frames).sum()
     }
 
     /// Takes back an emptied block.
     pub(crate) fn reuse(&mut self, mut block: Block) {
         if self.spares.len() < SPARES && block.bytes.capacity() <= 2 * BLOCK_LEN {
             block.bytes.clear();
-            block.frames.clear();
+            block.runs.clear();
+            block.frames = 0;
             self.spares.push(block);
         }
     }
@@ -109,7 +116,7 @@ impl Handoff {
             &mut self.open[worker],
             self.spares.pop().unwrap_or_default(),
         );
-        let frames = block.frames.len() as u64;
+        let frames = block.frames;
         match self.mailboxes[worker].blocks[self.me].push(block) {
             Ok(()) => {
                 self.handed_over += frames;

@@ -4,36 +4,40 @@
 use std::sync::Arc;
 
 use pinecone_wire::frame::{Frame, FrameType, HEADER_LEN};
-use pinecone_wire::{FrameError, Patch, PublicKey, Split, TrafficLayout, ping, split, traffic};
+use pinecone_wire::{
+    FrameError, Patch, PublicKey, Split, TrafficLayout, Watermark, ping, split, traffic,
+};
 
-use crate::buffer::{Place, Segment};
+use crate::buffer::{Place, simd};
 use crate::counters::{DropReason, PortCounters};
-use crate::fib::{Decision, FibReader, NextHop, SnekHop, SnekQuery, forward_decision};
+use crate::fib::{BATCH, Decision, FibReader, Forward, NextHop, Snapshot};
 use crate::{Delivery, PacketFilter, PortId};
-
-/// Frames looked up together.
-const BATCH: usize = 32;
 
 /// Finds next hops. One a worker; it keeps its scratch memory from batch to batch.
 pub(crate) struct Router {
-    pub(crate) fib: FibReader,
+    fib: FibReader,
+    policy: Policy,
+    /// Traffic frames to look up together.
+    pending: Vec<Pending>,
+    /// The rewritten head of a frame that grows.
+    head: Vec<u8>,
+}
+
+/// What a router was told about frames.
+pub(crate) struct Policy {
     pub(crate) own_key: PublicKey,
     pub(crate) delivery: Arc<dyn Delivery>,
     pub(crate) filter: Option<Arc<dyn PacketFilter>>,
     pub(crate) hop_limiting: bool,
-    pending: Vec<Pending>,
-    queries: Vec<SnekQuery>,
-    hops: Vec<SnekHop>,
-    /// Frames with a port to go to, for the caller to send.
-    pub(crate) routed: Vec<Routed>,
-    /// Rewritten heads of frames that grow.
-    pub(crate) heads: Vec<u8>,
 }
 
 /// A traffic frame to look up.
+#[derive(Clone, Copy)]
 struct Pending {
     at: u32,
     layout: TrafficLayout,
+    /// Of its watermark.
+    sequence: u64,
     fate: Fate,
 }
 
@@ -44,7 +48,7 @@ enum Fate {
     Deliver,
     /// The tree leads there.
     Tree(PortId),
-    /// The answer to this query decides.
+    /// The answer to this lookup of the batch decides.
     Snek(u32),
     Drop(DropReason),
 }
@@ -57,31 +61,25 @@ enum Outcome {
         egress: PortId,
         start: usize,
     },
-    /// It goes out of this port behind a new head, which ends [`Router::heads`].
+    /// It goes out of this port behind [`Router::head`].
     Rewritten {
         egress: PortId,
-        head: usize,
     },
 }
 
-/// A frame and its egress port.
+/// Whole frames behind each other that go out of one port.
 #[derive(Clone, Copy)]
-pub(crate) struct Routed {
+pub(crate) struct Run<'a> {
     pub(crate) egress: PortId,
-    /// A rewritten head in [`Router::heads`], empty if the frame is right where it lies.
-    head: (u32, u32),
-    /// The frame, or its payload behind a rewritten head.
-    pub(crate) body: Segment,
-}
-
-impl Routed {
-    /// The rewritten head.
-    #[inline]
-    pub(crate) fn head<'a>(&self, heads: &'a [u8]) -> &'a [u8] {
-        heads
-            .get(self.head.0 as usize..self.head.1 as usize)
-            .unwrap_or_default()
-    }
+    /// How many frames.
+    pub(crate) frames: u32,
+    /// What goes before `bytes`: the rewritten head of a single frame, or nothing.
+    pub(crate) head: &'a [u8],
+    /// The frames, or the payload behind the rewritten head.
+    pub(crate) bytes: &'a [u8],
+    /// Where these lie.
+    pub(crate) place: Place,
+    pub(crate) at: usize,
 }
 
 /// What a port is to the router.
@@ -90,33 +88,54 @@ pub(crate) struct Ingress<'a> {
     pub(crate) counters: &'a PortCounters,
 }
 
+/// Where the router hands frames on to.
+pub(crate) trait Output {
+    /// Takes a protocol frame on; false if there is no room.
+    fn protocol(&mut self, frame: &[u8]) -> bool;
+
+    /// Takes a run of traffic frames on, or says how many it had to drop, and why.
+    fn forward(&mut self, run: Run<'_>) -> Result<(), (DropReason, u64)>;
+}
+
+/// A run that may still grow.
+#[derive(Clone, Copy)]
+struct Open {
+    egress: PortId,
+    frames: u32,
+    at: usize,
+    end: usize,
+}
+
 impl Router {
     pub(crate) fn new(mut fib: FibReader, delivery: Arc<dyn Delivery>, hop_limiting: bool) -> Self {
         let own_key = fib.load().own_key();
         Self {
             fib,
-            own_key,
-            delivery,
-            filter: None,
-            hop_limiting,
+            policy: Policy {
+                own_key,
+                delivery,
+                filter: None,
+                hop_limiting,
+            },
             pending: Vec::with_capacity(BATCH),
-            queries: Vec::with_capacity(BATCH),
-            hops: Vec::with_capacity(BATCH),
-            routed: Vec::new(),
-            heads: Vec::new(),
+            head: Vec::new(),
         }
     }
 
-    /// Takes all whole frames off `bytes`, beginning at `at`: routes traffic (the outcome is
-    /// appended to `routed`), hands protocol frames to `protocol`. Returns where the first frame
-    /// that is not whole begins, and why the port must be closed, if it must.
+    pub(crate) fn set_filter(&mut self, filter: Option<Arc<dyn PacketFilter>>) {
+        self.policy.filter = filter;
+    }
+
+    /// Takes all whole frames off `bytes`, which lie at `place`, beginning at `at`, and hands them
+    /// to `output` or to this node. Returns where the first frame that is not whole begins, and why
+    /// the port must be closed, if it must.
     pub(crate) fn ingest(
         &mut self,
         ingress: &Ingress<'_>,
         bytes: &mut [u8],
         mut at: usize,
         place: Place,
-        mut protocol: impl FnMut(&[u8]) -> bool,
+        output: &mut impl Output,
     ) -> (usize, Result<(), FrameError>) {
         let mut protocol_count = (0, 0);
         let mut traffic_count = (0, 0);
@@ -129,17 +148,19 @@ impl Router {
             let len = usize::from(header.len);
             let frame = &bytes[at..at + len];
             if header.kind == FrameType::Traffic {
-                match TrafficLayout::parse(frame) {
-                    Ok(layout) => self.pending.push(Pending {
-                        at: at as u32,
-                        layout,
-                        fate: Fate::Deliver,
-                    }),
+                let (layout, sequence) = match TrafficLayout::parse_with_sequence(frame) {
+                    Ok(found) => found,
                     Err(e) => break Err(e),
-                }
+                };
+                self.pending.push(Pending {
+                    at: at as u32,
+                    layout,
+                    sequence,
+                    fate: Fate::Deliver,
+                });
                 traffic_count = (traffic_count.0 + 1, traffic_count.1 + len as u64);
                 if self.pending.len() == BATCH {
-                    self.route(ingress, bytes, place);
+                    self.route(ingress, bytes, place, output);
                 }
             } else {
                 match Frame::parse(frame) {
@@ -149,7 +170,7 @@ impl Router {
                         ingress.counters.dropped(DropReason::UnknownType, 1)
                     }
                     Ok(_) => {
-                        if !protocol(frame) {
+                        if !output.protocol(frame) {
                             ingress.counters.dropped(DropReason::ControlBusy, 1);
                         }
                     }
@@ -158,7 +179,7 @@ impl Router {
             }
             at += len;
         };
-        self.route(ingress, bytes, place);
+        self.route(ingress, bytes, place, output);
         if traffic_count.0 > 0 {
             ingress.counters.rx_traffic_frames.add(traffic_count.0);
             ingress.counters.rx_traffic_bytes.add(traffic_count.1);
@@ -171,129 +192,212 @@ impl Router {
     }
 
     /// Decides about all pending frames, in their order.
-    fn route(&mut self, ingress: &Ingress<'_>, bytes: &mut [u8], place: Place) {
+    fn route(
+        &mut self,
+        ingress: &Ingress<'_>,
+        bytes: &mut [u8],
+        place: Place,
+        output: &mut impl Output,
+    ) {
         if self.pending.is_empty() {
             return;
         }
-        let mut pending = std::mem::take(&mut self.pending);
-        self.look_up(ingress, bytes, &mut pending);
-        for Pending { at, layout, fate } in pending.drain(..) {
+        let batch = Batch {
+            fib: self.fib.load(),
+            policy: &self.policy,
+            ingress,
+            pending: &mut self.pending,
+            bytes,
+            place,
+            head: &mut self.head,
+            output,
+        };
+        simd::run(batch);
+        self.pending.clear();
+    }
+}
+
+/// Pending frames, and what it takes to route them.
+struct Batch<'a, O> {
+    fib: &'a Snapshot,
+    policy: &'a Policy,
+    ingress: &'a Ingress<'a>,
+    pending: &'a mut [Pending],
+    bytes: &'a mut [u8],
+    place: Place,
+    head: &'a mut Vec<u8>,
+    output: &'a mut O,
+}
+
+impl<O: Output> simd::Work for Batch<'_, O> {
+    #[inline(always)]
+    fn run(mut self) {
+        self.route();
+    }
+}
+
+impl<O: Output> Batch<'_, O> {
+    #[inline(always)]
+    fn route(&mut self) {
+        // First pass: the tree, and all SNEK lookups at once.
+        let mut destinations = [PublicKey::MIN; BATCH];
+        let mut lookups = 0;
+        for i in 0..self.pending.len() {
+            let Pending { at, layout, .. } = self.pending[i];
+            let frame = &self.bytes[at as usize..at as usize + layout.len()];
+            self.pending[i].fate = self.classify(frame, &layout, &mut destinations, &mut lookups);
+        }
+        let fib = self.fib;
+        let found = fib.find(&destinations[..lookups]);
+        // Second pass: what becomes of each frame.
+        let mut open: Option<Open> = None;
+        for i in 0..self.pending.len() {
+            let Pending {
+                at,
+                layout,
+                sequence,
+                fate,
+            } = self.pending[i];
             let at = at as usize;
-            let frame = &mut bytes[at..at + layout.len()];
-            match self.conclude(ingress, fate, frame, &layout) {
-                Err(reason) => ingress.counters.dropped(reason, 1),
-                Ok(Outcome::Delivered) => ingress.counters.delivered_frames.add(1),
+            let frame = &mut self.bytes[at..at + layout.len()];
+            let (ingress, policy) = (self.ingress, self.policy);
+            let outcome = match fate {
+                Fate::Drop(reason) => Err(reason),
+                Fate::Deliver => policy.deliver(ingress, frame, &layout),
+                Fate::Tree(egress) => policy
+                    .pass_on(ingress, frame, &layout)
+                    .map(|()| Outcome::Forward { egress, start: 0 }),
+                Fate::Snek(lookup) => {
+                    let lookup = lookup as usize;
+                    let watermark = layout.watermark_with(frame, sequence);
+                    let destination = &destinations[lookup % BATCH];
+                    let hop = fib.forward(&found, lookup, ingress.port, destination, &watermark);
+                    match hop.decision {
+                        Decision::Send(egress) => {
+                            policy.pass_on(ingress, frame, &layout).and_then(|()| {
+                                patch(egress, frame, &layout, &hop, &watermark, self.head)
+                            })
+                        }
+                        Decision::Deliver => policy.deliver(ingress, frame, &layout),
+                        Decision::DeadEnd => Err(DropReason::NoRoute),
+                        Decision::DropBackwards => Err(DropReason::Backwards),
+                        Decision::DropWatermark => Err(DropReason::Watermark),
+                    }
+                }
+            };
+            match outcome {
+                Err(reason) => self.ingress.counters.dropped(reason, 1),
+                Ok(Outcome::Delivered) => self.ingress.counters.delivered_frames.add(1),
                 Ok(Outcome::Forward { egress, start }) => {
-                    let body = Segment::new(place, at + start, layout.len() - start);
-                    self.routed.push(Routed {
+                    let (at, end) = (at + start, at + layout.len());
+                    match &mut open {
+                        Some(run) if run.egress == egress && run.end == at => {
+                            run.frames += 1;
+                            run.end = end;
+                        }
+                        _ => {
+                            self.hand_on(open.take());
+                            open = Some(Open {
+                                egress,
+                                frames: 1,
+                                at,
+                                end,
+                            });
+                        }
+                    }
+                }
+                Ok(Outcome::Rewritten { egress }) => {
+                    self.hand_on(open.take());
+                    let at = at + layout.payload_range().start;
+                    let run = Run {
                         egress,
-                        head: (0, 0),
-                        body,
-                    });
-                }
-                Ok(Outcome::Rewritten { egress, head }) => {
-                    let payload = layout.payload_range();
-                    let body = Segment::new(place, at + payload.start, payload.len());
-                    let head = (head as u32, self.heads.len() as u32);
-                    self.routed.push(Routed { egress, head, body });
+                        frames: 1,
+                        head: self.head,
+                        bytes: &self.bytes[at..at + layout.payload_range().len()],
+                        place: self.place,
+                        at,
+                    };
+                    self.ingress.count_drops(self.output.forward(run));
                 }
             }
         }
-        self.pending = pending;
+        self.hand_on(open);
     }
 
-    /// First pass: the tree, and all SNEK lookups at once.
-    fn look_up(&mut self, ingress: &Ingress<'_>, bytes: &[u8], pending: &mut [Pending]) {
-        let fib = self.fib.load();
-        self.queries.clear();
-        for item in pending.iter_mut() {
-            let frame = &bytes[item.at as usize..item.at as usize + item.layout.len()];
-            if self
-                .filter
-                .as_ref()
-                .is_some_and(|filter| !filter.pass(ingress.port, frame))
-            {
-                item.fate = Fate::Drop(DropReason::Filter);
-                continue;
-            }
-            let destination = item.layout.destination_key(frame);
-            if destination == self.own_key {
-                continue;
-            }
-            if item.layout.has_destination()
-                && let NextHop::Port(port) = fib.tree(ingress.port, item.layout.destination(frame))
-            {
-                item.fate = Fate::Tree(port);
-                continue;
-            }
-            let watermark = item.layout.watermark(frame);
-            // Runs of one flow are looked up once.
-            let same = |q: &SnekQuery| q.destination == destination && q.watermark == watermark;
-            if !self.queries.last().is_some_and(same) {
-                self.queries.push(SnekQuery {
-                    destination,
-                    watermark,
-                });
-            }
-            item.fate = Fate::Snek(self.queries.len() as u32 - 1);
+    /// What is known of a frame before the lookups; those that it needs are appended.
+    #[inline(always)]
+    fn classify(
+        &self,
+        frame: &[u8],
+        layout: &TrafficLayout,
+        destinations: &mut [PublicKey; BATCH],
+        lookups: &mut usize,
+    ) -> Fate {
+        if let Some(filter) = &self.policy.filter
+            && !filter.pass(self.ingress.port, frame)
+        {
+            return Fate::Drop(DropReason::Filter);
         }
-        self.hops.clear();
-        fib.snek_batch(&self.queries, &mut self.hops);
+        let destination = layout.destination_key(frame);
+        if destination == self.policy.own_key {
+            return Fate::Deliver;
+        }
+        if layout.has_destination()
+            && let NextHop::Port(port) =
+                (self.fib).tree(self.ingress.port, layout.destination(frame))
+        {
+            return Fate::Tree(port);
+        }
+        // A run of frames to one destination is looked up once.
+        let last = lookups.wrapping_sub(1);
+        if *lookups == 0 || destinations[last % BATCH] != destination {
+            destinations[*lookups % BATCH] = destination;
+            *lookups += 1;
+        }
+        Fate::Snek(*lookups as u32 - 1)
     }
 
-    /// Second pass: what becomes of one frame.
-    #[inline]
-    fn conclude(
-        &mut self,
+    #[inline(always)]
+    fn hand_on(&mut self, run: Option<Open>) {
+        let Some(run) = run else { return };
+        let run = Run {
+            egress: run.egress,
+            frames: run.frames,
+            head: &[],
+            bytes: &self.bytes[run.at..run.end],
+            place: self.place,
+            at: run.at,
+        };
+        self.ingress.count_drops(self.output.forward(run));
+    }
+}
+
+impl Policy {
+    /// Counts a frame's hop, if it is one.
+    #[inline(always)]
+    fn pass_on(
+        &self,
         ingress: &Ingress<'_>,
-        fate: Fate,
         frame: &mut [u8],
         layout: &TrafficLayout,
-    ) -> Result<Outcome, DropReason> {
-        let (egress, watermark) = match fate {
-            Fate::Drop(reason) => return Err(reason),
-            Fate::Deliver => return self.deliver(ingress, frame, layout),
-            Fate::Tree(port) => (port, None),
-            Fate::Snek(query) => {
-                let (query, hop) = (&self.queries[query as usize], &self.hops[query as usize]);
-                match forward_decision(ingress.port, &query.watermark, hop) {
-                    Decision::Deliver => return self.deliver(ingress, frame, layout),
-                    Decision::DeadEnd => return Err(DropReason::NoRoute),
-                    Decision::DropBackwards => return Err(DropReason::Backwards),
-                    Decision::DropWatermark => return Err(DropReason::Watermark),
-                    Decision::Send(port) => (port, Some(hop.watermark)),
-                }
-            }
-        };
-        if ingress.port != PortId::LOCAL {
-            if self.hop_limiting {
-                let limit = traffic::hop_limit(frame);
-                if limit <= 1 {
-                    return Err(DropReason::HopLimit);
-                }
-                traffic::set_hop_limit(frame, limit - 1);
-            }
-            if let Some(payload) = frame.get_mut(layout.payload_range()) {
-                ping::count_hop(payload);
-            }
+    ) -> Result<(), DropReason> {
+        if ingress.port == PortId::LOCAL {
+            return Ok(());
         }
-        let Some(watermark) = watermark else {
-            return Ok(Outcome::Forward { egress, start: 0 });
-        };
-        let too_long = |_| DropReason::TooLong;
-        match layout.patch_snek(frame, &watermark).map_err(too_long)? {
-            Patch::InPlace { start } => Ok(Outcome::Forward { egress, start }),
-            Patch::Grows { by } => {
-                let head = self.heads.len();
-                let room = head + layout.payload_range().start + by;
-                self.heads.resize(room, 0);
-                let written = layout.write_snek_head(frame, &watermark, &mut self.heads[head..]);
-                self.heads.truncate(head + written.map_err(too_long)?);
-                Ok(Outcome::Rewritten { egress, head })
+        if self.hop_limiting {
+            let limit = traffic::hop_limit(frame);
+            if limit <= 1 {
+                return Err(DropReason::HopLimit);
             }
+            traffic::set_hop_limit(frame, limit - 1);
         }
+        if let Some(payload) = frame.get_mut(layout.payload_range()) {
+            ping::count_hop(payload);
+        }
+        Ok(())
     }
 
+    #[inline(never)]
     fn deliver(
         &self,
         ingress: &Ingress<'_>,
@@ -303,6 +407,45 @@ impl Router {
         match self.delivery.deliver(ingress.port, frame, layout) {
             true => Ok(Outcome::Delivered),
             false => Err(DropReason::DeliveryFull),
+        }
+    }
+}
+
+impl Ingress<'_> {
+    #[inline(always)]
+    fn count_drops(&self, outcome: Result<(), (DropReason, u64)>) {
+        if let Err((reason, frames)) = outcome {
+            self.counters.dropped(reason, frames);
+        }
+    }
+}
+
+/// Writes the new watermark into a frame that goes on, or its new head into `head` if it grows.
+#[inline(always)]
+fn patch(
+    egress: PortId,
+    frame: &mut [u8],
+    layout: &TrafficLayout,
+    hop: &Forward<'_>,
+    before: &Watermark,
+    head: &mut Vec<u8>,
+) -> Result<Outcome, DropReason> {
+    // On a path that has been set up, it is the same from node to node.
+    if hop.sequence == before.sequence && *hop.key == before.key && !layout.has_destination() {
+        return Ok(Outcome::Forward { egress, start: 0 });
+    }
+    let too_long = |_| DropReason::TooLong;
+    let watermark = Watermark {
+        key: *hop.key,
+        sequence: hop.sequence,
+    };
+    match layout.patch_snek(frame, &watermark).map_err(too_long)? {
+        Patch::InPlace { start } => Ok(Outcome::Forward { egress, start }),
+        Patch::Grows { by } => {
+            head.resize(layout.payload_range().start + by, 0);
+            let written = layout.write_snek_head(frame, &watermark, head);
+            head.truncate(written.map_err(too_long)?);
+            Ok(Outcome::Rewritten { egress })
         }
     }
 }

@@ -66,7 +66,7 @@ impl Mailbox {
             .blocks
             .iter()
             .flat_map(|queue| std::iter::from_fn(|| queue.pop()));
-        waiting.map(|block| block.frames.len() as u64).sum()
+        waiting.map(|block| block.frames).sum()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

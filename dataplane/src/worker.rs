@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::Sender;
 
-use crate::buffer::{Place, Segment};
+use crate::buffer::{Place, TurnMemory};
 use crate::counters::{DropReason, WorkerCounters};
 use crate::egress::Egress;
 use crate::engine::{Engine, EngineKind, Event};
 use crate::fib::Fib;
 use crate::handoff::{Block, Handoff};
-use crate::ingress::{Ingress, Router, complete};
+use crate::ingress::{Ingress, Output, Router, Run, complete};
 use crate::mailbox::{Command, Mailbox, NewPort};
 use crate::plane::Registry;
 use crate::port_map::{Owner, PortMap};
@@ -270,42 +270,39 @@ impl Worker {
             port: id,
             counters: &counters,
         };
-        let shared = Arc::clone(&self.shared);
-        let (reports, pending) = (&shared.reports, &shared.pending);
-        let protocol = |frame: &[u8]| {
-            let report = ProtocolFrame::new(id, frame, &budget, pending).map(Report::Frame);
-            report.is_some_and(|r| reports.send(r).is_ok())
-        };
         let Range { start: mut at, end } = range;
         let mut result = Ok(());
+        let (turn, receive) = self.engine.memory_mut();
+        let mut egress = WorkerOutput {
+            me: self.me,
+            shared: &self.shared,
+            egress: &mut self.egress,
+            handoff: &mut self.handoff,
+            turn,
+            source: Some((id, &budget)),
+        };
         if !carry.is_empty() {
-            let (turn, receive) = self.engine.memory_mut();
             match complete(&mut carry, receive.bytes(buffer, at, end - at)) {
                 Ok((taken, false)) => at += taken,
                 Ok((taken, true)) => {
                     at += taken;
-                    let owned = turn.own(Vec::new());
-                    (_, result) =
-                        self.router
-                            .ingest(&ingress, &mut carry, 0, Place::Owned(owned), protocol);
-                    turn.put_owned(owned, std::mem::take(&mut carry));
-                    self.emit(&ingress);
+                    let owned = egress.turn.own(Vec::new());
+                    let place = Place::Owned(owned);
+                    (_, result) = (self.router).ingest(&ingress, &mut carry, 0, place, &mut egress);
+                    egress.turn.put_owned(owned, std::mem::take(&mut carry));
                 }
                 Err(e) => result = Err(e),
             }
         }
         if result.is_ok() && carry.is_empty() {
-            let (turn, receive) = self.engine.memory_mut();
             let bytes = receive.bytes_mut(buffer, end);
-            let (rest, ended) =
-                self.router
-                    .ingest(&ingress, bytes, at, Place::Receive(buffer), protocol);
+            let place = Place::Receive(buffer);
+            let (rest, ended) = (self.router).ingest(&ingress, bytes, at, place, &mut egress);
             result = ended;
             if result.is_ok() && rest < end {
-                carry = turn.spare();
+                carry = egress.turn.spare();
                 carry.extend_from_slice(receive.bytes(buffer, rest, end - rest));
             }
-            self.emit(&ingress);
         }
         let now = self.start.elapsed().as_millis() as u64;
         if let Some(port) = self.egress.get_mut(slot) {
@@ -315,32 +312,6 @@ impl Worker {
         if let Err(e) = result {
             self.close(slot, CloseReason::Frame(e), events);
         }
-    }
-
-    /// Puts what the router has routed on its way.
-    fn emit(&mut self, ingress: &Ingress<'_>) {
-        let (turn, receive) = self.engine.memory_mut();
-        for routed in self.router.routed.drain(..) {
-            let head = routed.head(&self.router.heads);
-            let outcome = match self.shared.map.get(routed.egress) {
-                None => Err(DropReason::PortClosed),
-                Some(Owner { worker, slot }) if worker == self.me => {
-                    self.egress
-                        .emit(slot, routed.egress, head, routed.body, turn, receive)
-                }
-                Some(Owner { worker, slot }) => {
-                    let parts = [head, turn.bytes(&routed.body, receive)];
-                    match self.handoff.push(worker, slot, routed.egress.0, parts) {
-                        true => Ok(()),
-                        false => Err(DropReason::HandoffFull),
-                    }
-                }
-            };
-            if let Err(reason) = outcome {
-                ingress.counters.dropped(reason, 1);
-            }
-        }
-        self.router.heads.clear();
     }
 
     fn take_mail(&mut self, events: &mut Vec<Event>) {
@@ -358,7 +329,7 @@ impl Worker {
                         self.egress.push_protocol(owner.slot, frame.into());
                     }
                 }
-                Command::Filter(filter) => self.router.filter = filter,
+                Command::Filter(filter) => self.router.set_filter(filter),
                 Command::Shutdown => {
                     self.shutdown = Some(Instant::now());
                     for slot in self.egress.slots().collect::<Vec<_>>() {
@@ -381,34 +352,48 @@ impl Worker {
     }
 
     fn take_block(&mut self, mut block: Block) {
-        let (turn, receive) = self.engine.memory_mut();
-        let owned = turn.own(std::mem::take(&mut block.bytes));
-        for frame in block.frames.drain(..) {
-            let body = Segment::new(Place::Owned(owned), frame.at as usize, frame.len as usize);
-            let (port, egress) = (PortId(frame.port), &mut self.egress);
-            if let Err(reason) = egress.emit(frame.slot, port, &[], body, turn, receive) {
+        let turn = self.engine.memory_mut().0;
+        // Emptied first, for what is referred to; it is put where the segments say in the end.
+        let (bytes, owned) = (std::mem::take(&mut block.bytes), turn.own(Vec::new()));
+        for handed in block.runs.drain(..) {
+            let (at, len) = (handed.at as usize, handed.len as usize);
+            let run = Run {
+                egress: handed.port,
+                frames: handed.frames,
+                head: &[],
+                bytes: bytes.get(at..at + len).unwrap_or_default(),
+                place: Place::Owned(owned),
+                at,
+            };
+            if let Err(reason) = self.egress.emit(handed.slot, &run, turn) {
                 let counters = &self.shared.counters[self.me];
-                counters.local.dropped(reason, 1);
+                counters.local.dropped(reason, u64::from(run.frames));
             }
         }
+        turn.put_owned(owned, bytes);
         block.bytes = turn.spare();
         self.handoff.reuse(block);
     }
 
     /// Routes a frame of local origin.
     fn inject(&mut self, mut frame: Vec<u8>) {
-        let shared = Arc::clone(&self.shared);
         let ingress = Ingress {
             port: PortId::LOCAL,
-            counters: &shared.counters[self.me].local,
+            counters: &self.shared.counters[self.me].local,
         };
-        let owned = self.engine.memory_mut().0.own(Vec::new());
+        let turn = self.engine.memory_mut().0;
+        let owned = turn.own(Vec::new());
+        let mut egress = WorkerOutput {
+            me: self.me,
+            shared: &self.shared,
+            egress: &mut self.egress,
+            handoff: &mut self.handoff,
+            turn,
+            source: None,
+        };
         // A frame of our own making is whole and well-formed; if not, it goes nowhere.
-        let _ = self
-            .router
-            .ingest(&ingress, &mut frame, 0, Place::Owned(owned), |_| false);
-        self.engine.memory_mut().0.put_owned(owned, frame);
-        self.emit(&ingress);
+        let _ = (self.router).ingest(&ingress, &mut frame, 0, Place::Owned(owned), &mut egress);
+        egress.turn.put_owned(owned, frame);
     }
 
     fn add(&mut self, new: NewPort) {
@@ -480,5 +465,47 @@ impl Worker {
             port: port.id,
             reason,
         });
+    }
+}
+
+/// Where a worker's frames go: to its own ports, to other workers, to the control side.
+struct WorkerOutput<'a> {
+    me: usize,
+    shared: &'a Shared,
+    egress: &'a mut Egress,
+    handoff: &'a mut Handoff,
+    turn: &'a mut TurnMemory,
+    /// The port that frames come from, and what it may have waiting at the control side.
+    source: Option<(PortId, &'a Arc<Budget>)>,
+}
+
+impl Output for WorkerOutput<'_> {
+    fn protocol(&mut self, frame: &[u8]) -> bool {
+        let report = self
+            .source
+            .and_then(|(port, budget)| {
+                ProtocolFrame::new(port, frame, budget, &self.shared.pending)
+            })
+            .map(Report::Frame);
+        report.is_some_and(|r| self.shared.reports.send(r).is_ok())
+    }
+
+    #[inline(always)]
+    fn forward(&mut self, run: Run<'_>) -> Result<(), (DropReason, u64)> {
+        let frames = u64::from(run.frames);
+        match self.shared.map.get(run.egress) {
+            None => Err((DropReason::PortClosed, frames)),
+            Some(Owner { worker, slot }) if worker == self.me => {
+                let outcome = self.egress.emit(slot, &run, self.turn);
+                outcome.map_err(|reason| (reason, frames))
+            }
+            Some(Owner { worker, slot }) => {
+                let lost = self.handoff.push(worker, slot, &run);
+                match lost {
+                    0 => Ok(()),
+                    lost => Err((DropReason::HandoffFull, lost)),
+                }
+            }
+        }
     }
 }

@@ -107,58 +107,59 @@ impl TrafficLayout {
     /// Any [`FrameError`] but bad magic, which [`split`](crate::split) has looked at.
     #[inline]
     pub fn parse(frame: &[u8]) -> Result<Self, FrameError> {
+        Ok(Self::parse_with_sequence(frame)?.0)
+    }
+
+    /// [`Self::parse`], and the watermark's sequence, which it comes across: 0 where there is none.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    #[inline]
+    pub fn parse_with_sequence(frame: &[u8]) -> Result<(Self, u64), FrameError> {
         let truncated = |field| FrameError::Truncated {
             field,
             len: frame.len(),
         };
         let u16_at = |at: usize| -> Option<usize> {
-            frame
-                .get(at..at + 2)
-                .map(|b| usize::from(u16::from_be_bytes([b[0], b[1]])))
+            let bytes = frame.get(at..)?.first_chunk()?;
+            Some(usize::from(u16::from_be_bytes(*bytes)))
         };
-        let payload_len = u16_at(HEADER_LEN).ok_or(truncated("payload length"))?;
-        let destination_len = u16_at(HEADER_LEN + 2).ok_or(truncated("destination coordinates"))?;
-        let destination_end = DESTINATION_AT + destination_len;
-        let destination = frame
-            .get(DESTINATION_AT..destination_end)
-            .ok_or(truncated("destination coordinates"))?;
-        CoordinatesView::new(destination).map_err(|_| FrameError::Number {
-            field: "destination coordinates",
-        })?;
-        let source_len = u16_at(destination_end).ok_or(truncated("source coordinates"))?;
-        let source_end = destination_end + 2 + source_len;
-        let source = frame
-            .get(destination_end + 2..source_end)
-            .ok_or(truncated("source coordinates"))?;
-        CoordinatesView::new(source).map_err(|_| FrameError::Number {
-            field: "source coordinates",
-        })?;
-        let keys_end = source_end + 64;
-        let payload_at = if destination_len > 0 {
-            keys_end
-        } else {
-            let sequence = frame.get(keys_end + 32..).ok_or(truncated("watermark"))?;
-            let (_, n) = varu64::decode(sequence).map_err(|_| FrameError::Number {
-                field: "watermark sequence",
-            })?;
-            keys_end + 32 + n
+        let payload_len = u16_at(HEADER_LEN).ok_or_else(|| truncated("payload length"))?;
+        let number = |field| move |_| FrameError::Number { field };
+        let coordinates = |at: usize, field| -> Result<usize, FrameError> {
+            let end = at + 2 + u16_at(at).ok_or_else(|| truncated(field))?;
+            let bytes = frame.get(at + 2..end).ok_or_else(|| truncated(field))?;
+            CoordinatesView::new(bytes).map_err(number(field))?;
+            Ok(end)
         };
-        let len = payload_at + payload_len;
-        if len > frame.len() {
-            return Err(truncated("payload"));
+        let destination_end = coordinates(HEADER_LEN + 2, "destination coordinates")?;
+        let source_end = coordinates(destination_end, "source coordinates")?;
+        let mut payload_at = source_end + 64;
+        let mut sequence = 0;
+        if destination_end == DESTINATION_AT {
+            let bytes = frame.get(payload_at + 32..);
+            let bytes = bytes.ok_or_else(|| truncated("watermark"))?;
+            let (value, n) = varu64::decode(bytes).map_err(number("watermark sequence"))?;
+            payload_at += 32 + n;
+            sequence = value;
         }
-        if len < frame.len() {
-            return Err(FrameError::Trailing {
-                extra: frame.len() - len,
+        let len = payload_at + payload_len;
+        if len != frame.len() {
+            return Err(match len.checked_sub(frame.len()) {
+                Some(_) => truncated("payload"),
+                None => FrameError::Trailing {
+                    extra: frame.len() - len,
+                },
             });
         }
         // All of these are at most `frame.len()`, which no frame longer than a u16 reaches.
-        Ok(Self {
+        let layout = Self {
             destination_end: destination_end as u16,
             source_end: source_end as u16,
             payload_at: payload_at as u16,
             len: u16::try_from(len).map_err(|_| truncated("payload"))?,
-        })
+        };
+        Ok((layout, sequence))
     }
 
     /// Length of the frame in bytes, never 0.
@@ -210,14 +211,21 @@ impl TrafficLayout {
     #[must_use]
     #[inline]
     pub fn watermark(&self, frame: &[u8]) -> Watermark {
+        let at = usize::from(self.source_end) + 96;
+        let sequence = frame.get(at..).and_then(|b| varu64::decode(b).ok());
+        self.watermark_with(frame, sequence.map_or(0, |(value, _)| value))
+    }
+
+    /// [`Self::watermark`] of which the sequence is known.
+    #[must_use]
+    #[inline]
+    pub fn watermark_with(&self, frame: &[u8], sequence: u64) -> Watermark {
         if self.has_destination() {
             return Watermark::START;
         }
-        let at = usize::from(self.source_end) + 64;
-        let sequence = frame.get(at + 32..).and_then(|b| varu64::decode(b).ok());
         Watermark {
-            key: key_at(frame, at),
-            sequence: sequence.map_or(0, |(value, _)| value),
+            key: key_at(frame, usize::from(self.source_end) + 64),
+            sequence,
         }
     }
 
@@ -267,8 +275,20 @@ impl TrafficLayout {
     ///
     /// # Panics
     /// May panic if `frame` is shorter than the one this was parsed from.
-    #[inline]
+    #[inline(always)]
     pub fn patch_snek(&self, frame: &mut [u8], watermark: &Watermark) -> Result<Patch, BuildError> {
+        let end = usize::from(self.payload_at);
+        let (sequence, n) = varu64::encode(watermark.sequence);
+        if end == usize::from(self.source_end) + 96 + n && !self.has_destination() {
+            // The usual case: the same length as before.
+            write_watermark(&mut frame[end - n - 32..end], watermark, &sequence);
+            return Ok(Patch::InPlace { start: 0 });
+        }
+        self.reshape(frame, watermark)
+    }
+
+    #[cold]
+    fn reshape(&self, frame: &mut [u8], watermark: &Watermark) -> Result<Patch, BuildError> {
         let growth = self.snek_growth(watermark)?;
         if growth > 0 {
             return Ok(Patch::Grows {
@@ -290,8 +310,7 @@ impl TrafficLayout {
         }
         let (sequence, n) = varu64::encode(watermark.sequence);
         let end = usize::from(self.payload_at);
-        frame[end - n..end].copy_from_slice(&sequence[..n]);
-        frame[end - n - 32..end - n].copy_from_slice(watermark.key.as_bytes());
+        write_watermark(&mut frame[end - n - 32..end], watermark, &sequence);
         Ok(Patch::InPlace { start })
     }
 
@@ -381,7 +400,17 @@ pub fn push_traffic(out: &mut Vec<u8>, fields: &TrafficFields<'_>) -> Result<(),
     Ok(())
 }
 
-#[inline]
+/// Fills `room` with the watermark's key, then its sequence, whose encoding is given.
+#[inline(always)]
+fn write_watermark(room: &mut [u8], watermark: &Watermark, sequence: &[u8; varu64::MAX_LEN]) {
+    let (key, rest) = room.split_at_mut(PublicKey::LEN);
+    key.copy_from_slice(watermark.key.as_bytes());
+    for (to, from) in rest.iter_mut().zip(sequence) {
+        *to = *from;
+    }
+}
+
+#[inline(always)]
 fn key_at(frame: &[u8], at: usize) -> PublicKey {
     frame
         .get(at..)

@@ -29,6 +29,60 @@ pub enum VaruError {
 /// ```
 #[inline]
 pub fn decode(bytes: &[u8]) -> Result<(u64, usize), VaruError> {
+    // Most numbers end within eight bytes that there are: no loop for them.
+    if let Some(word) = bytes.first_chunk() {
+        let word = u64::from_be_bytes(*word);
+        let last = (!word & HIGH_BITS).leading_zeros() as usize;
+        if last < 64 {
+            let n = last / 8 + 1;
+            if n > 1 && word >> 56 == 0x80 {
+                return Err(VaruError::Malformed);
+            }
+            return Ok((pack(word >> (64 - 8 * n)), n));
+        }
+    }
+    decode_slowly(bytes)
+}
+
+/// How many bytes `value` takes.
+#[must_use]
+#[inline]
+pub const fn len(value: u64) -> usize {
+    let bits = 64 - value.leading_zeros() as usize;
+    if bits == 0 { 1 } else { bits.div_ceil(7) }
+}
+
+/// The encoding of `value`: the bytes, and how many of them count.
+#[must_use]
+#[inline]
+pub fn encode(value: u64) -> ([u8; MAX_LEN], usize) {
+    let n = len(value);
+    let mut out = [0; MAX_LEN];
+    let (low, high) = (value & LOW_56, value >> 56);
+    if high == 0 {
+        // Bit 7 of every byte but the last; what is before the first is shifted out.
+        let word = (spread(low) | HIGH_BITS & !0x80) << (64 - 8 * n);
+        out[..8].copy_from_slice(&word.to_be_bytes());
+    } else {
+        let word = spread(low) | HIGH_BITS & !0x80;
+        let before = n - 8;
+        out[before..n].copy_from_slice(&word.to_be_bytes());
+        out[before - 1] = high as u8 & 0x7f | 0x80;
+        if before == 2 {
+            out[0] = (high >> 7) as u8 | 0x80;
+        }
+    }
+    (out, n)
+}
+
+/// Appends the encoding of `value` to `out`.
+#[inline]
+pub fn push(out: &mut Vec<u8>, value: u64) {
+    let (bytes, n) = encode(value);
+    out.extend_from_slice(&bytes[..n]);
+}
+
+fn decode_slowly(bytes: &[u8]) -> Result<(u64, usize), VaruError> {
     let Some(&first) = bytes.first() else {
         return Err(VaruError::Truncated);
     };
@@ -56,32 +110,24 @@ pub fn decode(bytes: &[u8]) -> Result<(u64, usize), VaruError> {
     })
 }
 
-/// How many bytes `value` takes.
-#[must_use]
+/// Bit 7 of each byte.
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+/// What eight bytes hold.
+const LOW_56: u64 = (1 << 56) - 1;
+
+/// Eight bytes' low seven bits, as one number.
 #[inline]
-pub const fn len(value: u64) -> usize {
-    let bits = 64 - value.leading_zeros() as usize;
-    if bits == 0 { 1 } else { bits.div_ceil(7) }
+const fn pack(word: u64) -> u64 {
+    let word = word & !HIGH_BITS;
+    let word = word & 0x007f_007f_007f_007f | (word & 0x7f00_7f00_7f00_7f00) >> 1;
+    let word = word & 0x0000_3fff_0000_3fff | (word & 0x3fff_0000_3fff_0000) >> 2;
+    word & 0x0fff_ffff | (word & 0x0fff_ffff_0000_0000) >> 4
 }
 
-/// The encoding of `value`: the bytes, and how many of them count.
-#[must_use]
+/// The other way round: 56 bits, seven to a byte.
 #[inline]
-pub fn encode(value: u64) -> ([u8; MAX_LEN], usize) {
-    let n = len(value);
-    let mut out = [0; MAX_LEN];
-    let mut rest = value;
-    for (i, b) in out.iter_mut().take(n).enumerate().rev() {
-        let more = if i + 1 == n { 0 } else { 0x80 };
-        *b = (rest & 0x7f) as u8 | more;
-        rest >>= 7;
-    }
-    (out, n)
-}
-
-/// Appends the encoding of `value` to `out`.
-#[inline]
-pub fn push(out: &mut Vec<u8>, value: u64) {
-    let (bytes, n) = encode(value);
-    out.extend_from_slice(&bytes[..n]);
+const fn spread(value: u64) -> u64 {
+    let word = value & 0x0fff_ffff | (value & 0x00ff_ffff_f000_0000) << 4;
+    let word = word & 0x0000_3fff_0000_3fff | (word & 0x0fff_c000_0fff_c000) << 2;
+    word & 0x007f_007f_007f_007f | (word & 0x3f80_3f80_3f80_3f80) << 1
 }

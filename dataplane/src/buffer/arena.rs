@@ -65,6 +65,12 @@ struct Slot<T> {
     node: UnsafeCell<MaybeUninit<T>>,
 }
 
+/// Where a node of a view is.
+pub(crate) struct Spot<'a, T> {
+    slot: &'a Slot<T>,
+    version: u32,
+}
+
 /// Memory for [`CHUNK`] slots. Pages come from the kernel when they are first touched.
 struct Chunk {
     map: NonNull<libc::c_void>,
@@ -127,35 +133,22 @@ impl<T> Arena<T> {
     /// The node at `id`, if this view has one there.
     #[inline(always)]
     pub(crate) fn get(&self, id: u32) -> Option<&T> {
-        let slot = self.slot(id)?;
-        // The other way round than `revive` writes them: who sees a new node alive sees its birth.
-        let died = slot.died.load(Ordering::Acquire);
-        let born = slot.born.load(Ordering::Relaxed);
-        if self.version < born || self.version >= died {
-            return None;
-        }
-        // SAFETY: `version` is in the node's life, so it is initialised. It is written to only by
-        // the owner: in place (`get_mut`) while no view is in its life yet, and as another node
-        // when no view is in its life any more, which `collect` learns from the pin that `self`
-        // holds. The owner itself writes by way of `&mut self` only. So there is no writing while
-        // this reference lives.
-        Some(unsafe { (*slot.node.get()).assume_init_ref() })
+        self.spot(id)?.get()
     }
 
-    /// Starts fetching the cache line `offset` bytes into the node at `id`.
+    /// Where the node at `id` is, if there can be one; reads nothing of it.
     #[inline(always)]
-    pub(crate) fn prefetch(&self, id: u32, offset: usize) {
-        if let Some(base) = self.table.bases.get((id >> CHUNK_BITS) as usize) {
-            let slot = base.as_ptr().wrapping_add(id as usize % CHUNK);
-            let node = std::mem::offset_of!(Slot<T>, node);
-            prefetch(slot.cast::<u8>().wrapping_add(node + offset));
-        }
+    pub(crate) fn spot(&self, id: u32) -> Option<Spot<'_, T>> {
+        let (slot, version) = (self.slot(id)?, self.version);
+        Some(Spot { slot, version })
     }
 
     /// Starts fetching the node at `id`.
     pub(crate) fn prefetch_all(&self, id: u32) {
-        for offset in (0..size_of::<T>()).step_by(64) {
-            self.prefetch(id, offset);
+        if let Some(spot) = self.spot(id) {
+            for offset in (0..size_of::<T>()).step_by(64) {
+                spot.prefetch(offset);
+            }
         }
     }
 
@@ -274,6 +267,42 @@ impl<T> Arena<T> {
         self.limit as usize * size_of::<Slot<T>>()
     }
 }
+
+impl<'a, T> Spot<'a, T> {
+    /// The node, if the view has one here.
+    #[inline(always)]
+    pub(crate) fn get(self) -> Option<&'a T> {
+        let Self { slot, version } = self;
+        // The other way round than `revive` writes them: who sees a new node alive sees its birth.
+        let died = slot.died.load(Ordering::Acquire);
+        let born = slot.born.load(Ordering::Relaxed);
+        if version < born || version >= died {
+            return None;
+        }
+        // SAFETY: `version` is in the node's life, so it is initialised. It is written to only by
+        // the owner: in place (`get_mut`) while no view is in its life yet, and as another node
+        // when no view is in its life any more, which `collect` learns from the pin that the view
+        // holds that made this spot and that is borrowed for `'a`. The owner itself writes by way
+        // of `&mut Arena` only. So there is no writing while this reference lives.
+        Some(unsafe { (*slot.node.get()).assume_init_ref() })
+    }
+
+    /// Starts fetching the cache line `offset` bytes into the node.
+    #[inline(always)]
+    pub(crate) fn prefetch(self, offset: usize) {
+        let node = std::mem::offset_of!(Slot<T>, node);
+        let slot: *const Slot<T> = self.slot;
+        prefetch(slot.cast::<u8>().wrapping_add(node + offset));
+    }
+}
+
+impl<T> Clone for Spot<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Spot<'_, T> {}
 
 impl<T: Clone> Arena<T> {
     /// The node at `id`, to be changed: in place where no view sees it, else a copy, whose `id`

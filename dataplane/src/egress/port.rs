@@ -10,6 +10,7 @@ use pinecone_wire::frame::{HEADER_LEN, KEEPALIVE};
 use crate::buffer::{BLOCK_LEN, Place, ReceiveBuffers, Segment, TurnMemory};
 use crate::counters::{DropReason, PortCounters};
 use crate::engine::{MAX_PIECES, Outgoing};
+use crate::ingress::Run;
 use crate::queue::{FlowQueue, QueueLimits};
 use crate::report::{Budget, CloseReason};
 use crate::{DataPlaneOptions, LinkType, PortId, PortOptions};
@@ -186,43 +187,54 @@ impl Port {
         }
     }
 
-    /// Adds a traffic frame to this turn's list, or to the queue if the socket is full.
+    /// Adds traffic frames to this turn's list, or to the queue if the socket is full.
     #[inline]
-    pub(super) fn push_traffic(
-        &mut self,
-        head: &[u8],
-        body: Segment,
-        turn: &mut TurnMemory,
-        receive: &ReceiveBuffers,
-        now: u64,
-    ) {
-        self.waiting += 1;
+    pub(super) fn push_traffic(&mut self, run: &Run<'_>, turn: &mut TurnMemory, now: u64) {
+        self.waiting += u64::from(run.frames);
         let blocked = self.is_blocked();
         if blocked || !self.overflow.is_empty() || self.segments.len() >= MAX_SEGMENTS {
-            let frame = [head, turn.bytes(&body, receive)].concat().into();
-            match blocked {
-                true => self.enqueue(frame, now),
-                false => self.overflow.push(frame),
-            }
-            return;
+            return self.put_by(run, blocked, now);
         }
-        self.segment_frames += 1;
-        self.segment_bytes += head.len() + body.len as usize;
-        if !head.is_empty() {
-            self.gather_tail(turn, receive);
-            self.push_head(head, turn);
-            self.segments.push(body);
-            self.gather_tail(turn, receive);
-            return;
-        }
+        self.segment_frames += u64::from(run.frames);
+        self.segment_bytes += run.head.len() + run.bytes.len();
+        let body = Segment::new(run.place, run.at, run.bytes.len());
         match self.segments.last_mut() {
-            // A run: neighbours in the receive buffer stay one piece, whatever their size.
-            Some(last) if last.place == body.place && last.end() == body.at as usize => {
+            // Neighbours in the receive buffer stay one piece, whatever their size.
+            Some(last)
+                if run.head.is_empty()
+                    && last.place == body.place
+                    && last.end() == body.at as usize =>
+            {
                 last.len += body.len;
             }
             _ => {
-                self.gather_tail(turn, receive);
-                self.segments.push(body);
+                if !run.head.is_empty() {
+                    self.gather(run.head, turn);
+                }
+                if run.bytes.len() < GATHER_BELOW {
+                    self.gather(run.bytes, turn);
+                } else {
+                    self.segments.push(body);
+                }
+            }
+        }
+    }
+
+    /// Keeps frames that cannot be in this turn's list.
+    #[cold]
+    fn put_by(&mut self, run: &Run<'_>, blocked: bool, now: u64) {
+        let mut rest = run.bytes;
+        for number in 0..run.frames {
+            let len = match run.frames - number {
+                1 => rest.len(),
+                _ => frame_len(rest).unwrap_or(rest.len()).min(rest.len()),
+            };
+            let (body, behind) = rest.split_at(len);
+            rest = behind;
+            let frame = [run.head, body].concat().into();
+            match blocked {
+                true => self.enqueue(frame, now),
+                false => self.overflow.push(frame),
             }
         }
     }
@@ -345,6 +357,7 @@ impl Port {
         Ok((due != u64::MAX).then_some(due))
     }
 
+    #[inline(always)]
     const fn is_blocked(&self) -> bool {
         self.sending || !self.rest.is_empty() || !self.queue.is_empty()
     }
@@ -371,48 +384,32 @@ impl Port {
         frame
     }
 
-    /// Moves the last segment next to the bytes before it, if it is a short one in a receive
-    /// buffer and the copy costs less than another piece.
-    fn gather_tail(&mut self, turn: &mut TurnMemory, receive: &ReceiveBuffers) {
-        let Some(&last) = self.segments.last() else {
-            return;
-        };
-        if last.len as usize >= GATHER_BELOW || matches!(last.place, Place::Block(_)) {
-            return;
-        }
-        let block = self.block_with_room(last.len as usize, turn);
-        let moved = turn.append_segment(block, last, receive);
-        self.segments.pop();
-        self.push_moved(moved);
-    }
-
-    fn push_head(&mut self, head: &[u8], turn: &mut TurnMemory) {
-        if head.len() > BLOCK_LEN {
+    /// Copies bytes next to those that were copied before, as less than another piece costs.
+    #[inline(always)]
+    fn gather(&mut self, bytes: &[u8], turn: &mut TurnMemory) {
+        if bytes.len() > BLOCK_LEN {
             let mut buffer = turn.spare();
-            buffer.extend_from_slice(head);
+            buffer.extend_from_slice(bytes);
             let id = turn.own(buffer);
             self.segments
-                .push(Segment::new(Place::Owned(id), 0, head.len()));
+                .push(Segment::new(Place::Owned(id), 0, bytes.len()));
             return;
         }
-        let block = self.block_with_room(head.len(), turn);
-        let moved = turn.append(block, head);
-        self.push_moved(moved);
-    }
-
-    fn block_with_room(&mut self, len: usize, turn: &mut TurnMemory) -> u16 {
-        match self.block.filter(|&b| turn.room(b) >= len) {
-            Some(block) => block,
-            None => *self.block.insert(turn.new_block()),
-        }
-    }
-
-    fn push_moved(&mut self, moved: Segment) {
+        let block = self.block_with_room(bytes.len(), turn);
+        let moved = turn.append(block, bytes);
         match self.segments.last_mut() {
             Some(last) if last.place == moved.place && last.end() == moved.at as usize => {
                 last.len += moved.len
             }
             _ => self.segments.push(moved),
+        }
+    }
+
+    #[inline(always)]
+    fn block_with_room(&mut self, len: usize, turn: &mut TurnMemory) -> u16 {
+        match self.block.filter(|&b| turn.room(b) >= len) {
+            Some(block) => block,
+            None => *self.block.insert(turn.new_block()),
         }
     }
 
@@ -561,6 +558,12 @@ fn flow_hash(frame: &[u8]) -> u64 {
     mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
 }
 
+/// The length of the frame that `bytes` begin with.
+fn frame_len(bytes: &[u8]) -> Option<usize> {
+    let length = bytes.get(8..HEADER_LEN)?.first_chunk()?;
+    Some(usize::from(u16::from_be_bytes(*length)))
+}
+
 /// The frames that a list of segments holds, each as the pieces it lies in.
 fn frames_of<'a>(
     segments: &'a [Segment],
@@ -573,8 +576,7 @@ fn frames_of<'a>(
         if rest.is_empty() {
             rest = pieces.next()?;
         }
-        let length = rest.get(8..HEADER_LEN)?;
-        let mut missing = usize::from(u16::from_be_bytes([length[0], length[1]]));
+        let mut missing = frame_len(rest)?;
         let mut frame = Vec::with_capacity(2);
         loop {
             let (piece, behind) = rest.split_at(missing.min(rest.len()));

@@ -1,7 +1,9 @@
 //! What to do with a frame once its SNEK next hop is known.
 
-use pinecone_wire::Watermark;
+use pinecone_wire::{PublicKey, Watermark};
 
+use super::index::below;
+use super::snapshot::Hop;
 use super::{NextHop, SnekHop};
 use crate::PortId;
 
@@ -26,11 +28,36 @@ pub enum Decision {
 #[must_use]
 #[inline]
 pub fn forward_decision(ingress: PortId, watermark: &Watermark, hop: &SnekHop) -> Decision {
+    let SnekHop {
+        next,
+        watermark: new,
+    } = hop;
+    let hop = Hop {
+        next: *next,
+        key: &new.key,
+        sequence: new.sequence,
+    };
+    decide(ingress, watermark, &hop)
+}
+
+#[inline(always)]
+pub(super) fn decide(ingress: PortId, watermark: &Watermark, hop: &Hop<'_>) -> Decision {
+    let worse = is_worse(hop.key, hop.sequence, watermark);
     match hop.next {
         NextHop::None => Decision::DeadEnd,
         NextHop::Port(port) if port == ingress => Decision::DropBackwards,
-        _ if hop.watermark.is_worse_than(watermark) => Decision::DropWatermark,
+        _ if worse => Decision::DropWatermark,
         NextHop::Local => Decision::Deliver,
         NextHop::Port(port) => Decision::Send(port),
+    }
+}
+
+/// [`Watermark::is_worse_than`] of a watermark in parts, quick where the keys are equal or differ in
+/// their first bytes.
+#[inline(always)]
+pub(super) fn is_worse(key: &PublicKey, sequence: u64, than: &Watermark) -> bool {
+    match *key == than.key {
+        true => sequence != 0 && sequence < than.sequence,
+        false => below(&than.key, key),
     }
 }

@@ -19,7 +19,7 @@ use std::mem::offset_of;
 use pinecone_wire::PublicKey;
 
 use self::leaf::Leaf;
-use crate::buffer::arena::Arena;
+use crate::buffer::arena::{Arena, Spot};
 
 /// Bits of the key that a branch looks at.
 const BITS: usize = 6;
@@ -27,10 +27,7 @@ const FAN: usize = 1 << BITS;
 /// Bits that [`window`] is good for: eight bytes, from anywhere in the first.
 const WINDOW: usize = 57;
 /// Lookups that one pass of [`Index::successors`] interleaves.
-pub(super) const BATCH: usize = 32;
-/// Up to how many keys an index stays in the processor's caches, where there is nothing to wait
-/// for and interleaving costs more than it saves.
-const CACHED: usize = 8 << 10;
+pub(crate) const BATCH: usize = 32;
 
 /// What a lookup finds: a key and its value.
 pub(super) type Found<'a, V> = Option<(&'a PublicKey, &'a V)>;
@@ -71,18 +68,8 @@ struct Branch {
     depth: usize,
     /// The shared bits, then zeros.
     prefix: PublicKey,
-    /// A child stands at the first slot of its run.
+    /// A child stands at every slot of its run, so that the way down needs no `starts`.
     children: [Child; FAN],
-}
-
-/// Where a search goes from a branch.
-enum Step {
-    /// On, into a child.
-    Into(Child),
-    /// All keys below are above the one sought.
-    Below,
-    /// All keys below are under the one sought.
-    Beyond,
 }
 
 impl<V> Default for Index<V> {
@@ -117,17 +104,10 @@ impl<V> Index<V> {
     /// The value of `key`.
     pub(super) fn get(&self, key: &PublicKey) -> Option<&V> {
         let head = head(key);
-        let (mut node, mut after, mut known) = (self.root, Child::NONE, 0);
+        let (mut node, mut known) = (self.root, 0);
         loop {
             match node.kind() {
-                Kind::Branch(id) => match self
-                    .branches
-                    .get(id)?
-                    .step(key, head, &mut known, &mut after)
-                {
-                    Step::Into(child) => node = child,
-                    Step::Below | Step::Beyond => return None,
-                },
+                Kind::Branch(id) => node = self.branches.get(id)?.step(key, head, &mut known)?,
                 Kind::Leaf(id) => {
                     let leaf = self.leaves.get(id)?;
                     let at = leaf.position(key, head, false);
@@ -142,16 +122,9 @@ impl<V> Index<V> {
     /// [`Self::get`], where an edit of `key` is next: asks for all that this will copy, at once.
     pub(super) fn get_to_edit(&self, key: &PublicKey) -> Option<&V> {
         let head = head(key);
-        let (mut node, mut after, mut known) = (self.root, Child::NONE, 0);
+        let (mut node, mut known) = (self.root, 0);
         while let Kind::Branch(id) = node.kind() {
-            let step = self
-                .branches
-                .get(id)?
-                .step(key, head, &mut known, &mut after);
-            let Step::Into(child) = step else {
-                return None;
-            };
-            node = child;
+            node = self.branches.get(id)?.step(key, head, &mut known)?;
             match node.kind() {
                 Kind::Branch(id) => self.branches.prefetch_all(id),
                 Kind::Leaf(id) => self.leaves.prefetch_all(id),
@@ -166,15 +139,19 @@ impl<V> Index<V> {
         let (mut node, mut after, mut known) = (self.root, Child::NONE, 0);
         loop {
             match node.kind() {
-                Kind::Branch(id) => match self
-                    .branches
-                    .get(id)?
-                    .step(key, head, &mut known, &mut after)
-                {
-                    Step::Into(child) => node = child,
-                    Step::Below => return self.least(node),
-                    Step::Beyond => return self.least(after),
-                },
+                Kind::Branch(id) => {
+                    let branch = self.branches.get(id)?;
+                    match branch.step(key, head, &mut known) {
+                        Some(child) => {
+                            after = branch
+                                .behind(slot_of(key, head, branch.depth))
+                                .unwrap_or(after);
+                            node = child;
+                        }
+                        None if key < &branch.prefix => return self.least(node),
+                        None => return self.least(after),
+                    }
+                }
                 Kind::Leaf(id) => {
                     let leaf = self.leaves.get(id)?;
                     let found = leaf.get(leaf.position(key, head, strict));
@@ -184,113 +161,72 @@ impl<V> Index<V> {
         }
     }
 
-    /// [`Self::successor`], not strict, of up to [`BATCH`] keys. `found` is called with one answer
-    /// after the other, in the keys' order.
+    /// [`Self::successor`], not strict, of up to [`BATCH`] keys; the answers are in the keys' order.
     ///
     /// All go down level by level. What the next level reads of a node is asked for as soon as its
     /// name is known, so that all keys' misses wait for memory together.
-    pub(super) fn successors<'a, 'k>(
-        &'a self,
-        keys: impl ExactSizeIterator<Item = &'k PublicKey>,
-        mut found: impl FnMut(Found<'a, V>),
-    ) {
-        if self.len <= CACHED {
-            return keys
-                .take(BATCH)
-                .for_each(|key| found(self.successor(key, false)));
-        }
-        let mut lanes = [Lane {
-            key: &PublicKey::MIN,
-            head: 0,
-            node: self.root,
-            after: Child::NONE,
-            known: 0,
-            at: 0,
-            first: false,
-        }; BATCH];
-        let count = keys.len().min(BATCH);
+    #[inline(always)]
+    pub(super) fn successors<'a>(&'a self, keys: &[PublicKey], found: &mut [Found<'a, V>; BATCH]) {
+        let mut lanes = [const { Lane::new() }; BATCH];
+        let lanes = &mut lanes[..keys.len().min(BATCH)];
+        let mut branches = false;
         for (lane, key) in lanes.iter_mut().zip(keys) {
-            lane.key = key;
             lane.head = head(key);
+            branches |= self.enter(lane, self.root, |_| ());
         }
-        let lanes = &mut lanes[..count];
-        loop {
-            let mut branches = 0;
-            for lane in lanes.iter_mut() {
-                branches += self.descend(lane);
-            }
-            if branches == 0 {
-                break;
+        while branches {
+            branches = false;
+            for (lane, key) in lanes.iter_mut().zip(keys) {
+                branches |= self.descend(lane, key);
             }
         }
-        for lane in lanes.iter_mut() {
-            self.search_leaf(lane);
+        for (lane, key) in lanes.iter_mut().zip(keys) {
+            lane.search_leaf(key);
         }
-        for lane in lanes.iter() {
-            found(self.finish(lane));
+        for ((lane, key), found) in lanes.iter().zip(keys).zip(found) {
+            *found = match lane.finish(key) {
+                // Not below the branches that the key led to: the way there must be looked at.
+                None => self.successor(key, false),
+                some => some,
+            };
         }
     }
 
-    /// One level down; 1 if there is a branch there again.
+    /// One level down; whether there is a branch there again.
     #[inline(always)]
-    fn descend(&self, lane: &mut Lane<'_>) -> usize {
-        let Kind::Branch(id) = lane.node.kind() else {
-            return 0;
+    fn descend<'a>(&'a self, lane: &mut Lane<'a, V>, key: &PublicKey) -> bool {
+        let Some(branch) = lane.branch.take().and_then(Spot::get) else {
+            return false;
         };
-        let Some(branch) = self.branches.get(id) else {
-            return 0;
+        let Some(child) = branch.step(key, lane.head, &mut lane.known) else {
+            return false;
         };
-        match branch.step(lane.key, lane.head, &mut lane.known, &mut lane.after) {
-            Step::Into(child) => lane.node = child,
-            Step::Below => self.end(lane, lane.node),
-            Step::Beyond => self.end(lane, lane.after),
-        }
-        match lane.node.kind() {
+        // Unless the child skips bits, this is where it will look.
+        let slot = slot_of(key, lane.head, branch.depth + BITS);
+        self.enter(lane, child, |spot| {
+            spot.prefetch(0);
+            spot.prefetch(Branch::child_offset(slot));
+        })
+    }
+
+    /// Sends a lane to `node`; whether that is a branch, whose parts `fetch` asks for.
+    #[inline(always)]
+    fn enter<'a>(
+        &'a self,
+        lane: &mut Lane<'a, V>,
+        node: Child,
+        fetch: impl FnOnce(Spot<'a, Branch>),
+    ) -> bool {
+        match node.kind() {
             Kind::Branch(id) => {
-                self.branches.prefetch(id, 0);
-                // Unless it skips bits, this is where it will look.
-                let slot = slot_of(lane.key, lane.head, branch.depth + BITS);
-                self.branches.prefetch(id, Branch::child_offset(slot));
-                1
+                lane.branch = self.branches.spot(id).inspect(|&spot| fetch(spot));
+                true
             }
             Kind::Leaf(id) => {
-                self.leaves.prefetch(id, 0);
-                0
+                lane.spot = self.leaves.spot(id).inspect(|spot| spot.prefetch(0));
+                false
             }
         }
-    }
-
-    /// Sends a lane to the lowest key below `node`, which is its answer.
-    #[cold]
-    fn end(&self, lane: &mut Lane<'_>, node: Child) {
-        lane.node = self.first_leaf(node);
-        lane.first = true;
-    }
-
-    #[inline(always)]
-    fn search_leaf(&self, lane: &mut Lane<'_>) {
-        if let Kind::Leaf(id) = lane.node.kind()
-            && let Some(leaf) = self.leaves.get(id)
-            && !lane.first
-        {
-            lane.at = leaf.count_below(lane.key, lane.head);
-            for offset in Leaf::<V>::slot_span(lane.at) {
-                self.leaves.prefetch(id, offset);
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn finish(&self, lane: &Lane<'_>) -> Found<'_, V> {
-        let Kind::Leaf(id) = lane.node.kind() else {
-            return None;
-        };
-        let leaf = self.leaves.get(id)?;
-        if lane.first {
-            return leaf.get(0);
-        }
-        leaf.get(leaf.settle(lane.at, lane.key, false))
-            .or_else(|| self.least(lane.after))
     }
 
     /// The lowest key below `node`.
@@ -303,25 +239,53 @@ impl<V> Index<V> {
 
     fn first_leaf(&self, mut node: Child) -> Child {
         while let Kind::Branch(id) = node.kind() {
-            node = self.branches.get(id).map_or(Child::NONE, |b| b.child(0));
+            node = self.branches.get(id).map_or(Child::NONE, |b| b.children[0]);
         }
         node
     }
 }
 
-/// One search of a batch.
-#[derive(Clone, Copy)]
-struct Lane<'k> {
-    key: &'k PublicKey,
+/// One search of a batch: it stands at a branch, or has come to a leaf.
+struct Lane<'a, V> {
     head: u64,
-    node: Child,
-    after: Child,
-    /// Leading bits of the key that all keys below `node` are known to have, too.
+    branch: Option<Spot<'a, Branch>>,
+    spot: Option<Spot<'a, Leaf<V>>>,
+    leaf: Option<&'a Leaf<V>>,
+    /// Leading bits of the key that all keys below the branch are known to have, too.
     known: usize,
-    /// How many keys of the leaf that it got to are surely lower.
+    /// How many keys of the leaf are surely lower.
     at: usize,
-    /// Whether the leaf's first key is the answer.
-    first: bool,
+}
+
+impl<'a, V> Lane<'a, V> {
+    const fn new() -> Self {
+        Self {
+            head: 0,
+            branch: None,
+            spot: None,
+            leaf: None,
+            known: 0,
+            at: 0,
+        }
+    }
+
+    #[inline(always)]
+    fn search_leaf(&mut self, key: &PublicKey) {
+        let Some(spot) = self.spot else { return };
+        self.leaf = spot.get();
+        if let Some(leaf) = self.leaf {
+            self.at = leaf.count_below(key, self.head);
+            for offset in Leaf::<V>::slot_span(self.at) {
+                spot.prefetch(offset);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn finish(&self, key: &PublicKey) -> Found<'a, V> {
+        let leaf = self.leaf?;
+        leaf.get(leaf.settle(self.at, key, false))
+    }
 }
 
 impl Child {
@@ -348,39 +312,35 @@ impl Child {
 }
 
 impl Branch {
-    /// Where the child at `start` is named, in bytes from the branch's start.
+    /// Where the child at `slot` is named, in bytes from the branch's start.
     #[inline(always)]
-    fn child_offset(start: usize) -> usize {
-        offset_of!(Self, children) + start * size_of::<Child>()
+    fn child_offset(slot: usize) -> usize {
+        offset_of!(Self, children) + slot * size_of::<Child>()
     }
 
     #[inline(always)]
-    fn child(&self, start: usize) -> Child {
-        self.children[start % FAN]
+    fn child(&self, slot: usize) -> Child {
+        self.children[slot % FAN]
     }
 
     /// The way of `key`, which is known to agree in the first `known` bits; those become as many
-    /// as this branch has compared. `after` becomes the child behind the one entered, if there is
-    /// one.
+    /// as this branch has compared. Nothing if the keys below do not share their first bits with it.
     #[inline(always)]
-    fn step(&self, key: &PublicKey, head: u64, known: &mut usize, after: &mut Child) -> Step {
+    fn step(&self, key: &PublicKey, head: u64, known: &mut usize) -> Option<Child> {
         if !self.agrees(key, head, *known) {
-            return match key.cmp(&self.prefix) {
-                Ordering::Less => Step::Below,
-                _ => Step::Beyond,
-            };
+            return None;
         }
         *known = self.depth;
-        let slot = slot_of(key, head, self.depth);
+        Some(self.child(slot_of(key, head, self.depth)))
+    }
+
+    /// The child behind the one that `slot` belongs to.
+    fn behind(&self, slot: usize) -> Option<Child> {
         let behind = self.starts & (u64::MAX << slot << 1);
-        if behind != 0 {
-            *after = self.child(behind.trailing_zeros() as usize);
-        }
-        Step::Into(self.child(self.start(slot)))
+        (behind != 0).then(|| self.child(behind.trailing_zeros() as usize))
     }
 
     /// The first slot of the run that `slot` belongs to.
-    #[inline(always)]
     fn start(&self, slot: usize) -> usize {
         let upto = self.starts & (u64::MAX >> (FAN - 1 - slot % FAN));
         (63 - (upto | 1).leading_zeros()) as usize % FAN

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use pinecone_wire::coordinates::CoordinatesView;
 use pinecone_wire::{Coordinates, PublicKey, Watermark};
 
+use super::decision::{decide, is_worse};
 use super::index::{BATCH, Found, Index, below};
 use super::tree::TreeTable;
-use super::{NextHop, SnekHop, SnekKind, SnekQuery};
+use super::{Decision, NextHop, SnekHop, SnekKind, SnekQuery};
 use crate::PortId;
 
 /// The tables at one moment.
@@ -46,6 +47,23 @@ struct Bound<'a> {
     next: NextHop,
 }
 
+/// The answer of a lookup, its watermark where it lies.
+pub(super) struct Hop<'a> {
+    pub(super) next: NextHop,
+    pub(super) key: &'a PublicKey,
+    pub(super) sequence: u64,
+}
+
+/// Traffic lookups that wait for memory together: one a destination.
+pub(crate) struct SnekBatch<'a>([Found<'a, SnekEntry>; BATCH]);
+
+/// What becomes of a traffic frame, and its new watermark if it goes on.
+pub(crate) struct Forward<'a> {
+    pub(crate) decision: Decision,
+    pub(crate) key: &'a PublicKey,
+    pub(crate) sequence: u64,
+}
+
 impl Snapshot {
     /// The node's own key.
     #[must_use]
@@ -71,7 +89,7 @@ impl Snapshot {
     pub fn snek(&self, kind: SnekKind, destination: &PublicKey, watermark: &Watermark) -> SnekHop {
         let strict = kind == SnekKind::Bootstrap;
         let found = self.snek.successor(destination, strict);
-        self.answer(kind, destination, watermark, found)
+        self.answer(kind, destination, watermark, found).into()
     }
 
     /// Traffic lookups of all `queries`, whose misses wait for memory together; the answers are
@@ -79,16 +97,56 @@ impl Snapshot {
     pub fn snek_batch(&self, queries: &[SnekQuery], out: &mut Vec<SnekHop>) {
         out.reserve(queries.len());
         for queries in queries.chunks(BATCH) {
-            let mut next = queries.iter();
-            let destinations = queries.iter().map(|q| &q.destination);
-            self.snek.successors(destinations, |found| {
-                let query = next.next();
-                out.extend(
-                    query.map(|q| {
-                        self.answer(SnekKind::Traffic, &q.destination, &q.watermark, found)
-                    }),
-                );
-            });
+            let mut destinations = [PublicKey::MIN; BATCH];
+            for (destination, query) in destinations.iter_mut().zip(queries) {
+                *destination = query.destination;
+            }
+            let batch = self.find(&destinations[..queries.len()]);
+            for (query, found) in queries.iter().zip(batch.0) {
+                let (destination, watermark) = (&query.destination, &query.watermark);
+                let hop = self.answer(SnekKind::Traffic, destination, watermark, found);
+                out.push(hop.into());
+            }
+        }
+    }
+
+    /// Looks up to [`BATCH`] destinations of traffic up.
+    #[inline(always)]
+    pub(crate) fn find(&self, destinations: &[PublicKey]) -> SnekBatch<'_> {
+        let mut batch = SnekBatch([None; BATCH]);
+        self.snek.successors(destinations, &mut batch.0);
+        batch
+    }
+
+    /// What becomes of a traffic frame that came from `ingress` (protocol sections 6 and 7), whose
+    /// `destination` is the one at `at` in `batch` and not this node.
+    #[inline(always)]
+    pub(crate) fn forward<'a>(
+        &'a self,
+        batch: &SnekBatch<'a>,
+        at: usize,
+        ingress: PortId,
+        destination: &PublicKey,
+        watermark: &'a Watermark,
+    ) -> Forward<'a> {
+        let found = batch.0.get(at).copied().flatten();
+        // The destination itself is known: nothing is closer.
+        if let Some((key, entry)) = found
+            && key == destination
+            && let Some(hop) = entry.hop(key, watermark)
+        {
+            let decision = decide(ingress, watermark, &hop);
+            return Forward {
+                decision,
+                key,
+                sequence: hop.sequence,
+            };
+        }
+        let hop = self.answer(SnekKind::Traffic, destination, watermark, found);
+        Forward {
+            decision: decide(ingress, watermark, &hop),
+            key: hop.key,
+            sequence: hop.sequence,
         }
     }
 
@@ -100,17 +158,20 @@ impl Snapshot {
     }
 
     /// The answer of a SNEK lookup to which the search found `found`.
-    #[inline]
-    fn answer(
-        &self,
+    fn answer<'a>(
+        &'a self,
         kind: SnekKind,
         destination: &PublicKey,
-        watermark: &Watermark,
-        found: Found<'_, SnekEntry>,
-    ) -> SnekHop {
+        watermark: &'a Watermark,
+        found: Found<'a, SnekEntry>,
+    ) -> Hop<'a> {
         let traffic = kind == SnekKind::Traffic;
         if traffic && *destination == self.own {
-            return hop(NextHop::Local, &watermark.key, watermark.sequence);
+            return Hop {
+                next: NextHop::Local,
+                key: &watermark.key,
+                sequence: watermark.sequence,
+            };
         }
         if let Some((key, entry)) = found
             && (traffic && key == destination || self.is_closer(traffic, destination, key))
@@ -125,12 +186,12 @@ impl Snapshot {
     /// The answer if no route may be used. A route is ruled out by its watermark, and then every
     /// further one is worse still, but near keys have no watermark to meet.
     #[cold]
-    fn near_hop(&self, traffic: bool, destination: &PublicKey) -> SnekHop {
+    fn near_hop(&self, traffic: bool, destination: &PublicKey) -> Hop<'_> {
         match self.near.successor(destination, !traffic) {
             Some((key, &Some(port)))
                 if traffic && key == destination || self.is_closer(traffic, destination, key) =>
             {
-                hop(NextHop::Port(port), key, 0)
+                Hop::through(port, key, 0)
             }
             _ => self.bound(traffic, destination).hop(),
         }
@@ -167,19 +228,36 @@ impl Snapshot {
     }
 }
 
-impl Bound<'_> {
-    fn hop(&self) -> SnekHop {
-        hop(self.next, self.key, 0)
+impl<'a> Bound<'a> {
+    fn hop(&self) -> Hop<'a> {
+        Hop {
+            next: self.next,
+            key: self.key,
+            sequence: 0,
+        }
     }
 }
 
-fn hop(next: NextHop, key: &PublicKey, sequence: u64) -> SnekHop {
-    SnekHop {
-        next,
-        watermark: Watermark {
-            key: *key,
+impl<'a> Hop<'a> {
+    #[inline(always)]
+    fn through(port: PortId, key: &'a PublicKey, sequence: u64) -> Self {
+        Self {
+            next: NextHop::Port(port),
+            key,
             sequence,
-        },
+        }
+    }
+}
+
+impl From<Hop<'_>> for SnekHop {
+    fn from(hop: Hop<'_>) -> Self {
+        Self {
+            next: hop.next,
+            watermark: Watermark {
+                key: *hop.key,
+                sequence: hop.sequence,
+            },
+        }
     }
 }
 
@@ -198,15 +276,13 @@ impl SnekEntry {
 
     /// The way to `key`, whose entry this is, unless it is a route whose watermark is worse than
     /// the frame's.
-    #[inline]
-    fn hop(&self, key: &PublicKey, watermark: &Watermark) -> Option<SnekHop> {
+    #[inline(always)]
+    fn hop<'a>(&self, key: &'a PublicKey, watermark: &Watermark) -> Option<Hop<'a>> {
         if self.near != NO_PORT {
-            return Some(hop(NextHop::Port(self.near), key, 0));
+            return Some(Hop::through(self.near, key, 0));
         }
         let sequence = self.sequence.load(Ordering::Relaxed);
-        let worse = below(&watermark.key, key)
-            || (sequence != 0 && sequence < watermark.sequence && *key == watermark.key);
-        (!worse).then(|| hop(NextHop::Port(self.source), key, sequence))
+        (!is_worse(key, sequence, watermark)).then(|| Hop::through(self.source, key, sequence))
     }
 
     pub(super) fn near(&self) -> Option<PortId> {

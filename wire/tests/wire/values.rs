@@ -61,6 +61,54 @@ fn numbers_at_the_limit() {
     }
 }
 
+/// Reads one byte after the other, as protocol section 1 says it.
+fn decode_plainly(bytes: &[u8]) -> Result<(u64, usize), VaruError> {
+    let mut value = 0u128;
+    for (i, &b) in bytes.iter().enumerate() {
+        value = value << 7 | u128::from(b & 0x7f);
+        let shortest = bytes[0] != 0x80 || (i == 0 && b < 0x80);
+        // What has come so far may be too much already, whatever follows.
+        let least = value << if b < 0x80 { 0 } else { 7 };
+        if !shortest || least > u128::from(u64::MAX) {
+            return Err(VaruError::Malformed);
+        }
+        if b < 0x80 {
+            return Ok((value as u64, i + 1));
+        }
+    }
+    Err(VaruError::Truncated)
+}
+
+proptest! {
+    /// All lengths, cut anywhere and followed by anything.
+    #[test]
+    fn numbers_agree_with_the_plain_reading(
+        value in any::<u64>(),
+        shift in 0u32..64,
+        cut in 0usize..12,
+        rest in prop::collection::vec(any::<u8>(), 0..12),
+    ) {
+        let value = value >> shift;
+        let (bytes, n) = varu64::encode(value);
+        prop_assert_eq!(n, varu64::len(value));
+        prop_assert_eq!(decode_plainly(&bytes[..n]), Ok((value, n)));
+        let stream = [&bytes[..n], &rest].concat();
+        prop_assert_eq!(varu64::decode(&stream), Ok((value, n)));
+        for stream in [&bytes[..cut.min(n)], &rest] {
+            prop_assert_eq!(varu64::decode(stream), decode_plainly(stream));
+        }
+    }
+
+    #[test]
+    fn bytes_with_high_bits_agree_with_the_plain_reading(
+        high in prop::collection::vec(0x80u8.., 0..13),
+        rest in prop::collection::vec(any::<u8>(), 0..12),
+    ) {
+        let stream = [high, rest].concat();
+        prop_assert_eq!(varu64::decode(&stream), decode_plainly(&stream));
+    }
+}
+
 #[test]
 fn recorded_coordinates() {
     let mut odd = Vec::new();

@@ -43,9 +43,17 @@ impl Bench {
 
     /// A frame that lies by itself.
     fn push(&mut self, number: u32, len: usize) {
-        let id = self.turn.own(frame(number, len));
-        let body = Segment::new(Place::Owned(id), 0, len);
-        (self.port).push_traffic(&[], body, &mut self.turn, &self.receive, 0);
+        let bytes = frame(number, len);
+        let id = self.turn.own(bytes.clone());
+        let run = Run {
+            egress: PortId(1),
+            frames: 1,
+            head: &[],
+            bytes: &bytes,
+            place: Place::Owned(id),
+            at: 0,
+        };
+        self.port.push_traffic(&run, &mut self.turn, 0);
     }
 
     /// Lets the socket take up to `room` bytes of the next send; the frames that it got whole.

@@ -55,10 +55,9 @@ impl<V: Clone + Default> Index<V> {
     fn copy_to(&self, node: Child, copy: &mut Self) {
         match node.kind() {
             Kind::Branch(id) => {
-                let children = self.branches.get(id).map(|branch| branch.children);
-                for child in children.into_iter().flatten() {
-                    if child != Child::NONE {
-                        self.copy_to(child, copy);
+                if let Some(branch) = self.branches.get(id) {
+                    for start in (0..FAN).filter(|start| branch.starts >> start & 1 == 1) {
+                        self.copy_to(branch.child(start), copy);
                     }
                 }
             }
@@ -320,8 +319,6 @@ impl Branch {
                 std::cmp::Ordering::Greater => 0,
             };
         }
-        let mut children = [Child::NONE; FAN];
-        children[0] = child;
         Self {
             mask: match depth {
                 0 => 0,
@@ -331,28 +328,40 @@ impl Branch {
             starts: 1,
             depth,
             prefix,
-            children,
+            children: [child; FAN],
         }
     }
 
+    /// Lets the run of `child` begin at `start`, up to where the next one does.
     fn set(&mut self, start: usize, child: Child) {
         self.starts |= 1 << start;
-        self.children[start] = child;
+        self.fill(start, child);
     }
 
+    /// Gives the run at `start` to the one before.
     fn clear(&mut self, start: usize) {
+        let before = self.child(start.saturating_sub(1));
+        self.fill(start, before);
         self.starts &= !(1 << start);
-        self.children[start] = Child::NONE;
     }
 
     /// Takes out the child at `start`; its run goes to the one before, or, if it is the first, to
     /// the one behind.
     fn take(&mut self, start: usize) {
-        self.clear(start);
-        if start == 0 && self.starts != 0 {
-            let next = self.starts.trailing_zeros() as usize;
-            self.children.swap(0, next);
-            self.starts = self.starts & !(1 << next) | 1;
+        let behind = self.starts & !1;
+        if start == 0 && behind != 0 {
+            let next = behind.trailing_zeros() as usize;
+            self.fill(0, self.child(next));
+            self.starts &= !(1 << next);
+        } else {
+            self.clear(start);
         }
+    }
+
+    fn fill(&mut self, start: usize, child: Child) {
+        let behind = self.starts & (u64::MAX << start << 1);
+        // 64 if there is none.
+        let end = behind.trailing_zeros() as usize;
+        self.children[start..end].fill(child);
     }
 }

@@ -33,10 +33,11 @@ fn walk<V: Clone>(
             let mut deepest = 0;
             for start in 0..FAN {
                 let child = b.children[start];
-                assert_eq!(b.starts >> start & 1 == 1, child != Child::NONE);
-                if child == Child::NONE {
+                if b.starts >> start & 1 == 0 {
+                    assert_eq!(child, b.children[start - 1], "a run is of one child");
                     continue;
                 }
+                assert!(child != Child::NONE);
                 let from = all.len();
                 deepest = deepest.max(walk(index, child, nodes, all, levels + 1, b.depth));
                 for (key, _) in &all[from..] {
@@ -135,9 +136,8 @@ proptest! {
                 .chain([PublicKey::MIN, PublicKey::MAX])
                 .collect();
             for chunk in probes.chunks(BATCH) {
-                let mut batch = Vec::new();
-                index.successors(chunk.iter(), |found| batch.push(found));
-                prop_assert_eq!(batch.len(), chunk.len());
+                let mut batch = [None; BATCH];
+                index.successors(chunk, &mut batch);
                 for (key, found) in chunk.iter().zip(batch) {
                     let single = index.successor(key, false);
                     prop_assert_eq!(single, found);
