@@ -1,0 +1,21 @@
+//! A real daemon under everything at once that peers do to it, and what it takes of the machine.
+//! These tests have a process of their own, one after the other: they load the machine.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, dead_code)]
+
+#[path = "../program/daemon.rs"]
+mod daemon;
+mod ledger;
+mod misbehaviour;
+mod neighbours;
+#[path = "../program/raw_peer.rs"]
+mod raw_peer;
+mod soak;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// One test at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,307 @@
+//! Peers that do as they should not, again and again until told to stop.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use pinecone_wire::frame::KEEPALIVE;
+use pinecone_wire::traffic::push_traffic;
+use pinecone_wire::{
+    Coordinates, FrameType, HANDSHAKE_LEN, PublicKey, SecretKey, Split, TrafficFields, Watermark,
+    handshake, split,
+};
+use rustix::net::RecvFlags;
+use socket2::SockRef;
+
+use crate::daemon::PATIENCE;
+use crate::raw_peer::chain;
+
+/// Everybody that misbehaves.
+pub(crate) struct Crowd {
+    pub(crate) shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What they did.
+#[derive(Default)]
+pub(crate) struct Shared {
+    over: AtomicBool,
+    /// The flood has ended, and its sink may leave.
+    all_over: AtomicBool,
+    /// Connections that came and went.
+    pub(crate) visits: AtomicU64,
+    /// Times that those who do not read were let go.
+    pub(crate) let_go: AtomicU64,
+    /// Whole frames written, by the flood and byte by byte.
+    pub(crate) flooded: AtomicU64,
+    pub(crate) dripped: AtomicU64,
+    /// Frames that the flood's sink read.
+    pub(crate) sunk: AtomicU64,
+}
+
+/// Who takes part. The keys of those that do not read must be below the daemon's, or else what is
+/// for them goes to the neighbours while they are away, as it should.
+pub(crate) struct Cast {
+    pub(crate) deaf: SecretKey,
+    pub(crate) slow: SecretKey,
+    pub(crate) drip: SecretKey,
+    pub(crate) flood: SecretKey,
+    pub(crate) sink: SecretKey,
+    /// Whom visitors and the dripping one send to.
+    pub(crate) victim: PublicKey,
+}
+
+impl Crowd {
+    pub(crate) fn start(address: &str, cast: Cast) -> Self {
+        let mut crowd = Self {
+            shared: Arc::default(),
+            threads: Vec::new(),
+        };
+        let Cast {
+            deaf,
+            slow,
+            drip,
+            flood,
+            sink,
+            victim,
+        } = cast;
+        let flooded = [sink.public_key(), deaf.public_key(), slow.public_key()];
+        crowd.add(address, move |a, s| sink_of_flood(a, &sink, s));
+        crowd.add(address, move |a, s| never_reads(a, &deaf, s));
+        crowd.add(address, move |a, s| reads_a_byte_a_second(a, &slow, s));
+        crowd.add(address, move |a, s| {
+            sends_a_byte_at_a_time(a, &drip, victim, s)
+        });
+        for thread in 0..2 {
+            crowd.add(address, move |a, s| comes_and_goes(a, thread, victim, s));
+        }
+        crowd.add(address, move |a, s| floods(a, &flood, flooded, s));
+        crowd
+    }
+
+    fn add(&mut self, address: &str, body: impl FnOnce(&str, &Shared) + Send + 'static) {
+        let (address, shared) = (address.to_owned(), Arc::clone(&self.shared));
+        self.threads
+            .push(std::thread::spawn(move || body(&address, &shared)));
+    }
+
+    /// They stop what they do. The flood, its sink and the dripping one stay connected.
+    pub(crate) fn stop(&self) {
+        self.shared.over.store(true, Relaxed);
+    }
+
+    /// All leave. Fails if one that should have been let be was not.
+    pub(crate) fn leave(self) {
+        self.shared.over.store(true, Relaxed);
+        self.shared.all_over.store(true, Relaxed);
+        for thread in self.threads {
+            thread.join().expect("nobody was closed without reason");
+        }
+    }
+}
+
+impl Shared {
+    fn goes_on(&self) -> bool {
+        !self.over.load(Relaxed)
+    }
+
+    /// Stays a peer until all leave.
+    fn stay(&self, stream: &mut TcpStream) {
+        while !self.all_over.load(Relaxed) {
+            stream.write_all(&KEEPALIVE).expect("still a peer");
+            drain(stream);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+/// Connects and shakes hands.
+fn visit(address: &str, key: &SecretKey) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(&handshake::encode(key))?;
+    stream.read_exact(&mut [0; HANDSHAKE_LEN])?;
+    Ok(stream)
+}
+
+fn announced(address: &str, key: &SecretKey) -> io::Result<TcpStream> {
+    let mut stream = visit(address, key)?;
+    stream.write_all(&chain(&[key], 1))?;
+    Ok(stream)
+}
+
+/// Reads what is there, for the sake of reading. Whether the peering is up.
+fn drain(stream: &TcpStream) -> bool {
+    let mut bytes = [0; 65536];
+    loop {
+        match rustix::net::recv(stream, &mut bytes[..], RecvFlags::DONTWAIT) {
+            Ok((0, _)) => return false,
+            Ok(_) => {}
+            Err(e) => return e == rustix::io::Errno::AGAIN,
+        }
+    }
+}
+
+fn traffic(from: PublicKey, to: PublicKey, size: usize) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let fields = TrafficFields {
+        extra: 0,
+        hop_limit: 10,
+        destination: &Coordinates::default(),
+        source: &Coordinates::default(),
+        destination_key: to,
+        source_key: from,
+        watermark: Watermark::START,
+        payload: &vec![0x5a; size],
+    };
+    push_traffic(&mut frame, &fields).unwrap();
+    frame
+}
+
+/// It is not silent, so only what it does not read can end it.
+fn never_reads(address: &str, key: &SecretKey, shared: &Shared) {
+    while shared.goes_on() {
+        let Ok(mut stream) = announced(address, key) else {
+            continue;
+        };
+        while shared.goes_on() {
+            if stream.write_all(&KEEPALIVE).is_err() {
+                shared.let_go.fetch_add(1, Relaxed);
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+}
+
+fn reads_a_byte_a_second(address: &str, key: &SecretKey, shared: &Shared) {
+    while shared.goes_on() {
+        let Ok(mut stream) = announced(address, key) else {
+            continue;
+        };
+        while shared.goes_on() {
+            let read = stream.read(&mut [0; 1]);
+            if !matches!(read, Ok(1)) || stream.write_all(&KEEPALIVE).is_err() {
+                shared.let_go.fetch_add(1, Relaxed);
+                break;
+            }
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    }
+}
+
+/// Odd, and in order: it must never be closed.
+fn sends_a_byte_at_a_time(address: &str, key: &SecretKey, to: PublicKey, shared: &Shared) {
+    let mut stream = announced(address, key).unwrap();
+    let frame = traffic(key.public_key(), to, 100);
+    while shared.goes_on() {
+        for byte in &frame {
+            stream.write_all(&[*byte]).expect("still a peer");
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        shared.dripped.fetch_add(1, Relaxed);
+        assert!(drain(&stream), "the daemon closed the peering");
+    }
+    shared.stay(&mut stream);
+}
+
+/// As fast as they go. Half of the keys are the same again and again; some are above all others, so
+/// that the root changes with them.
+fn comes_and_goes(address: &str, thread: u64, to: PublicKey, shared: &Shared) {
+    for number in 0u64.. {
+        if !shared.goes_on() {
+            return;
+        }
+        let mut seed = [thread as u8; 32];
+        seed[..8]
+            .copy_from_slice(&if number % 2 == 0 { number } else { number % 64 }.to_be_bytes());
+        let key = SecretKey::from_seed(&seed);
+        // Fails where the daemon is faster: it may refuse whom it will.
+        let _ = one_visit(address, &key, to, number);
+        shared.visits.fetch_add(1, Relaxed);
+    }
+}
+
+fn one_visit(address: &str, key: &SecretKey, to: PublicKey, number: u64) -> io::Result<()> {
+    match number % 8 {
+        0 => {
+            // Half a handshake.
+            let mut stream = TcpStream::connect(address)?;
+            stream.write_all(&handshake::encode(key)[..50])?;
+        }
+        1 => drop(visit(address, key)?),
+        _ => {
+            let mut stream = announced(address, key)?;
+            let frames = traffic(key.public_key(), to, 600).repeat(5);
+            match number % 8 {
+                2 => stream.write_all(&frames)?,
+                // Cut in the middle of a frame, or of its header.
+                3 => stream.write_all(&frames[..frames.len() - 300])?,
+                4 => stream.write_all(&frames[..frames.len() - 723 + 5])?,
+                5 => {
+                    stream.write_all(&frames)?;
+                    SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+                }
+                6 => {
+                    // No frame: it is closed for that.
+                    stream.write_all(&frames)?;
+                    stream.write_all(b"GET / HTTP/1.1\r\n\r\n")?;
+                    while stream.read(&mut [0; 4096])? > 0 {}
+                }
+                _ => {
+                    // Gone with what is for it still under way.
+                    stream.write_all(&traffic(key.public_key(), key.public_key(), 600))?;
+                    stream.write_all(&frames)?;
+                    stream.read_exact(&mut [0; 10])?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// As fast as the daemon takes it: most to somebody who reads, some to those who do not.
+fn floods(address: &str, key: &SecretKey, to: [PublicKey; 3], shared: &Shared) {
+    let mut stream = announced(address, key).unwrap();
+    let [sink, deaf, slow] = to.map(|to| traffic(key.public_key(), to, 1200));
+    let round = [sink.repeat(14), deaf, slow].concat();
+    let bytes = round.repeat(12);
+    while shared.goes_on() {
+        stream.write_all(&bytes).expect("still a peer");
+        shared.flooded.fetch_add(16 * 12, Relaxed);
+        assert!(drain(&stream), "the daemon closed the peering");
+    }
+    shared.stay(&mut stream);
+}
+
+fn sink_of_flood(address: &str, key: &SecretKey, shared: &Shared) {
+    let mut stream = announced(address, key).unwrap();
+    let until = Duration::from_millis(200);
+    stream.set_read_timeout(Some(until)).unwrap();
+    let mut bytes = vec![0; 1 << 20];
+    let (mut filled, mut keepalive) = (0, Instant::now());
+    while !shared.all_over.load(Relaxed) {
+        if keepalive.elapsed() > Duration::from_secs(1) {
+            keepalive = Instant::now();
+            stream.write_all(&KEEPALIVE).expect("still a peer");
+        }
+        match stream.read(&mut bytes[filled..]) {
+            Ok(0) => panic!("the daemon closed the peering"),
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(e) => panic!("{e}"),
+        }
+        let (mut at, mut frames) = (0, 0);
+        while let Split::Frame(header) = split(&bytes[at..filled]).expect("whole frames") {
+            at += usize::from(header.len);
+            frames += u64::from(header.kind == FrameType::Traffic);
+        }
+        bytes.copy_within(at..filled, 0);
+        filled -= at;
+        shared.sunk.fetch_add(frames, Relaxed);
+    }
+}

@@ -1,0 +1,183 @@
+//! "Must hold meanwhile": whatever some peers do, the others keep their rate, their order and their
+//! frames; memory stays bounded; nothing crashes; and every frame is accounted for.
+//!
+//! Twenty seconds, or as many as `PINECONE_SOAK_SECONDS` says.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::alone;
+use crate::daemon::{Start, key, wait_until};
+use crate::ledger::Ledger;
+use crate::misbehaviour::{Cast, Crowd};
+use crate::neighbours::{Neighbour, RATE};
+
+/// What the daemon may have in memory at any time. Of this: what it starts with, the receive buffers
+/// and blocks of two workers, a full queue for each of the three that are flooded, and the tables that
+/// fill with what visitors leave behind.
+const MEMORY: u64 = 128 << 20;
+/// How much more it may have at the end than after a quarter of the time.
+const GROWTH: u64 = 24 << 20;
+const WINDOW: Duration = Duration::from_secs(1);
+
+#[test]
+fn misbehaviour_is_nobody_elses_trouble() {
+    let _alone = alone();
+    let seconds = std::env::var("PINECONE_SOAK_SECONDS").map_or(16, |s| s.parse().unwrap());
+    let mut seeds: Vec<u8> = (0..=255).collect();
+    seeds.sort_by_key(|seed| key(*seed).public_key());
+    // Those that do not read lowest, the daemon right above them.
+    let mut seeds = seeds.into_iter();
+    let mut next = || seeds.next().unwrap();
+    let (deaf, slow, daemon) = (key(next()), key(next()), next());
+    let daemon = Start {
+        seed: Some(daemon),
+        arguments: &["--workers", "2", "--log", "warn"],
+        ..Start::default()
+    }
+    .run();
+    let mut some_key = || key(next());
+    let mut pair = || Neighbour::pair(daemon.address(), [some_key(), some_key()]);
+    let neighbours: Vec<_> = [pair(), pair()].into_iter().flatten().collect();
+
+    wait_until("the neighbours to hear each other", || {
+        let heard = neighbours.iter().map(|n| count(&n.counts().received));
+        let least = heard.min().unwrap();
+        (least > 100).then_some(()).ok_or(least)
+    });
+    let quiet_time = Duration::from_secs(if seconds < 60 { 3 } else { 30 });
+    let before = rates(&neighbours, || std::thread::sleep(quiet_time));
+    let idle = daemon.memory();
+
+    let mut some_key = || key(next());
+    let cast = Cast {
+        deaf,
+        slow,
+        drip: some_key(),
+        flood: some_key(),
+        sink: some_key(),
+        victim: neighbours[0].key,
+    };
+    let (flood, sink, drip) = (
+        cast.flood.public_key(),
+        cast.sink.public_key(),
+        cast.drip.public_key(),
+    );
+    let crowd = Crowd::start(daemon.address(), cast);
+    let mut curve = Vec::new();
+    let during = rates(&neighbours, || {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(seconds) {
+            std::thread::sleep(WINDOW);
+            curve.push(daemon.memory().rss);
+        }
+    });
+    crowd.stop();
+    neighbours.iter().for_each(Neighbour::be_quiet);
+    let (ledger, status) = Ledger::settled(&daemon);
+    let peak = daemon.memory().peak;
+
+    // What it says is what those at the other ends saw.
+    let peer = |key: &pinecone_wire::PublicKey, name: &str| {
+        let key = key.to_string();
+        let peers = status["peers"].as_array().unwrap();
+        let peer = peers.iter().find(|peer| peer["key"] == key).unwrap();
+        peer[name].as_u64().unwrap()
+    };
+    let shared = &crowd.shared;
+    println!("{ledger}");
+    let mib = |bytes: &u64| bytes >> 20;
+    let steps = (curve.len() / 30).max(1);
+    let points: Vec<_> = curve.iter().step_by(steps).map(mib).collect();
+    println!(
+        "memory in MiB: {} with neighbours alone, {} at the most, every {steps} s {points:?}",
+        mib(&idle.rss),
+        mib(&peak)
+    );
+    println!(
+        "{} visits, {} let go, {} flooded of which {} came, {} byte by byte; log {} bytes",
+        count(&shared.visits),
+        count(&shared.let_go),
+        count(&shared.flooded),
+        count(&shared.sunk),
+        count(&shared.dripped),
+        daemon.log().len(),
+    );
+    for (neighbour, (before, during)) in neighbours.iter().zip(before.iter().zip(&during)) {
+        let counts = neighbour.counts();
+        println!(
+            "neighbour: {before:.1} a second before, {during:.1} during ({:.4}); {} sent, {} came, \
+             {} lost, {} of others",
+            during / before,
+            count(&counts.sent),
+            count(&counts.received),
+            count(&counts.lost),
+            count(&counts.others),
+        );
+    }
+    for neighbour in &neighbours {
+        let counts = neighbour.counts();
+        let came = count(&counts.received) + count(&counts.others);
+        assert_eq!(
+            peer(&neighbour.key, "rx_traffic_frames"),
+            count(&counts.sent)
+        );
+        wait_until("the last frames to be read", || {
+            let came = count(&counts.received) + count(&counts.others);
+            (came == peer(&neighbour.key, "tx_traffic_frames"))
+                .then_some(())
+                .ok_or(came)
+        });
+    }
+    assert_eq!(peer(&flood, "rx_traffic_frames"), count(&shared.flooded));
+    assert_eq!(peer(&drip, "rx_traffic_frames"), count(&shared.dripped));
+    wait_until("the sink to have read it all", || {
+        let sunk = count(&shared.sunk);
+        (sunk == peer(&sink, "tx_traffic_frames"))
+            .then_some(())
+            .ok_or(sunk)
+    });
+
+    // It was the load that it should have been.
+    assert!(count(&shared.visits) >= 20 * seconds, "hardly any visits");
+    assert!(count(&shared.let_go) >= seconds / 10, "nobody was let go");
+    assert!(count(&shared.dripped) > 0 && count(&shared.sunk) > 1000 * seconds);
+    // And nobody noticed.
+    for (before, during) in before.iter().zip(&during) {
+        assert!(
+            *before >= 0.95 * RATE,
+            "{before} a second with nobody else there"
+        );
+        assert!(*during >= 0.95 * before, "{during} a second of {before}");
+    }
+    assert!(peak <= MEMORY, "{peak} bytes of memory");
+    let early = curve[..curve.len().div_ceil(4)].iter().max().unwrap();
+    let late = curve.last().unwrap();
+    assert!(*late <= early + GROWTH, "from {early} to {late} bytes");
+
+    crowd.leave();
+    neighbours.into_iter().for_each(Neighbour::leave);
+    let (end, log) = daemon.end(Signal::TERM);
+    assert!(end.success(), "{end}: {log}");
+    assert!(!log.contains("panicked") && !log.contains("ERROR"), "{log}");
+}
+
+fn count(counter: &AtomicU64) -> u64 {
+    counter.load(Relaxed)
+}
+
+/// Frames a second that came to each neighbour while something was done.
+fn rates(neighbours: &[Neighbour], during: impl FnOnce()) -> Vec<f64> {
+    let now = || -> Vec<u64> {
+        let came = neighbours.iter().map(|n| count(&n.counts().received));
+        came.collect()
+    };
+    let (start, before) = (Instant::now(), now());
+    during();
+    let time = start.elapsed().as_secs_f64();
+    let came = now().into_iter().zip(before);
+    came.map(|(after, before)| (after - before) as f64 / time)
+        .collect()
+}
