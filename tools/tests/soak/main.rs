@@ -6,6 +6,7 @@
 #[path = "../program/daemon.rs"]
 mod daemon;
 mod ledger;
+mod memory;
 mod misbehaviour;
 mod neighbours;
 #[path = "../program/raw_peer.rs"]

@@ -135,7 +135,7 @@ fn announced(address: &str, key: &SecretKey) -> io::Result<TcpStream> {
 }
 
 /// Reads what is there, for the sake of reading. Whether the peering is up.
-fn drain(stream: &TcpStream) -> bool {
+pub(crate) fn drain(stream: &TcpStream) -> bool {
     let mut bytes = [0; 65536];
     loop {
         match rustix::net::recv(stream, &mut bytes[..], RecvFlags::DONTWAIT) {
@@ -146,7 +146,7 @@ fn drain(stream: &TcpStream) -> bool {
     }
 }
 
-fn traffic(from: PublicKey, to: PublicKey, size: usize) -> Vec<u8> {
+pub(crate) fn traffic(from: PublicKey, to: PublicKey, size: usize) -> Vec<u8> {
     let mut frame = Vec::new();
     let fields = TrafficFields {
         extra: 0,

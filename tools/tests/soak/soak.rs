@@ -119,7 +119,6 @@ fn misbehaviour_is_nobody_elses_trouble() {
     }
     for neighbour in &neighbours {
         let counts = neighbour.counts();
-        let came = count(&counts.received) + count(&counts.others);
         assert_eq!(
             peer(&neighbour.key, "rx_traffic_frames"),
             count(&counts.sent)
