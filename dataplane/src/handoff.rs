@@ -9,8 +9,10 @@ use crate::mailbox::Mailbox;
 
 /// Bytes at which a block is handed over before its turn ends.
 const BLOCK_LEN: usize = 64 << 10;
-/// Bytes that an open block may grow to while the other worker is behind.
-const BEHIND_LEN: usize = 4 << 20;
+/// Bytes that an open block may grow to while the other worker is behind, and how many of them one
+/// port may take: a flood for one must not cost the others their frames.
+const BEHIND_LEN: usize = 6 << 20;
+const BEHIND_PORT: usize = 4 << 20;
 /// Blocks kept for reuse.
 const SPARES: usize = 16;
 
@@ -39,6 +41,8 @@ pub(crate) struct HandedRun {
 /// One worker's open blocks, one for each other worker.
 pub(crate) struct Handoff {
     open: Vec<Block>,
+    /// What each slot of another worker has been given since that worker fell behind.
+    behind: Vec<Vec<u32>>,
     spares: Vec<Block>,
     mailboxes: Vec<Arc<Mailbox>>,
     me: usize,
@@ -48,9 +52,9 @@ pub(crate) struct Handoff {
 
 impl Handoff {
     pub(crate) fn new(mailboxes: Vec<Arc<Mailbox>>, me: usize) -> Self {
-        let open = mailboxes.iter().map(|_| Block::default()).collect();
         Self {
-            open,
+            open: mailboxes.iter().map(|_| Block::default()).collect(),
+            behind: mailboxes.iter().map(|_| Vec::new()).collect(),
             spares: Vec::new(),
             mailboxes,
             me,
@@ -66,7 +70,7 @@ impl Handoff {
         if full
             && !self.open[worker].runs.is_empty()
             && !self.flush_one(worker)
-            && self.open[worker].bytes.len() + len > BEHIND_LEN
+            && !self.has_room(worker, slot, len)
         {
             return u64::from(run.frames);
         }
@@ -110,6 +114,21 @@ impl Handoff {
         }
     }
 
+    /// Whether a frame for this slot may still be taken on though its worker is behind. Counts it.
+    fn has_room(&mut self, worker: usize, slot: u32, len: usize) -> bool {
+        let behind = &mut self.behind[worker];
+        if behind.len() <= slot as usize {
+            behind.resize(slot as usize + 1, 0);
+        }
+        let taken = &mut behind[slot as usize];
+        let fits = *taken as usize + len <= BEHIND_PORT
+            && self.open[worker].bytes.len() + len <= BEHIND_LEN;
+        if fits {
+            *taken += len as u32;
+        }
+        fits
+    }
+
     /// Hands over one block, or keeps it open.
     fn flush_one(&mut self, worker: usize) -> bool {
         let block = std::mem::replace(
@@ -120,6 +139,7 @@ impl Handoff {
         match self.mailboxes[worker].blocks[self.me].push(block) {
             Ok(()) => {
                 self.handed_over += frames;
+                self.behind[worker].clear();
                 self.mailboxes[worker].bell.ring();
                 true
             }
@@ -129,5 +149,71 @@ impl Handoff {
                 false
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::Place;
+
+    const FRAME: [u8; 1000] = [0; 1000];
+
+    fn handoff() -> (Handoff, Arc<Mailbox>) {
+        let mailboxes: Vec<_> = (0..2)
+            .map(|_| Arc::new(Mailbox::new(2).expect("an eventfd")))
+            .collect();
+        let to = Arc::clone(&mailboxes[1]);
+        (Handoff::new(mailboxes, 0), to)
+    }
+
+    /// Offers a frame: whether it was taken.
+    fn push(handoff: &mut Handoff, slot: u32) -> bool {
+        let run = Run {
+            egress: PortId(slot),
+            frames: 1,
+            head: &[],
+            bytes: &FRAME,
+            place: Place::Receive(0),
+            at: 0,
+        };
+        handoff.push(1, slot, &run) == 0
+    }
+
+    fn take_all(mailbox: &Mailbox) -> usize {
+        let blocks = std::iter::from_fn(|| mailbox.blocks[0].pop());
+        blocks.map(|block| block.bytes.len()).sum()
+    }
+
+    #[test]
+    fn what_waits_for_a_worker_is_bounded_in_bytes() {
+        let (mut handoff, to) = handoff();
+        let mut taken = 0;
+        for _ in 0..3 {
+            for slot in 0..30_000 {
+                taken += usize::from(push(&mut handoff, slot % 10)) * FRAME.len();
+            }
+            assert!(taken <= (4 << 20) + BEHIND_LEN, "{taken}");
+            // The worker takes one block, which makes room for one: not for one of any size.
+            taken -= to.blocks[0].pop().expect("a block").bytes.len();
+        }
+        let mut came = take_all(&to);
+        while !handoff.flush() {
+            came += take_all(&to);
+        }
+        assert_eq!(came + take_all(&to), taken);
+        assert_eq!(handoff.give_up(), 0);
+    }
+
+    #[test]
+    fn a_flood_for_one_port_leaves_room_for_others() {
+        let (mut handoff, to) = handoff();
+        while push(&mut handoff, 7) {}
+        assert!(push(&mut handoff, 8), "another port's");
+        assert!(!push(&mut handoff, 7));
+        while !handoff.flush() {
+            take_all(&to);
+        }
+        assert!(push(&mut handoff, 7), "it is no longer behind");
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam::queue::{ArrayQueue, SegQueue};
 use rustix::event::{EventfdFlags, eventfd};
@@ -13,8 +13,9 @@ use crate::handoff::Block;
 use crate::report::{Budget, CloseReason};
 use crate::{PacketFilter, PortId, PortOptions};
 
-/// Blocks that may wait between two workers.
+/// Blocks that may wait between two workers, and bytes in them; a single one may be larger.
 const BLOCKS: usize = 64;
+const BLOCK_BYTES: usize = 4 << 20;
 /// Frames of local origin that may wait for a worker.
 const INJECTED: usize = 4096;
 
@@ -41,7 +42,7 @@ pub(crate) struct Mailbox {
     pub(crate) commands: SegQueue<Command>,
     pub(crate) injected: ArrayQueue<Vec<u8>>,
     /// One from each worker, so that each has one writer.
-    pub(crate) blocks: Box<[ArrayQueue<Block>]>,
+    pub(crate) blocks: Box<[BlockQueue]>,
     pub(crate) bell: Doorbell,
 }
 
@@ -50,7 +51,7 @@ impl Mailbox {
         Ok(Self {
             commands: SegQueue::new(),
             injected: ArrayQueue::new(INJECTED),
-            blocks: (0..workers).map(|_| ArrayQueue::new(BLOCKS)).collect(),
+            blocks: (0..workers).map(|_| BlockQueue::new()).collect(),
             bell: Doorbell::new()?,
         })
     }
@@ -72,7 +73,49 @@ impl Mailbox {
     pub(crate) fn is_empty(&self) -> bool {
         self.commands.is_empty()
             && self.injected.is_empty()
-            && self.blocks.iter().all(ArrayQueue::is_empty)
+            && self.blocks.iter().all(BlockQueue::is_empty)
+    }
+}
+
+/// Blocks of frames from one worker to another, bounded in number and bytes.
+pub(crate) struct BlockQueue {
+    queue: ArrayQueue<Block>,
+    bytes: AtomicUsize,
+}
+
+impl BlockQueue {
+    fn new() -> Self {
+        Self {
+            queue: ArrayQueue::new(BLOCKS),
+            bytes: AtomicUsize::new(0),
+        }
+    }
+
+    /// Adds a block, or gives it back. For one worker only.
+    pub(crate) fn push(&self, block: Block) -> Result<(), Block> {
+        let len = block.bytes.len();
+        let waiting = self.bytes.load(Ordering::Relaxed);
+        if waiting > 0 && waiting + len > BLOCK_BYTES {
+            return Err(block);
+        }
+        self.bytes.fetch_add(len, Ordering::Relaxed);
+        self.queue.push(block).inspect_err(|block| {
+            self.bytes.fetch_sub(block.bytes.len(), Ordering::Relaxed);
+        })
+    }
+
+    pub(crate) fn pop(&self) -> Option<Block> {
+        self.queue.pop().inspect(|block| {
+            self.bytes.fetch_sub(block.bytes.len(), Ordering::Relaxed);
+        })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.queue.is_empty()
     }
 }
 

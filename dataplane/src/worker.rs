@@ -339,8 +339,11 @@ impl Worker {
             }
         }
         for queue in &mailbox.blocks {
-            while let Some(block) = queue.pop() {
-                self.take_block(block);
+            // What comes meanwhile waits for the next turn: this one's memory is bounded.
+            for _ in 0..queue.len() {
+                if let Some(block) = queue.pop() {
+                    self.take_block(block);
+                }
             }
         }
         for _ in 0..INJECTED_PER_TURN {
