@@ -16,7 +16,7 @@ use pinecone_wire::{
 use rustix::net::RecvFlags;
 use socket2::SockRef;
 
-use crate::daemon::PATIENCE;
+use crate::daemon::{PATIENCE, wait_until};
 use crate::raw_peer::chain;
 
 /// Everybody that misbehaves.
@@ -29,6 +29,8 @@ pub(crate) struct Crowd {
 #[derive(Default)]
 pub(crate) struct Shared {
     over: AtomicBool,
+    /// Of the threads, how many have stopped what they did.
+    stopped: AtomicU64,
     /// The flood has ended, and its sink may leave.
     all_over: AtomicBool,
     /// Connections that came and went.
@@ -91,6 +93,12 @@ impl Crowd {
     /// They stop what they do. The flood, its sink and the dripping one stay connected.
     pub(crate) fn stop(&self) {
         self.shared.over.store(true, Relaxed);
+        // All but the flood's sink.
+        let others = self.threads.len() as u64 - 1;
+        wait_until("everybody to stop", || {
+            let stopped = self.shared.stopped.load(Relaxed);
+            (stopped == others).then_some(()).ok_or(stopped)
+        });
     }
 
     /// All leave. Fails if one that should have been let be was not.
@@ -108,8 +116,13 @@ impl Shared {
         !self.over.load(Relaxed)
     }
 
+    fn stop(&self) {
+        self.stopped.fetch_add(1, Relaxed);
+    }
+
     /// Stays a peer until all leave.
     fn stay(&self, stream: &mut TcpStream) {
+        self.stop();
         while !self.all_over.load(Relaxed) {
             stream.write_all(&KEEPALIVE).expect("still a peer");
             drain(stream);
@@ -176,6 +189,7 @@ fn never_reads(address: &str, key: &SecretKey, shared: &Shared) {
             std::thread::sleep(Duration::from_millis(500));
         }
     }
+    shared.stop();
 }
 
 fn reads_a_byte_a_second(address: &str, key: &SecretKey, shared: &Shared) {
@@ -192,6 +206,7 @@ fn reads_a_byte_a_second(address: &str, key: &SecretKey, shared: &Shared) {
             std::thread::sleep(Duration::from_secs(1));
         }
     }
+    shared.stop();
 }
 
 /// Odd, and in order: it must never be closed.
@@ -214,7 +229,7 @@ fn sends_a_byte_at_a_time(address: &str, key: &SecretKey, to: PublicKey, shared:
 fn comes_and_goes(address: &str, thread: u64, to: PublicKey, shared: &Shared) {
     for number in 0u64.. {
         if !shared.goes_on() {
-            return;
+            break;
         }
         let mut seed = [thread as u8; 32];
         seed[..8]
@@ -224,6 +239,7 @@ fn comes_and_goes(address: &str, thread: u64, to: PublicKey, shared: &Shared) {
         let _ = one_visit(address, &key, to, number);
         shared.visits.fetch_add(1, Relaxed);
     }
+    shared.stop();
 }
 
 fn one_visit(address: &str, key: &SecretKey, to: PublicKey, number: u64) -> io::Result<()> {

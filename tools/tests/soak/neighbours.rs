@@ -14,6 +14,7 @@ use pinecone_wire::{
     split,
 };
 
+use crate::daemon::wait_until;
 use crate::raw_peer::RawPeer;
 
 /// Frames a second that each sends.
@@ -41,6 +42,8 @@ pub(crate) struct Counts {
     /// Whatever else was sent here.
     pub(crate) others: AtomicU64,
     quiet: AtomicBool,
+    /// Whether it has sent its last.
+    is_quiet: AtomicBool,
     over: AtomicBool,
 }
 
@@ -79,6 +82,10 @@ impl Neighbour {
     /// Sends no more traffic, but stays.
     pub(crate) fn be_quiet(&self) {
         self.counts.quiet.store(true, Relaxed);
+        wait_until("a neighbour to be quiet", || {
+            let is_quiet = self.counts.is_quiet.load(Relaxed);
+            is_quiet.then_some(()).ok_or("it sends")
+        });
     }
 
     /// Leaves; fails if anything was not as it should be.
@@ -126,6 +133,7 @@ fn write(stream: &mut TcpStream, from: PublicKey, to: PublicKey, counts: &Counts
             if counts.over.load(Relaxed) {
                 return;
             }
+            counts.is_quiet.store(counts.quiet.load(Relaxed), Relaxed);
             if keepalive.elapsed() > Duration::from_secs(1) {
                 keepalive = Instant::now();
                 if stream.write_all(&KEEPALIVE).is_err() {
