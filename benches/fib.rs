@@ -20,6 +20,8 @@ use rustix::time::{ClockId, clock_gettime};
 const PEERS: u32 = 64;
 /// Lookups in a batch, as many as a worker makes at once.
 const BATCH: usize = 32;
+/// Changes that are published each second where they come steadily, in a thousand publications.
+const CHANGES: usize = 20_000;
 const SEQUENCE: u64 = 1_795_357_650_878;
 
 type Criterion = criterion::Criterion<ThreadTime>;
@@ -354,6 +356,60 @@ fn publication_under_lookup(c: &mut Criterion) {
     group.finish();
 }
 
+/// What lookups pay where the control side publishes at the rate of a busy network: the two rows,
+/// and a line with their ratio.
+fn lookup_slow_down(c: &mut Criterion) {
+    let mut group = c.benchmark_group("fib/steady changes");
+    let n = route_counts().into_iter().max().unwrap_or_default();
+    let mut world = LazyCell::new(|| World::new(Keys::Random, n));
+    let mut totals = [Duration::ZERO; 2];
+    let mut batches = [0u64; 2];
+    group.throughput(Throughput::Elements(BATCH as u64));
+    for (i, changes) in [0, CHANGES].into_iter().enumerate() {
+        let (total, count) = (&mut totals[i], &mut batches[i]);
+        group.bench_function(BenchmarkId::new("batch, changes a second", changes), |b| {
+            let world = &mut *world;
+            let queries = world.queries(Keys::Random);
+            let mut reader = world.fib.reader();
+            beside(
+                || {
+                    move || {
+                        std::thread::sleep(Duration::from_millis(1));
+                        if changes > 0 {
+                            world.move_routes(changes / 1000);
+                            world.writer.publish();
+                        }
+                    }
+                },
+                || {
+                    let mut out = Vec::with_capacity(BATCH);
+                    let mut next = queries.chunks_exact(BATCH).cycle();
+                    b.iter_custom(|n| {
+                        let start = ThreadTime.start();
+                        for _ in 0..n {
+                            out.clear();
+                            reader.load().snek_batch(next.next().unwrap(), &mut out);
+                            black_box(&out);
+                        }
+                        let time = ThreadTime.end(start);
+                        *total += time;
+                        *count += n;
+                        time
+                    });
+                },
+            );
+        });
+    }
+    group.finish();
+    if batches.iter().all(|n| *n > 0) && !is_smoke_run() {
+        let [alone, beside] = [0, 1].map(|i| totals[i].as_secs_f64() / batches[i] as f64);
+        println!(
+            "with {CHANGES} changes a second published, a lookup takes {:.3} of its time without\n",
+            beside / alone
+        );
+    }
+}
+
 /// Runs `measured` while another thread does over and over what `other` makes.
 fn beside<F: FnMut()>(other: impl FnOnce() -> F + Send, measured: impl FnOnce()) {
     let stop = AtomicBool::new(false);
@@ -372,6 +428,6 @@ fn beside<F: FnMut()>(other: impl FnOnce() -> F + Send, measured: impl FnOnce())
 criterion_group! {
     name = benches;
     config = criterion::Criterion::default().with_measurement(ThreadTime);
-    targets = snek, tree, publication, publication_under_lookup
+    targets = snek, tree, publication, publication_under_lookup, lookup_slow_down
 }
 criterion_main!(benches);

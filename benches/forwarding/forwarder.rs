@@ -7,15 +7,19 @@ mod tokio_worker;
 
 use std::fmt;
 use std::net::TcpStream;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use pinecone_dataplane::fib::{Fib, FibWriter, PeerEntry};
-use pinecone_dataplane::{EngineChoice, LinkType, PortId};
+use pinecone_dataplane::{DataPlaneOptions, EngineChoice, LinkType, PortId};
 use pinecone_wire::PublicKey;
 
 use crate::traffic::{Fill, route_key, route_sequence};
 
 pub use plane::{Placement, Plane};
+
+/// How long a worker that polls goes on without finding anything: longer than frames are apart.
+const BUSY_POLL: Duration = Duration::from_millis(2);
 
 /// A row of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +27,8 @@ pub enum Kind {
     Relay,
     Epoll,
     Uring,
+    /// The io_uring engine, which looks for work for a while before it sleeps.
+    UringBusy,
     TokioUring,
 }
 
@@ -32,6 +38,7 @@ impl fmt::Display for Kind {
             Self::Relay => "relay",
             Self::Epoll => "epoll engine",
             Self::Uring => "io_uring engine",
+            Self::UringBusy => "io_uring engine, --busy-poll",
             Self::TokioUring => "tokio-uring",
         })
     }
@@ -114,20 +121,20 @@ impl Tables {
 
 /// Starts a row's forwarder on its core, with the near ends of the connections.
 pub fn start(kind: Kind, ends: Vec<TcpStream>, tables: &Tables) -> Box<dyn Forwarder> {
-    match kind {
-        Kind::Relay => Box::new(relay::Relay::start(ends)),
-        Kind::TokioUring => Box::new(tokio_worker::TokioWorker::start(ends, tables.fib.clone())),
-        Kind::Epoll => Box::new(Plane::start(
-            EngineChoice::Epoll,
-            ends,
-            tables,
-            Placement::One,
-        )),
-        Kind::Uring => Box::new(Plane::start(
-            EngineChoice::Uring,
-            ends,
-            tables,
-            Placement::One,
-        )),
-    }
+    let (engine, busy_poll) = match kind {
+        Kind::Relay => return Box::new(relay::Relay::start(ends)),
+        Kind::TokioUring => {
+            let fib = tables.fib.clone();
+            return Box::new(tokio_worker::TokioWorker::start(ends, fib));
+        }
+        Kind::Epoll => (EngineChoice::Epoll, None),
+        Kind::Uring => (EngineChoice::Uring, None),
+        Kind::UringBusy => (EngineChoice::Uring, Some(BUSY_POLL)),
+    };
+    let options = DataPlaneOptions {
+        engine,
+        busy_poll,
+        ..DataPlaneOptions::default()
+    };
+    Box::new(Plane::start(options, ends, tables, Placement::One))
 }

@@ -160,6 +160,13 @@ pub fn run(
     })
 }
 
+/// Waits until the router has counted what came out of it, and holds it to that.
+pub fn settle(router: &dyn Forwarder, sent: u64) -> Result<()> {
+    let balance = || router.account().map_or(Ok(()), |a| a.balance(sent));
+    wait_until(SETTLE, || balance().is_ok());
+    balance()
+}
+
 /// Whether all that was sent has come out or is accounted for.
 fn is_settled(account: Option<Account>, sent: u64, bytes: u64, frames: u64) -> bool {
     match account {

@@ -28,14 +28,12 @@ impl Spread {
     pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let mut values: Vec<_> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
-        let at = |part: f64| {
-            let i = (values.len().saturating_sub(1) as f64 * part).round() as usize;
-            values.get(i).copied().unwrap_or(f64::NAN)
-        };
+        let last = values.len().saturating_sub(1) as f64;
+        let at = |i: f64| values.get(i as usize).copied().unwrap_or(f64::NAN);
         Self {
-            median: at(0.5),
-            low: at(0.25),
-            high: at(0.75),
+            median: at((last * 0.5).round()),
+            low: at((last * 0.25).floor()),
+            high: at((last * 0.75).ceil()),
         }
     }
 

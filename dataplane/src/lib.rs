@@ -16,6 +16,9 @@ mod engine;
 pub mod fib;
 mod handoff;
 mod ingress;
+#[cfg(feature = "bench-internals")]
+#[doc(hidden)]
+pub mod internals;
 mod mailbox;
 mod options;
 mod plane;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pinecone_dataplane::{
-    CountersSnapshot, DataPlane, DataPlaneOptions, Delivery, DropReason, EngineChoice, LinkType,
-    PortCounters, PortId, PortOptions,
+    CountersSnapshot, DataPlane, DataPlaneOptions, Delivery, DropReason, LinkType, PortCounters,
+    PortId, PortOptions,
 };
 use pinecone_wire::TrafficLayout;
 
@@ -40,7 +40,7 @@ impl Delivery for Nobody {
 
 impl Plane {
     pub fn start(
-        engine: EngineChoice,
+        options: DataPlaneOptions,
         ends: Vec<TcpStream>,
         tables: &Tables,
         placement: Placement,
@@ -50,11 +50,10 @@ impl Plane {
             Placement::Alternate | Placement::Split => 2,
         };
         let options = DataPlaneOptions {
-            engine,
             workers,
             cores: (ROUTER_CORE..).take(workers).collect(),
             max_ports: 4096,
-            ..DataPlaneOptions::default()
+            ..options
         };
         let (plane, _reports) =
             DataPlane::start(options, tables.fib.clone(), Arc::new(Nobody)).expect("data plane");

@@ -11,12 +11,19 @@ use pinecone_wire::TrafficLayout;
 use super::GRACE;
 use crate::forwarder::{self, Kind, Tables};
 use crate::links::{LOAD_CORE, Links, pin};
+use crate::load;
 use crate::options::Settings;
-use crate::report::{Section, Spread, Table};
+use crate::report::{Section, Spread, Table, ratio};
 use crate::traffic::{Fill, frame};
 use crate::watchdog;
 
-const KINDS: [Kind; 4] = [Kind::Relay, Kind::Epoll, Kind::Uring, Kind::TokioUring];
+const KINDS: [Kind; 5] = [
+    Kind::Relay,
+    Kind::Epoll,
+    Kind::Uring,
+    Kind::UringBusy,
+    Kind::TokioUring,
+];
 /// Frames a second.
 const RATE: u32 = 2000;
 const SIZE: usize = 64;
@@ -30,22 +37,23 @@ pub(super) fn latency(settings: &Settings) -> Result<Section> {
             rounds.push(measure(*kind, &tables, frames.max(20))?);
         }
     }
-    let mut table = Table::new(&[
-        "",
-        "p50, us",
-        "over the relay's",
-        "p99, us",
-        "over the relay's",
-    ]);
+    let quantiles = |q| [q, "over the relay's", "of the relay's"];
+    let columns = [
+        [""].as_slice(),
+        &quantiles("p50, us"),
+        &quantiles("p99, us"),
+    ];
+    let mut table = Table::new(&columns.concat());
     for (kind, row) in KINDS.iter().zip(&rounds) {
         let cells = [0, 1].map(|i: usize| {
             let value = Spread::of(row.iter().map(|r| r[i]));
             let over = Spread::of_pairs(row, &rounds[0], |a, b| a[i] - b[i]);
-            let over = match kind {
-                Kind::Relay => String::new(),
-                _ => over.show(|x| format!("{x:+.1}")),
+            let part = Spread::of_pairs(row, &rounds[0], |a, b| a[i] / b[i]);
+            let [over, part] = match kind {
+                Kind::Relay => [String::new(), String::new()],
+                _ => [over.show(|x| format!("{x:+.1}")), part.show(ratio)],
             };
-            [value.show(|x| format!("{x:.1}")), over]
+            [value.show(|x| format!("{x:.1}")), over, part]
         });
         table.row([kind.to_string()].into_iter().chain(cells.concat()));
     }
@@ -95,9 +103,7 @@ fn measure(kind: Kind, tables: &Tables, frames: usize) -> Result<[f64; 2]> {
         sink.join().expect("sink")
     });
     let mut times = times.context(what)?;
-    if let Some(account) = router.account() {
-        account.balance(frames as u64)?;
-    }
+    load::settle(&*router, frames as u64)?;
     let _ = input.shutdown(Shutdown::Both);
     // The first tenth finds everything cold.
     let times = &mut times[frames / 10..];

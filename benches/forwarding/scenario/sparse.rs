@@ -12,7 +12,7 @@ use rustix::event::epoll;
 use super::GRACE;
 use crate::forwarder::{self, Forwarder, Kind, Tables};
 use crate::links::{LOAD_CORE, Links, cpu_of, epoll_of, pin, wait};
-use crate::load::Sample;
+use crate::load::{self, Sample};
 use crate::options::Settings;
 use crate::report::{RowFigures, Section, Table, count, micros, ratio};
 use crate::traffic::{Fill, frame};
@@ -131,9 +131,7 @@ fn exchange(
             }
         }
     }
-    if let Some(account) = router.account() {
-        account.balance(sent)?;
-    }
+    load::settle(router, sent)?;
     let (rate, cpu) = sample.unwrap_or_default();
     Ok(Sample {
         rate,

@@ -1,0 +1,78 @@
+//! What the benches measure of this crate's inside. No interface: anything here may change at any
+//! time, and nothing but `benches/` may use it.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::handoff::Handoff;
+use crate::mailbox::Mailbox;
+use crate::queue::{FlowQueue, QueueLimits};
+
+/// An egress port's queue.
+pub struct EgressQueue(FlowQueue);
+
+impl EgressQueue {
+    /// Of at most so many bytes, with a target delay if one is given in milliseconds.
+    #[must_use]
+    pub fn new(bytes: usize, delay: Option<u64>) -> Self {
+        let limits = QueueLimits {
+            bytes,
+            frames: usize::MAX,
+            delay,
+        };
+        Self(FlowQueue::new(limits))
+    }
+
+    /// Queues a frame of a flow at a time in milliseconds; returns how many were dropped for it.
+    pub fn push(&mut self, flow: u64, frame: Box<[u8]>, now: u64) -> u64 {
+        self.0.push(flow, frame, usize::MAX, now)
+    }
+
+    /// Takes the next frame.
+    pub fn pop(&mut self, now: u64) -> Option<Box<[u8]>> {
+        self.0.pop(now)
+    }
+}
+
+/// One of two workers, as far as handing over goes.
+pub struct HandoffEnd {
+    handoff: Handoff,
+    mailbox: Arc<Mailbox>,
+    me: usize,
+}
+
+impl HandoffEnd {
+    /// Two workers' ends.
+    ///
+    /// # Errors
+    /// If their bells cannot be had.
+    pub fn pair() -> io::Result<[Self; 2]> {
+        let mailboxes = [Arc::new(Mailbox::new(2)?), Arc::new(Mailbox::new(2)?)];
+        Ok([0, 1].map(|me| Self {
+            handoff: Handoff::new(mailboxes.to_vec(), me),
+            mailbox: Arc::clone(&mailboxes[me]),
+            me,
+        }))
+    }
+
+    /// Adds a frame for the other worker; false if that one is too far behind.
+    pub fn push(&mut self, frame: &[u8]) -> bool {
+        self.handoff.push(1 - self.me, 0, 1, [&[], frame])
+    }
+
+    /// Ends a turn; false if the other is too far behind.
+    pub fn flush(&mut self) -> bool {
+        self.handoff.flush()
+    }
+
+    /// Takes what the other worker has handed over, and gives each frame to `take`.
+    pub fn take(&mut self, mut take: impl FnMut(&[u8])) {
+        while let Some(block) = self.mailbox.blocks[1 - self.me].pop() {
+            for frame in &block.frames {
+                let at = frame.at as usize;
+                take(&block.bytes[at..at + frame.len as usize]);
+            }
+            self.handoff.reuse(block);
+        }
+    }
+}
