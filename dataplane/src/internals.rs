@@ -4,7 +4,10 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::PortId;
+use crate::buffer::Place;
 use crate::handoff::Handoff;
+use crate::ingress::Run;
 use crate::mailbox::Mailbox;
 use crate::queue::{FlowQueue, QueueLimits};
 
@@ -57,7 +60,15 @@ impl HandoffEnd {
 
     /// Adds a frame for the other worker; false if that one is too far behind.
     pub fn push(&mut self, frame: &[u8]) -> bool {
-        self.handoff.push(1 - self.me, 0, 1, [&[], frame])
+        let run = Run {
+            egress: PortId(1),
+            head: &[],
+            bytes: frame,
+            frames: 1,
+            place: Place::Receive(0),
+            at: 0,
+        };
+        self.handoff.push(1 - self.me, 0, &run) == 0
     }
 
     /// Ends a turn; false if the other is too far behind.
@@ -65,12 +76,12 @@ impl HandoffEnd {
         self.handoff.flush()
     }
 
-    /// Takes what the other worker has handed over, and gives each frame to `take`.
+    /// Takes what the other worker has handed over, and gives each piece of it to `take`.
     pub fn take(&mut self, mut take: impl FnMut(&[u8])) {
         while let Some(block) = self.mailbox.blocks[1 - self.me].pop() {
-            for frame in &block.frames {
-                let at = frame.at as usize;
-                take(&block.bytes[at..at + frame.len as usize]);
+            for run in &block.runs {
+                let at = run.at as usize;
+                take(&block.bytes[at..at + run.len as usize]);
             }
             self.handoff.reuse(block);
         }
