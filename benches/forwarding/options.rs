@@ -106,7 +106,7 @@ impl Options {
     pub fn settings(&self) -> Settings {
         let full = Settings {
             rounds: 7,
-            seconds: 0.6,
+            seconds: 0.5,
             steady_seconds: 60.0,
             sizes: vec![64, 512, 1200, 8192, 60_000],
             routes: 100_000,
@@ -181,7 +181,7 @@ impl Settings {
     /// One measurement at full speed.
     pub fn offer(&self) -> Offer {
         Offer {
-            warm_up: Duration::from_secs_f64(0.3_f64.min(self.seconds)),
+            warm_up: Duration::from_secs_f64(0.2_f64.min(self.seconds)),
             time: Duration::from_secs_f64(self.seconds),
             rate: None,
             pinned: true,
