@@ -230,6 +230,8 @@ pub struct WorkerStats {
     pub handed_over: u64,
     /// Times that a receive found all buffers in use.
     pub out_of_buffers: u64,
+    /// Sends whose bytes were not copied to the kernel.
+    pub zero_copy_sends: u64,
     /// Frames of local origin.
     pub local: CountersSnapshot,
     /// The sum of all ports that have closed.
@@ -245,6 +247,7 @@ pub(crate) struct WorkerCounters {
     pub(crate) sleeps: Count,
     pub(crate) handed_over: Count,
     pub(crate) out_of_buffers: Count,
+    pub(crate) zero_copy_sends: Count,
     /// Frames of local origin.
     pub(crate) local: PortCounters,
     /// The sum of closed ports.
@@ -260,6 +263,7 @@ impl WorkerCounters {
             sleeps: self.sleeps.get(),
             handed_over: self.handed_over.get(),
             out_of_buffers: self.out_of_buffers.get(),
+            zero_copy_sends: self.zero_copy_sends.get(),
             local: self.local.snapshot(),
             closed: self
                 .closed

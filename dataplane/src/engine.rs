@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::epoll::Epoll;
+pub(crate) use self::uring::SharedPoller;
 use self::uring::Uring;
 use crate::DataPlaneOptions;
 use crate::buffer::{ReceiveBuffers, Segment, TurnMemory};
@@ -73,6 +74,18 @@ pub(crate) struct Outgoing {
     pub(crate) segment_frames: u64,
     /// Bytes in `segments`.
     pub(crate) segment_bytes: usize,
+    /// What the engine has kept of a send that went out whole, in place of `owned` frames: the
+    /// kernel still reads them.
+    pub(crate) kept: Kept,
+}
+
+/// Owned frames that are sent, by number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) traffic_frames: u64,
+    pub(crate) traffic_bytes: u64,
+    pub(crate) protocol_frames: u64,
+    pub(crate) protocol_bytes: u64,
 }
 
 impl EngineKind {
@@ -90,11 +103,12 @@ impl Engine {
     pub(crate) fn new(
         kind: EngineKind,
         mailbox: Arc<Mailbox>,
+        poller: &SharedPoller,
         options: &DataPlaneOptions,
     ) -> io::Result<Self> {
         let buffers = options.receive_buffers;
         Ok(match kind {
-            EngineKind::Uring => Self::Uring(Box::new(Uring::new(mailbox, options)?)),
+            EngineKind::Uring => Self::Uring(Box::new(Uring::new(mailbox, poller, options)?)),
             EngineKind::Epoll => Self::Epoll(Box::new(Epoll::new(mailbox, buffers)?)),
         })
     }
@@ -105,6 +119,12 @@ impl Engine {
             Self::Uring(uring) => uring.features().to_string(),
             Self::Epoll(_) => "level-triggered".to_owned(),
         };
+        if let (Self::Epoll(_), Some(core)) = (self, options.sqpoll) {
+            text += &format!(", no kernel thread on core {core}: only io_uring has it");
+        }
+        if let (Self::Epoll(_), Some(_)) = (self, options.zero_copy) {
+            text += ", no sends without a copy: only io_uring has them";
+        }
         if let Some(limit) = options.busy_poll {
             text += &format!(", busy polling for {} us", limit.as_micros());
         }
@@ -134,6 +154,14 @@ impl Engine {
         match self {
             Self::Uring(uring) => uring.out_of_buffers,
             Self::Epoll(epoll) => epoll.out_of_buffers,
+        }
+    }
+
+    /// Sends whose bytes the kernel read where they lay.
+    pub(crate) fn zero_copy_sends(&self) -> u64 {
+        match self {
+            Self::Uring(uring) => uring.zero_copy_sends,
+            Self::Epoll(_) => 0,
         }
     }
 
@@ -193,15 +221,17 @@ impl Engine {
     }
 
     /// Submits, waits at most `timeout` for something to happen (for ever if there is none), and
-    /// appends what did. All inline sends are over then; their events come with the others and must
-    /// be dealt with before [`Self::end_turn`] voids what they point to.
+    /// appends what did. With `batch`, it first waits for so long for several things to happen, if
+    /// it can. All inline sends are over then; their events come with the others and must be dealt
+    /// with before [`Self::end_turn`] voids what they point to.
     pub(crate) fn wait(
         &mut self,
         timeout: Option<Duration>,
+        batch: Option<Duration>,
         events: &mut Vec<Event>,
     ) -> io::Result<()> {
         match self {
-            Self::Uring(uring) => uring.wait(timeout, events),
+            Self::Uring(uring) => uring.wait(timeout, batch, events),
             Self::Epoll(epoll) => epoll.wait(timeout, events),
         }
     }
@@ -234,9 +264,33 @@ impl Engine {
     }
 }
 
+/// Whether a whole frame is traffic, and not protocol.
+pub(crate) fn is_traffic(frame: &[u8]) -> bool {
+    frame.get(5) == Some(&3)
+}
+
 impl Outgoing {
     pub(crate) fn is_empty(&self) -> bool {
         self.owned.is_empty() && self.segments.is_empty()
+    }
+
+    /// Takes the owned frames out, all of them sent, and leaves their numbers.
+    fn keep_owned(&mut self) -> Vec<Box<[u8]>> {
+        let owned = std::mem::take(&mut self.owned);
+        self.skip = 0;
+        for frame in &owned {
+            let (frames, bytes) = if is_traffic(frame) {
+                (&mut self.kept.traffic_frames, &mut self.kept.traffic_bytes)
+            } else {
+                (
+                    &mut self.kept.protocol_frames,
+                    &mut self.kept.protocol_bytes,
+                )
+            };
+            *frames += 1;
+            *bytes += frame.len() as u64;
+        }
+        owned
     }
 
     /// Its bytes, piece by piece.

@@ -9,6 +9,7 @@
 //! workers' timers, and anything that locks or allocates per forwarded frame. `unsafe` lives in
 //! `engine` and `buffer` alone.
 
+mod batching;
 mod buffer;
 mod counters;
 mod egress;

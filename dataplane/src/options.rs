@@ -40,6 +40,16 @@ pub struct DataPlaneOptions {
     /// How long a worker goes on looking for something to do before it sleeps: saves the time to
     /// wake it, at the price of its core. By default it sleeps at once.
     pub busy_poll: Option<Duration>,
+    /// The core of a kernel thread that takes io_uring's requests from memory, for all workers, so
+    /// that these need not enter the kernel. Where it cannot be had, [`EngineInfo`] says so.
+    pub sqpoll: Option<usize>,
+    /// Bytes from which on a send of what has waited for a full TCP socket is made without copying
+    /// them to the kernel. Where that cannot be had, [`EngineInfo`] says so. By default never.
+    pub zero_copy: Option<usize>,
+    /// How long a worker may wait for several small frames together when many come, from several
+    /// ports that do not wait for each other's; zero, the default, is never. Only io_uring can wait
+    /// so, and who spins or has a kernel thread does not.
+    pub batch_wait: Duration,
     /// Use nothing of the kernel that Linux 6.1 does not have. For ruling newer features out.
     pub baseline: bool,
 }
@@ -61,6 +71,9 @@ impl Default for DataPlaneOptions {
             max_ports: descriptors.map_or(1 << 20, |n| n.clamp(64, 1 << 20) as usize),
             receive_buffers: 16,
             busy_poll: None,
+            sqpoll: None,
+            zero_copy: None,
+            batch_wait: Duration::ZERO,
             baseline: false,
         }
     }

@@ -12,7 +12,7 @@ use crossbeam::channel::{Receiver, unbounded};
 use pinecone_wire::TrafficLayout;
 
 use crate::counters::{CountersSnapshot, DropReason, PortCounters, WorkerCounters, WorkerStats};
-use crate::engine::EngineKind;
+use crate::engine::{EngineKind, SharedPoller};
 use crate::fib::Fib;
 use crate::mailbox::{Command, Mailbox, NewPort};
 use crate::port_map::{MAX_WORKERS, PortMap};
@@ -119,6 +119,7 @@ impl DataPlane {
             reports,
             pending: Budget::new(options.pending_bytes),
             registry: Registry::default(),
+            poller: SharedPoller::default(),
             options,
             engine,
         });
@@ -139,6 +140,7 @@ impl DataPlane {
                 .push(this.shared.options.cores.get(worker).copied());
             this.info.description = features;
         }
+        this.shared.poller.release();
         this.info.description = format!("{why}; {}", this.info.description);
         Ok((this, receiver))
     }

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::Sender;
 
+use crate::batching::Batching;
 use crate::buffer::{Place, TurnMemory};
 use crate::counters::{DropReason, WorkerCounters};
 use crate::egress::Egress;
-use crate::engine::{Engine, EngineKind, Event};
+use crate::engine::{Engine, EngineKind, Event, SharedPoller};
 use crate::fib::Fib;
 use crate::handoff::{Block, Handoff};
 use crate::ingress::{Ingress, Output, Router, Run, complete};
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) reports: Sender<Report>,
     pub(crate) pending: Arc<Budget>,
     pub(crate) registry: Registry,
+    /// For starting workers.
+    pub(crate) poller: SharedPoller,
 }
 
 /// One worker's state. Made and run on its own thread.
@@ -52,7 +55,10 @@ pub(crate) struct Worker {
     router: Router,
     egress: Egress,
     handoff: Handoff,
+    batching: Batching,
     start: Instant,
+    /// When the last turn's events came.
+    now: Duration,
     shutdown: Option<Instant>,
 }
 
@@ -61,7 +67,7 @@ impl Worker {
     pub(crate) fn new(me: usize, shared: Arc<Shared>) -> io::Result<Self> {
         let mailbox = Arc::clone(&shared.mailboxes[me]);
         let options = &shared.options;
-        let engine = Engine::new(shared.engine, Arc::clone(&mailbox), options)?;
+        let engine = Engine::new(shared.engine, Arc::clone(&mailbox), &shared.poller, options)?;
         let router = Router::new(
             shared.fib.reader(),
             Arc::clone(&shared.delivery),
@@ -69,6 +75,15 @@ impl Worker {
         );
         let egress = Egress::new(0, options);
         let handoff = Handoff::new(shared.mailboxes.clone(), me);
+        // Epoll has no such wait, and the others are there for low latency.
+        let batches = shared.engine == EngineKind::Uring
+            && options.busy_poll.is_none()
+            && options.sqpoll.is_none();
+        let batching = Batching::new(if batches {
+            options.batch_wait
+        } else {
+            Duration::ZERO
+        });
         Ok(Self {
             me,
             mailbox,
@@ -76,7 +91,9 @@ impl Worker {
             router,
             egress,
             handoff,
+            batching,
             start: Instant::now(),
+            now: Duration::ZERO,
             shutdown: None,
             shared,
         })
@@ -117,7 +134,6 @@ impl Worker {
                 (true, true) => self.timeout(),
             };
             self.wait(timeout, &mut events)?;
-            self.egress.set_now(self.start.elapsed().as_millis() as u64);
             self.settle(&mut events);
             self.engine.end_turn();
         }
@@ -151,7 +167,7 @@ impl Worker {
             let limit = timeout.map_or(limit, |timeout| timeout.min(limit));
             let start = Instant::now();
             if self.spin(start, limit, events)? {
-                self.count_turn();
+                self.count_turn(events, false);
                 return Ok(());
             }
             timeout = timeout.map(|timeout| timeout.saturating_sub(start.elapsed()));
@@ -163,12 +179,16 @@ impl Worker {
                 timeout = Some(Duration::ZERO);
             }
         }
-        let result = self.engine.wait(timeout, events);
+        let batch = match timeout {
+            Some(Duration::ZERO) => None,
+            _ => self.batching.wait(),
+        };
+        let result = self.engine.wait(timeout, batch, events);
         if sleeps {
             self.mailbox.bell.awake();
             self.counters().sleeps.add(1);
         }
-        self.count_turn();
+        self.count_turn(events, batch.is_some());
         result
     }
 
@@ -181,7 +201,7 @@ impl Worker {
         events: &mut Vec<Event>,
     ) -> io::Result<bool> {
         // This submits what is queued; from then on memory shows whether the kernel is worth a call.
-        self.engine.wait(Some(Duration::ZERO), events)?;
+        self.engine.wait(Some(Duration::ZERO), None, events)?;
         loop {
             if !events.is_empty() || !self.mailbox.is_empty() {
                 return Ok(true);
@@ -191,15 +211,25 @@ impl Worker {
             }
             std::hint::spin_loop();
             if self.engine.may_have_news() {
-                self.engine.wait(Some(Duration::ZERO), events)?;
+                self.engine.wait(Some(Duration::ZERO), None, events)?;
             }
         }
     }
 
-    fn count_turn(&self) {
+    fn count_turn(&mut self, events: &[Event], waited: bool) {
+        let now = self.start.elapsed();
+        let elapsed = now.saturating_sub(std::mem::replace(&mut self.now, now));
+        let arrivals = events.iter().filter_map(|event| match *event {
+            Event::Received { slot, len, .. } => Some((slot, len)),
+            _ => None,
+        });
+        self.batching.turn(elapsed, arrivals, waited);
+        self.egress.set_now(now.as_millis() as u64);
         self.counters().turns.add(1);
         let out_of_buffers = self.engine.out_of_buffers();
         self.counters().out_of_buffers.set(out_of_buffers);
+        let zero_copy_sends = self.engine.zero_copy_sends();
+        self.counters().zero_copy_sends.set(zero_copy_sends);
     }
 
     /// Deals with sends that are over, before their memory is given back.

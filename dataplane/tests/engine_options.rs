@@ -7,9 +7,9 @@ mod rig;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use pinecone_dataplane::{EngineChoice, PortId};
+use pinecone_dataplane::{CloseReason, DataPlaneOptions, EngineChoice, PortId, Report};
 use pinecone_wire::frame::KEEPALIVE;
-use rig::{Rig, key, payload, read_frame, traffic};
+use rig::{Rig, key, payload, read_frame, traffic, usable_core};
 
 const ENGINES: [EngineChoice; 2] = [EngineChoice::Uring, EngineChoice::Epoll];
 
@@ -59,4 +59,157 @@ fn who_spins_sleeps_when_nothing_comes_for_long() {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
+}
+
+fn kernel_threads() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    tasks
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
+        .filter(|name| name.starts_with("iou-sqp"))
+        .count()
+}
+
+#[test]
+fn workers_share_one_kernel_thread() {
+    let core = usable_core();
+    let mut rig = Rig::with(EngineChoice::Uring, 3, |options| {
+        options.sqpoll = Some(core);
+    });
+    let description = &rig.plane().info().description;
+    let wanted = format!("kernel thread on core {core}");
+    assert!(description.contains(&wanted), "{description}");
+    assert_eq!(kernel_threads(), 1);
+    forwards(&mut rig);
+    drop(rig);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while kernel_threads() > 0 {
+        assert!(Instant::now() < deadline, "the kernel's thread stays");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn without_a_kernel_thread_workers_enter_the_kernel_and_say_so() {
+    // No machine has this core.
+    const CORE: usize = 1 << 20;
+    for (engine, why) in [
+        (EngineChoice::Uring, ": Invalid argument"),
+        (EngineChoice::Epoll, ": only io_uring has it"),
+    ] {
+        let mut rig = Rig::with(engine, 2, |options| options.sqpoll = Some(CORE));
+        let description = &rig.plane().info().description;
+        let wanted = format!("no kernel thread on core {CORE}{why}");
+        assert!(description.contains(&wanted), "{description}");
+        forwards(&mut rig);
+    }
+}
+
+/// From a port to another, which different workers have if there are several.
+fn forwards(rig: &mut Rig) {
+    let (mut a, mut b) = (rig.port(1), rig.port(2));
+    rig.route(key(0x77), 2, 7);
+    for i in 0..20 {
+        let frame = traffic(key(0x77), 7, &payload(i, 3000 * i));
+        a.write_all(&frame).unwrap();
+        assert_eq!(read_frame(&mut b), frame);
+    }
+    assert_eq!(rig.total().total_dropped(), 0);
+}
+
+#[test]
+fn drains_without_a_copy_arrive_unchanged() {
+    // As new kernels do it, and as old ones; and where a kernel thread does it.
+    let changes: [fn(&mut DataPlaneOptions); 3] = [
+        |_| {},
+        |options| options.baseline = true,
+        |options| options.sqpoll = Some(usable_core()),
+    ];
+    for change in changes {
+        let mut rig = Rig::with(EngineChoice::Uring, 1, |options| {
+            options.zero_copy = Some(10_000);
+            options.port_queue_bytes = 256 << 20;
+            change(options);
+        });
+        let description = rig.plane().info().description.clone();
+        let wanted = "drains of 10000 bytes and more without a copy";
+        assert!(description.contains(wanted), "{description}");
+        let (mut a, mut b) = (rig.tcp_port(1), rig.tcp_port(2));
+        rig.route(key(0x77), 2, 7);
+        // More than sockets hold, before anything is read.
+        const FRAMES: usize = 1500;
+        let writer = std::thread::spawn(move || {
+            for i in 0..FRAMES {
+                let size = [20_000, 500, 9_000][i % 3];
+                a.write_all(&traffic(key(0x77), 7, &payload(i, size)))
+                    .unwrap();
+            }
+            a
+        });
+        let _a = writer.join().unwrap();
+        rig.wait_for(|r| r.counters(1).rx_traffic_frames == FRAMES as u64);
+        rig.plane().send(PortId(2), KEEPALIVE.to_vec());
+        let mut keepalives = 0;
+        for i in 0..FRAMES {
+            let mut frame = read_frame(&mut b);
+            if frame == KEEPALIVE {
+                keepalives += 1;
+                frame = read_frame(&mut b);
+            }
+            let size = [20_000, 500, 9_000][i % 3];
+            assert_eq!(frame, traffic(key(0x77), 7, &payload(i, size)), "frame {i}");
+        }
+        if keepalives == 0 {
+            assert_eq!(read_frame(&mut b), KEEPALIVE);
+        }
+        rig.settle();
+        let (to, worker) = (rig.counters(2), &rig.plane().worker_stats()[0]);
+        assert!(worker.zero_copy_sends > 0, "{worker:?}");
+        assert_eq!(
+            (to.tx_traffic_frames, to.tx_protocol_frames),
+            (FRAMES as u64, 1)
+        );
+    }
+}
+
+#[test]
+fn a_peer_that_never_reads_can_be_closed_while_the_kernel_reads_its_frames() {
+    let mut rig = Rig::with(EngineChoice::Uring, 1, |options| {
+        options.zero_copy = Some(1);
+    });
+    let (mut a, b) = (rig.tcp_port(1), rig.tcp_port(2));
+    rig.route(key(0x77), 2, 7);
+    while rig.counters(2).queued_bytes < 1 << 20 {
+        a.write_all(&traffic(key(0x77), 7, &payload(0, 30_000)))
+            .unwrap();
+    }
+    rig.plane()
+        .remove_port(PortId(2), CloseReason::Requested("no more".into()));
+    let Report::Closed { port, .. } = rig.report() else {
+        panic!("something else is reported");
+    };
+    assert_eq!(port, PortId(2));
+    // The slot is another port's now.
+    let mut c = rig.tcp_port(3);
+    rig.route(key(0x77), 3, 8);
+    let frame = traffic(key(0x77), 8, &payload(1, 100));
+    a.write_all(&frame).unwrap();
+    loop {
+        let got = read_frame(&mut c);
+        if got == frame {
+            break;
+        }
+        assert_eq!(rig::number(&got), 0, "what came before");
+    }
+    drop(b);
+}
+
+#[test]
+fn epoll_copies_and_says_so() {
+    let mut rig = Rig::with(EngineChoice::Epoll, 1, |options| {
+        options.zero_copy = Some(1);
+    });
+    let description = rig.plane().info().description.clone();
+    let wanted = "no sends without a copy: only io_uring has them";
+    assert!(description.contains(wanted), "{description}");
+    forwards(&mut rig);
 }

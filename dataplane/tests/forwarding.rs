@@ -76,6 +76,26 @@ with_options! {
 }
 
 with_options! {
+    uring_polled_by_the_kernel, Uring, |options| options.sqpoll = Some(crate::rig::usable_core()),
+    frames_of_all_sizes_arrive_in_order_and_unchanged
+    running_out_of_receive_buffers_loses_nothing
+    more_ways_out_than_one_turn_has_memory_for
+    a_watermark_that_changes_length_is_written
+    what_is_for_us_is_delivered_and_what_we_inject_is_routed
+    a_peer_that_vanishes_mid_frame_is_forgotten
+    a_slow_reader_gets_whole_frames_with_the_oldest_missing
+    ports_come_and_go_under_load
+    shutdown_closes_everything
+}
+
+// Unix sockets, for which it does not work, and which must do as well.
+with_options! {
+    uring_without_copies, Uring, |options| options.zero_copy = Some(1),
+    a_slow_reader_gets_whole_frames_with_the_oldest_missing
+    ports_come_and_go_under_load
+}
+
+with_options! {
     epoll_spinning, Epoll, |options| options.busy_poll = Some(std::time::Duration::from_micros(100)),
     frames_of_all_sizes_arrive_in_order_and_unchanged
     what_is_for_us_is_delivered_and_what_we_inject_is_routed

@@ -107,6 +107,26 @@ impl Builder {
         self
     }
 
+    /// The core for a kernel thread that takes the workers' io_uring requests, so that they need not
+    /// enter the kernel. Default: there is none.
+    pub fn sqpoll(mut self, core: usize) -> Self {
+        self.0.dataplane.sqpoll = Some(core);
+        self
+    }
+
+    /// Sends of so many bytes and more, of what has waited for a full TCP socket, are not copied to
+    /// the kernel; pays on real network interfaces only. Default: all are.
+    pub fn zero_copy(mut self, bytes: usize) -> Self {
+        self.0.dataplane.zero_copy = Some(bytes);
+        self
+    }
+
+    /// How long a worker may wait for several small frames together when many come; zero is never.
+    pub fn batch_wait(mut self, limit: Duration) -> Self {
+        self.0.dataplane.batch_wait = limit;
+        self
+    }
+
     /// Whether the hop limit of forwarded traffic is lowered and looked at. Default: off.
     pub fn hop_limiting(mut self, on: bool) -> Self {
         self.0.dataplane.hop_limiting = on;
@@ -143,8 +163,9 @@ impl Builder {
     }
 
     /// Every bound of the data plane: queues, buffers, ports. Overrides what
-    /// [`Self::workers`], [`Self::worker_cores`], [`Self::engine`], [`Self::busy_poll`] and
-    /// [`Self::hop_limiting`] have set before.
+    /// [`Self::workers`], [`Self::worker_cores`], [`Self::engine`], [`Self::busy_poll`],
+    /// [`Self::sqpoll`], [`Self::zero_copy`], [`Self::batch_wait`] and [`Self::hop_limiting`] have
+    /// set before.
     pub fn dataplane(mut self, options: DataPlaneOptions) -> Self {
         self.0.dataplane = options;
         self

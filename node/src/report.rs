@@ -37,6 +37,7 @@ pub(crate) fn workers(stats: &[WorkerStats]) -> Vec<Worker> {
                 ("sleeps", stats.sleeps),
                 ("handed_over", stats.handed_over),
                 ("out_of_buffers", stats.out_of_buffers),
+                ("zero_copy_sends", stats.zero_copy_sends),
                 ("local_frames", stats.local.rx_traffic_frames),
                 ("local_delivered_frames", stats.local.delivered_frames),
                 ("closed_rx_traffic_frames", stats.closed.rx_traffic_frames),

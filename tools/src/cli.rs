@@ -133,6 +133,19 @@ pub(crate) struct RunOptions {
     /// latency, at the price of its core. [default: it sleeps at once]
     #[arg(long, value_name = "USEC", value_parser = clap::value_parser!(u64).range(1..=60_000_000))]
     pub(crate) busy_poll: Option<u64>,
+    /// Core for a kernel thread that takes the workers' io_uring requests, so that they need not
+    /// enter the kernel; it takes all of that core while there is traffic.
+    #[arg(long, value_name = "CORE")]
+    pub(crate) sqpoll: Option<usize>,
+    /// Do not copy to the kernel what has waited for a peer when it is sent by so many bytes and
+    /// more. Pays on real network interfaces only.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=524_288))]
+    pub(crate) zerocopy: Option<u32>,
+    /// Microseconds that a worker may wait for several small frames together when many come; 0 is
+    /// never.
+    #[arg(long, value_name = "USEC", default_value_t = 0,
+          value_parser = clap::value_parser!(u64).range(0..=1000))]
+    pub(crate) batch_wait: u64,
     /// Lower the hop limit of frames that are passed on, and drop those that have used it up.
     #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true,
           default_value = "off", default_missing_value = "on")]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use pinecone::{Node, StartError, Status};
+use pinecone::{EngineChoice, Node, StartError, Status};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -20,6 +20,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
     options.log.start("info")?;
     let (workers, worker_cores) = workers(&options)?;
+    check_engine(&options, &worker_cores)?;
     addresses::check_listen(&options.listen)?;
     addresses::check_static_peers(&options.connect)?;
     let key = options.key.secret_key()?;
@@ -38,6 +39,7 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
         .workers(workers)
         .worker_cores(worker_cores)
         .engine(options.engine)
+        .batch_wait(Duration::from_micros(options.batch_wait))
         .hop_limiting(options.hop_limiting.is_on())
         .wakeup_broadcasts(options.wakeup_broadcasts.is_on())
         .queues(
@@ -52,6 +54,12 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
     }
     if let Some(limit) = options.busy_poll {
         builder = builder.busy_poll(Duration::from_micros(limit));
+    }
+    if let Some(core) = options.sqpoll {
+        builder = builder.sqpoll(core);
+    }
+    if let Some(bytes) = options.zerocopy {
+        builder = builder.zero_copy(bytes as usize);
     }
     for address in options.listen {
         builder = builder.listen(address);
@@ -145,6 +153,32 @@ fn workers(options: &RunOptions) -> Result<(usize, Vec<usize>), Failure> {
         )));
     }
     Ok((workers, list.0.clone()))
+}
+
+/// Refuses engine options that cannot be meant.
+fn check_engine(options: &RunOptions, worker_cores: &[usize]) -> Result<(), Failure> {
+    if options.engine == EngineChoice::Epoll {
+        let uring_only = [
+            ("--sqpoll", options.sqpoll.is_some()),
+            ("--zerocopy", options.zerocopy.is_some()),
+            ("--batch-wait", options.batch_wait > 0),
+        ];
+        if let Some((flag, _)) = uring_only.iter().find(|(_, given)| *given) {
+            return Err(Failure::usage(format!(
+                "{flag} needs io_uring: leave it away, or --engine epoll"
+            )));
+        }
+    }
+    let Some(core) = options.sqpoll else {
+        return Ok(());
+    };
+    cores::check(&[core])?;
+    if worker_cores.contains(&core) {
+        return Err(Failure::usage(format!(
+            "--sqpoll {core} is the core of a worker: give the kernel's thread one of its own"
+        )));
+    }
+    Ok(())
 }
 
 /// Every peering is a file descriptor: take as many as we may have.

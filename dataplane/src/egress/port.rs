@@ -9,7 +9,7 @@ use pinecone_wire::frame::{HEADER_LEN, KEEPALIVE};
 
 use crate::buffer::{BLOCK_LEN, Place, ReceiveBuffers, Segment, TurnMemory};
 use crate::counters::{DropReason, PortCounters};
-use crate::engine::{MAX_PIECES, Outgoing};
+use crate::engine::{MAX_PIECES, Outgoing, is_traffic};
 use crate::ingress::Run;
 use crate::queue::{FlowQueue, QueueLimits};
 use crate::report::{Budget, CloseReason};
@@ -459,8 +459,15 @@ impl Port {
             mut segments,
             segment_frames,
             segment_bytes,
+            kept,
         } = outgoing;
-        let mut left = sent;
+        self.waiting -= kept.traffic_frames;
+        self.counters.tx_traffic_frames.add(kept.traffic_frames);
+        self.counters.tx_traffic_bytes.add(kept.traffic_bytes);
+        self.counters.tx_protocol_frames.add(kept.protocol_frames);
+        self.counters.tx_protocol_bytes.add(kept.protocol_bytes);
+        // Part of the first may have gone before.
+        let mut left = sent.saturating_sub((kept.traffic_bytes + kept.protocol_bytes) as usize);
         for frame in owned {
             let rest = frame.len() - skip;
             if self.rest.is_empty() && left >= rest {
@@ -533,10 +540,6 @@ impl Port {
             .queued_bytes
             .set((self.queue.bytes() + self.segment_bytes) as u64);
     }
-}
-
-fn is_traffic(frame: &[u8]) -> bool {
-    frame.get(5) == Some(&3)
 }
 
 /// What tells flows apart: both keys.

@@ -5,19 +5,22 @@
 mod buffer_ring;
 mod enter;
 mod probe;
+mod zero_copy;
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
-use rustix::net::Shutdown;
+use rustix::net::{AddressFamily, Shutdown};
 
 use self::buffer_ring::BufferRing;
 use self::enter::Entrance;
-use self::probe::Features;
+pub(crate) use self::probe::SharedPoller;
+use self::probe::{Features, Setup};
+use self::zero_copy::Lent;
 use super::memory::Memory;
 use super::{Event, Outgoing};
 use crate::DataPlaneOptions;
@@ -28,6 +31,10 @@ const SQ_ENTRIES: u32 = 1024;
 const CQ_ENTRIES: u32 = 8192;
 /// `IORING_SEND_VECTORIZED`, which the crate does not name: the buffer is an array of iovecs.
 const SEND_VECTORIZED: u16 = 1 << 5;
+/// Arrivals that make a batch without waiting on.
+const BATCH: usize = 8;
+/// How long to look for the completions of inline sends that a kernel thread makes, before sleeping.
+const INLINE_SPIN: Duration = Duration::from_micros(50);
 /// Turns of 10 ms that dropping an engine waits for the kernel to let go of its memory.
 const DROP_TURNS: usize = 300;
 
@@ -38,6 +45,17 @@ enum Op {
     Send = 2,
     Bell = 3,
     Cancel = 4,
+    /// A drain without a copy; it carries its number among those, not its slot.
+    ZeroCopy = 5,
+}
+
+/// A kind of send.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Inline,
+    Drain,
+    /// A drain without a copy, of this number.
+    ZeroCopy(u32),
 }
 
 /// One worker's ring, descriptors and memory.
@@ -56,10 +74,13 @@ pub(crate) struct Uring {
     starved: VecDeque<u32>,
     /// Inline sends not yet completed: while there are any, the turn's memory must stay.
     inline: usize,
+    lent: Lent,
     mailbox: Arc<Mailbox>,
     bell_armed: bool,
     /// Times that a receive found no buffer.
     pub(super) out_of_buffers: u64,
+    /// Sends without a copy.
+    pub(super) zero_copy_sends: u64,
 }
 
 #[derive(Default)]
@@ -67,8 +88,10 @@ struct Slot {
     stream: Option<OwnedFd>,
     receiving: bool,
     closing: bool,
-    /// What a send under way carries, and whether it is a drain.
-    sending: Option<(Outgoing, bool)>,
+    /// What a send under way carries, and what kind of send it is.
+    sending: Option<(Outgoing, Kind)>,
+    /// Whether its drains may do without a copy: TCP sockets' may.
+    zero_copy: bool,
     /// The kernel reads these while it prepares the send under way.
     pieces: Vec<libc::iovec>,
     message: Option<Box<libc::msghdr>>,
@@ -76,11 +99,15 @@ struct Slot {
 
 impl Uring {
     /// Sets up a ring on the calling thread, which alone may use it.
-    pub(super) fn new(mailbox: Arc<Mailbox>, options: &DataPlaneOptions) -> io::Result<Self> {
-        let (mut ring, setup) = probe::build_ring(SQ_ENTRIES, CQ_ENTRIES, options)?;
+    pub(super) fn new(
+        mailbox: Arc<Mailbox>,
+        poller: &SharedPoller,
+        options: &DataPlaneOptions,
+    ) -> io::Result<Self> {
+        let (mut ring, setup, denied) = probe::build_ring(SQ_ENTRIES, CQ_ENTRIES, options, poller)?;
         let memory = Memory::new(options.receive_buffers);
         let buffers = BufferRing::new(&ring, memory.parts().1)?;
-        let features = Features::probe(&mut ring, setup, options)?;
+        let features = Features::probe(&mut ring, setup, denied, options)?;
         Ok(Self {
             entrance: Entrance::new(&ring),
             ring,
@@ -92,9 +119,11 @@ impl Uring {
             rearm: Vec::new(),
             starved: VecDeque::new(),
             inline: 0,
+            lent: Lent::default(),
             mailbox,
             bell_armed: false,
             out_of_buffers: 0,
+            zero_copy_sends: 0,
         })
     }
 
@@ -115,8 +144,10 @@ impl Uring {
                 .submitter()
                 .register_files_update(slot, &[stream.as_raw_fd()])?;
         }
+        let zero_copy = self.features.zero_copy.is_some() && is_internet(&stream);
         self.slots[slot as usize] = Slot {
             stream: Some(stream),
+            zero_copy,
             ..Slot::default()
         };
         self.arm(slot);
@@ -124,8 +155,22 @@ impl Uring {
     }
 
     pub(super) fn send(&mut self, slot: u32, outgoing: Outgoing, drain: bool) {
+        let kind = match (drain, self.features.zero_copy) {
+            (false, _) => Kind::Inline,
+            (true, Some(least))
+                if self.slots[slot as usize].zero_copy
+                    && outgoing.owned.iter().map(|f| f.len()).sum::<usize>() >= least =>
+            {
+                Kind::ZeroCopy(self.lent.begin(slot))
+            }
+            (true, _) => Kind::Drain,
+        };
+        self.send_as(slot, outgoing, kind);
+    }
+
+    fn send_as(&mut self, slot: u32, outgoing: Outgoing, kind: Kind) {
         // A drain outlives the turn, so it may not point into the turn's memory.
-        assert!(!drain || outgoing.segments.is_empty());
+        assert!(kind == Kind::Inline || outgoing.segments.is_empty());
         let entry = &mut self.slots[slot as usize];
         assert!(entry.sending.is_none() && !entry.closing);
         entry.pieces.clear();
@@ -136,10 +181,9 @@ impl Uring {
             });
         }
         let flags = libc::MSG_NOSIGNAL
-            | if drain {
-                libc::MSG_WAITALL
-            } else {
-                libc::MSG_DONTWAIT
+            | match kind {
+                Kind::Inline => libc::MSG_DONTWAIT,
+                Kind::Drain | Kind::ZeroCopy(_) => libc::MSG_WAITALL,
             };
         let target = Target {
             slot,
@@ -147,7 +191,7 @@ impl Uring {
             fixed: self.features.fixed_files > slot,
         };
         let request = match &entry.pieces[..] {
-            [one] => {
+            [one] if !matches!(kind, Kind::ZeroCopy(_)) => {
                 let len = one.iov_len as u32;
                 target.entry(
                     |fd| {
@@ -162,7 +206,7 @@ impl Uring {
                     },
                 )
             }
-            many if self.features.vectored_send => {
+            many if self.features.vectored_send && !matches!(kind, Kind::ZeroCopy(_)) => {
                 let (at, len) = (many.as_ptr().cast::<u8>(), many.len() as u32);
                 target.entry(
                     |fd| {
@@ -186,30 +230,29 @@ impl Uring {
                 });
                 message.msg_iov = many.as_ptr() as *mut _;
                 message.msg_iovlen = many.len() as _;
-                let message: *const libc::msghdr = &**message;
-                target.entry(
-                    |fd| {
-                        opcode::SendMsg::new(fd, message)
-                            .flags(flags as u32)
-                            .build()
-                    },
-                    |fd| {
-                        opcode::SendMsg::new(fd, message)
-                            .flags(flags as u32)
-                            .build()
-                    },
-                )
+                let (message, flags): (*const libc::msghdr, _) = (&**message, flags as u32);
+                match kind {
+                    Kind::ZeroCopy(_) => target.entry(
+                        |fd| opcode::SendMsgZc::new(fd, message).flags(flags).build(),
+                        |fd| opcode::SendMsgZc::new(fd, message).flags(flags).build(),
+                    ),
+                    _ => target.entry(
+                        |fd| opcode::SendMsg::new(fd, message).flags(flags).build(),
+                        |fd| opcode::SendMsg::new(fd, message).flags(flags).build(),
+                    ),
+                }
             }
         };
-        entry.sending = Some((outgoing, drain));
-        self.inline += usize::from(!drain);
+        entry.sending = Some((outgoing, kind));
+        self.inline += usize::from(kind == Kind::Inline);
         // SAFETY: the request names memory of three kinds. The pieces and the message belong to the
         // slot and change only when its next send is made, which the assertion above allows only
         // after this one has completed. Owned frames lie in boxes inside `sending`, which gives them
-        // up on completion. Segments lie in the turn's memory or in held receive buffers; both are
+        // up on completion; where the kernel reads on after that, `lent` has them until it says that
+        // it does not. Segments lie in the turn's memory or in held receive buffers; both are
         // given up by `end_turn` and `clear_gathered` alone, which assert that no inline send is under
         // way, and drains have none. Dropping the engine waits for completions, or leaks.
-        unsafe { self.push(&request.user_data(tag(Op::Send, slot))) };
+        unsafe { self.push(&request.user_data(send_tag(slot, kind))) };
     }
 
     pub(super) fn close(&mut self, slot: u32, events: &mut Vec<Event>) {
@@ -222,12 +265,13 @@ impl Uring {
             // Fails only if the peer has already ended the stream.
             let _ = rustix::net::shutdown(stream, Shutdown::Both);
         }
-        let (receiving, sending) = (entry.receiving, entry.sending.is_some());
-        for op in [(receiving, Op::Receive), (sending, Op::Send)]
-            .iter()
-            .filter(|(on, _)| *on)
-        {
-            let cancel = opcode::AsyncCancel::new(tag(op.1, slot))
+        let receiving = entry.receiving.then(|| tag(Op::Receive, slot));
+        let sending = entry
+            .sending
+            .as_ref()
+            .map(|&(_, kind)| send_tag(slot, kind));
+        for request in receiving.into_iter().chain(sending) {
+            let cancel = opcode::AsyncCancel::new(request)
                 .build()
                 .user_data(tag(Op::Cancel, slot));
             // SAFETY: a cancellation names no memory.
@@ -239,6 +283,7 @@ impl Uring {
     pub(super) fn wait(
         &mut self,
         timeout: Option<Duration>,
+        batch: Option<Duration>,
         events: &mut Vec<Event>,
     ) -> io::Result<()> {
         self.memory.make_old();
@@ -263,7 +308,16 @@ impl Uring {
         } else {
             Some(Duration::ZERO)
         };
-        self.enter(timeout)?;
+        if let Some(batch) = batch.filter(|_| timeout != Some(Duration::ZERO)) {
+            // Each arrival takes a buffer; inline sends complete on top, at once.
+            let want = self.inline + (self.memory.free() / 2).min(BATCH);
+            let batch = timeout.map_or(batch, |timeout| timeout.min(batch));
+            self.entrance
+                .enter(&mut self.ring, want as u32, Some(batch))?;
+        }
+        if batch.is_none() || self.ring.completion().is_empty() {
+            self.enter(timeout)?;
+        }
         self.reap(events);
         self.finish_inline(events)
     }
@@ -301,6 +355,13 @@ impl Uring {
     /// Submits, and waits at most `timeout` for something to complete.
     fn enter(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let want = u32::from(timeout != Some(Duration::ZERO));
+        if self.inline > 0 && matches!(self.features.setup, Setup::Polled(_)) {
+            // The kernel's thread is at it; going to sleep would take longer.
+            let start = Instant::now();
+            while self.ring.completion().is_empty() && start.elapsed() < INLINE_SPIN {
+                std::hint::spin_loop();
+            }
+        }
         self.entrance.enter(&mut self.ring, want, timeout)
     }
 
@@ -315,6 +376,8 @@ impl Uring {
                 self.received(slot, result, flags, events);
             } else if op == Op::Send as u64 {
                 self.sent(slot, result, events);
+            } else if op == Op::ZeroCopy as u64 {
+                self.sent_without_copy(slot, result, flags, events);
             } else if op == Op::Bell as u64 {
                 self.mailbox.bell.silence();
                 self.bell_armed = cqueue::more(flags);
@@ -360,8 +423,8 @@ impl Uring {
 
     fn sent(&mut self, slot: u32, result: i32, events: &mut Vec<Event>) {
         let entry = &mut self.slots[slot as usize];
-        if let Some((outgoing, drain)) = entry.sending.take() {
-            self.inline -= usize::from(!drain);
+        if let Some((outgoing, kind)) = entry.sending.take() {
+            self.inline -= usize::from(kind == Kind::Inline);
             let result = usize::try_from(result).map_err(|_| -result);
             events.push(Event::Sent {
                 slot,
@@ -372,6 +435,44 @@ impl Uring {
         if entry.closing {
             self.finish_close(slot, events);
         }
+    }
+
+    /// The same for a send without a copy, which completes twice: when it is over, and when the
+    /// kernel has let go of its memory.
+    fn sent_without_copy(&mut self, id: u32, result: i32, flags: u32, events: &mut Vec<Event>) {
+        if cqueue::notif(flags) {
+            return self.lent.let_go(id);
+        }
+        let Some(slot) = self.lent.over(id) else {
+            return;
+        };
+        let entry = &mut self.slots[slot as usize];
+        if let Some((outgoing, _)) = &mut entry.sending {
+            let total = outgoing.owned.iter().map(|f| f.len()).sum::<usize>() - outgoing.skip;
+            if cqueue::more(flags) {
+                let frames = if usize::try_from(result) == Ok(total) {
+                    outgoing.keep_owned()
+                } else {
+                    // What is left is sent, and freed, at the port's own time.
+                    let copy = outgoing.owned.clone();
+                    std::mem::replace(&mut outgoing.owned, copy)
+                };
+                self.lent.keep(id, frames);
+            } else {
+                self.lent.end(id);
+            }
+        }
+        self.zero_copy_sends += 1;
+        // Memory may be locked up to a limit, and not every device can do it.
+        if matches!(-result, libc::ENOMEM | libc::ENOBUFS | libc::EOPNOTSUPP)
+            && !entry.closing
+            && let Some((outgoing, _)) = entry.sending.take()
+        {
+            entry.zero_copy &= result != -libc::EOPNOTSUPP;
+            self.zero_copy_sends -= 1;
+            return self.send_as(slot, outgoing, Kind::Drain);
+        }
+        self.sent(slot, result, events);
     }
 
     fn finish_close(&mut self, slot: u32, events: &mut Vec<Event>) {
@@ -436,8 +537,7 @@ impl Uring {
             if unsafe { self.ring.submission().push(request) }.is_ok() {
                 return;
             }
-            // The queue is emptied by submitting, and a failure (EBUSY, EINTR) is worth another try.
-            let _ = self.entrance.enter(&mut self.ring, 0, None);
+            self.entrance.make_room(&mut self.ring);
         }
     }
 }
@@ -450,9 +550,12 @@ impl Drop for Uring {
                 self.close(slot, &mut events);
             }
         }
-        let busy = |slots: &[Slot]| slots.iter().any(|s| s.receiving || s.sending.is_some());
+        let busy = |this: &Self| {
+            let slots = || this.slots.iter();
+            this.lent.count() > 0 || slots().any(|s| s.receiving || s.sending.is_some())
+        };
         for _ in 0..DROP_TURNS {
-            if !busy(&self.slots) {
+            if !busy(self) {
                 return;
             }
             if self.enter(Some(Duration::from_millis(10))).is_err() {
@@ -460,10 +563,11 @@ impl Drop for Uring {
             }
             self.reap(&mut events);
         }
-        if busy(&self.slots) {
+        if busy(self) {
             // The kernel may still write: better to lose the memory than to hand it to others.
             std::mem::forget(std::mem::replace(&mut self.memory, Memory::new(0)));
             std::mem::forget(std::mem::take(&mut self.slots));
+            std::mem::forget(std::mem::take(&mut self.lent));
         }
     }
 }
@@ -486,6 +590,19 @@ impl Target {
         } else {
             plain(types::Fd(self.fd))
         }
+    }
+}
+
+/// Whether sends on it can do without a copy.
+fn is_internet(stream: &OwnedFd) -> bool {
+    let domain = rustix::net::sockopt::socket_domain(stream);
+    domain.is_ok_and(|d| d == AddressFamily::INET || d == AddressFamily::INET6)
+}
+
+fn send_tag(slot: u32, kind: Kind) -> u64 {
+    match kind {
+        Kind::Inline | Kind::Drain => tag(Op::Send, slot),
+        Kind::ZeroCopy(id) => tag(Op::ZeroCopy, id),
     }
 }
 

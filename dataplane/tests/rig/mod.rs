@@ -9,6 +9,8 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -114,6 +116,21 @@ impl Rig {
     pub fn port_with(&mut self, port: u32, keepalives: bool) -> UnixStream {
         let (ours, theirs) = UnixStream::pair().unwrap();
         theirs.set_read_timeout(Some(DEADLINE)).unwrap();
+        self.add(port, ours.into(), keepalives);
+        theirs
+    }
+
+    /// The same over TCP.
+    pub fn tcp_port(&mut self, port: u32) -> TcpStream {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        theirs.set_read_timeout(Some(DEADLINE)).unwrap();
+        let (ours, _) = listener.accept().unwrap();
+        self.add(port, ours.into(), false);
+        theirs
+    }
+
+    fn add(&mut self, port: u32, ours: OwnedFd, keepalives: bool) {
         let options = PortOptions {
             link: LinkType::Pipe,
             keepalives,
@@ -129,11 +146,10 @@ impl Rig {
         self.fib.publish();
         let ports = |plane: &DataPlane| plane.worker_stats().iter().map(|w| w.ports).sum::<u64>();
         let before = ports(&self.plane);
-        let counters = self.plane.add_port(PortId(port), ours.into(), options);
+        let counters = self.plane.add_port(PortId(port), ours, options);
         self.counters.insert(port, counters);
         // A worker takes it on in its own time; frames for it would be dropped until then.
         self.wait_for(|r| ports(&r.plane) > before);
-        theirs
     }
 
     pub fn route(&mut self, key: PublicKey, port: u32, sequence: u64) {
@@ -230,6 +246,14 @@ fn is_balanced(total: &CountersSnapshot) -> bool {
     total.rx_traffic_frames == total.tx_traffic_frames + total.delivered_frames + dropped
 }
 
+/// A core that this process may use.
+pub fn usable_core() -> usize {
+    let allowed = rustix::thread::sched_getaffinity(None).unwrap();
+    (0..rustix::thread::CpuSet::MAX_CPU)
+        .find(|core| allowed.is_set(*core))
+        .unwrap()
+}
+
 pub const fn key(byte: u8) -> PublicKey {
     PublicKey([byte; 32])
 }
@@ -285,7 +309,7 @@ fn build(
 }
 
 /// Reads one frame, whatever its type.
-pub fn read_frame(from: &mut UnixStream) -> Vec<u8> {
+pub fn read_frame(from: &mut impl Read) -> Vec<u8> {
     let mut frame = vec![0; 10];
     from.read_exact(&mut frame).expect("header");
     frame.resize(usize::from(u16::from_be_bytes([frame[8], frame[9]])), 0);

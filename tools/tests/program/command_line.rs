@@ -63,6 +63,24 @@ fn wrong_flags_end_with_one_line_and_code_2() {
             &["steam", "auto, uring or epoll"],
         ),
         (&["run", "--busy-poll", "0"], &["--busy-poll", "1.."]),
+        (&["run", "--sqpoll", "4000"], &["core 4000"]),
+        (
+            &["run", "--worker-cores", "0", "--sqpoll", "0"],
+            &["--sqpoll 0", "one of its own"],
+        ),
+        (
+            &["run", "--engine", "epoll", "--sqpoll", "0"],
+            &["--sqpoll needs io_uring"],
+        ),
+        (
+            &["run", "--engine", "epoll", "--zerocopy", "65536"],
+            &["--zerocopy needs io_uring"],
+        ),
+        (&["run", "--zerocopy", "0"], &["--zerocopy", "1.."]),
+        (
+            &["run", "--batch-wait", "1001"],
+            &["--batch-wait", "0..=1000"],
+        ),
         (&["run", "--hop-limiting=maybe"], &["maybe", "on, off"]),
         (&["run", "--listen", "65432"], &["--listen", "host:port"]),
         (&["run", "--listen", "::1:65432"], &["[::1]:65432"]),

@@ -3,11 +3,14 @@
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
+use std::sync::atomic;
 use std::time::Duration;
 
 use io_uring::{IoUring, types};
 
 const GETEVENTS: u32 = 1 << 0;
+const SQ_WAKEUP: u32 = 1 << 1;
+const SQ_WAIT: u32 = 1 << 2;
 const EXT_ARG: u32 = 1 << 3;
 const REGISTERED_RING: u32 = 1 << 4;
 
@@ -16,6 +19,8 @@ const REGISTERED_RING: u32 = 1 << 4;
 pub(super) struct Entrance {
     fd: RawFd,
     flags: u32,
+    /// Whether a kernel thread takes requests by itself.
+    polled: bool,
 }
 
 impl Entrance {
@@ -47,13 +52,12 @@ impl Entrance {
             )
         };
         // Fails only if the thread has registered many others already.
-        match registered {
-            1 => Self {
-                fd: update.offset as RawFd,
-                flags: REGISTERED_RING,
-            },
-            _ => Self { fd, flags: 0 },
-        }
+        let (fd, flags) = match registered {
+            1 => (update.offset as RawFd, REGISTERED_RING),
+            _ => (fd, 0),
+        };
+        let polled = ring.params().is_setup_sqpoll();
+        Self { fd, flags, polled }
     }
 
     /// Submits what is queued, runs what work the kernel has waiting, and waits until there are
@@ -64,8 +68,17 @@ impl Entrance {
         want: u32,
         timeout: Option<Duration>,
     ) -> io::Result<()> {
+        let mut flags = self.flags | GETEVENTS;
+        if self.polled {
+            // Either the thread sees what was queued, or we see that it sleeps.
+            atomic::fence(atomic::Ordering::SeqCst);
+            if ring.submission().need_wakeup() {
+                flags |= SQ_WAKEUP;
+            } else if ring.completion().len() >= want as usize && !ring.submission().cq_overflow() {
+                return Ok(());
+            }
+        }
         let submit = ring.submission().len() as u32;
-        let flags = self.flags | GETEVENTS;
         let result = match timeout.filter(|_| want > 0) {
             None => self.call(submit, want, flags, ptr::null(), 0),
             Some(timeout) => {
@@ -92,6 +105,15 @@ impl Entrance {
                 Ok(())
             }
             Err(e) => Err(e),
+        }
+    }
+
+    /// Makes room in the submission queue, which is full.
+    pub(super) fn make_room(&self, ring: &mut IoUring) {
+        // A failure (EBUSY, EINTR) is worth another try, and the caller tries again.
+        let _ = self.enter(ring, 0, None);
+        if self.polled {
+            let _ = self.call(0, 0, self.flags | SQ_WAIT, ptr::null(), 0);
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use io_uring::{IoUring, opcode, squeue, types};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -12,8 +13,11 @@ use super::buffer_ring::GROUP;
 use crate::DataPlaneOptions;
 use crate::buffer::RECEIVE_LEN;
 
+/// How long a kernel thread looks for requests in vain before it sleeps.
+const SQPOLL_IDLE_MS: u32 = 100;
+
 /// The optional parts of io_uring in use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Features {
     /// How the ring was set up.
     pub(crate) setup: Setup,
@@ -23,11 +27,17 @@ pub(crate) struct Features {
     pub(crate) vectored_send: bool,
     /// A multishot receive can be told how much to take in one go.
     pub(crate) receive_cap: bool,
+    /// Bytes from which on drains are sent without a copy.
+    pub(crate) zero_copy: Option<usize>,
+    /// What was asked for and cannot be had, and why.
+    pub(crate) denied: Vec<String>,
 }
 
 /// Ring set-ups, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Setup {
+    /// A kernel thread on this core takes requests and runs completions.
+    Polled(u32),
     /// Completions run when we ask, and no indirection array.
     DeferNoArray,
     /// Completions run when we ask.
@@ -39,14 +49,15 @@ pub(crate) enum Setup {
 impl fmt::Display for Features {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let part = |on: bool, name: &'static str, off: &'static str| if on { name } else { off };
+        match self.setup {
+            Setup::Polled(core) => write!(f, "kernel thread on core {core}")?,
+            Setup::DeferNoArray => f.write_str("deferred task work without index array")?,
+            Setup::Defer => f.write_str("deferred task work")?,
+            Setup::Cooperative => f.write_str("cooperative task work")?,
+        }
         write!(
             f,
-            "{}, {}, {}, {}",
-            match self.setup {
-                Setup::DeferNoArray => "deferred task work without index array",
-                Setup::Defer => "deferred task work",
-                Setup::Cooperative => "cooperative task work",
-            },
+            ", {}, {}, {}",
             part(
                 self.fixed_files > 0,
                 "registered files",
@@ -58,16 +69,43 @@ impl fmt::Display for Features {
                 "capped multishot receive",
                 "multishot receive"
             ),
-        )
+        )?;
+        if let Some(bytes) = self.zero_copy {
+            write!(f, ", drains of {bytes} bytes and more without a copy")?;
+        }
+        (self.denied.iter()).try_for_each(|denied| write!(f, ", {denied}"))
     }
 }
 
-/// Builds the best ring that the kernel lets us have.
+/// The ring whose kernel thread the other workers' rings share.
+#[derive(Debug, Default)]
+pub(crate) struct SharedPoller(Mutex<Option<OwnedFd>>);
+
+impl SharedPoller {
+    /// Lets go of it: no more rings are to come.
+    pub(crate) fn release(&self) {
+        drop(self.lock().take());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<OwnedFd>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Builds the best ring that the kernel lets us have; says what was asked for in vain.
 pub(super) fn build_ring(
     sq: u32,
     cq: u32,
     options: &DataPlaneOptions,
-) -> io::Result<(IoUring, Setup)> {
+    poller: &SharedPoller,
+) -> io::Result<(IoUring, Setup, Vec<String>)> {
+    let mut denied = Vec::new();
+    if let Some(core) = options.sqpoll {
+        match build_polled(sq, cq, core as u32, poller) {
+            Ok(ring) => return Ok((ring, Setup::Polled(core as u32), denied)),
+            Err(e) => denied.push(format!("no kernel thread on core {core}: {e}")),
+        }
+    }
     let mut last = io::Error::from_raw_os_error(libc::ENOSYS);
     let all = [Setup::DeferNoArray, Setup::Defer, Setup::Cooperative];
     for setup in all.into_iter().skip(usize::from(options.baseline)) {
@@ -87,11 +125,32 @@ pub(super) fn build_ring(
             builder.setup_taskrun_flag();
         }
         match builder.build(sq) {
-            Ok(ring) => return Ok((ring, setup)),
+            Ok(ring) => return Ok((ring, setup, denied)),
             Err(e) => last = e,
         }
     }
     Err(last)
+}
+
+/// Builds a ring that a kernel thread polls: a new one for the first worker, which others share.
+fn build_polled(sq: u32, cq: u32, core: u32, poller: &SharedPoller) -> io::Result<IoUring> {
+    let mut first = poller.lock();
+    let mut builder = IoUring::builder();
+    builder
+        .setup_cqsize(cq)
+        .setup_submit_all()
+        .setup_sqpoll(SQPOLL_IDLE_MS)
+        .setup_sqpoll_cpu(core);
+    if let Some(first) = &*first {
+        builder.setup_attach_wq(first.as_raw_fd());
+    }
+    let ring = builder.build(sq)?;
+    if first.is_none() {
+        // SAFETY: the ring lives until the end of this function at least.
+        let fd = unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) };
+        *first = Some(fd.try_clone_to_owned()?);
+    }
+    Ok(ring)
 }
 
 /// Limits what a multishot receive takes before it ends, so that one socket cannot take all
@@ -115,6 +174,7 @@ impl Features {
     pub(super) fn probe(
         ring: &mut IoUring,
         setup: Setup,
+        mut denied: Vec<String>,
         options: &DataPlaneOptions,
     ) -> io::Result<Self> {
         let (max_ports, baseline) = (options.max_ports as u32, options.baseline);
@@ -126,16 +186,28 @@ impl Features {
         multishot_receive(ring)?;
         let vectored_send = !baseline && vectored_send(ring)?;
         let receive_cap = !baseline && receive_cap(ring)?;
+        let mut zero_copy = options.zero_copy;
+        if zero_copy.is_some() && !knows(ring, opcode::SendMsgZc::CODE) {
+            zero_copy = None;
+            denied.push("no sends without a copy: this kernel does not know them".to_owned());
+        }
         Ok(Self {
             setup,
             fixed_files,
             vectored_send,
             receive_cap,
+            zero_copy,
+            denied,
         })
     }
 }
 
-fn pair() -> io::Result<(std::os::fd::OwnedFd, std::os::fd::OwnedFd)> {
+fn knows(ring: &IoUring, code: u8) -> bool {
+    let mut probe = io_uring::Probe::new();
+    ring.submitter().register_probe(&mut probe).is_ok() && probe.is_supported(code)
+}
+
+fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(
         AddressFamily::UNIX,
         SocketType::STREAM,
