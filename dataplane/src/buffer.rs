@@ -159,7 +159,8 @@ impl Segment {
 #[derive(Default)]
 pub(crate) struct TurnMemory {
     blocks: Vec<Box<[u8]>>,
-    fill: Vec<usize>,
+    /// How many blocks are in use this turn: the first.
+    used: usize,
     owned: Vec<Vec<u8>>,
     spares: Vec<Vec<u8>>,
 }
@@ -167,33 +168,30 @@ pub(crate) struct TurnMemory {
 impl TurnMemory {
     /// Whether the turn should be flushed before more is received.
     pub(crate) fn is_high(&self) -> bool {
-        self.fill.len() >= BLOCKS_HIGH
+        self.used >= BLOCKS_HIGH
     }
 
     /// A fresh block.
     pub(crate) fn new_block(&mut self) -> u16 {
-        let id = self.fill.len();
+        let id = self.used;
         if id == self.blocks.len() {
             self.blocks.push(vec![0; BLOCK_LEN].into());
         }
-        self.fill.push(0);
+        self.used += 1;
         id as u16
     }
 
-    /// Room left in a block.
-    pub(crate) fn room(&self, block: u16) -> usize {
-        self.fill
-            .get(usize::from(block))
-            .map_or(0, |fill| BLOCK_LEN - fill)
-    }
-
-    /// Appends to a block that has the room.
-    pub(crate) fn append(&mut self, block: u16, bytes: &[u8]) -> Segment {
-        let fill = &mut self.fill[usize::from(block)];
-        let at = *fill;
-        self.blocks[usize::from(block)][at..at + bytes.len()].copy_from_slice(bytes);
-        *fill += bytes.len();
-        Segment::new(Place::Block(block), at, bytes.len())
+    /// Copies bytes to `at` of a block; false if they do not fit.
+    #[inline(always)]
+    pub(crate) fn put(&mut self, block: u16, at: usize, bytes: &[u8]) -> bool {
+        let block = self.blocks.get_mut(usize::from(block));
+        match block.and_then(|b| b.get_mut(at..at + bytes.len())) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                true
+            }
+            None => false,
+        }
     }
 
     /// An empty buffer to fill and hand to [`Self::own`].
@@ -233,7 +231,7 @@ impl TurnMemory {
     /// Ends the turn: every segment of it is void. Called by the engine alone, when no send that
     /// points here is under way.
     pub(crate) fn clear(&mut self) {
-        self.fill.clear();
+        self.used = 0;
         while let Some(buffer) = self.owned.pop() {
             self.give_back(buffer);
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use pinecone_wire::frame::{HEADER_LEN, KEEPALIVE};
 
-use crate::buffer::{BLOCK_LEN, Place, ReceiveBuffers, Segment, TurnMemory};
+use crate::buffer::{Place, ReceiveBuffers, Segment, TurnMemory};
 use crate::counters::{DropReason, PortCounters};
 use crate::engine::{MAX_PIECES, Outgoing, is_traffic};
 use crate::ingress::Run;
@@ -73,8 +73,12 @@ pub(crate) struct Port {
     /// Frames that came when there were too many segments. They go to the queue behind what the
     /// socket refuses of those.
     overflow: Vec<Box<[u8]>>,
-    /// The gather block that this port fills this turn.
-    block: Option<u16>,
+    /// The gather block that this port fills this turn, and how far it is.
+    block: Option<(u16, usize)>,
+    /// Whether the last segment ends where the block is filled up to.
+    gathering: bool,
+    /// Whether traffic can go into this turn's list: nothing waits that must go before it.
+    direct: bool,
     protocol: VecDeque<Box<[u8]>>,
     protocol_bytes: usize,
     protocol_limit: usize,
@@ -159,6 +163,8 @@ impl Port {
             segment_bytes: 0,
             overflow: Vec::new(),
             block: None,
+            gathering: false,
+            direct: true,
             protocol: VecDeque::new(),
             protocol_bytes: 0,
             protocol_limit: limits.protocol,
@@ -191,38 +197,35 @@ impl Port {
     #[inline]
     pub(super) fn push_traffic(&mut self, run: &Run<'_>, turn: &mut TurnMemory, now: u64) {
         self.waiting += u64::from(run.frames);
-        let blocked = self.is_blocked();
-        if blocked || !self.overflow.is_empty() || self.segments.len() >= MAX_SEGMENTS {
-            return self.put_by(run, blocked, now);
+        if !self.direct || self.segments.len() >= MAX_SEGMENTS {
+            return self.put_by(run, now);
         }
         self.segment_frames += u64::from(run.frames);
         self.segment_bytes += run.head.len() + run.bytes.len();
+        if !run.head.is_empty() {
+            self.gather(run.head, turn);
+        }
+        if run.bytes.len() < GATHER_BELOW {
+            return self.gather(run.bytes, turn);
+        }
         let body = Segment::new(run.place, run.at, run.bytes.len());
         match self.segments.last_mut() {
-            // Neighbours in the receive buffer stay one piece, whatever their size.
-            Some(last)
-                if run.head.is_empty()
-                    && last.place == body.place
-                    && last.end() == body.at as usize =>
-            {
+            // Neighbours in the receive buffer stay one piece.
+            Some(last) if last.place == body.place && last.end() == body.at as usize => {
                 last.len += body.len;
             }
             _ => {
-                if !run.head.is_empty() {
-                    self.gather(run.head, turn);
-                }
-                if run.bytes.len() < GATHER_BELOW {
-                    self.gather(run.bytes, turn);
-                } else {
-                    self.segments.push(body);
-                }
+                self.gathering = false;
+                self.segments.push(body);
             }
         }
     }
 
     /// Keeps frames that cannot be in this turn's list.
     #[cold]
-    fn put_by(&mut self, run: &Run<'_>, blocked: bool, now: u64) {
+    fn put_by(&mut self, run: &Run<'_>, now: u64) {
+        self.direct = false;
+        let blocked = self.is_blocked();
         let mut rest = run.bytes;
         for number in 0..run.frames {
             let len = match run.frames - number {
@@ -242,6 +245,7 @@ impl Port {
     /// The send that is due, if any. There is never more than one under way.
     pub(super) fn next_send(&mut self, now: u64) -> Option<Send> {
         self.block = None;
+        self.gathering = false;
         self.update_gauges();
         if self.sending || self.closing.is_some() {
             return None;
@@ -253,9 +257,11 @@ impl Port {
             outgoing.segment_frames = std::mem::take(&mut self.segment_frames);
             outgoing.segment_bytes = std::mem::take(&mut self.segment_bytes);
             self.sending = !outgoing.is_empty();
+            self.direct = !self.sending;
             return self.sending.then_some(Send::Inline(outgoing));
         }
         self.sending = true;
+        self.direct = false;
         self.drain_since = Some(now);
         Some(Send::Drain(self.drain(now)))
     }
@@ -285,6 +291,7 @@ impl Port {
             self.enqueue(frame, now);
         }
         self.update_gauges();
+        self.direct = !self.is_blocked();
         let more = !self.rest.is_empty() || !self.queue.is_empty() || !self.protocol.is_empty();
         if !more {
             self.queue.shrink();
@@ -357,7 +364,6 @@ impl Port {
         Ok((due != u64::MAX).then_some(due))
     }
 
-    #[inline(always)]
     const fn is_blocked(&self) -> bool {
         self.sending || !self.rest.is_empty() || !self.queue.is_empty()
     }
@@ -387,30 +393,42 @@ impl Port {
     /// Copies bytes next to those that were copied before, as less than another piece costs.
     #[inline(always)]
     fn gather(&mut self, bytes: &[u8], turn: &mut TurnMemory) {
-        if bytes.len() > BLOCK_LEN {
-            let mut buffer = turn.spare();
-            buffer.extend_from_slice(bytes);
-            let id = turn.own(buffer);
-            self.segments
-                .push(Segment::new(Place::Owned(id), 0, bytes.len()));
+        if let Some((block, filled)) = &mut self.block
+            && self.gathering
+            && turn.put(*block, *filled, bytes)
+            && let Some(last) = self.segments.last_mut()
+        {
+            *filled += bytes.len();
+            last.len += bytes.len() as u32;
             return;
         }
-        let block = self.block_with_room(bytes.len(), turn);
-        let moved = turn.append(block, bytes);
-        match self.segments.last_mut() {
-            Some(last) if last.place == moved.place && last.end() == moved.at as usize => {
-                last.len += moved.len
-            }
-            _ => self.segments.push(moved),
-        }
+        self.gather_anew(bytes, turn);
     }
 
-    #[inline(always)]
-    fn block_with_room(&mut self, len: usize, turn: &mut TurnMemory) -> u16 {
-        match self.block.filter(|&b| turn.room(b) >= len) {
-            Some(block) => block,
-            None => *self.block.insert(turn.new_block()),
-        }
+    /// The same as a segment of its own.
+    #[inline(never)]
+    fn gather_anew(&mut self, bytes: &[u8], turn: &mut TurnMemory) {
+        let place = match self.block {
+            Some((block, filled)) if turn.put(block, filled, bytes) => (block, filled),
+            _ => {
+                let block = turn.new_block();
+                if !turn.put(block, 0, bytes) {
+                    // A head that is longer than a block.
+                    let mut buffer = turn.spare();
+                    buffer.extend_from_slice(bytes);
+                    let id = turn.own(buffer);
+                    let whole = Segment::new(Place::Owned(id), 0, bytes.len());
+                    self.segments.push(whole);
+                    self.gathering = false;
+                    return;
+                }
+                (block, 0)
+            }
+        };
+        self.block = Some((place.0, place.1 + bytes.len()));
+        self.gathering = true;
+        let moved = Segment::new(Place::Block(place.0), place.1, bytes.len());
+        self.segments.push(moved);
     }
 
     fn take_protocol(&mut self, owned: &mut Vec<Box<[u8]>>) {
