@@ -120,12 +120,12 @@ impl Tables {
 }
 
 /// Starts a row's forwarder on its core, with the near ends of the connections.
-pub fn start(kind: Kind, ends: Vec<TcpStream>, tables: &Tables) -> Box<dyn Forwarder> {
+pub fn start(kind: Kind, ends: Vec<TcpStream>, tables: &Tables) -> Result<Box<dyn Forwarder>> {
     let (engine, busy_poll) = match kind {
-        Kind::Relay => return Box::new(relay::Relay::start(ends)),
+        Kind::Relay => return Ok(Box::new(relay::Relay::start(ends))),
         Kind::TokioUring => {
             let fib = tables.fib.clone();
-            return Box::new(tokio_worker::TokioWorker::start(ends, fib));
+            return Ok(Box::new(tokio_worker::TokioWorker::start(ends, fib)));
         }
         Kind::Epoll => (EngineChoice::Epoll, None),
         Kind::Uring => (EngineChoice::Uring, None),
@@ -136,5 +136,6 @@ pub fn start(kind: Kind, ends: Vec<TcpStream>, tables: &Tables) -> Box<dyn Forwa
         busy_poll,
         ..DataPlaneOptions::default()
     };
-    Box::new(Plane::start(options, ends, tables, Placement::One))
+    let plane = Plane::start(options, ends, tables, Placement::One)?;
+    Ok(Box::new(plane))
 }

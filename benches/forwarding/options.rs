@@ -152,8 +152,9 @@ impl Options {
         *seconds = self.seconds.unwrap_or(*seconds);
         *steady_seconds = self.steady_seconds.unwrap_or(*steady_seconds);
         *sizes = self.sizes.clone().unwrap_or(std::mem::take(sizes));
-        *routes = self.routes.unwrap_or(*routes).max(1);
         *peers = self.peers.unwrap_or(*peers).max(1);
+        // Each way out has one at either worker.
+        *routes = self.routes.unwrap_or(*routes).max(4 * *peers);
         settings.flows = self.flows;
         if self.verify {
             settings.fill = Fill::Checked;

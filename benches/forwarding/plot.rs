@@ -66,6 +66,7 @@ impl Plot {
                     .configure_mesh()
                     .x_desc(self.x)
                     .y_desc(self.y)
+                    .x_labels(5)
                     .x_label_formatter(&|x| short(*x))
                     .y_label_formatter(&|y| short(*y))
                     .light_line_style(RGBColor(0xf2, 0xf2, 0xf2))
@@ -81,6 +82,7 @@ impl Plot {
                 }
                 chart
                     .configure_series_labels()
+                    .position(SeriesLabelPosition::UpperRight)
                     .background_style(WHITE.mix(0.8))
                     .border_style(RGBColor(0xaa, 0xaa, 0xaa))
                     .draw()?;

@@ -58,7 +58,7 @@ impl Row<'_> {
         );
         let _watch = watchdog::watch(offer.warm_up + offer.time + GRACE, &what);
         let links = Links::new(self.peers);
-        let router = forwarder::start(self.kind, links.router, self.tables);
+        let router = forwarder::start(self.kind, links.router, self.tables)?;
         load::run(&*router, &links.inputs, &links.outputs, self.traffic, offer).context(what)
     }
 }

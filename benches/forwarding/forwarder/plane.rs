@@ -4,6 +4,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Result, ensure};
 use pinecone_dataplane::{
     CountersSnapshot, DataPlane, DataPlaneOptions, Delivery, DropReason, LinkType, PortCounters,
     PortId, PortOptions,
@@ -44,19 +45,19 @@ impl Plane {
         ends: Vec<TcpStream>,
         tables: &Tables,
         placement: Placement,
-    ) -> Self {
+    ) -> Result<Self> {
+        let present = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = match placement {
             Placement::One => 1,
             Placement::Alternate | Placement::Split => 2,
         };
         let options = DataPlaneOptions {
             workers,
-            cores: (ROUTER_CORE..).take(workers).collect(),
+            cores: (ROUTER_CORE..).take(workers).map(|c| c % present).collect(),
             max_ports: 4096,
             ..options
         };
-        let (plane, _reports) =
-            DataPlane::start(options, tables.fib.clone(), Arc::new(Nobody)).expect("data plane");
+        let (plane, _reports) = DataPlane::start(options, tables.fib.clone(), Arc::new(Nobody))?;
         let count = ends.len();
         let mut ends: Vec<_> = (1..).map(PortId).zip(ends).collect();
         if placement == Placement::Split {
@@ -74,16 +75,16 @@ impl Plane {
         });
         let ports = ports.collect();
         let open = || plane.worker_stats().iter().map(|w| w.ports).sum::<u64>();
-        assert!(
+        ensure!(
             wait_until(Duration::from_secs(10), || open() == count as u64),
             "the ports do not open"
         );
         let threads = (0..workers).map(|w| thread_named(&format!("worker-{w}")));
-        Self {
+        Ok(Self {
             threads: threads.collect(),
             plane,
             ports,
-        }
+        })
     }
 
     /// Frames that went from one worker to the other.

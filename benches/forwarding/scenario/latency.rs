@@ -75,7 +75,7 @@ fn measure(kind: Kind, tables: &Tables, frames: usize) -> Result<[f64; 2]> {
     let time = Duration::from_secs(frames as u64) / RATE;
     let _watch = watchdog::watch(time + GRACE, &what);
     let links = Links::new(1);
-    let router = forwarder::start(kind, links.router, tables);
+    let router = forwarder::start(kind, links.router, tables)?;
     let (mut input, output) = (&links.inputs[0], &links.outputs[0]);
     output.set_read_timeout(Some(Duration::from_secs(5)))?;
     let epoch = Instant::now();

@@ -62,7 +62,7 @@ fn measure(kind: Kind, tables: &Tables, settings: &Settings, time: Duration) -> 
     let what = format!("{kind}, sparse traffic");
     let _watch = watchdog::watch(time + GRACE, &what);
     let links = Links::new(settings.many_peers);
-    let router = forwarder::start(kind, links.router, tables);
+    let router = forwarder::start(kind, links.router, tables)?;
     let (router, routes) = (&*router, settings.flows(settings.routes));
     // One thread for both ends: it never sleeps, so that neither waits for the other.
     let load = || {

@@ -117,7 +117,7 @@ fn measure(
         engine: EngineChoice::Uring,
         ..DataPlaneOptions::default()
     };
-    let plane = Plane::start(options, links.router, tables, placement);
+    let plane = Plane::start(options, links.router, tables, placement)?;
     let sample = load::run(&plane, &links.inputs, &links.outputs, traffic, offer).context(what)?;
     let handed_over = plane.handed_over();
     let received = plane.account().map_or(0, |a| a.received);
