@@ -21,6 +21,9 @@ pub use plane::{Placement, Plane};
 /// How long a worker that polls goes on without finding anything: longer than frames are apart.
 const BUSY_POLL: Duration = Duration::from_millis(2);
 
+/// How long a worker that gathers may wait for more.
+const BATCH_WAIT: Duration = Duration::from_micros(100);
+
 /// A row of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -29,6 +32,8 @@ pub enum Kind {
     Uring,
     /// The io_uring engine, which looks for work for a while before it sleeps.
     UringBusy,
+    /// The io_uring engine, which may wait for several small frames together.
+    UringBatch,
     TokioUring,
 }
 
@@ -39,6 +44,7 @@ impl fmt::Display for Kind {
             Self::Epoll => "epoll engine",
             Self::Uring => "io_uring engine",
             Self::UringBusy => "io_uring engine, --busy-poll",
+            Self::UringBatch => "io_uring engine, --batch-wait",
             Self::TokioUring => "tokio-uring",
         })
     }
@@ -121,20 +127,23 @@ impl Tables {
 
 /// Starts a row's forwarder on its core, with the near ends of the connections.
 pub fn start(kind: Kind, ends: Vec<TcpStream>, tables: &Tables) -> Result<Box<dyn Forwarder>> {
-    let (engine, busy_poll) = match kind {
+    let mut options = DataPlaneOptions::default();
+    options.engine = match kind {
         Kind::Relay => return Ok(Box::new(relay::Relay::start(ends))),
         Kind::TokioUring => {
             let fib = tables.fib.clone();
             return Ok(Box::new(tokio_worker::TokioWorker::start(ends, fib)));
         }
-        Kind::Epoll => (EngineChoice::Epoll, None),
-        Kind::Uring => (EngineChoice::Uring, None),
-        Kind::UringBusy => (EngineChoice::Uring, Some(BUSY_POLL)),
-    };
-    let options = DataPlaneOptions {
-        engine,
-        busy_poll,
-        ..DataPlaneOptions::default()
+        Kind::Epoll => EngineChoice::Epoll,
+        Kind::Uring => EngineChoice::Uring,
+        Kind::UringBusy => {
+            options.busy_poll = Some(BUSY_POLL);
+            EngineChoice::Uring
+        }
+        Kind::UringBatch => {
+            options.batch_wait = BATCH_WAIT;
+            EngineChoice::Uring
+        }
     };
     let plane = Plane::start(options, ends, tables, Placement::One)?;
     Ok(Box::new(plane))

@@ -17,11 +17,12 @@ use crate::report::{Section, Spread, Table, ratio};
 use crate::traffic::{Fill, frame};
 use crate::watchdog;
 
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 6] = [
     Kind::Relay,
     Kind::Epoll,
     Kind::Uring,
     Kind::UringBusy,
+    Kind::UringBatch,
     Kind::TokioUring,
 ];
 /// Frames a second.
@@ -62,7 +63,8 @@ pub(super) fn latency(settings: &Settings) -> Result<Section> {
         text: format!(
             "{RATE} frames of {SIZE} bytes a second, one connection in and one out, generator and \
              sink asleep on the same core between them. Quantiles of each round of {frames} \
-             frames, then the median of the rounds.\n\n{}",
+             frames, then the median of the rounds. `--busy-poll` \
+             is 2000, `--batch-wait` 100.\n\n{}",
             table.text()
         ),
         ..Section::default()

@@ -18,7 +18,13 @@ use crate::report::{RowFigures, Section, Table, count, micros, ratio};
 use crate::traffic::{Fill, frame};
 use crate::watchdog;
 
-const KINDS: [Kind; 4] = [Kind::Relay, Kind::Epoll, Kind::Uring, Kind::TokioUring];
+const KINDS: [Kind; 5] = [
+    Kind::Relay,
+    Kind::Epoll,
+    Kind::Uring,
+    Kind::UringBatch,
+    Kind::TokioUring,
+];
 const RATE: f64 = 60_000.0;
 const SIZE: usize = 64;
 /// Frames made beforehand.
@@ -51,7 +57,7 @@ pub(super) fn sparse(settings: &Settings) -> Result<Section> {
         text: format!(
             "{peers} ways in and as many out; {RATE} frames of {SIZE} bytes a second, evenly \
              spaced, each written by itself to a random connection; the relay's go on to the \
-             same peer, the others' to a random one. None was lost.\n\n{}",
+             same peer, the others' to a random one. `--batch-wait` is 100. None was lost.\n\n{}",
             table.text()
         ),
         ..Section::default()
