@@ -14,10 +14,11 @@ use crate::ledger::Ledger;
 use crate::misbehaviour::{Cast, Crowd};
 use crate::neighbours::{Neighbour, RATE};
 
-/// What the daemon may have in memory at any time. Of this: what it starts with, the receive buffers
-/// and blocks of two workers, a full queue for each of the three that are flooded, and the tables that
-/// fill with what visitors leave behind.
-const MEMORY: u64 = 128 << 20;
+/// What the daemon may have in memory at any time, in MiB: 30 at the start, 8 of receive buffers, 32
+/// handed over between two workers that are both behind, 6 for each of the three that are flooded and of
+/// the four neighbours if they are not run for a while, 32 of keys and routes that visitors leave
+/// behind, and what the allocator makes of that.
+const MEMORY: u64 = 192 << 20;
 /// How much more it may have in the last quarter of the time than in the second.
 const GROWTH: u64 = 32 << 20;
 const WINDOW: Duration = Duration::from_secs(1);
