@@ -29,6 +29,7 @@ use crate::secret;
 use frames::{Carousel, Flow};
 use link::Link;
 pub(crate) use options::BenchOptions;
+use options::Check;
 use process::{Process, Unknown};
 use report::{Latency, NodeReport, ProcessReport, Report};
 use sender::{BATCH, Sender};
@@ -110,8 +111,12 @@ impl Bench {
                 .map(|key| Link::connect(address, key, start))
                 .collect::<Result<Vec<_>, _>>()
         };
-        let sinks = links(from, &mut keys)?;
+        let mut sinks = links(from, &mut keys)?;
         sinks.iter().for_each(Link::widen);
+        if options.rate.0.is_none() {
+            // Frames wait in queues anyway.
+            sinks.iter_mut().for_each(Link::read_in_bulk);
+        }
         let senders = links(to, &mut keys)?;
         let mut nodes = Vec::new();
         for link in senders.first().into_iter().chain(sinks.first()) {
@@ -149,6 +154,7 @@ impl Bench {
                 link,
                 number: pairs + i,
                 shared: Arc::clone(&shared),
+                sampled: options.check == Check::Sampled,
             };
             bench.sinks.push(spawn("sink", move || sink.run())?);
         }
@@ -364,6 +370,8 @@ impl Bench {
             reordered: all.totals.reordered,
             duplicates: all.totals.duplicates,
             strange: all.strange,
+            check: options.check,
+            skipped: all.totals.skipped,
             left_out,
             offered_frames_per_second: window.progress.sent as f64 / seconds,
             frames_per_second,

@@ -11,6 +11,8 @@ pub(crate) struct Totals {
     pub(crate) reordered: u64,
     /// Frames that came again. Told within the last 64 of a flow; older ones count as reordered.
     pub(crate) duplicates: u64,
+    /// Frames that came and were not looked at: counted as received, and missing in their flows.
+    pub(crate) skipped: u64,
 }
 
 /// The flows of one sink.
@@ -66,6 +68,12 @@ impl Account {
         true
     }
 
+    /// So many frames came of which nothing more is known.
+    pub(crate) fn skip(&mut self, frames: u64) {
+        self.totals.received += frames;
+        self.totals.skipped += frames;
+    }
+
     pub(crate) fn totals(&self) -> Totals {
         self.totals
     }
@@ -77,6 +85,13 @@ impl Totals {
         self.missing += other.missing;
         self.reordered += other.reordered;
         self.duplicates += other.duplicates;
+        self.skipped += other.skipped;
+    }
+
+    /// Frames that have not come, less those that were skipped. Negative while these are not yet
+    /// known to be missing.
+    pub(crate) fn lost(&self) -> i64 {
+        self.missing as i64 - self.skipped as i64
     }
 }
 
@@ -155,7 +170,11 @@ mod tests {
             missing: 1064 - 7,
             reordered: 2,
             duplicates: 1,
+            skipped: 0,
         };
         assert_eq!(account.totals(), expected);
+        account.skip(1064 - 7 - 3);
+        let totals = account.totals();
+        assert_eq!((totals.received, totals.lost()), (1061, 3));
     }
 }

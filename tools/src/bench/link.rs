@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use pinecone_controlplane::{Config, ControlPlane, Effect, NewPeer, Now};
 use pinecone_dataplane::fib::FibWriter;
 use pinecone_dataplane::{LinkType, PortId};
-use pinecone_wire::frame::KEEPALIVE;
+use pinecone_wire::frame::{HEADER_LEN, KEEPALIVE};
 use pinecone_wire::{FrameType, HANDSHAKE_LEN, MAX_FRAME_LEN, PublicKey, SecretKey, Split};
 use pinecone_wire::{handshake, split};
 use rustix::net::{RecvFlags, sockopt};
@@ -23,6 +23,15 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 const TURN: Duration = Duration::from_millis(50);
 /// What a sink's socket holds while its thread is not run: as much as the window can tell.
 const RECEIVE_BUFFER: usize = 8 << 20;
+/// A link that reads in bulk waits for so long after it has read less than this.
+const BULK: usize = 128 << 10;
+const PILE_UP: Duration = Duration::from_micros(100);
+/// What is read at a time of what may be skipped.
+const SAMPLE: usize = 16 << 10;
+/// Less than this is not skipped.
+const SKIP_MIN: usize = 32 << 10;
+/// The type byte of traffic.
+const TRAFFIC: u8 = 3;
 /// A keepalive is due after 3 s without a write.
 const KEEPALIVE_AFTER: Duration = Duration::from_millis(2500);
 /// The protocol's limit for one write.
@@ -47,6 +56,15 @@ pub(crate) struct Link {
     /// What came and is not dealt with: the beginning of a frame, or nothing.
     input: Vec<u8>,
     filled: usize,
+    /// The length of the last traffic frame.
+    frame_len: usize,
+    bulk: bool,
+    /// Whether little is read at a time, because the rest may be skipped.
+    pub(crate) sampling: bool,
+    /// Whether the last read brought little.
+    small: bool,
+    /// Whether bytes were skipped, so that what comes next need not begin with a frame.
+    skipped: bool,
     output: Vec<u8>,
 }
 
@@ -105,6 +123,11 @@ impl Link {
             last_write: now.monotonic,
             input: vec![0; READ + MAX_FRAME_LEN],
             filled: 0,
+            frame_len: 0,
+            bulk: false,
+            sampling: false,
+            small: false,
+            skipped: false,
             output: Vec::new(),
         })
     }
@@ -116,6 +139,11 @@ impl Link {
         if let Err(error) = asked {
             tracing::debug!(%error, "no larger receive buffer");
         }
+    }
+
+    /// Lets bytes pile up where few come at a time, at the price of latency.
+    pub(crate) fn read_in_bulk(&mut self) {
+        self.bulk = true;
     }
 
     /// Our own key.
@@ -142,8 +170,17 @@ impl Link {
     /// # Errors
     /// The peering has ended, and why.
     pub(crate) fn receive(&mut self, traffic: impl FnMut(&[u8], Duration)) -> Result<(), String> {
-        let space = self.input.get_mut(self.filled..).unwrap_or_default();
+        if self.bulk && self.small {
+            std::thread::sleep(PILE_UP);
+        }
+        let end = match self.sampling {
+            // Enough for a frame at least.
+            true => SAMPLE.max(2 * self.frame_len).min(self.input.len()),
+            false => self.input.len(),
+        };
+        let space = self.input.get_mut(self.filled..end).unwrap_or_default();
         let read = (&self.stream).read(space);
+        self.small = read.as_ref().is_ok_and(|read| *read < BULK);
         self.take(read, traffic)
     }
 
@@ -155,6 +192,50 @@ impl Link {
         let space = self.input.get_mut(self.filled..).unwrap_or_default();
         let read = rustix::net::recv(&self.stream, space, RecvFlags::DONTWAIT);
         self.take(read.map(|(n, _)| n).map_err(Into::into), |_, _| {})
+    }
+
+    /// Discards whole frames, unseen, of what waits in the socket after [`Self::receive`], if that is
+    /// much. They are taken for traffic as long as the last; a protocol frame that lies between them
+    /// makes us end before a border, which is found again. Returns how many.
+    ///
+    /// # Errors
+    /// The peering has ended, and why.
+    pub(crate) fn skip(&mut self) -> Result<u64, String> {
+        let begun = self.input.get(..self.filled).unwrap_or_default();
+        // The beginning of a frame has been read; where it ends must be known.
+        let missing = match split(begun) {
+            Ok(Split::Missing(_)) if begun.is_empty() => 0,
+            Ok(Split::Missing(missing))
+                if begun.len() >= HEADER_LEN && begun.get(5) == Some(&TRAFFIC) =>
+            {
+                missing
+            }
+            _ => return Ok(0),
+        };
+        let waiting = rustix::io::ioctl_fionread(&self.stream).unwrap_or(0) as usize;
+        let Some(whole) = waiting
+            .checked_sub(missing)
+            .and_then(|rest| rest.checked_div(self.frame_len))
+            .filter(|frames| frames * self.frame_len >= SKIP_MIN)
+        else {
+            return Ok(0);
+        };
+        let mut rest = missing + whole * self.frame_len;
+        while rest > 0 {
+            let len = rest.min(self.input.len());
+            let space = self.input.get_mut(..len).unwrap_or_default();
+            // On TCP, this takes bytes without copying them.
+            match rustix::net::recv(&self.stream, space, RecvFlags::TRUNC) {
+                Ok((_, 0)) => return Err(self.ended(&"the node closed the connection")),
+                Ok((_, n)) => rest -= n.min(rest),
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(self.ended(&e)),
+            }
+        }
+        self.filled = 0;
+        self.skipped = true;
+        self.small = whole * self.frame_len < BULK;
+        Ok(whole as u64 + u64::from(missing > 0))
     }
 
     /// Lets the control plane do what is due, and sends its frames: at a frame's border only.
@@ -245,6 +326,18 @@ impl Link {
         let now = now(self.start);
         self.last_read = now.monotonic;
         let mut at = 0;
+        if self.skipped {
+            let bytes = self.input.get(..self.filled).unwrap_or_default();
+            let Some(border) = border(bytes) else {
+                // The end of it may be the beginning of a header.
+                at = self.filled.saturating_sub(HEADER_LEN);
+                self.input.copy_within(at..self.filled, 0);
+                self.filled -= at;
+                return Ok(());
+            };
+            at = border;
+            self.skipped = false;
+        }
         loop {
             let rest = self.input.get(at..self.filled).unwrap_or_default();
             let header = match split(rest) {
@@ -256,7 +349,10 @@ impl Link {
             };
             let frame = rest.get(..usize::from(header.len)).unwrap_or_default();
             match header.kind {
-                FrameType::Traffic => traffic(frame, now.monotonic),
+                FrameType::Traffic => {
+                    self.frame_len = frame.len();
+                    traffic(frame, now.monotonic);
+                }
                 FrameType::Keepalive | FrameType::Unknown(_) => {}
                 _ => self.plane.frame(now, self.port, frame),
             }
@@ -270,6 +366,12 @@ impl Link {
     fn ended(&self, why: &dyn std::fmt::Display) -> String {
         format!("the peering with {} ended: {why}", self.address)
     }
+}
+
+/// Where the first frame begins. Payloads of ours hold no such bytes.
+fn border(bytes: &[u8]) -> Option<usize> {
+    let begins = |header: &[u8]| header.starts_with(b"pine\0") && header.get(5) <= Some(&4);
+    bytes.windows(HEADER_LEN).position(begins)
 }
 
 fn now(start: Instant) -> Now {
@@ -291,6 +393,10 @@ fn connect(address: &str) -> Result<(TcpStream, SocketAddr), Failure> {
     for remote in address.to_socket_addrs().map_err(failed)? {
         let stream = TcpStream::connect_timeout(&remote, CONNECT_LIMIT)
             .and_then(|stream| stream.set_nodelay(true).map(|()| stream));
+        if let (Ok(stream), true) = (&stream, remote.ip().is_loopback()) {
+            // Pacing, as bbr does it, costs both ends much and is of no use here.
+            let _ = sockopt::set_tcp_congestion(stream, "cubic");
+        }
         match stream {
             Ok(stream) => return Ok((stream, remote)),
             Err(e) => last = e,
@@ -313,4 +419,24 @@ fn is_pause(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_border_is_found_among_the_rest_of_a_frame() {
+        let rest = b"pinebnch pine\x01 ...";
+        let mut bytes = rest.to_vec();
+        assert_eq!(border(&bytes), None);
+        bytes.extend_from_slice(&KEEPALIVE);
+        bytes.extend_from_slice(&KEEPALIVE);
+        assert_eq!(border(&bytes), Some(rest.len()));
+        assert_eq!(
+            border(bytes.get(..rest.len() + 9).unwrap_or_default()),
+            None
+        );
+        assert_eq!(border(bytes.get(rest.len()..).unwrap_or_default()), Some(0));
+    }
 }

@@ -3,7 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use super::frames::{MAX_SIZE, MIN_SIZE};
 use crate::addresses;
@@ -36,6 +37,9 @@ pub(crate) struct BenchOptions {
     /// Frames a second over all flows, or `max`: as fast as the node reads.
     #[arg(long, value_name = "max|N", default_value = "max")]
     pub(super) rate: Rate,
+    /// Look at every frame that comes, or count those that pile up without reading them.
+    #[arg(long, value_enum, default_value_t = Check::All)]
+    pub(super) check: Check,
     /// How long to send.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = cli::seconds)]
     pub(super) seconds: Duration,
@@ -44,6 +48,16 @@ pub(crate) struct BenchOptions {
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) log: LogOptions,
+}
+
+/// What sinks look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Check {
+    /// Every frame.
+    All,
+    /// What is read in one go, and none of what waits behind it.
+    Sampled,
 }
 
 /// Frames a second; none: as many as possible.

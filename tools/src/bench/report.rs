@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::options::Check;
+
 /// A whole run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
@@ -31,6 +33,10 @@ pub(crate) struct Report {
     pub(crate) duplicates: u64,
     /// Frames that were not as they were sent, or not for the peer they came to.
     pub(crate) strange: u64,
+    /// What the sinks looked at.
+    pub(super) check: Check,
+    /// Frames received that they did not look at.
+    pub(crate) skipped: u64,
     /// Frames that were due and not sent, because this machine was late.
     pub(crate) left_out: u64,
     /// Sent a second.
@@ -106,6 +112,13 @@ impl Report {
                 grouped(self.received)
             ),
         );
+        if self.check == Check::Sampled {
+            let share = 100.0 * self.skipped as f64 / self.received.max(1) as f64;
+            row(
+                "checked",
+                format!("all but {share:.1} % of these, which were counted"),
+            );
+        }
         let why = match (self.rate, self.lost) {
             (None, 1..) => ": at --rate max the node drops what it cannot pass on",
             _ => "",
@@ -233,6 +246,8 @@ mod tests {
             reordered: 0,
             duplicates: 0,
             strange: 0,
+            check: Check::All,
+            skipped: 0,
             left_out: 0,
             offered_frames_per_second: 100_000.0,
             frames_per_second: 90_000.0,

@@ -133,7 +133,8 @@ impl Shared {
         Progress {
             sent: self.sent.load(Ordering::Relaxed),
             received: self.received.load(Ordering::Relaxed),
-            missing: self.missing.load(Ordering::Relaxed),
+            // Below zero where skipped frames are counted before they are missed.
+            missing: (self.missing.load(Ordering::Relaxed) as i64).max(0) as u64,
         }
     }
 }

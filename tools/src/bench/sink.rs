@@ -18,6 +18,8 @@ pub(crate) struct Sink {
     pub(crate) number: usize,
     pub(crate) tally: Tally,
     pub(crate) shared: Arc<Shared>,
+    /// Whether frames that pile up may be counted without being looked at.
+    pub(crate) sampled: bool,
 }
 
 /// What came.
@@ -68,8 +70,12 @@ impl Sink {
                     shared.set_seen(probed);
                 }
             })?;
+            self.link.sampling = self.sampled && phase != Phase::Probing;
+            if self.link.sampling {
+                tally.account.skip(self.link.skip()?);
+            }
             let totals = tally.account.totals();
-            let missing = totals.missing as i64 - before.missing as i64;
+            let missing = totals.lost() - before.lost();
             shared.add_received(totals.received - before.received, missing);
             before = totals;
             let now = self.link.elapsed();

@@ -119,6 +119,31 @@ fn at_full_rate_every_frame_is_received_or_lost() {
 }
 
 #[test]
+fn sampled_checks_count_all_frames() {
+    let daemon = Daemon::start();
+    for (size, rate) in [
+        ("40", "max"),
+        ("1200", "max"),
+        ("65000", "max"),
+        ("600", "2000"),
+    ] {
+        let arguments = ["--seconds", "1", "--size", size, "--rate", rate];
+        let arguments = [&["--check", "sampled"], &arguments[..]].concat();
+        let report = report(daemon.address(), &arguments);
+        let number = |name: &str| report[name].as_u64().unwrap();
+        assert_eq!(report["check"], "sampled");
+        let all = number("received") + number("lost");
+        // Protocol frames among the skipped ones may be taken for traffic.
+        assert!(number("sent").abs_diff(all) <= 10, "{report}");
+        assert!(number("skipped") <= number("received"), "{report}");
+        assert_eq!((number("reordered"), number("strange")), (0, 0), "{report}");
+        if rate != "max" {
+            assert!(number("lost") <= 10, "{report}");
+        }
+    }
+}
+
+#[test]
 fn people_get_a_line_a_second_and_a_summary() {
     let daemon = Daemon::start();
     let home = TempDir::new().unwrap();
@@ -179,6 +204,7 @@ fn what_cannot_be_benched_is_said_in_a_line() {
         (&["--through", "a:1", "--size", "16"], &["--size"]),
         (&["--through", "a:1", "--size", "65001"], &["--size"]),
         (&["--through", "a:1", "--flows", "0"], &["--flows"]),
+        (&["--through", "a:1", "--check", "none"], &["--check"]),
         (
             &["--through", "a:1", "--flows", "1", "--pairs", "2"],
             &["every sender needs a flow"],
