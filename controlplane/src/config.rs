@@ -54,6 +54,9 @@ pub struct Config {
     /// Decompressed public keys kept for checking signatures. Default: 65,536. Counter:
     /// `keys_dropped`.
     pub max_cached_keys: usize,
+    /// Signatures of announcements remembered as good, so that what comes down one branch of the
+    /// tree to many peers is checked once. Default: 65,536. Counter: `signatures_dropped`.
+    pub max_cached_signatures: usize,
 }
 
 impl Config {
@@ -84,6 +87,7 @@ impl Default for Config {
             root_change_window: Duration::from_secs(60),
             root_change_delay: Duration::from_secs(10),
             max_cached_keys: 65_536,
+            max_cached_signatures: 65_536,
         }
     }
 }

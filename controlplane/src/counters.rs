@@ -93,6 +93,12 @@ counters! {
     root_changes,
     /// Higher roots that had to wait.
     root_changes_damped,
+    /// Signatures checked, good or bad.
+    signatures_checked,
+    /// Signatures in announcements that needed no checking: they had been checked before.
+    signatures_known,
+    /// Good signatures forgotten early.
+    signatures_dropped,
     /// Decompressed keys dropped from the cache.
     keys_dropped,
 }

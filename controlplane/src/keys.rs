@@ -1,25 +1,29 @@
 use std::collections::HashMap;
 
 use pinecone_wire::{
-    Announcement, AnnouncementError, PublicKey, SecretKey, Signature, SignedBody, VerifyingKey,
-    announcement,
+    Announcement, PublicKey, SecretKey, Signature, SignedBody, VerifyingKey, announcement,
 };
 
-/// Signs for the node and checks what others signed.
+use crate::trusted::Trusted;
+use crate::verify::Check;
+
+/// Signs for the node, and says what of others' signatures is to be checked.
 pub(crate) enum Signer {
     Ed25519 {
         secret: Box<SecretKey>,
         known: KeyCache,
+        trusted: Trusted,
     },
     /// For simulators: all is taken, and our own signatures are zeros.
     Unsigned(PublicKey),
 }
 
 impl Signer {
-    pub(crate) fn ed25519(secret: SecretKey, max_keys: usize) -> Self {
+    pub(crate) fn ed25519(secret: SecretKey, max_keys: usize, max_signatures: usize) -> Self {
         Self::Ed25519 {
             secret: Box::new(secret),
             known: KeyCache::new(max_keys),
+            trusted: Trusted::new(max_signatures),
         }
     }
 
@@ -58,20 +62,45 @@ impl Signer {
         }
     }
 
-    pub(crate) fn verify_announcement(
-        &mut self,
-        announcement: &Announcement,
-    ) -> Result<(), AnnouncementError> {
+    /// Which signatures of an announcement are to be checked.
+    pub(crate) fn check_announcement(&mut self, announcement: &Announcement) -> Check {
         match self {
-            Self::Ed25519 { known, .. } => announcement.verify(|key| known.get(key)),
-            Self::Unsigned(_) => Ok(()),
+            Self::Ed25519 { known, trusted, .. } => {
+                let from = trusted.known(announcement);
+                let unknown = announcement.entries().iter().skip(from);
+                let keys = unknown.map(|entry| known.get(&entry.key)).collect();
+                Check::Entries { from, keys }
+            }
+            Self::Unsigned(_) => Check::Nothing,
         }
     }
 
-    pub(crate) fn verify_body(&mut self, key: &PublicKey, body: &SignedBody) -> bool {
+    /// The same of a body that `key` is to have signed.
+    pub(crate) fn check_body(&mut self, key: &PublicKey) -> Check {
         match self {
-            Self::Ed25519 { known, .. } => known.get(key).is_some_and(|key| body.verify(&key)),
-            Self::Unsigned(_) => true,
+            Self::Ed25519 { known, .. } => Check::Body(known.get(key)),
+            Self::Unsigned(_) => Check::Nothing,
+        }
+    }
+
+    /// Keeps what a good signature has cost.
+    pub(crate) fn learn(&mut self, keys: Vec<VerifyingKey>) {
+        if let Self::Ed25519 { known, .. } = self {
+            keys.into_iter().for_each(|key| known.insert(key));
+        }
+    }
+
+    /// Every signature of this announcement is good.
+    pub(crate) fn trust(&mut self, announcement: &Announcement) {
+        if let Self::Ed25519 { trusted, .. } = self {
+            trusted.insert(announcement);
+        }
+    }
+
+    pub(crate) fn signatures_dropped(&self) -> u64 {
+        match self {
+            Self::Ed25519 { trusted, .. } => trusted.dropped(),
+            Self::Unsigned(_) => 0,
         }
     }
 
@@ -102,21 +131,26 @@ impl KeyCache {
         }
     }
 
-    /// The key made ready, or nothing if it is no point of the curve.
+    /// The key made ready, if it is known.
     fn get(&mut self, key: &PublicKey) -> Option<VerifyingKey> {
         if let Some(known) = self.young.get(key) {
             return Some(known.clone());
         }
-        let ready = match self.old.remove(key) {
-            Some(known) => known,
-            None => key.verifying_key()?,
-        };
+        let known = self.old.remove(key)?;
+        self.insert(known.clone());
+        Some(known)
+    }
+
+    fn insert(&mut self, ready: VerifyingKey) {
+        let key = ready.public_key();
+        if self.young.contains_key(&key) {
+            return;
+        }
         if self.young.len() >= self.half {
             self.dropped += self.old.len() as u64;
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(*key, ready.clone());
-        Some(ready)
+        self.young.insert(key, ready);
     }
 }
 
@@ -131,21 +165,15 @@ mod tests {
     #[test]
     fn the_cache_keeps_what_is_asked_for_and_stays_within_its_limit() {
         let mut cache = KeyCache::new(8);
-        for n in 0..100 {
+        cache.insert(key(0).verifying_key().unwrap());
+        for n in 1..100 {
+            assert!(cache.get(&key(n)).is_none());
+            cache.insert(key(n).verifying_key().unwrap());
             assert_eq!(cache.get(&key(n)).map(|k| k.public_key()), Some(key(n)));
             assert!(cache.get(&key(0)).is_some());
             assert!(cache.young.contains_key(&key(0)));
             assert!(cache.young.len() + cache.old.len() <= 8);
         }
-        assert!(cache.dropped >= 90);
-    }
-
-    #[test]
-    fn what_is_no_point_of_the_curve_is_no_key() {
-        let mut cache = KeyCache::new(8);
-        let mut bad = PublicKey([0; 32]);
-        bad.0[0] = 2;
-        assert!(cache.get(&bad).is_none());
-        assert!(cache.young.is_empty());
+        assert!(cache.dropped >= 89);
     }
 }

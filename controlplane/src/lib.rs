@@ -23,6 +23,8 @@ mod snake;
 mod status;
 pub mod timers;
 mod tree;
+mod trusted;
+pub mod verify;
 
 pub use cache::CoordinateCache;
 pub use config::Config;
@@ -31,3 +33,4 @@ pub use error::{CloseReason, Refused};
 pub use events::{Effect, Event};
 pub use plane::{ControlPlane, NewPeer, Now};
 pub use status::{PeerStatus, Status};
+pub use verify::{Unverified, Verified};

@@ -10,9 +10,11 @@ use crate::broadcasts::Broadcasts;
 use crate::keys::Signer;
 use crate::peers::Peers;
 use crate::ports::Ports;
+use crate::routes::Room;
 use crate::snake::Snake;
 use crate::timers::{BROADCAST, MAINTENANCE, Periodic};
 use crate::tree::Tree;
+use crate::verify::{Check, Claim, Unverified, Verified};
 use crate::{CloseReason, Config, Counters, Effect, Event, PeerStatus, Refused, Status};
 
 /// The time, handed in with every input.
@@ -63,7 +65,7 @@ impl ControlPlane {
     /// [`Self::tick`].
     #[must_use]
     pub fn new(config: Config, key: SecretKey, fib: FibWriter) -> Self {
-        let signer = Signer::ed25519(key, config.max_cached_keys);
+        let signer = Signer::ed25519(key, config.max_cached_keys, config.max_cached_signatures);
         Self::with_signer(config, signer, fib)
     }
 
@@ -113,54 +115,35 @@ impl ControlPlane {
 
     /// A whole protocol frame came. Frames for ports that are gone are ignored.
     pub fn frame(&mut self, now: Now, port: PortId, frame: &[u8]) {
+        if let Some((unverified, room)) = self.admit_frame(now, port, frame) {
+            self.act_on(unverified.verify(), room);
+        }
+    }
+
+    /// The first part of [`Self::frame`], for drivers that check signatures elsewhere: what needs no
+    /// check is dealt with, the rest comes back. What comes back for one peering must be
+    /// [applied](Self::apply) in the order in which it came, and nothing more of it admitted before
+    /// what [holds up](Unverified::holds_up) the rest is.
+    #[must_use = "the frame is lost otherwise"]
+    pub fn admit(&mut self, now: Now, port: PortId, frame: &[u8]) -> Option<Unverified> {
+        let (unverified, _) = self.admit_frame(now, port, frame)?;
+        Some(unverified)
+    }
+
+    /// The last part of [`Self::frame`]. Things may have changed since it was admitted, so it is
+    /// asked again whether the frame would be taken.
+    pub fn apply(&mut self, now: Now, verified: Verified) {
         self.set_now(now);
-        if !self.peers.contains(port) {
+        let peer = self.peers.get(verified.port);
+        if peer.is_none_or(|peer| peer.serial != verified.serial) {
             return;
         }
-        let (header, frame) = match Frame::parse(frame) {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                self.counters.frames_malformed += 1;
-                return self.close(port, error.into());
-            }
-        };
-        let header = (header.extra, header.hop_limit);
-        match frame {
-            Frame::Announcement { payload } => {
-                self.counters.announcements += 1;
-                match Announcement::decode(payload) {
-                    Ok(announcement) => self.handle_announcement(port, announcement),
-                    Err(error) => self.refuse_announcement(port, error),
-                }
-            }
-            Frame::Bootstrap { .. } | Frame::Broadcast { .. } if !self.has_announced(port) => {
-                self.counters.frames_unannounced += 1;
-            }
-            Frame::Bootstrap {
-                key,
-                watermark,
-                payload,
-            } => {
-                self.counters.bootstraps += 1;
-                match SignedBody::decode(payload) {
-                    Ok((body, _)) => self.handle_bootstrap(port, header, key, watermark, &body),
-                    Err(error) => {
-                        self.counters.bootstraps_malformed += 1;
-                        debug!(%port, %key, %error, "bootstrap dropped");
-                    }
-                }
-            }
-            Frame::Broadcast { key, payload } => {
-                self.counters.broadcasts += 1;
-                match SignedBody::decode(payload) {
-                    Ok((body, _)) => self.handle_broadcast(port, header, key, &body),
-                    Err(error) => self.close(port, CloseReason::Broadcast(error)),
-                }
-            }
-            Frame::Keepalive | Frame::Traffic(_) | Frame::Unknown(_) => {
-                self.counters.frames_unexpected += 1;
-            }
+        if let Claim::Announcement(announcement) = &verified.claim
+            && !self.admit_announcement(verified.port, announcement)
+        {
+            return;
         }
+        self.act_on(verified, None);
     }
 
     /// Runs what is due. Call it at [`Self::next_deadline`]; earlier or later does no harm.
@@ -266,6 +249,7 @@ impl ControlPlane {
     pub fn counters(&self) -> Counters {
         Counters {
             keys_dropped: self.signer.keys_dropped(),
+            signatures_dropped: self.signer.signatures_dropped(),
             sequences_forgotten: self.snake.sequences_forgotten(),
             ..self.counters
         }
@@ -298,6 +282,141 @@ impl ControlPlane {
             broadcasts: Broadcasts::default(),
             counters: Counters::default(),
             effects: VecDeque::new(),
+        }
+    }
+
+    /// With what must give way for a bootstrap.
+    fn admit_frame(
+        &mut self,
+        now: Now,
+        port: PortId,
+        frame: &[u8],
+    ) -> Option<(Unverified, Option<Room>)> {
+        self.set_now(now);
+        let serial = self.peers.get(port)?.serial;
+        let (header, frame) = match Frame::parse(frame) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                self.counters.frames_malformed += 1;
+                self.close(port, error.into());
+                return None;
+            }
+        };
+        let header = (header.extra, header.hop_limit);
+        let mut room = None;
+        let (claim, check) = match frame {
+            Frame::Announcement { payload } => {
+                self.counters.announcements += 1;
+                let announcement = match Announcement::decode(payload) {
+                    Ok(announcement) => announcement,
+                    Err(error) => {
+                        self.refuse_announcement(port, error);
+                        return None;
+                    }
+                };
+                if !self.admit_announcement(port, &announcement) {
+                    return None;
+                }
+                let check = self.signer.check_announcement(&announcement);
+                if let Check::Entries { from, .. } = &check {
+                    self.counters.signatures_known += *from as u64;
+                }
+                (Claim::Announcement(announcement), check)
+            }
+            Frame::Bootstrap { .. } | Frame::Broadcast { .. } if !self.has_announced(port) => {
+                self.counters.frames_unannounced += 1;
+                return None;
+            }
+            Frame::Bootstrap {
+                key,
+                watermark,
+                payload,
+            } => {
+                self.counters.bootstraps += 1;
+                let body = match SignedBody::decode(payload) {
+                    Ok((body, _)) => body,
+                    Err(error) => {
+                        self.counters.bootstraps_malformed += 1;
+                        debug!(%port, %key, %error, "bootstrap dropped");
+                        return None;
+                    }
+                };
+                room = Some(self.admit_bootstrap(port, &key, &body)?);
+                let claim = Claim::Bootstrap {
+                    header,
+                    key,
+                    watermark,
+                    body,
+                };
+                (claim, self.signer.check_body(&key))
+            }
+            Frame::Broadcast { key, payload } => {
+                self.counters.broadcasts += 1;
+                let body = match SignedBody::decode(payload) {
+                    Ok((body, _)) => body,
+                    Err(error) => {
+                        self.close(port, CloseReason::Broadcast(error));
+                        return None;
+                    }
+                };
+                if !self.admit_broadcast(serial, &key, &body) {
+                    return None;
+                }
+                let claim = Claim::Broadcast { header, key, body };
+                (claim, self.signer.check_body(&key))
+            }
+            Frame::Keepalive | Frame::Traffic(_) | Frame::Unknown(_) => {
+                self.counters.frames_unexpected += 1;
+                return None;
+            }
+        };
+        let unverified = Unverified {
+            claim,
+            port,
+            serial,
+            check,
+        };
+        Some((unverified, room))
+    }
+
+    /// `room` is what must give way for a bootstrap; none: things may have changed since it was
+    /// admitted.
+    fn act_on(&mut self, verified: Verified, room: Option<Room>) {
+        let Verified {
+            claim,
+            port,
+            verdict,
+            keys,
+            checked,
+            ..
+        } = verified;
+        self.counters.signatures_checked += checked;
+        self.signer.learn(keys);
+        match claim {
+            Claim::Announcement(announcement) => {
+                self.handle_announcement(port, announcement, verdict);
+            }
+            Claim::Bootstrap {
+                header,
+                key,
+                watermark,
+                body,
+            } => {
+                if verdict.is_err() {
+                    self.counters.bootstraps_bad_signature += 1;
+                    debug!(%port, %key, "badly signed bootstrap dropped");
+                } else if let Some(room) = room.or_else(|| self.admit_bootstrap(port, &key, &body))
+                {
+                    self.handle_bootstrap(port, header, key, watermark, &body, room);
+                }
+            }
+            Claim::Broadcast { header, key, body } => {
+                if verdict.is_err() {
+                    self.count_offence(port);
+                } else {
+                    self.handle_broadcast(port, header, key, &body);
+                }
+            }
         }
     }
 

@@ -67,7 +67,7 @@ impl Snake {
 }
 
 impl ControlPlane {
-    /// A bootstrap that could be read.
+    /// A bootstrap that was admitted and is well signed.
     pub(crate) fn handle_bootstrap(
         &mut self,
         port: PortId,
@@ -75,20 +75,12 @@ impl ControlPlane {
         key: PublicKey,
         watermark: Watermark,
         body: &SignedBody,
+        room: Room,
     ) {
-        // Everything that costs no curve arithmetic comes first.
-        let Some(room) = self.admit_bootstrap(port, &key, body) else {
-            return;
-        };
         let hop = self
             .fib
             .snapshot()
             .snek(SnekKind::Bootstrap, &key, &watermark);
-        if !self.signer.verify_body(&key, body) {
-            self.counters.bootstraps_bad_signature += 1;
-            debug!(%port, %key, "badly signed bootstrap dropped");
-            return;
-        }
         if let Room::Evict(from) = room {
             self.evict_route(from);
         }
@@ -216,7 +208,7 @@ impl ControlPlane {
     }
 
     /// Whether a bootstrap would be taken if its signature verifies, and what must give way.
-    fn admit_bootstrap(
+    pub(crate) fn admit_bootstrap(
         &mut self,
         port: PortId,
         key: &PublicKey,

@@ -122,33 +122,45 @@ impl Candidate {
 }
 
 impl ControlPlane {
-    /// An announcement that could be read.
-    pub(crate) fn handle_announcement(&mut self, port: PortId, announcement: Announcement) {
+    /// Whether an announcement would be taken if its signatures verify; if not, the peering ends.
+    pub(crate) fn admit_announcement(&mut self, port: PortId, announcement: &Announcement) -> bool {
+        let Some(peer) = self.peers.get(port) else {
+            return false;
+        };
+        if let Err(error) = announcement.check(&peer.key) {
+            self.refuse_announcement(port, error);
+            return false;
+        }
+        let (root, found) = (announcement.root(), announcement.root_sequence());
+        if let Some(before) = &peer.announced
+            && before.announcement.root() == root
+            && before.announcement.root_sequence() > found
+        {
+            let last = before.announcement.root_sequence();
+            self.counters.announcements_replayed += 1;
+            self.close(port, CloseReason::Replay { found, last });
+            return false;
+        }
+        true
+    }
+
+    /// An announcement that was admitted, with the index of its first bad signature. Nothing of its
+    /// peering came between.
+    pub(crate) fn handle_announcement(
+        &mut self,
+        port: PortId,
+        announcement: Announcement,
+        verdict: Result<(), usize>,
+    ) {
         let Some(peer) = self.peers.get(port) else {
             return;
         };
         let key = peer.key;
-        if let Err(error) = announcement.check(&key) {
-            return self.refuse_announcement(port, error);
+        if let Err(index) = verdict {
+            return self.refuse_announcement(port, AnnouncementError::Signature { index });
         }
+        self.signer.trust(&announcement);
         let (root, root_sequence) = (announcement.root(), announcement.root_sequence());
-        if let Some(before) = &peer.announced
-            && before.announcement.root() == root
-            && before.announcement.root_sequence() > root_sequence
-        {
-            let last = before.announcement.root_sequence();
-            self.counters.announcements_replayed += 1;
-            return self.close(
-                port,
-                CloseReason::Replay {
-                    found: root_sequence,
-                    last,
-                },
-            );
-        }
-        if let Err(error) = self.signer.verify_announcement(&announcement) {
-            return self.refuse_announcement(port, error);
-        }
         let position = &self.tree.position;
         let update = Update {
             from_parent: self.tree.parent == Some(port),

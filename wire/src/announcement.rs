@@ -135,12 +135,20 @@ impl Announcement {
         mut key_of: impl FnMut(&PublicKey) -> Option<VerifyingKey>,
     ) -> Result<(), AnnouncementError> {
         for (index, entry) in self.entries.iter().enumerate() {
-            let signed = &self.payload[..entry.signed_len];
-            if !key_of(&entry.key).is_some_and(|key| key.verify(signed, &entry.signature)) {
+            let verified =
+                |key: VerifyingKey| key.verify(self.signed_bytes(entry), &entry.signature);
+            if !key_of(&entry.key).is_some_and(verified) {
                 return Err(AnnouncementError::Signature { index });
             }
         }
         Ok(())
+    }
+
+    /// What the signature of one of its [entries](Self::entries) is made over.
+    #[must_use]
+    pub fn signed_bytes(&self, entry: &Entry) -> &[u8] {
+        // An entry of another announcement may say more than there is.
+        &self.payload[..entry.signed_len.min(self.payload.len())]
     }
 
     /// The root's key.
