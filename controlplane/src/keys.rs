@@ -12,7 +12,7 @@ pub(crate) enum Signer {
     Ed25519 {
         secret: Box<SecretKey>,
         known: KeyCache,
-        trusted: Trusted,
+        trusted: Box<Trusted>,
     },
     /// For simulators: all is taken, and our own signatures are zeros.
     Unsigned(PublicKey),
@@ -23,7 +23,7 @@ impl Signer {
         Self::Ed25519 {
             secret: Box::new(secret),
             known: KeyCache::new(max_keys),
-            trusted: Trusted::new(max_signatures),
+            trusted: Box::new(Trusted::new(max_signatures)),
         }
     }
 
