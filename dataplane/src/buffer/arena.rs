@@ -8,6 +8,7 @@
 //!
 //! Slots are never given back before the arena goes, with its last view.
 
+use std::alloc::Layout;
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,6 +22,12 @@ use super::prefetch::prefetch;
 /// Slots of a chunk, as a power of two.
 const CHUNK_BITS: u32 = 15;
 const CHUNK: usize = 1 << CHUNK_BITS;
+/// An arena's first chunk begins with room for so many slots, and is copied to one of twice the
+/// size when it is full.
+const SMALLEST: usize = 2;
+/// From so many slots on a chunk is a mapping of its own and has its full size. A process may have
+/// some 65,000 mappings, and a simulator has several arenas for each of its nodes.
+const MAPPED: usize = 256;
 /// What huge pages are sized and aligned to.
 const HUGE: usize = 2 << 20;
 
@@ -71,15 +78,22 @@ pub(crate) struct Spot<'a, T> {
     version: u32,
 }
 
-/// Memory for [`CHUNK`] slots. Pages come from the kernel when they are first touched.
+/// Memory for [`CHUNK`] slots, or for fewer while it is an arena's only one.
 struct Chunk {
-    map: NonNull<libc::c_void>,
-    len: usize,
+    memory: NonNull<u8>,
+    kind: Memory,
+    slots: usize,
 }
 
-// SAFETY: a Chunk owns its mapping; nothing in it is tied to a thread.
+enum Memory {
+    /// A mapping of this length. Pages come from the kernel when they are first touched.
+    Mapped(usize),
+    Heap(Layout),
+}
+
+// SAFETY: a Chunk owns its memory; nothing in it is tied to a thread.
 unsafe impl Send for Chunk {}
-// SAFETY: it does nothing but keep the mapping.
+// SAFETY: it does nothing but keep the memory.
 unsafe impl Sync for Chunk {}
 
 #[derive(Default)]
@@ -158,8 +172,9 @@ impl<T> Arena<T> {
             return None;
         }
         let base = self.table.bases.get((id >> CHUNK_BITS) as usize)?;
-        // SAFETY: a chunk has room for CHUNK slots, and the stamps of all below `limit` are
-        // initialised. All that is in a slot may change behind a shared reference.
+        // SAFETY: this table's chunks have room for the `limit` slots that there were when it was
+        // made or last extended, and the stamps of all of them are initialised. All that is in a
+        // slot may change behind a shared reference.
         Some(unsafe { base.add(id as usize % CHUNK).as_ref() })
     }
 
@@ -204,13 +219,9 @@ impl<T> Arena<T> {
     fn extend(&mut self) -> Option<u32> {
         let id = self.limit;
         let (chunk, at) = ((id >> CHUNK_BITS) as usize, id as usize % CHUNK);
-        if at == 0 {
-            let new = Arc::new(Chunk::new(CHUNK * size_of::<Slot<T>>()));
-            let mut bases = self.table.bases.clone();
-            bases.push(new.base().cast());
-            let mut chunks = self.table.chunks.clone();
-            chunks.push(new);
-            self.table = Arc::new(Table { bases, chunks });
+        let room = self.table.chunks.get(chunk).map_or(0, |chunk| chunk.slots);
+        if at == room {
+            self.grow(chunk, room);
         }
         let size = size_of::<Slot<T>>();
         self.table.chunks.get(chunk)?.touch(at * size, size, chunk);
@@ -223,6 +234,33 @@ impl<T> Arena<T> {
         }
         self.limit = id.checked_add(1)?;
         Some(id)
+    }
+
+    /// Makes room behind the `room` slots, all in use, that the chunk has.
+    fn grow(&mut self, chunk: usize, room: usize) {
+        let slots = match chunk {
+            0 => (2 * room).max(SMALLEST),
+            _ => CHUNK,
+        };
+        let new = match slots {
+            ..MAPPED => Chunk::on_heap(Layout::new::<Slot<T>>(), slots),
+            _ => Chunk::mapped(CHUNK * size_of::<Slot<T>>(), CHUNK),
+        };
+        let base: NonNull<Slot<T>> = new.base().cast();
+        if let Some(old) = self.table.bases.get(chunk) {
+            // SAFETY: both have room for `room` slots, and they are different memory. Only the
+            // owner, which `&mut self` is, writes to slots. Views made before now keep the old
+            // chunk with their table: nobody writes to it any more, so they see in it what they
+            // would have seen without the move.
+            unsafe { ptr::copy_nonoverlapping(old.as_ptr(), base.as_ptr(), room) };
+        }
+        let mut bases = self.table.bases.clone();
+        let mut chunks = self.table.chunks.clone();
+        bases.truncate(chunk);
+        chunks.truncate(chunk);
+        bases.push(base);
+        chunks.push(Arc::new(new));
+        self.table = Arc::new(Table { bases, chunks });
     }
 
     /// The node at `id`, to be changed in place: only the owner's, and only one that no view sees.
@@ -419,7 +457,24 @@ impl<T> fmt::Debug for Arena<T> {
 }
 
 impl Chunk {
-    fn new(len: usize) -> Self {
+    fn on_heap(slot: Layout, slots: usize) -> Self {
+        let size = slot.size() * slots;
+        let Ok(layout) = Layout::from_size_align(size, slot.align()) else {
+            std::alloc::handle_alloc_error(slot)
+        };
+        // SAFETY: a slot has stamps, so the size is not 0.
+        let memory = unsafe { std::alloc::alloc(layout) };
+        match NonNull::new(memory) {
+            Some(memory) => Self {
+                memory,
+                kind: Memory::Heap(layout),
+                slots,
+            },
+            None => std::alloc::handle_alloc_error(layout),
+        }
+    }
+
+    fn mapped(len: usize, slots: usize) -> Self {
         // Room to begin at a huge page.
         let len = len + HUGE;
         let access = libc::PROT_READ | libc::PROT_WRITE;
@@ -427,23 +482,34 @@ impl Chunk {
         // SAFETY: a new private mapping, at no address that is in use.
         let map = unsafe { libc::mmap(ptr::null_mut(), len, access, kind, -1, 0) };
         match NonNull::new(map) {
-            Some(map) if map.as_ptr() != libc::MAP_FAILED => Self { map, len },
-            _ => std::alloc::handle_alloc_error(std::alloc::Layout::new::<Self>()),
+            Some(map) if map.as_ptr() != libc::MAP_FAILED => Self {
+                memory: map.cast(),
+                kind: Memory::Mapped(len),
+                slots,
+            },
+            _ => std::alloc::handle_alloc_error(Layout::new::<Self>()),
         }
     }
 
     fn base(&self) -> NonNull<u8> {
-        let base = self.map.cast::<u8>();
-        let skip = base.align_offset(HUGE);
-        // SAFETY: the mapping is longer by HUGE than what is used from `base` on.
-        unsafe { base.add(skip) }
+        match self.kind {
+            Memory::Heap(_) => self.memory,
+            Memory::Mapped(_) => {
+                let skip = self.memory.align_offset(HUGE);
+                // SAFETY: the mapping is longer by HUGE than what is used from `base` on.
+                unsafe { self.memory.add(skip) }
+            }
+        }
     }
 
     /// Asks for a huge page before the first use of memory that begins a new one, but for an
     /// arena's first, which may stay nearly empty.
     fn touch(&self, from: usize, len: usize, chunk: usize) {
+        let Memory::Mapped(mapped) = self.kind else {
+            return;
+        };
         let page = (from + len - 1) / HUGE * HUGE;
-        if page >= from && (page > 0 || chunk > 0) && page + HUGE <= self.len - HUGE {
+        if page >= from && (page > 0 || chunk > 0) && page + HUGE <= mapped - HUGE {
             // SAFETY: the page is inside the mapping; the advice does not change what is in it.
             // If it is refused nothing is lost but speed.
             unsafe {
@@ -459,8 +525,14 @@ impl Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        // SAFETY: mapped in `new` with this length; who refers to it holds this Chunk by Arc.
-        unsafe { libc::munmap(self.map.as_ptr(), self.len) };
+        match self.kind {
+            // SAFETY: mapped in `mapped` with this length; who refers to it holds this Chunk by Arc.
+            Memory::Mapped(len) => unsafe {
+                libc::munmap(self.memory.as_ptr().cast(), len);
+            },
+            // SAFETY: allocated in `on_heap` with this layout; and as above.
+            Memory::Heap(layout) => unsafe { std::alloc::dealloc(self.memory.as_ptr(), layout) },
+        }
     }
 }
 
@@ -530,6 +602,36 @@ mod tests {
         }
         assert!(arena.bytes() <= 40 * 64, "{} bytes", arena.bytes());
         drop((idle, busy));
+    }
+
+    /// A view made before the first chunk moved reads on in the old one.
+    #[test]
+    fn views_outlive_the_moves_of_a_growing_chunk() {
+        let mut arena = Arena::new();
+        let mut views = Vec::new();
+        let mut ids = Vec::new();
+        for n in 0..2 * MAPPED as u64 {
+            ids.push(arena.alloc(n).unwrap());
+            if n.is_power_of_two() || n % 7 == 0 {
+                views.push((n, ids.clone(), arena.clone()));
+            }
+            // Every node is another in each view.
+            for id in &mut ids {
+                *arena.edit(id).unwrap() += 1000;
+            }
+        }
+        for (last, ids, view) in views {
+            for (n, id) in (0..=last).zip(&ids) {
+                assert_eq!(view.get(*id), Some(&(n + 1000 * (last - n))));
+            }
+            assert_eq!(ids.len() as u64, last + 1);
+        }
+        let expected = |n: u64| n + 1000 * (2 * MAPPED as u64 - n);
+        assert!(
+            (0..)
+                .zip(&ids)
+                .all(|(n, id)| arena.get(*id) == Some(&expected(n)))
+        );
     }
 
     #[test]
