@@ -126,6 +126,16 @@ impl Peers {
             .filter_map(|(_, port)| Some((*port, self.by_port.get(port)?)))
     }
 
+    /// The best peering with the node that has `key`, of those that have announced themselves: on
+    /// the fastest, then the earliest-announced link.
+    pub(crate) fn best_with_key(&self, key: PublicKey) -> Option<PortId> {
+        let announced = |peer: &Peer| Some((peer.link, peer.announced.as_ref()?.order));
+        self.with_key(key)
+            .filter_map(|(port, peer)| Some((announced(peer)?, port)))
+            .min()
+            .map(|(_, port)| port)
+    }
+
     /// The peering that has gone longest without announcing itself, and since when it is up.
     pub(crate) fn oldest_unannounced(&self) -> Option<(Duration, PortId)> {
         self.unannounced.first().copied()

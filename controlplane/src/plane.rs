@@ -1,7 +1,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use pinecone_dataplane::fib::FibWriter;
+use pinecone_dataplane::fib::{FibWriter, Snapshot};
 use pinecone_dataplane::{LinkType, PortId};
 use pinecone_wire::{Announcement, BuildError, Frame, PublicKey, SecretKey, SignedBody};
 use tracing::{debug, warn};
@@ -189,6 +189,13 @@ impl ControlPlane {
     /// Publishes what changed in the tables. Call it once a batch, before sending the effects.
     pub fn publish(&mut self) {
         self.fib.publish();
+    }
+
+    /// The tables as they are, changes not yet published included: for simulators, which have no
+    /// workers to publish them to.
+    #[must_use]
+    pub fn tables(&mut self) -> &Snapshot {
+        self.fib.snapshot()
     }
 
     /// The next thing to do, in order.
@@ -501,7 +508,7 @@ impl ControlPlane {
         }
         self.fib.remove_peer(port);
         self.broadcasts.forget_peering(peer.serial);
-        self.forget_routes(port);
+        self.forget_routes(port, peer.key);
         self.forget_announcement(port, peer.announced.as_ref());
         self.event(Event::PeerRemoved {
             port,

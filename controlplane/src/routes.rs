@@ -170,11 +170,41 @@ impl Routes {
         Some(&self.slot(first).route)
     }
 
-    /// Any route that has `port` as source or destination.
-    pub(crate) fn any_through(&self, port: PortId) -> Option<&Route> {
-        let first = |lists: &BTreeMap<PortId, List>| lists.get(&port)?.first;
-        let at = first(&self.by_source).or_else(|| first(&self.by_destination))?;
-        Some(&self.slot(at).route)
+    /// The routes whose bootstraps went on to `port` went on to `other`, or nowhere.
+    pub(crate) fn move_destination(&mut self, port: PortId, other: Option<PortId>) {
+        let mut gone = self.by_destination.remove(&port).unwrap_or_default();
+        while let Some(at) = gone.first {
+            self.unlink(By::Destination, &mut gone, at);
+            self.slot_mut(at).route.destination = other;
+            if let Some(other) = other {
+                let mut list = self.by_destination.remove(&other).unwrap_or_default();
+                self.link(By::Destination, &mut list, at);
+                self.by_destination.insert(other, list);
+            }
+        }
+    }
+
+    /// The routes that `port` brought are `other`'s, behind those that are already. Their keys.
+    pub(crate) fn move_source(&mut self, port: PortId, other: PortId) -> Vec<PublicKey> {
+        let Some(mut gone) = self.by_source.remove(&port) else {
+            return Vec::new();
+        };
+        self.sizes.remove(&(gone.len, port));
+        let mut list = self.by_source.remove(&other).unwrap_or_default();
+        self.sizes.remove(&(list.len, other));
+        let mut keys = Vec::with_capacity(gone.len);
+        while let Some(at) = gone.first {
+            self.unlink(By::Source, &mut gone, at);
+            self.link(By::Source, &mut list, at);
+            let route = &mut self.slot_mut(at).route;
+            route.source = other;
+            keys.push(route.key);
+        }
+        if list.len > 0 {
+            self.sizes.insert((list.len, other));
+            self.by_source.insert(other, list);
+        }
+        keys
     }
 
     fn slot(&self, at: u32) -> &Slot {
@@ -297,6 +327,7 @@ mod tests {
         Insert(u8, u32, u32),
         Remove(u8),
         RemovePort(u32),
+        MovePort(u32, u32),
         RemoveOldest,
     }
 
@@ -305,6 +336,7 @@ mod tests {
             6 => (0..20u8, 1..5u32, 0..5u32).prop_map(|(k, s, d)| Step::Insert(k, s, d)),
             2 => (0..20u8).prop_map(Step::Remove),
             1 => (1..5u32).prop_map(Step::RemovePort),
+            1 => (1..5u32, 1..5u32).prop_map(|(from, to)| Step::MovePort(from, to)),
             1 => Just(Step::RemoveOldest),
         ]
     }
@@ -333,10 +365,34 @@ mod tests {
                     }
                     Step::RemovePort(port) => {
                         let port = PortId(port);
-                        while let Some(key) = routes.any_through(port).map(|r| r.key) {
+                        routes.move_destination(port, None);
+                        while let Some(key) = routes.oldest_from(port).map(|r| r.key) {
                             routes.remove(&key);
                         }
-                        model.retain(|r| r.source != port && r.destination != Some(port));
+                        model.retain(|r| r.source != port);
+                        for route in &mut model {
+                            route.destination = route.destination.filter(|to| *to != port);
+                        }
+                    }
+                    Step::MovePort(from, to) if from == to => {}
+                    Step::MovePort(from, to) => {
+                        let (from, to) = (PortId(from), PortId(to));
+                        routes.move_destination(from, Some(to));
+                        let keys = routes.move_source(from, to);
+                        let moved = model.iter().filter(|r| r.source == from);
+                        let mut expected: Vec<_> = moved.map(|r| r.key).collect();
+                        expected.sort_unstable();
+                        let mut found = keys.clone();
+                        found.sort_unstable();
+                        prop_assert_eq!(found, expected);
+                        for route in &mut model {
+                            if route.source == from {
+                                route.source = to;
+                            }
+                            if route.destination == Some(from) {
+                                route.destination = Some(to);
+                            }
+                        }
                     }
                     Step::RemoveOldest => {
                         prop_assert_eq!(routes.oldest(), model.first());
@@ -355,12 +411,16 @@ mod tests {
                 for port in (0..5).map(PortId) {
                     let of_port = || model.iter().filter(|r| r.source == port);
                     prop_assert_eq!(routes.learned_from(port), of_port().count());
-                    prop_assert_eq!(routes.oldest_from(port), of_port().next());
-                    most = most.max(of_port().count());
-                    let through = routes.any_through(port);
+                    // Moved ones stand behind those that were there before.
                     prop_assert_eq!(
-                        through.is_some(),
-                        model.iter().any(|r| r.source == port || r.destination == Some(port))
+                        routes.oldest_from(port).is_some(),
+                        of_port().next().is_some()
+                    );
+                    most = most.max(of_port().count());
+                    let on = |r: &&Route| r.destination == Some(port);
+                    prop_assert_eq!(
+                        routes.by_destination.get(&port).map_or(0, |list| list.len),
+                        model.iter().filter(on).count()
                     );
                 }
                 prop_assert_eq!(routes.sizes.last().map_or(0, |(n, _)| *n), most);

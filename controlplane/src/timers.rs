@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const MAINTENANCE: Duration = Duration::from_secs(1);
 /// How often a node with a parent bootstraps (protocol section 5).
 pub const BOOTSTRAP: Duration = Duration::from_secs(5);
+/// After a change, how soon the next bootstraps follow one another.
+pub const EAGER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 /// How long a route lives from when it was last seen (protocol section 5).
 pub const ROUTE_LIFE: Duration = Duration::from_secs(10);
 /// How often a root announces itself anew (protocol section 4).
@@ -23,7 +25,7 @@ pub const BROADCAST_MEMORY: Duration = Duration::from_secs(180);
 /// How long cached coordinates live (protocol section 7).
 pub const COORDINATES_LIFE: Duration = Duration::from_secs(60);
 /// Expired routes are removed in batches at most this far apart.
-pub const EXPIRY_BATCH: Duration = Duration::from_millis(100);
+pub const EXPIRY_BATCH: Duration = Duration::from_millis(10);
 
 /// What comes round again.
 #[derive(Clone, Copy, Debug)]

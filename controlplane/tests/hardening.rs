@@ -7,7 +7,7 @@ use std::time::Duration;
 use pinecone_controlplane::{
     CloseReason, Config, ControlPlane, Effect, Event, NewPeer, Now, Refused,
 };
-use pinecone_dataplane::fib::{Fib, FibWriter};
+use pinecone_dataplane::fib::{Fib, FibWriter, NextHop, SnekKind};
 use pinecone_dataplane::{LinkType, PortId};
 use pinecone_wire::{
     Frame, PublicKey, SecretKey, Signature, SignedBody, Watermark, announcement, frame,
@@ -340,7 +340,76 @@ fn a_bootstrap_is_passed_on_canonical_with_its_header_and_watermark() {
 }
 
 #[test]
-fn a_lost_peering_takes_its_routes_both_ways() {
+fn routes_move_to_another_peering_with_the_same_node() {
+    let config = Config {
+        max_routes_per_peer: 3,
+        ..Config::default()
+    };
+    let (mut bench, [_, a, b]) = three_peers(config);
+    let again = bench.connect(PEER_A);
+    let body = unsigned_body(UNIX_MS, ROOT, 1);
+    for key in [1, 2] {
+        bench.frame(a, &bootstrap(made_up(key), &body));
+    }
+    bench.frame(b, &bootstrap(made_up(3), &body));
+    // A peering that has not announced itself is none that leads anywhere.
+    bench.node.closed(bench.now, a);
+    bench.drain();
+    assert_eq!(bench.routes_in_fib(), 1);
+
+    bench.frame(again, &child_announcement(ROOT, 1, PEER_A));
+    let a = bench.connect(PEER_A);
+    bench.frame(a, &child_announcement(ROOT, 1, PEER_A));
+    let body = unsigned_body(UNIX_MS + 1, ROOT, 1);
+    for key in [4, 5] {
+        bench.frame(a, &bootstrap(made_up(key), &body));
+        bench.frame(again, &bootstrap(made_up(10 + key), &body));
+    }
+    let learned_from = |bench: &Bench, port| {
+        let peers = bench.node.peers();
+        peers.iter().find(|peer| peer.port == port).unwrap().routes
+    };
+    bench.node.closed(bench.now, a);
+    bench.drain();
+    assert_eq!(learned_from(&bench, again), 3, "and no more");
+    assert_eq!(bench.routes_in_fib(), 4);
+    bench.node.publish();
+    let hop = bench
+        .fib
+        .reader()
+        .load()
+        .snek(SnekKind::Traffic, &made_up(5), &Watermark::START);
+    assert_eq!(hop.next, NextHop::Port(again));
+    // They end with it, and when it is time.
+    bench.node.closed(bench.now, again);
+    bench.drain();
+    assert_eq!(bench.routes_in_fib(), 1);
+}
+
+/// After a change three bootstraps within three seconds, then one every five.
+#[test]
+fn bootstraps_come_sooner_after_a_change() {
+    let (mut bench, [_, a, _]) = three_peers(Config::default());
+    let seconds_of_bootstraps = |bench: &mut Bench, seconds: u64| {
+        let mut found = Vec::new();
+        for second in 1..=seconds {
+            bench.wait(Duration::from_secs(1));
+            if !bench.take_sent(2).is_empty() {
+                found.push(second);
+            }
+        }
+        found
+    };
+    assert_eq!(seconds_of_bootstraps(&mut bench, 20), [1, 2, 4, 9, 14, 19]);
+    // Another descending node.
+    let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
+    bench.frame(a, &bootstrap(made_up(1), &body));
+    bench.take_sent(2);
+    assert_eq!(seconds_of_bootstraps(&mut bench, 9), [1, 2, 4, 9]);
+}
+
+#[test]
+fn a_lost_peering_takes_the_routes_that_came_by_it() {
     let (mut bench, [root, a, b]) = three_peers(Config::default());
     let above = PublicKey([0xc0; 32]);
     bench.frame(a, &bootstrap(made_up(1), &unsigned_body(UNIX_MS, ROOT, 1)));
@@ -350,14 +419,18 @@ fn a_lost_peering_takes_its_routes_both_ways() {
     assert_eq!(bench.routes_in_fib(), 3);
     bench.node.closed(bench.now, root);
     bench.drain();
-    assert_eq!(bench.routes_in_fib(), 2);
-    assert!(bench.events.contains(&Event::RouteRemoved(above)));
+    // The key is still where its bootstrap came from.
+    assert_eq!(bench.routes_in_fib(), 3);
+    assert_eq!(bench.node.peers()[0].routes, 2);
     assert_eq!(bench.node.status().descending, Some(made_up(2)));
     bench.node.disconnect(bench.now, b, CloseReason::Requested);
     bench.drain();
     assert_eq!(bench.closed, [(b, CloseReason::Requested)]);
-    assert_eq!(bench.routes_in_fib(), 1);
+    assert_eq!(bench.routes_in_fib(), 2);
     assert_eq!(bench.node.status().descending, None);
+    bench.wait(Duration::from_secs(11));
+    assert!(bench.events.contains(&Event::RouteRemoved(above)));
+    assert_eq!(bench.routes_in_fib(), 0);
     // Its number is not free before the port is closed; the root's is.
     assert_eq!(bench.connect(PublicKey([1; 32])), root);
     assert_eq!(bench.connect(PublicKey([2; 32])), PortId(4));
