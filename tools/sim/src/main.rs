@@ -1,0 +1,94 @@
+//! `pinecone-sim`: runs a scenario and says what came of it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+use pinecone_sim::time::SECOND;
+use pinecone_sim::{Error, Scenario, plot, run};
+
+/// Runs a network of real control planes and real tables in virtual time.
+///
+/// Prints a table of what was measured. Exits with 1 if something that the scenario expects does
+/// not hold, with 2 if it cannot be run. See docs/simulation.md.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Options {
+    /// The scenario: a TOML file.
+    scenario: PathBuf,
+    /// Run it in small: with what its [small] table says.
+    #[arg(long)]
+    small: bool,
+    /// Another seed than the scenario's.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Write all measures to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draw all measures into this directory, one SVG each.
+    #[arg(long, value_name = "DIRECTORY")]
+    plots: Option<PathBuf>,
+    /// Print no table.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+fn main() -> ExitCode {
+    match simulate(&Options::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("pinecone-sim: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn simulate(options: &Options) -> anyhow::Result<bool> {
+    let mut scenario = Scenario::read(&options.scenario, options.small)
+        .with_context(|| options.scenario.display().to_string())?;
+    scenario.seed = options.seed.unwrap_or(scenario.seed);
+    let began = Instant::now();
+    // It shows only where standard error is a terminal.
+    let bar = ProgressBar::new(scenario.duration);
+    bar.set_style(ProgressStyle::with_template(
+        "{msg} {wide_bar} {percent}% eta {eta}",
+    )?);
+    let report = run(&scenario, |progress| {
+        bar.set_position((progress.at * SECOND as f64) as u64);
+        bar.set_message(format!(
+            "{:.0} s, {:.1}% reached",
+            progress.at,
+            progress.reach * 100.0
+        ));
+    })?;
+    bar.finish_and_clear();
+    if !options.quiet {
+        print!("{}", report.table());
+    }
+    if let Some(path) = &options.json {
+        std::fs::write(path, report.json()).map_err(|source| Error::Write {
+            path: path.clone(),
+            source,
+        })?;
+    }
+    if let Some(directory) = &options.plots {
+        plot::draw(&report, directory)?;
+    }
+    eprintln!(
+        "took {:.1} s, {} MiB at most",
+        began.elapsed().as_secs_f64(),
+        peak_memory().unwrap_or_default() >> 10
+    );
+    Ok(report.holds())
+}
+
+/// The most memory that this process ever had, in KiB.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}

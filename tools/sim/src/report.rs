@@ -1,0 +1,297 @@
+//! What came of a run: as JSON, as a table, and against what was expected.
+
+mod expect;
+mod table;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::error::Error;
+use crate::measure::{Sample, Spread, share};
+use crate::network::Network;
+use crate::run::Rounds;
+use crate::scenario::Scenario;
+use crate::time::{Nanos, seconds};
+
+pub use self::expect::Expectation;
+
+/// What came of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The scenario's name.
+    pub scenario: String,
+    /// The scenario in a sentence.
+    pub about: String,
+    /// The seed.
+    pub seed: u64,
+    /// `real`, or `stand-in` where nothing was signed and everything believed.
+    pub signatures: &'static str,
+    /// Nodes at the start.
+    pub nodes: usize,
+    /// Links at the start.
+    pub links: usize,
+    /// How it went.
+    pub samples: Vec<Sample>,
+    /// What happened, and how long it took to converge after it.
+    pub events: Vec<Mark>,
+    /// How pings fared, if there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pings: Option<Pings>,
+    /// What can be expected, by name.
+    pub measures: BTreeMap<String, f64>,
+    /// What was expected.
+    pub expectations: Vec<Expectation>,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, Serialize)]
+pub struct Mark {
+    /// Its name: numbered, where there are more of a kind.
+    pub name: String,
+    /// When, in seconds.
+    pub at: f64,
+    /// How many seconds later all pairs reached each other and kept doing so until the next
+    /// event; none if they did not.
+    pub converged_after: Option<f64>,
+}
+
+/// How pings fared.
+#[derive(Clone, Debug, Serialize)]
+pub struct Pings {
+    /// How many were sent.
+    pub sent: usize,
+    /// Which share got there.
+    pub arrived: f64,
+    /// Which share was answered.
+    pub answered: f64,
+    /// The share that got there, round by round.
+    pub rounds: Spread,
+    /// The worst round's.
+    pub worst_round: f64,
+    /// From sending to the answer, in milliseconds.
+    pub round_trip_ms: Spread,
+    /// How many links they took.
+    pub hops: Spread,
+    /// Why they or their answers were lost.
+    pub lost: BTreeMap<&'static str, u64>,
+}
+
+impl Mark {
+    pub(crate) fn new(name: String, at: Nanos) -> Self {
+        Self {
+            name,
+            at: seconds(at),
+            converged_after: None,
+        }
+    }
+}
+
+impl Report {
+    pub(crate) fn new(scenario: &Scenario, nodes: usize, links: usize) -> Self {
+        Self {
+            scenario: scenario.name.clone(),
+            about: scenario.about.clone(),
+            seed: scenario.seed,
+            signatures: match scenario.network.signatures {
+                true => "real",
+                false => "stand-in",
+            },
+            nodes,
+            links,
+            samples: Vec::new(),
+            events: Vec::new(),
+            pings: None,
+            measures: BTreeMap::new(),
+            expectations: Vec::new(),
+        }
+    }
+
+    /// Whether all that was expected came true.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.expectations
+            .iter()
+            .all(|expectation| expectation.holds)
+    }
+
+    /// As JSON, the same bytes for the same run.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let text = serde_json::to_string_pretty(self);
+        text.map_or_else(|error| error.to_string(), |text| text + "\n")
+    }
+
+    /// As a table for people.
+    #[must_use]
+    pub fn table(&self) -> String {
+        table::render(self)
+    }
+
+    /// A name for an event that no other has.
+    pub(crate) fn fresh(&self, name: &str) -> String {
+        let same = |mark: &&Mark| {
+            let rest = mark.name.strip_prefix(name);
+            rest.is_some_and(|rest| {
+                rest.is_empty() || rest.starts_with('-') && rest[1..].parse::<u32>().is_ok()
+            })
+        };
+        match self.events.iter().filter(same).count() {
+            0 => name.into(),
+            n => format!("{name}-{}", n + 1),
+        }
+    }
+
+    /// Draws the sum of a run that is over.
+    pub(crate) fn finish(
+        &mut self,
+        scenario: &Scenario,
+        network: &mut Network,
+        rounds: &Rounds,
+    ) -> Result<(), Error> {
+        self.find_convergence();
+        if scenario.pings.is_some() {
+            self.pings = Some(pings(network, rounds));
+        }
+        self.collect(network);
+        for (name, comparison) in &scenario.expect {
+            let found = self.measures.get(name).copied();
+            let expectation = Expectation::new(name, comparison, found)?;
+            self.expectations.push(expectation);
+        }
+        Ok(())
+    }
+
+    /// An event's convergence is the first sample from which on all are converged, up to the next
+    /// event.
+    fn find_convergence(&mut self) {
+        let starts: Vec<_> = self.events.iter().map(|mark| mark.at).collect();
+        for (number, mark) in self.events.iter_mut().enumerate() {
+            let next = starts.iter().skip(number + 1).find(|&&at| at > mark.at);
+            let end = next.copied().unwrap_or(f64::INFINITY);
+            let within = self
+                .samples
+                .iter()
+                .filter(|sample| sample.at > mark.at && sample.at < end);
+            let tail = within.rev().take_while(|sample| sample.is_converged());
+            mark.converged_after = tail.last().map(|sample| sample.at - mark.at);
+        }
+    }
+
+    /// Everything that can be expected, under the names that `docs/simulation.md` lists.
+    fn collect(&mut self, network: &mut Network) {
+        let mut all: Vec<(String, f64)> = Vec::new();
+        let mut put = |name: &str, value: f64| all.push((name.into(), value));
+        let settled = self
+            .samples
+            .iter()
+            .skip_while(|sample| !sample.is_converged());
+        let settled: Vec<_> = settled.collect();
+        let over = |of: fn(&Sample) -> f64| {
+            let values = settled.iter().map(|sample| of(sample));
+            let least = values.clone().fold(1.0, f64::min);
+            (values.sum::<f64>() / settled.len().max(1) as f64, least)
+        };
+        if let Some(last) = self.samples.last() {
+            for (name, reach, of) in [
+                ("snek", &last.snek, (|s| s.snek.share) as fn(&Sample) -> f64),
+                ("tree", &last.tree, |s| s.tree.share),
+            ] {
+                put(&format!("{name}.reach"), reach.share);
+                let (mean, least) = over(of);
+                put(&format!("{name}.reach.mean"), mean);
+                put(&format!("{name}.reach.least"), least);
+                put(&format!("{name}.stretch.mean"), reach.stretch.mean);
+                put(&format!("{name}.stretch.p50"), reach.stretch.p50);
+                put(&format!("{name}.stretch.p99"), reach.stretch.p99);
+                put(&format!("{name}.hops.mean"), reach.hops.mean);
+                put(&format!("{name}.hops.p99"), reach.hops.p99);
+            }
+            put("roots", last.roots as f64);
+            put("alive", last.alive as f64);
+            put("protocol.bytes", last.protocol.bytes);
+            put("protocol.frames", last.protocol.frames);
+            put("routes.mean", last.routes.mean);
+            put("routes.p99", last.routes.p99);
+            put("routes.max", last.routes.max);
+            if let Some(honest) = &last.honest {
+                put("honest.snek", honest.snek);
+                put("honest.tree", honest.tree);
+                put("honest.met", honest.met);
+                put("honest.snek.clear", honest.snek_clear);
+                put("honest.tree.clear", honest.tree_clear);
+                let honest = |of: fn(&crate::measure::Honest) -> f64| {
+                    let all = settled.iter().filter_map(|s| s.honest.as_ref());
+                    all.map(of).fold(1.0, f64::min)
+                };
+                put("honest.snek.clear.least", honest(|h| h.snek_clear));
+                put("honest.tree.clear.least", honest(|h| h.tree_clear));
+            }
+        }
+        let counts = network.counts();
+        put("reparentings", counts.reparentings as f64);
+        put("root_changes", counts.root_changes as f64);
+        put("peerings", counts.peerings as f64);
+        put("peerings.refused", counts.peerings_refused as f64);
+        put("peerings.timed_out", counts.peerings_timed_out as f64);
+        put("adversary.dropped", counts.adversary_dropped as f64);
+        put("adversary.sent", counts.adversary_sent as f64);
+        for (loss, n) in counts.losses.iter() {
+            put(&format!("lost.{}", loss.name()), n as f64);
+        }
+        let mut worst = Some(0.0);
+        for mark in &self.events {
+            worst = worst
+                .zip(mark.converged_after)
+                .map(|(a, b): (f64, f64)| a.max(b));
+            if let Some(after) = mark.converged_after {
+                put(&format!("converge.{}", mark.name), after);
+            }
+        }
+        if let Some(worst) = worst {
+            put("converge.max", worst);
+        }
+        if let Some(pings) = &self.pings {
+            put("pings.sent", pings.sent as f64);
+            put("pings.arrived", pings.arrived);
+            put("pings.answered", pings.answered);
+            put("pings.round.median", pings.rounds.p50);
+            put("pings.round.mean", pings.rounds.mean);
+            put("pings.round.worst", pings.worst_round);
+            put("pings.round_trip_ms.p50", pings.round_trip_ms.p50);
+            put("pings.round_trip_ms.p99", pings.round_trip_ms.p99);
+        }
+        self.measures = all.into_iter().collect();
+    }
+}
+
+fn pings(network: &Network, rounds: &Rounds) -> Pings {
+    let all = network.pings();
+    let arrived = all.iter().filter(|ping| ping.arrived.is_some()).count();
+    let answered = all.iter().filter(|ping| ping.answered.is_some()).count();
+    let mut lost = BTreeMap::new();
+    for loss in all.iter().filter_map(|ping| ping.lost) {
+        *lost.entry(loss.name()).or_default() += 1;
+    }
+    let of_round = |round: &std::ops::Range<usize>| {
+        let pings = all.get(round.clone()).unwrap_or_default();
+        let arrived = pings.iter().filter(|ping| ping.arrived.is_some());
+        share(arrived.count(), pings.len())
+    };
+    let filled = rounds.rounds.iter().filter(|round| !round.is_empty());
+    let shares: Vec<_> = filled.map(of_round).collect();
+    let round_trips = all
+        .iter()
+        .filter_map(|ping| Some(seconds(ping.answered? - ping.sent) * 1e3));
+    let hops = all.iter().filter_map(|ping| ping.hops.map(f64::from));
+    Pings {
+        sent: all.len(),
+        arrived: share(arrived, all.len()),
+        answered: share(answered, all.len()),
+        worst_round: shares.iter().copied().fold(1.0, f64::min),
+        rounds: Spread::of(shares),
+        round_trip_ms: Spread::of(round_trips.collect()),
+        hops: Spread::of(hops.collect()),
+        lost,
+    }
+}

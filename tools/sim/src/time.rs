@@ -1,0 +1,36 @@
+//! Virtual time: whole nanoseconds since the start of the run.
+
+use std::time::Duration;
+
+use pinecone_controlplane::Now;
+
+/// Virtual time in nanoseconds.
+pub type Nanos = u64;
+
+/// A millisecond.
+pub const MILLISECOND: Nanos = 1_000_000;
+/// A second.
+pub const SECOND: Nanos = 1_000 * MILLISECOND;
+
+/// Unix milliseconds at the start of every run, for the sequences of bootstraps.
+const EPOCH_MS: u64 = 1_800_000_000_000;
+
+/// What a control plane is told of the time.
+pub(crate) fn now(at: Nanos) -> Now {
+    Now {
+        monotonic: Duration::from_nanos(at),
+        unix_ms: EPOCH_MS + at / MILLISECOND,
+    }
+}
+
+/// From the durations that the control plane and scenarios speak in; what is over 584 years is
+/// never.
+pub(crate) fn nanos(duration: Duration) -> Nanos {
+    Nanos::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX)
+}
+
+/// In seconds, for people.
+#[must_use]
+pub fn seconds(at: Nanos) -> f64 {
+    at as f64 / SECOND as f64
+}
