@@ -27,6 +27,10 @@ use crate::mailbox::Mailbox;
 /// Most pieces in one send: what one vectored system call takes.
 pub(crate) const MAX_PIECES: usize = 1024;
 
+/// Bytes that a turn receives, about: sending costs less while caches hold what was received, and
+/// more than this makes system calls no cheaper.
+const ENOUGH: usize = 1 << 20;
+
 /// Which engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EngineKind {
@@ -210,13 +214,20 @@ impl Engine {
         }
     }
 
-    /// Appends what is over already, without waiting for anything. False: nothing is, or it takes
-    /// [`Self::wait`] to know.
-    pub(crate) fn take_done(&mut self, events: &mut Vec<Event>) -> bool {
+    /// Says that all that was received has been dealt with: it goes with the next
+    /// [`Self::end_turn`].
+    pub(crate) fn all_handled(&mut self) {
         match self {
-            // Nothing has been submitted yet.
-            Self::Uring(_) => false,
-            Self::Epoll(epoll) => epoll.take_done(events),
+            Self::Uring(uring) => uring.memory.make_old(),
+            Self::Epoll(epoll) => epoll.memory.make_old(),
+        }
+    }
+
+    /// Appends what is over before [`Self::wait`], and says whether there may be something.
+    pub(crate) fn take_done(&mut self, events: &mut Vec<Event>) -> io::Result<bool> {
+        match self {
+            Self::Uring(uring) => uring.take_done(events),
+            Self::Epoll(epoll) => Ok(epoll.take_done(events)),
         }
     }
 

@@ -111,13 +111,14 @@ impl Worker {
         loop {
             self.take_mail(&mut events);
             self.handle(&mut events, &mut late)?;
+            self.engine.all_handled();
             for (slot, reason) in self.egress.run_timers() {
                 self.close(slot, reason, &mut events);
             }
             let handed_over = self.handoff.flush();
             self.counters().handed_over.set(self.handoff.handed_over);
             self.egress.flush(&mut self.engine);
-            if self.engine.take_done(&mut events) {
+            if self.engine.take_done(&mut events)? {
                 self.settle(&mut events);
                 // What a full socket refused begins to drain before we wait.
                 self.egress.flush(&mut self.engine);

@@ -13,7 +13,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 use rustix::time::Timespec;
 
 use super::memory::Memory;
-use super::{Event, Outgoing};
+use super::{ENOUGH, Event, Outgoing};
 use crate::buffer::RECEIVE_LEN;
 use crate::mailbox::Mailbox;
 
@@ -21,8 +21,6 @@ use crate::mailbox::Mailbox;
 const EVENTS: usize = 1024;
 /// Several receives share a buffer as long as each has this much room.
 const ROOM: usize = RECEIVE_LEN / 2;
-/// Bytes after which a turn receives no more: sending costs less while caches hold what was received.
-const ENOUGH: usize = 1 << 20;
 /// What the doorbell's events carry in place of a slot.
 const BELL: u64 = u64::MAX;
 
@@ -168,7 +166,6 @@ impl Epoll {
         timeout: Option<Duration>,
         events: &mut Vec<Event>,
     ) -> io::Result<()> {
-        self.memory.make_old();
         if !self.turn_in_use {
             self.end_turn();
         }
@@ -185,7 +182,7 @@ impl Epoll {
 
     pub(super) fn end_turn(&mut self) {
         assert!(!self.turn_in_use);
-        self.memory.end_turn(|id, _| self.free_buffers.push(id));
+        self.memory.end_turn(|id| self.free_buffers.push(id));
     }
 
     pub(super) fn clear_gathered(&mut self) {

@@ -39,26 +39,18 @@ impl Memory {
         self.in_use.push(buffer);
     }
 
-    /// Receive buffers that are not held.
-    pub(super) fn free(&self) -> usize {
-        usize::from(self.receive.count()) - self.in_use.len()
-    }
-
     /// Says that what is held now has been dealt with: it goes with the next [`Self::end_turn`].
     pub(super) fn make_old(&mut self) {
         self.old = self.in_use.len();
     }
 
-    /// Voids the turn's segments and gives its receive buffers back, to `give` each. Says whether
-    /// there were any.
-    pub(super) fn end_turn(&mut self, mut give: impl FnMut(u16, &ReceiveBuffers)) -> bool {
+    /// Voids the turn's segments and gives its receive buffers back, to `give` each.
+    pub(super) fn end_turn(&mut self, mut give: impl FnMut(u16)) {
         self.turn.clear();
-        let any = self.old > 0;
         for id in self.in_use.drain(..std::mem::take(&mut self.old)) {
             self.receive.release(id);
-            give(id, &self.receive);
+            give(id);
         }
-        any
     }
 
     /// Voids what was gathered in this turn; what was received stays.

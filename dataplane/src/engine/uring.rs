@@ -22,7 +22,7 @@ pub(crate) use self::probe::SharedPoller;
 use self::probe::{Features, Setup};
 use self::zero_copy::Lent;
 use super::memory::Memory;
-use super::{Event, Outgoing};
+use super::{ENOUGH, Event, Outgoing};
 use crate::DataPlaneOptions;
 use crate::buffer::RECEIVE_LEN;
 use crate::mailbox::Mailbox;
@@ -37,6 +37,11 @@ const BATCH: usize = 8;
 const INLINE_SPIN: Duration = Duration::from_micros(50);
 /// Turns of 10 ms that dropping an engine waits for the kernel to let go of its memory.
 const DROP_TURNS: usize = 300;
+
+/// Receive buffers that the kernel has at the least, if there are as many.
+const OFFERED_MIN: usize = 2;
+/// Received bytes that make a turn a large one.
+const LARGE_TURN: usize = 256 << 10;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
@@ -67,11 +72,12 @@ pub(crate) struct Uring {
     free: Vec<u32>,
     pub(super) memory: Memory,
     buffers: BufferRing,
-    /// Slots whose multishot receive ended and is to be armed again.
-    rearm: Vec<u32>,
-    /// Slots whose receive found no buffer, in the order in which they get the next ones: arming
-    /// more of them than there are buffers would only have them fail again.
-    starved: VecDeque<u32>,
+    /// Slots whose multishot receive ended, in the order in which they are armed again: more of them
+    /// than there are buffers would only fail for want of one.
+    rearm: VecDeque<u32>,
+    /// Bytes received in this turn, and how many a receive brings, about.
+    received: usize,
+    fill: usize,
     /// Inline sends not yet completed: while there are any, the turn's memory must stay.
     inline: usize,
     lent: Lent,
@@ -116,8 +122,9 @@ impl Uring {
             free: Vec::new(),
             memory,
             buffers,
-            rearm: Vec::new(),
-            starved: VecDeque::new(),
+            rearm: VecDeque::new(),
+            received: 0,
+            fill: 0,
             inline: 0,
             lent: Lent::default(),
             mailbox,
@@ -286,31 +293,31 @@ impl Uring {
         batch: Option<Duration>,
         events: &mut Vec<Event>,
     ) -> io::Result<()> {
-        self.memory.make_old();
         if self.inline == 0 {
             // Nothing points into the turn any more: the kernel may have the buffers while we wait.
             self.end_turn();
         }
-        for slot in std::mem::take(&mut self.rearm) {
-            self.arm(slot);
-        }
+        self.received = 0;
+        // As many as hold a turn's bytes, if they are filled as they were lately.
+        let enough = (ENOUGH / self.fill.max(1)).max(OFFERED_MIN);
+        self.buffers.offer(enough, self.memory.parts().1);
         if !self.bell_armed {
             self.arm_bell();
         }
-        for _ in 0..self.memory.free().max(1) {
-            let Some(slot) = self.starved.pop_front() else {
+        for _ in 0..self.buffers.out().max(1) {
+            let Some(slot) = self.rearm.pop_front() else {
                 break;
             };
             self.arm(slot);
         }
-        let timeout = if self.starved.is_empty() {
+        let timeout = if self.rearm.is_empty() {
             timeout
         } else {
             Some(Duration::ZERO)
         };
         if let Some(batch) = batch.filter(|_| timeout != Some(Duration::ZERO)) {
             // Each arrival takes a buffer; inline sends complete on top, at once.
-            let want = self.inline + (self.memory.free() / 2).min(BATCH);
+            let want = self.inline + (self.buffers.out() / 2).min(BATCH);
             let batch = timeout.map_or(batch, |timeout| timeout.min(batch));
             self.entrance
                 .enter(&mut self.ring, want as u32, Some(batch))?;
@@ -329,7 +336,16 @@ impl Uring {
         self.ring.submission().taskrun()
             || !self.ring.completion().is_empty()
             || !self.rearm.is_empty()
-            || !self.starved.is_empty()
+    }
+
+    /// Sends what a large turn has to send before the next one receives, so that this one's buffers
+    /// can be filled again while caches have them. A small turn saves the system call.
+    pub(super) fn take_done(&mut self, events: &mut Vec<Event>) -> io::Result<bool> {
+        let large = self.received >= LARGE_TURN && self.inline > 0;
+        if large {
+            self.finish_inline(events)?;
+        }
+        Ok(large)
     }
 
     pub(super) fn finish_inline(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
@@ -342,9 +358,7 @@ impl Uring {
 
     pub(super) fn end_turn(&mut self) {
         assert_eq!(self.inline, 0);
-        if (self.memory).end_turn(|id, receive| self.buffers.give(id, receive)) {
-            self.buffers.publish();
-        }
+        self.memory.end_turn(|id| self.buffers.put_back(id));
     }
 
     pub(super) fn clear_gathered(&mut self) {
@@ -389,6 +403,7 @@ impl Uring {
         let buffer = cqueue::buffer_select(flags);
         if let Some(id) = buffer {
             self.memory.hold(id);
+            self.buffers.taken();
         }
         let entry = &mut self.slots[slot as usize];
         if !cqueue::more(flags) {
@@ -396,16 +411,21 @@ impl Uring {
         }
         match (buffer, result) {
             _ if entry.closing => {}
-            (Some(buffer), 1..) => events.push(Event::Received {
-                slot,
-                buffer,
-                at: 0,
-                len: (result as usize).min(RECEIVE_LEN),
-            }),
+            (Some(buffer), 1..) => {
+                let len = (result as usize).min(RECEIVE_LEN);
+                self.received += len;
+                self.fill = (self.fill * 7 + len) / 8;
+                events.push(Event::Received {
+                    slot,
+                    buffer,
+                    at: 0,
+                    len,
+                });
+            }
             (_, 0) => events.push(Event::Ended { slot, error: 0 }),
             (_, error) if error == -libc::ENOBUFS => {
                 self.out_of_buffers += 1;
-                self.starved.push_back(slot);
+                self.rearm.push_back(slot);
             }
             (_, error) if error == -libc::EINTR || error == -libc::EAGAIN => {}
             (_, error) => events.push(Event::Ended {
@@ -417,7 +437,7 @@ impl Uring {
             self.finish_close(slot, events);
         } else if !entry.receiving && (result > 0 || matches!(-result, libc::EINTR | libc::EAGAIN))
         {
-            self.rearm.push(slot);
+            self.rearm.push_back(slot);
         }
     }
 

@@ -16,10 +16,15 @@ pub(super) struct BufferRing {
     memory: Region,
     mask: u16,
     tail: u16,
+    /// How many buffers the kernel has.
+    out: usize,
+    /// Those that it does not have and nobody holds. The last one back is the first to go out
+    /// again, while caches still have it.
+    spare: Vec<u16>,
 }
 
 impl BufferRing {
-    /// Registers a ring and gives it all buffers.
+    /// Registers a ring for the buffers and lets the kernel have them all.
     pub(super) fn new(ring: &IoUring, receive: &ReceiveBuffers) -> io::Result<Self> {
         let count = receive.count();
         let memory = Region::new(usize::from(count) * size_of::<BufRingEntry>());
@@ -33,14 +38,46 @@ impl BufferRing {
             memory,
             mask: count - 1,
             tail: 0,
+            out: 0,
+            spare: (0..count).rev().collect(),
         };
-        (0..count).for_each(|id| this.give(id, receive));
-        this.publish();
+        this.offer(count.into(), receive);
         Ok(this)
     }
 
+    /// How many buffers the kernel has.
+    pub(super) const fn out(&self) -> usize {
+        self.out
+    }
+
+    /// The kernel has filled a buffer.
+    pub(super) fn taken(&mut self) {
+        self.out = self.out.saturating_sub(1);
+    }
+
+    /// Takes a buffer back that nobody holds any more.
+    pub(super) fn put_back(&mut self, id: u16) {
+        self.spare.push(id);
+    }
+
+    /// Lets the kernel have `count` buffers, or all that there are.
+    pub(super) fn offer(&mut self, count: usize, receive: &ReceiveBuffers) {
+        let missing = count.saturating_sub(self.out).min(self.spare.len());
+        for id in self
+            .spare
+            .split_off(self.spare.len() - missing)
+            .into_iter()
+            .rev()
+        {
+            self.give(id, receive);
+        }
+        if missing > 0 {
+            self.publish();
+        }
+    }
+
     /// Puts a buffer behind the tail; the kernel sees it after [`Self::publish`].
-    pub(super) fn give(&mut self, id: u16, receive: &ReceiveBuffers) {
+    fn give(&mut self, id: u16, receive: &ReceiveBuffers) {
         let index = usize::from(self.tail & self.mask);
         // SAFETY: the index is below the number of entries that the region was made for, and the
         // kernel reads entries only between its head and the published tail: never this one, as no
@@ -50,10 +87,11 @@ impl BufferRing {
         entry.set_len(RECEIVE_LEN as u32);
         entry.set_bid(id);
         self.tail = self.tail.wrapping_add(1);
+        self.out += 1;
     }
 
     /// Lets the kernel see what was given.
-    pub(super) fn publish(&self) {
+    fn publish(&self) {
         // SAFETY: the ring's base is that of a live registered ring; its tail lies in the unused
         // field of the first entry, is aligned, and is only ever accessed atomically.
         let tail = unsafe {
