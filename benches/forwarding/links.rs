@@ -11,6 +11,10 @@ pub const ROUTER_CORE: usize = 0;
 /// The core that generator and sink share.
 pub const LOAD_CORE: usize = 1;
 
+/// What is asked for as sockets' buffers; the kernel doubles it. Left to itself it grows them to tens
+/// of megabytes, and a run is then twice as fast or not, relay's or router's, as it happens to go.
+const SOCKET_BUFFER: usize = 256 << 10;
+
 /// As many connections into the router as out of it.
 pub struct Links {
     pub inputs: Vec<TcpStream>,
@@ -31,6 +35,10 @@ impl Links {
                 end.set_nodelay(true).expect("nodelay");
                 // The same for every row, and the one that suits loopback.
                 rustix::net::sockopt::set_tcp_congestion(end, "cubic").expect("cubic");
+                rustix::net::sockopt::set_socket_recv_buffer_size(end, SOCKET_BUFFER)
+                    .expect("receive buffer");
+                rustix::net::sockopt::set_socket_send_buffer_size(end, SOCKET_BUFFER)
+                    .expect("send buffer");
             }
             near.push(here);
             far.push(there);
