@@ -13,9 +13,6 @@ const BLOCK_LEN: usize = 64 << 10;
 /// port may take: a flood for one must not cost the others their frames.
 const BEHIND_LEN: usize = 6 << 20;
 const BEHIND_PORT: usize = 4 << 20;
-/// Blocks kept for reuse.
-const SPARES: usize = 16;
-
 /// Frames for ports of one worker. Frames for the same port that follow each other also lie behind
 /// each other, so they go out as one run.
 #[derive(Default)]
@@ -43,7 +40,6 @@ pub(crate) struct Handoff {
     open: Vec<Block>,
     /// What each slot of another worker has been given since that worker fell behind.
     behind: Vec<Vec<u32>>,
-    spares: Vec<Block>,
     mailboxes: Vec<Arc<Mailbox>>,
     me: usize,
     /// Frames handed over so far.
@@ -55,7 +51,6 @@ impl Handoff {
         Self {
             open: mailboxes.iter().map(|_| Block::default()).collect(),
             behind: mailboxes.iter().map(|_| Vec::new()).collect(),
-            spares: Vec::new(),
             mailboxes,
             me,
             handed_over: 0,
@@ -104,16 +99,6 @@ impl Handoff {
         open.map(|block| block.frames).sum()
     }
 
-    /// Takes back an emptied block.
-    pub(crate) fn reuse(&mut self, mut block: Block) {
-        if self.spares.len() < SPARES && block.bytes.capacity() <= 2 * BLOCK_LEN {
-            block.bytes.clear();
-            block.runs.clear();
-            block.frames = 0;
-            self.spares.push(block);
-        }
-    }
-
     /// Whether a frame for this slot may still be taken on though its worker is behind. Counts it.
     fn has_room(&mut self, worker: usize, slot: u32, len: usize) -> bool {
         let behind = &mut self.behind[worker];
@@ -131,12 +116,13 @@ impl Handoff {
 
     /// Hands over one block, or keeps it open.
     fn flush_one(&mut self, worker: usize) -> bool {
-        let block = std::mem::replace(
-            &mut self.open[worker],
-            self.spares.pop().unwrap_or_default(),
-        );
+        let queue = &self.mailboxes[worker].blocks[self.me];
+        let mut empty = queue.take_empty();
+        // A reallocation would copy what is there.
+        empty.bytes.reserve(BLOCK_LEN);
+        let block = std::mem::replace(&mut self.open[worker], empty);
         let frames = block.frames;
-        match self.mailboxes[worker].blocks[self.me].push(block) {
+        match queue.push(block) {
             Ok(()) => {
                 self.handed_over += frames;
                 self.behind[worker].clear();
@@ -144,8 +130,7 @@ impl Handoff {
                 true
             }
             Err(block) => {
-                let empty = std::mem::replace(&mut self.open[worker], block);
-                self.reuse(empty);
+                queue.put_empty(std::mem::replace(&mut self.open[worker], block));
                 false
             }
         }

@@ -78,12 +78,13 @@ impl HandoffEnd {
 
     /// Takes what the other worker has handed over, and gives each piece of it to `take`.
     pub fn take(&mut self, mut take: impl FnMut(&[u8])) {
-        while let Some(block) = self.mailbox.blocks[1 - self.me].pop() {
+        let queue = &self.mailbox.blocks[1 - self.me];
+        while let Some(block) = queue.pop() {
             for run in &block.runs {
                 let at = run.at as usize;
                 take(&block.bytes[at..at + run.len as usize]);
             }
-            self.handoff.reuse(block);
+            queue.put_empty(block);
         }
     }
 }

@@ -16,6 +16,9 @@ use crate::{PacketFilter, PortId, PortOptions};
 /// Blocks that may wait between two workers, and bytes in them; a single one may be larger.
 const BLOCKS: usize = 64;
 const BLOCK_BYTES: usize = 4 << 20;
+/// Emptied blocks kept between two workers, and the largest that is worth keeping.
+const EMPTY_BLOCKS: usize = 16;
+const EMPTY_CAPACITY: usize = 128 << 10;
 /// Frames of local origin that may wait for a worker.
 const INJECTED: usize = 4096;
 
@@ -81,6 +84,8 @@ impl Mailbox {
 pub(crate) struct BlockQueue {
     queue: ArrayQueue<Block>,
     bytes: AtomicUsize,
+    /// Emptied blocks on their way back, to be filled again.
+    empty: ArrayQueue<Block>,
 }
 
 impl BlockQueue {
@@ -88,6 +93,7 @@ impl BlockQueue {
         Self {
             queue: ArrayQueue::new(BLOCKS),
             bytes: AtomicUsize::new(0),
+            empty: ArrayQueue::new(EMPTY_BLOCKS),
         }
     }
 
@@ -108,6 +114,22 @@ impl BlockQueue {
         self.queue.pop().inspect(|block| {
             self.bytes.fetch_sub(block.bytes.len(), Ordering::Relaxed);
         })
+    }
+
+    /// Gives a block back to the worker that fills them, unless that has enough or it is too large
+    /// to keep.
+    pub(crate) fn put_empty(&self, mut block: Block) {
+        if block.bytes.capacity() <= EMPTY_CAPACITY {
+            block.bytes.clear();
+            block.runs.clear();
+            block.frames = 0;
+            let _ = self.empty.push(block);
+        }
+    }
+
+    /// An empty block.
+    pub(crate) fn take_empty(&self) -> Block {
+        self.empty.pop().unwrap_or_default()
     }
 
     pub(crate) fn len(&self) -> usize {

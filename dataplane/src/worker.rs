@@ -373,7 +373,7 @@ impl Worker {
             // What comes meanwhile waits for the next turn: this one's memory is bounded.
             for _ in 0..queue.len() {
                 if let Some(block) = queue.pop() {
-                    self.take_block(block);
+                    queue.put_empty(self.take_block(block));
                 }
             }
         }
@@ -385,7 +385,8 @@ impl Worker {
         }
     }
 
-    fn take_block(&mut self, mut block: Block) {
+    /// Takes a block's frames on; the block with an empty buffer in place of its own.
+    fn take_block(&mut self, mut block: Block) -> Block {
         let turn = self.engine.memory_mut().0;
         // Emptied first, for what is referred to; it is put where the segments say in the end.
         let (bytes, owned) = (std::mem::take(&mut block.bytes), turn.own(Vec::new()));
@@ -406,7 +407,7 @@ impl Worker {
         }
         turn.put_owned(owned, bytes);
         block.bytes = turn.spare();
-        self.handoff.reuse(block);
+        block
     }
 
     /// Routes a frame of local origin.
