@@ -21,6 +21,7 @@ pub(crate) struct Options {
     pub(crate) dataplane: DataPlaneOptions,
     pub(crate) control: ControlConfig,
     pub(crate) control_core: Option<usize>,
+    pub(crate) verify_threads: usize,
     pub(crate) runtime_core: Option<usize>,
     pub(crate) packet_filter: Option<Arc<dyn PacketFilter>>,
     pub(crate) receive_frames: usize,
@@ -39,6 +40,7 @@ impl Builder {
             dataplane: DataPlaneOptions::default(),
             control: ControlConfig::default(),
             control_core: None,
+            verify_threads: 0,
             runtime_core: None,
             packet_filter: None,
             receive_frames: 4096,
@@ -85,6 +87,12 @@ impl Builder {
     /// The core to pin the control thread to. Default: not pinned.
     pub fn control_core(mut self, core: usize) -> Self {
         self.0.control_core = Some(core);
+        self
+    }
+
+    /// Threads that check the signatures of protocol frames. Default 0: the control thread does.
+    pub fn verify_threads(mut self, threads: usize) -> Self {
+        self.0.verify_threads = threads;
         self
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use crossbeam::channel::{Receiver, select};
+use crossbeam::channel::{Receiver, TryRecvError, select};
 use pinecone_controlplane::{ControlPlane, Effect, NewPeer};
 use pinecone_dataplane::{CloseReason, DataPlane, PortCounters, PortId, PortOptions, Report};
 use pinecone_transports::{StaticPeerId, StaticPeersHandle, Transports};
@@ -17,12 +17,18 @@ use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::closings::Closings;
+use crate::intake::Intake;
 use crate::local::Local;
 use crate::report;
+use crate::verifiers::Verifiers;
 use crate::{ConnectError, Direction, Event, LinkType, Peer, PeerBandwidth, Status, Traffic};
 
 /// Reports handled before the tables are published and effects carried out.
 const BATCH: usize = 256;
+/// The same in time, where they take long.
+const TURN: Duration = Duration::from_millis(2);
+/// Reports taken in at a time, so that all peerings that have something get their turn.
+const COLLECT: usize = 4096;
 /// How long to wait when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -60,6 +66,7 @@ pub(crate) struct NewPeering {
 /// See the module.
 pub(crate) struct Control {
     pub(crate) control: ControlPlane,
+    pub(crate) verifiers: Verifiers,
     pub(crate) dataplane: Arc<DataPlane>,
     pub(crate) reports: Receiver<Report>,
     pub(crate) commands: Receiver<Command>,
@@ -112,6 +119,7 @@ impl RuntimeThread {
 /// The thread's state.
 struct Running {
     setup: Control,
+    intake: Intake<Report>,
     peerings: BTreeMap<PortId, Peering>,
     root: PublicKey,
     closings: Closings,
@@ -122,6 +130,7 @@ impl Control {
     /// Ends what it was to drive: the node does not start after all.
     pub(crate) fn abandon(self) {
         self.runtime.end();
+        self.verifiers.end();
     }
 
     /// Runs until the node closes.
@@ -129,6 +138,7 @@ impl Control {
         let next_bandwidth = self.clock.uptime() + self.bandwidth_interval;
         let mut running = Running {
             root: self.own,
+            intake: Intake::default(),
             peerings: BTreeMap::new(),
             closings: Closings::default(),
             next_bandwidth,
@@ -143,9 +153,23 @@ impl Running {
     fn run(&mut self) {
         let reports = self.setup.reports.clone();
         let commands = self.setup.commands.clone();
+        let verified = self.setup.verifiers.results();
         loop {
             self.setup.control.tick(self.setup.clock.now());
             self.settle();
+            if self.setup.clock.uptime() >= self.next_bandwidth {
+                self.tell_bandwidth();
+            }
+            let come = reports.try_iter().take(COLLECT);
+            come.for_each(|report| self.intake.push(port_of(&report), report));
+            if self.work() {
+                match commands.try_recv() {
+                    Ok(Command::Close) | Err(TryRecvError::Disconnected) => return,
+                    Ok(command) => self.command(command),
+                    Err(TryRecvError::Empty) => {}
+                }
+                continue;
+            }
             let now = self.setup.clock.uptime();
             let deadline = self.setup.control.next_deadline();
             let wait = deadline
@@ -156,8 +180,12 @@ impl Running {
                 recv(reports) -> report => {
                     // The data plane ends only when this thread says so.
                     let Ok(report) = report else { return };
-                    self.report(report);
-                    reports.try_iter().take(BATCH - 1).for_each(|r| self.report(r));
+                    self.intake.push(port_of(&report), report);
+                }
+                recv(verified) -> batch => {
+                    // The threads end only when this one says so.
+                    let Ok(batch) = batch else { return };
+                    self.setup.verifiers.finished(batch);
                 }
                 recv(commands) -> command => match command {
                     Ok(Command::Close) | Err(_) => return,
@@ -165,10 +193,69 @@ impl Running {
                 },
                 default(wait) => {}
             }
-            if self.setup.clock.uptime() >= self.next_bandwidth {
-                self.tell_bandwidth();
+        }
+    }
+
+    /// Deals with what has come, for a while. Whether there was anything.
+    fn work(&mut self) -> bool {
+        if self.setup.verifiers.are_any() {
+            self.work_with_verifiers()
+        } else {
+            self.work_alone()
+        }
+    }
+
+    fn work_alone(&mut self) -> bool {
+        let end = self.setup.clock.uptime() + TURN;
+        for n in 0..BATCH {
+            let Some(report) = self.intake.next(is_closed) else {
+                return n > 0;
+            };
+            match report {
+                Report::Frame(frame) => {
+                    let now = self.setup.clock.now();
+                    self.setup.control.frame(now, frame.port, frame.bytes());
+                }
+                Report::Closed { port, reason } => self.port_closed(port, &reason),
+            }
+            if self.setup.clock.uptime() >= end {
+                break;
             }
         }
+        true
+    }
+
+    fn work_with_verifiers(&mut self) -> bool {
+        let mut worked = false;
+        while let Some(frames) = self.setup.verifiers.next() {
+            worked = true;
+            for verified in frames {
+                let port = verified.port();
+                self.setup.control.apply(self.setup.clock.now(), verified);
+                self.intake.done(port);
+            }
+        }
+        for _ in 0..BATCH {
+            if !self.setup.verifiers.have_room() {
+                break;
+            }
+            let Some(report) = self.intake.next(is_closed) else {
+                break;
+            };
+            worked = true;
+            match report {
+                Report::Frame(frame) => {
+                    let (now, port) = (self.setup.clock.now(), frame.port);
+                    if let Some(frame) = self.setup.control.admit(now, port, frame.bytes()) {
+                        self.intake.begin(port, frame.holds_up());
+                        self.setup.verifiers.push(frame);
+                    }
+                }
+                Report::Closed { port, reason } => self.port_closed(port, &reason),
+            }
+        }
+        self.setup.verifiers.flush();
+        worked
     }
 
     /// Publishes the tables, then carries out effects: a frame that leads to us must not
@@ -186,17 +273,12 @@ impl Running {
         }
     }
 
-    fn report(&mut self, report: Report) {
-        let now = self.setup.clock.now();
-        match report {
-            Report::Frame(frame) => self.setup.control.frame(now, frame.port, frame.bytes()),
-            Report::Closed { port, reason } => {
-                self.setup.control.closed(now, port);
-                self.closed(port, &reason);
-                // The number may be given away again: not before all of this is done.
-                self.settle();
-            }
-        }
+    /// The data plane has closed a port, and everything that it brought is dealt with.
+    fn port_closed(&mut self, port: PortId, reason: &CloseReason) {
+        self.setup.control.closed(self.setup.clock.now(), port);
+        self.closed(port, reason);
+        // The number may be given away again: not before all of this is done.
+        self.settle();
     }
 
     fn command(&mut self, command: Command) {
@@ -408,13 +490,26 @@ impl Running {
         let _ = self.setup.runtime.stop.send(true);
         self.setup.dataplane.shutdown();
         let reports = self.setup.reports.clone();
-        for report in reports.try_iter() {
+        let waiting: Vec<_> = self.intake.drain().collect();
+        for report in waiting.into_iter().chain(reports.try_iter()) {
             if let Report::Closed { port, reason } = report {
                 self.closed(port, &reason);
             }
         }
         let uptime_s = self.setup.clock.uptime().as_secs();
         self.setup.runtime.end();
+        self.setup.verifiers.end();
         tracing::info!(key = %self.setup.own, uptime_s, "node closed");
     }
+}
+
+fn port_of(report: &Report) -> PortId {
+    match report {
+        Report::Frame(frame) => frame.port,
+        Report::Closed { port, .. } => *port,
+    }
+}
+
+fn is_closed(report: &Report) -> bool {
+    matches!(report, Report::Closed { .. })
 }

@@ -36,6 +36,7 @@ mod closings;
 mod control;
 mod error;
 mod event;
+mod intake;
 mod key;
 mod local;
 mod node;
@@ -46,6 +47,7 @@ mod runtime;
 mod start;
 mod status;
 mod unanswered;
+mod verifiers;
 
 pub use builder::Builder;
 pub use error::{ConnectError, PingError, SendError, StartError};

@@ -19,6 +19,7 @@ use crate::local::Local;
 use crate::node::Inner;
 use crate::pin::pin_to;
 use crate::runtime::{self, Ready};
+use crate::verifiers::Verifiers;
 use crate::{ControlConfig, StartError, event, generate_key};
 
 /// Starts a node; on an error everything that ran already has ended when this returns.
@@ -74,7 +75,11 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
             max_peers: config.max_peers.min(max_ports),
             ..config
         };
+        // Before the control thread, whose core they shall not inherit.
+        let verifiers = Verifiers::start(options.verify_threads)
+            .map_err(|source| system("start the verifier threads", source))?;
         let control = Control {
+            verifiers,
             control: ControlPlane::new(config, key, fib_writer),
             dataplane: Arc::clone(&dataplane),
             reports,
@@ -101,6 +106,7 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
         engine = info.name,
         engine_reason = info.description,
         workers = options.dataplane.workers,
+        verify_threads = options.verify_threads,
         worker_cores = ?info.cores,
         "node started"
     );

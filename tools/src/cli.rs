@@ -126,6 +126,9 @@ pub(crate) struct RunOptions {
     /// Core to pin the control thread to.
     #[arg(long, value_name = "N")]
     pub(crate) control_core: Option<usize>,
+    /// Threads that check the signatures of protocol frames; without any, the control thread does.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=64))]
+    pub(crate) verify_threads: u16,
     /// What moves frames: io_uring, epoll, or io_uring if it can be set up and else epoll.
     #[arg(long, value_name = "auto|uring|epoll", default_value_t = EngineChoice::Auto)]
     pub(crate) engine: EngineChoice,

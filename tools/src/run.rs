@@ -39,6 +39,7 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
         .workers(workers)
         .worker_cores(worker_cores)
         .engine(options.engine)
+        .verify_threads(usize::from(options.verify_threads))
         .batch_wait(Duration::from_micros(options.batch_wait))
         .hop_limiting(options.hop_limiting.is_on())
         .wakeup_broadcasts(options.wakeup_broadcasts.is_on())

@@ -8,3 +8,4 @@ mod many;
 mod pair;
 mod static_peers;
 mod traffic;
+mod verifying;

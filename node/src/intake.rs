@@ -1,0 +1,172 @@
+//! What waits for the control plane: each peering's in order, the peerings in turn.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use pinecone_dataplane::PortId;
+
+/// Items that wait, of any number of ports. It bounds nothing: the data plane does, since what waits
+/// here counts against what a port may have pending.
+pub(crate) struct Intake<T> {
+    queues: BTreeMap<PortId, Queue<T>>,
+    /// The ports that have something to hand out, next one first.
+    turn: VecDeque<PortId>,
+}
+
+struct Queue<T> {
+    waiting: VecDeque<T>,
+    /// Items handed out and not done.
+    under_way: usize,
+    /// Nothing more is handed out before what is under way is done.
+    held: bool,
+    in_turn: bool,
+}
+
+impl<T> Default for Intake<T> {
+    fn default() -> Self {
+        Self {
+            queues: BTreeMap::new(),
+            turn: VecDeque::new(),
+        }
+    }
+}
+
+impl<T> Intake<T> {
+    /// Puts an item behind the others of its port.
+    pub(crate) fn push(&mut self, port: PortId, item: T) {
+        let queue = self.queues.entry(port).or_insert_with(Queue::new);
+        queue.waiting.push_back(item);
+        if !queue.held && !queue.in_turn {
+            queue.in_turn = true;
+            self.turn.push_back(port);
+        }
+    }
+
+    /// The next item, of the port whose turn it is. What goes `alone` waits until nothing of its
+    /// port is under way.
+    pub(crate) fn next(&mut self, alone: impl Fn(&T) -> bool) -> Option<T> {
+        while let Some(port) = self.turn.pop_front() {
+            let Some(queue) = self.queues.get_mut(&port) else {
+                continue;
+            };
+            queue.in_turn = false;
+            if queue.under_way > 0 && queue.waiting.front().is_some_and(&alone) {
+                queue.held = true;
+            }
+            if queue.held {
+                continue;
+            }
+            let Some(item) = queue.waiting.pop_front() else {
+                continue;
+            };
+            if !queue.waiting.is_empty() {
+                queue.in_turn = true;
+                self.turn.push_back(port);
+            } else if queue.under_way == 0 {
+                // Ports come and go; what they had is gone with them.
+                self.queues.remove(&port);
+            }
+            return Some(item);
+        }
+        None
+    }
+
+    /// Everything that still waits.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> {
+        self.turn.clear();
+        let queues = std::mem::take(&mut self.queues);
+        queues.into_values().flat_map(|queue| queue.waiting)
+    }
+
+    /// The item that was handed out last, of this port, is not done yet. Where it `holds_up` the
+    /// others, they wait for it.
+    pub(crate) fn begin(&mut self, port: PortId, holds_up: bool) {
+        let queue = self.queues.entry(port).or_insert_with(Queue::new);
+        queue.under_way += 1;
+        queue.held |= holds_up;
+    }
+
+    /// One that was under way is done.
+    pub(crate) fn done(&mut self, port: PortId) {
+        let Some(queue) = self.queues.get_mut(&port) else {
+            return;
+        };
+        queue.under_way = queue.under_way.saturating_sub(1);
+        if queue.under_way > 0 {
+            return;
+        }
+        queue.held = false;
+        if queue.waiting.is_empty() {
+            self.queues.remove(&port);
+        } else if !queue.in_turn {
+            queue.in_turn = true;
+            self.turn.push_back(port);
+        }
+    }
+}
+
+impl<T> Queue<T> {
+    fn new() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            under_way: 0,
+            held: false,
+            in_turn: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: PortId = PortId(1);
+    const B: PortId = PortId(2);
+
+    fn take(intake: &mut Intake<u32>) -> Option<u32> {
+        intake.next(|item| item.is_multiple_of(100))
+    }
+
+    #[test]
+    fn ports_take_turns_and_each_keeps_its_order() {
+        let mut intake = Intake::default();
+        (101..=150).for_each(|n| intake.push(A, n));
+        (201..=203).for_each(|n| intake.push(B, n));
+        let all: Vec<_> = std::iter::from_fn(|| take(&mut intake)).collect();
+        assert_eq!(all[..8], [101, 201, 102, 202, 103, 203, 104, 105]);
+        assert_eq!(all.len(), 53);
+        assert!(intake.queues.is_empty() && intake.turn.is_empty());
+    }
+
+    #[test]
+    fn what_holds_up_its_port_holds_up_no_other() {
+        let mut intake = Intake::default();
+        (101..=103).for_each(|n| intake.push(A, n));
+        assert_eq!(take(&mut intake), Some(101));
+        intake.begin(A, false);
+        assert_eq!(take(&mut intake), Some(102));
+        intake.begin(A, true);
+        intake.push(A, 104);
+        intake.push(B, 201);
+        assert_eq!(take(&mut intake), Some(201));
+        assert_eq!(take(&mut intake), None);
+        intake.done(A);
+        assert_eq!(take(&mut intake), None, "the one that holds up is not done");
+        intake.done(A);
+        assert_eq!(take(&mut intake), Some(103));
+        assert_eq!(take(&mut intake), Some(104));
+        assert!(intake.queues.is_empty());
+    }
+
+    #[test]
+    fn what_goes_alone_waits_for_all_before_it() {
+        let mut intake = Intake::default();
+        [101, 200, 102].into_iter().for_each(|n| intake.push(A, n));
+        assert_eq!(take(&mut intake), Some(101));
+        intake.begin(A, false);
+        assert_eq!(take(&mut intake), None);
+        intake.done(A);
+        assert_eq!(take(&mut intake), Some(200));
+        assert_eq!(take(&mut intake), Some(102));
+        assert!(intake.queues.is_empty());
+    }
+}
