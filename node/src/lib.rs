@@ -54,7 +54,7 @@ pub use error::{ConnectError, PingError, SendError, StartError};
 pub use event::{Event, Events, PeerBandwidth};
 pub use key::generate_key;
 pub use node::{Node, StreamOptions, pipe};
-pub use pinecone_controlplane::Config as ControlConfig;
+pub use pinecone_controlplane::{Config as ControlConfig, LimitError};
 pub use pinecone_dataplane::{DataPlaneOptions, EngineChoice, LinkType, PacketFilter, PortId};
 pub use pinecone_transports::{DialSchedule, Direction, Limits};
 pub use pinecone_wire::{Coordinates, KeyError, PublicKey, SecretKey};

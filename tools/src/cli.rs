@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use pinecone::{EngineChoice, PublicKey};
+use pinecone::{ControlConfig, EngineChoice, PublicKey};
 
 use crate::bench::BenchOptions;
 use crate::cores::CoreList;
@@ -167,6 +167,10 @@ pub(crate) struct RunOptions {
     /// (CoDel). Without it: until the queue is full.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) queue_delay: Option<u64>,
+    /// A bound of the control plane, such as `max-routes=500000`; see docs/operations.md for all. May
+    /// be given several times.
+    #[arg(long, value_name = "NAME=NUMBER", value_parser = limit)]
+    pub(crate) limit: Vec<(String, u64)>,
     #[command(flatten)]
     pub(crate) admin: AdminOptions,
     #[command(flatten)]
@@ -275,4 +279,15 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
         .filter(|seconds| (0.001..=86400.0).contains(seconds))
         .map(Duration::from_secs_f64)
         .ok_or_else(|| "seconds from 0.001 to 86400 are wanted".to_owned())
+}
+
+/// The name of a bound and its value, if it can be set to that.
+fn limit(text: &str) -> Result<(String, u64), String> {
+    let (name, value) = text
+        .split_once('=')
+        .and_then(|(name, value)| Some((name, value.parse().ok()?)))
+        .ok_or_else(|| "a name and a number are wanted, as in max-routes=500000".to_owned())?;
+    let tried = ControlConfig::default().set_limit(name, value);
+    tried.map_err(|error| error.to_string())?;
+    Ok((name.to_owned(), value))
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use pinecone::{EngineChoice, Node, StartError, Status};
+use pinecone::{ControlConfig, EngineChoice, Node, StartError, Status};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -34,15 +34,22 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
     };
     raise_file_limit();
 
+    let mut control = ControlConfig {
+        wakeup_broadcasts: options.wakeup_broadcasts.is_on(),
+        ..ControlConfig::default()
+    };
+    for (name, value) in &options.limit {
+        control.set_limit(name, *value).map_err(Failure::usage)?;
+    }
     let mut builder = Node::builder()
         .secret_key(key)
+        .control(control)
         .workers(workers)
         .worker_cores(worker_cores)
         .engine(options.engine)
         .verify_threads(usize::from(options.verify_threads))
         .batch_wait(Duration::from_micros(options.batch_wait))
         .hop_limiting(options.hop_limiting.is_on())
-        .wakeup_broadcasts(options.wakeup_broadcasts.is_on())
         .queues(
             options.port_queue.saturating_mul(1024),
             options.queue.saturating_mul(1024),

@@ -62,6 +62,16 @@ fn wrong_flags_end_with_one_line_and_code_2() {
             &["run", "--engine", "steam"],
             &["steam", "auto, uring or epoll"],
         ),
+        (
+            &["run", "--limit", "max-rutes=5"],
+            &["max-rutes", "max-routes"],
+        ),
+        (
+            &["run", "--limit", "max-routes=0"],
+            &["max-routes", "from 1 to"],
+        ),
+        (&["run", "--limit", "max-routes"], &["max-routes=500000"]),
+        (&["run", "--verify-threads", "65"], &["--verify-threads"]),
         (&["run", "--busy-poll", "0"], &["--busy-poll", "1.."]),
         (&["run", "--sqpoll", "4000"], &["core 4000"]),
         (

@@ -1,0 +1,161 @@
+use std::time::Duration;
+
+use crate::Config;
+
+/// The most of anything countable, and the longest time in seconds: ten years.
+const MOST: u64 = u32::MAX as u64;
+const LONGEST: u64 = 10 * 365 * 24 * 60 * 60;
+
+/// Why a limit is not set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LimitError {
+    /// There is none of this name.
+    #[error("no limit is called {name}; there are {}", Config::limit_names().join(", "))]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// It cannot be this.
+    #[error("{name} takes a number from 1 to {most}")]
+    Range {
+        /// The limit.
+        name: String,
+        /// The most that it can be.
+        most: u64,
+    },
+}
+
+enum Limit<'a> {
+    Count(&'a mut usize),
+    Seconds(&'a mut Duration),
+}
+
+impl Config {
+    /// The bounds that can be set by name, for configuration files and command lines: the fields'
+    /// names with hyphens. Times are in seconds.
+    #[must_use]
+    pub fn limit_names() -> Vec<&'static str> {
+        let mut config = Self::default();
+        config.limits().into_iter().map(|(name, _)| name).collect()
+    }
+
+    /// Sets a bound by its name.
+    ///
+    /// # Errors
+    /// [`LimitError`]; nothing is changed then.
+    pub fn set_limit(&mut self, name: &str, value: u64) -> Result<(), LimitError> {
+        let found = self.limits().into_iter().find(|(known, _)| *known == name);
+        let Some((_, limit)) = found else {
+            return Err(LimitError::Unknown {
+                name: name.to_owned(),
+            });
+        };
+        let most = match &limit {
+            Limit::Count(_) => MOST,
+            Limit::Seconds(_) => LONGEST,
+        };
+        if !(1..=most).contains(&value) {
+            return Err(LimitError::Range {
+                name: name.to_owned(),
+                most,
+            });
+        }
+        match limit {
+            Limit::Count(count) => *count = value as usize,
+            Limit::Seconds(time) => *time = Duration::from_secs(value),
+        }
+        Ok(())
+    }
+
+    fn limits(&mut self) -> [(&'static str, Limit<'_>); 16] {
+        // Every field: a new one is not forgotten here.
+        let Self {
+            wakeup_broadcasts: _,
+            max_peers,
+            announce_within,
+            max_routes,
+            max_routes_per_peer,
+            max_sequence_lead,
+            sequence_memory,
+            max_remembered_sequences,
+            max_broadcast_keys,
+            max_broadcast_keys_per_peer,
+            max_offences,
+            offence_window,
+            max_root_changes,
+            root_change_window,
+            root_change_delay,
+            max_cached_keys,
+            max_cached_signatures,
+        } = self;
+        [
+            ("max-peers", Limit::Count(max_peers)),
+            ("announce-within", Limit::Seconds(announce_within)),
+            ("max-routes", Limit::Count(max_routes)),
+            ("max-routes-per-peer", Limit::Count(max_routes_per_peer)),
+            ("max-sequence-lead", Limit::Seconds(max_sequence_lead)),
+            ("sequence-memory", Limit::Seconds(sequence_memory)),
+            (
+                "max-remembered-sequences",
+                Limit::Count(max_remembered_sequences),
+            ),
+            ("max-broadcast-keys", Limit::Count(max_broadcast_keys)),
+            (
+                "max-broadcast-keys-per-peer",
+                Limit::Count(max_broadcast_keys_per_peer),
+            ),
+            ("max-offences", Limit::Count(max_offences)),
+            ("offence-window", Limit::Seconds(offence_window)),
+            ("max-root-changes", Limit::Count(max_root_changes)),
+            ("root-change-window", Limit::Seconds(root_change_window)),
+            ("root-change-delay", Limit::Seconds(root_change_delay)),
+            ("max-cached-keys", Limit::Count(max_cached_keys)),
+            ("max-cached-signatures", Limit::Count(max_cached_signatures)),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_limit_can_be_set_and_no_other_changes() {
+        let names = Config::limit_names();
+        for name in &names {
+            let mut config = Config::default();
+            config.set_limit(name, 7).unwrap();
+            let (mut before, mut after) = (Config::default(), config);
+            let values = |config: &mut Config| -> Vec<u64> {
+                let limits = config.limits().into_iter();
+                limits
+                    .map(|(_, limit)| match limit {
+                        Limit::Count(count) => *count as u64,
+                        Limit::Seconds(time) => time.as_secs(),
+                    })
+                    .collect()
+            };
+            let pairs = values(&mut before).into_iter().zip(values(&mut after));
+            for (known, (before, after)) in names.iter().zip(pairs) {
+                let expected = if known == name { 7 } else { before };
+                assert_eq!(after, expected, "{known} where {name} is set");
+            }
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_what_would() {
+        let mut config = Config::default();
+        let unknown = config.set_limit("max-rutes", 1).unwrap_err().to_string();
+        assert!(unknown.contains("max-routes,"), "{unknown}");
+        for (name, value) in [
+            ("max-routes", 0),
+            ("max-routes", 1 << 32),
+            ("sequence-memory", u64::MAX),
+        ] {
+            let error = config.set_limit(name, value).unwrap_err().to_string();
+            assert!(error.contains("from 1 to"), "{error}");
+        }
+        assert_eq!(config, Config::default());
+    }
+}
