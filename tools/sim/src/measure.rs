@@ -124,10 +124,10 @@ impl Spread {
 }
 
 impl Sample {
-    /// Whether all pairs reach each other, both ways.
+    /// Whether at least this share of pairs reach each other, both ways.
     #[must_use]
-    pub fn is_converged(&self) -> bool {
-        self.snek.share >= 1.0 && self.tree.share >= 1.0
+    pub fn is_converged(&self, share: f64) -> bool {
+        self.snek.share >= share && self.tree.share >= share
     }
 }
 

@@ -149,11 +149,12 @@ impl Report {
         network: &mut Network,
         rounds: &Rounds,
     ) -> Result<(), Error> {
-        self.find_convergence();
+        let enough = scenario.measure.converged;
+        self.find_convergence(enough);
         if scenario.pings.is_some() {
             self.pings = Some(pings(network, rounds));
         }
-        self.collect(network);
+        self.collect(enough, network);
         for (name, comparison) in &scenario.expect {
             let found = self.measures.get(name).copied();
             let expectation = Expectation::new(name, comparison, found)?;
@@ -164,7 +165,7 @@ impl Report {
 
     /// An event's convergence is the first sample from which on all are converged, up to the next
     /// event.
-    fn find_convergence(&mut self) {
+    fn find_convergence(&mut self, enough: f64) {
         let starts: Vec<_> = self.events.iter().map(|mark| mark.at).collect();
         for (number, mark) in self.events.iter_mut().enumerate() {
             let next = starts.iter().skip(number + 1).find(|&&at| at > mark.at);
@@ -173,19 +174,19 @@ impl Report {
                 .samples
                 .iter()
                 .filter(|sample| sample.at > mark.at && sample.at < end);
-            let tail = within.rev().take_while(|sample| sample.is_converged());
+            let tail = within.rev().take_while(|sample| sample.is_converged(enough));
             mark.converged_after = tail.last().map(|sample| sample.at - mark.at);
         }
     }
 
     /// Everything that can be expected, under the names that `docs/simulation.md` lists.
-    fn collect(&mut self, network: &mut Network) {
+    fn collect(&mut self, enough: f64, network: &mut Network) {
         let mut all: Vec<(String, f64)> = Vec::new();
         let mut put = |name: &str, value: f64| all.push((name.into(), value));
         let settled = self
             .samples
             .iter()
-            .skip_while(|sample| !sample.is_converged());
+            .skip_while(|sample| !sample.is_converged(enough));
         let settled: Vec<_> = settled.collect();
         let over = |of: fn(&Sample) -> f64| {
             let values = settled.iter().map(|sample| of(sample));

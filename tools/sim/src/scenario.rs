@@ -104,6 +104,8 @@ pub struct MeasureSettings {
     pub every: Nanos,
     /// How many pairs of nodes: all, if there are no more than that.
     pub pairs: usize,
+    /// The share of pairs that must reach each other for the network to count as converged.
+    pub converged: f64,
 }
 
 /// Who pings whom.
@@ -471,6 +473,7 @@ impl Default for MeasureSettings {
         Self {
             every: second(),
             pairs: 1000,
+            converged: 1.0,
         }
     }
 }
