@@ -174,7 +174,9 @@ impl Report {
                 .samples
                 .iter()
                 .filter(|sample| sample.at > mark.at && sample.at < end);
-            let tail = within.rev().take_while(|sample| sample.is_converged(enough));
+            let tail = within
+                .rev()
+                .take_while(|sample| sample.is_converged(enough));
             mark.converged_after = tail.last().map(|sample| sample.at - mark.at);
         }
     }
