@@ -15,9 +15,10 @@ use std::ptr::NonNull;
 /// Size of a receive buffer.
 pub(crate) const RECEIVE_LEN: usize = 256 << 10;
 /// Size of a gather block.
-pub(crate) const BLOCK_LEN: usize = 32 << 10;
-/// Gather blocks in use at which a turn is flushed early.
-pub(crate) const BLOCKS_HIGH: usize = 96;
+pub(crate) const BLOCK_LEN: usize = 16 << 10;
+/// Gather blocks in use at which a turn is flushed early. Each port that is sent to has one of its
+/// own, so they bound how many ports can share a turn.
+pub(crate) const BLOCKS_HIGH: usize = 512;
 /// Owned buffers that are kept for reuse, and the largest that is worth keeping.
 const SPARES: usize = 32;
 const SPARE_LEN: usize = 128 << 10;

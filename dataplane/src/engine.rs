@@ -27,9 +27,10 @@ use crate::mailbox::Mailbox;
 /// Most pieces in one send: what one vectored system call takes.
 pub(crate) const MAX_PIECES: usize = 1024;
 
-/// Bytes that a turn receives, about: sending costs less while caches hold what was received, and
-/// more than this makes system calls no cheaper.
+/// Bytes that a turn receives, about: sending costs less while caches hold what was received. With
+/// many ways out it is more, so that each gets enough for a send to pay.
 const ENOUGH: usize = 1 << 20;
+const ENOUGH_A_PORT: usize = 64 << 10;
 
 /// Which engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +69,7 @@ pub(crate) enum Event {
 /// What one send carries: owned frames first, then segments of the turn.
 #[derive(Default)]
 pub(crate) struct Outgoing {
-    /// Whole frames, the first perhaps sent in part.
+    /// Whole frames, one or several to a piece, the first perhaps sent in part.
     pub(crate) owned: Vec<Box<[u8]>>,
     /// How much of the first owned frame has gone before.
     pub(crate) skip: usize,
@@ -221,6 +222,18 @@ impl Engine {
             Self::Uring(uring) => uring.memory.make_old(),
             Self::Epoll(epoll) => epoll.memory.make_old(),
         }
+    }
+
+    /// Says how many ports the turn sends to: the next one will hardly have fewer.
+    pub(crate) fn set_width(&mut self, ports: usize) {
+        let enough = match self {
+            Self::Uring(uring) => &mut uring.enough,
+            Self::Epoll(epoll) => &mut epoll.enough,
+        };
+        // Down slowly: a small turn in between says little.
+        *enough = (*enough - *enough / 8)
+            .max(ENOUGH)
+            .max(ports * ENOUGH_A_PORT);
     }
 
     /// Appends what is over before [`Self::wait`], and says whether there may be something.

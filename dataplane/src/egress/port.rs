@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use pinecone_wire::frame::{HEADER_LEN, KEEPALIVE};
 
-use crate::buffer::{Place, ReceiveBuffers, Segment, TurnMemory};
+use crate::buffer::{BLOCK_LEN, Place, ReceiveBuffers, Segment, TurnMemory};
 use crate::counters::{DropReason, PortCounters};
 use crate::engine::{MAX_PIECES, Outgoing, is_traffic};
 use crate::ingress::Run;
@@ -82,7 +82,8 @@ pub(crate) struct Port {
     protocol: VecDeque<Box<[u8]>>,
     protocol_bytes: usize,
     protocol_limit: usize,
-    /// What a send left over, to go first; of the first frame, `skip` bytes have gone.
+    /// What a send left over, to go first, in pieces of one frame or several; of the first frame,
+    /// `skip` bytes have gone.
     rest: Vec<Box<[u8]>>,
     skip: usize,
     queue: FlowQueue,
@@ -303,7 +304,7 @@ impl Port {
     pub(super) fn abandon(&mut self, reason: CloseReason) {
         self.closing = Some(reason);
         self.carry = Vec::new();
-        let rest = self.rest.iter().filter(|f| is_traffic(f)).count() as u64;
+        let rest: u64 = self.rest.iter().map(|piece| traffic_in(piece)).sum();
         let overflow = std::mem::take(&mut self.overflow).len() as u64;
         let gone = self.segment_frames + overflow + self.queue.frames() as u64 + rest;
         self.counters.dropped(DropReason::PortClosed, gone);
@@ -450,14 +451,26 @@ impl Port {
         outgoing.owned = std::mem::take(&mut self.rest);
         self.take_protocol(&mut outgoing.owned);
         let mut bytes: usize = outgoing.owned.iter().map(|f| f.len()).sum();
-        while outgoing.owned.len() < MAX_PIECES
+        // Small frames next to each other: one send has only so many pieces.
+        let mut small = Vec::new();
+        while outgoing.owned.len() < MAX_PIECES - 1
             && (bytes < self.drain_limit || outgoing.owned.is_empty())
         {
             let Some(frame) = self.dequeue(now) else {
                 break;
             };
             bytes += frame.len();
-            outgoing.owned.push(frame);
+            let lone = frame.len() >= GATHER_BELOW;
+            if !small.is_empty() && (lone || small.len() + frame.len() > BLOCK_LEN) {
+                outgoing.owned.push(std::mem::take(&mut small).into());
+            }
+            match lone {
+                true => outgoing.owned.push(frame),
+                false => small.extend_from_slice(&frame),
+            }
+        }
+        if !small.is_empty() {
+            outgoing.owned.push(small.into());
         }
         outgoing
     }
@@ -486,16 +499,26 @@ impl Port {
         self.counters.tx_protocol_bytes.add(kept.protocol_bytes);
         // Part of the first may have gone before.
         let mut left = sent.saturating_sub((kept.traffic_bytes + kept.protocol_bytes) as usize);
-        for frame in owned {
-            let rest = frame.len() - skip;
-            if self.rest.is_empty() && left >= rest {
+        for piece in owned {
+            let mut gone = 0;
+            for frame in frames_in(&piece) {
+                let rest = frame.len() - skip;
+                if !self.rest.is_empty() || left < rest {
+                    break;
+                }
                 left -= rest;
                 skip = 0;
-                self.count_sent(&frame);
-                continue;
+                gone += frame.len();
+                self.count_sent(frame);
             }
-            self.keep(frame, skip + left);
-            (skip, left) = (0, 0);
+            if gone < piece.len() {
+                let piece = match gone {
+                    0 => piece,
+                    gone => piece[gone..].into(),
+                };
+                self.keep(piece, skip + left);
+                (skip, left) = (0, 0);
+            }
         }
         if left == segment_bytes {
             self.waiting -= segment_frames;
@@ -527,16 +550,17 @@ impl Port {
         }
     }
 
-    /// Keeps an unsent frame for the next send, or gives it up if there will be none.
-    fn keep(&mut self, frame: Box<[u8]>, gone: usize) {
+    /// Keeps unsent frames for the next send, or gives them up if there will be none.
+    fn keep(&mut self, piece: Box<[u8]>, gone: usize) {
         if self.closing.is_none() {
             if self.rest.is_empty() {
                 self.skip = gone;
             }
-            self.rest.push(frame);
-        } else if is_traffic(&frame) {
-            self.waiting -= 1;
-            self.counters.dropped(DropReason::PortClosed, 1);
+            self.rest.push(piece);
+        } else {
+            let frames = traffic_in(&piece);
+            self.waiting -= frames;
+            self.counters.dropped(DropReason::PortClosed, frames);
         }
     }
 
@@ -558,6 +582,21 @@ impl Port {
             .queued_bytes
             .set((self.queue.bytes() + self.segment_bytes) as u64);
     }
+}
+
+/// The frames that lie behind each other in `piece`.
+fn frames_in(piece: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = piece;
+    std::iter::from_fn(move || {
+        let len = frame_len(rest)?.clamp(1, rest.len());
+        let (frame, behind) = rest.split_at(len);
+        rest = behind;
+        Some(frame)
+    })
+}
+
+fn traffic_in(piece: &[u8]) -> u64 {
+    frames_in(piece).filter(|f| is_traffic(f)).count() as u64
 }
 
 /// What tells flows apart: both keys.

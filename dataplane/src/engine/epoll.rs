@@ -41,6 +41,8 @@ pub(crate) struct Epoll {
     done: Vec<Event>,
     /// Whether something in `done` points into the turn's memory.
     turn_in_use: bool,
+    /// How many bytes a turn may receive, about.
+    pub(super) enough: usize,
     /// Kept for its allocation.
     pieces: Vec<IoSlice<'static>>,
     mailbox: Arc<Mailbox>,
@@ -85,6 +87,7 @@ impl Epoll {
             readable: VecDeque::new(),
             done: Vec::new(),
             turn_in_use: false,
+            enough: ENOUGH,
             pieces: Vec::new(),
             mailbox,
             out_of_buffers: 0,
@@ -228,7 +231,7 @@ impl Epoll {
     fn receive(&mut self, events: &mut Vec<Event>) {
         let mut received = 0;
         for _ in 0..self.readable.len() {
-            if received >= ENOUGH {
+            if received >= self.enough {
                 return;
             }
             let Some((buffer, at)) = self.room() else {

@@ -78,6 +78,8 @@ pub(crate) struct Uring {
     /// Bytes received in this turn, and how many a receive brings, about.
     received: usize,
     fill: usize,
+    /// How many bytes the next turn may receive, about.
+    pub(super) enough: usize,
     /// Inline sends not yet completed: while there are any, the turn's memory must stay.
     inline: usize,
     lent: Lent,
@@ -125,6 +127,7 @@ impl Uring {
             rearm: VecDeque::new(),
             received: 0,
             fill: 0,
+            enough: ENOUGH,
             inline: 0,
             lent: Lent::default(),
             mailbox,
@@ -299,7 +302,7 @@ impl Uring {
         }
         self.received = 0;
         // As many as hold a turn's bytes, if they are filled as they were lately.
-        let enough = (ENOUGH / self.fill.max(1)).max(OFFERED_MIN);
+        let enough = (self.enough / self.fill.max(1)).max(OFFERED_MIN);
         self.buffers.offer(enough, self.memory.parts().1);
         if !self.bell_armed {
             self.arm_bell();

@@ -117,6 +117,44 @@ fn order_holds_whatever_the_socket_takes() {
     }
 }
 
+/// A send has a thousand pieces at the most: frames that waited are put next to each other, or a port
+/// with small ones would never catch up.
+#[test]
+fn small_frames_that_waited_share_pieces() {
+    let mut bench = Bench::new(|_| {});
+    bench.push(0, 100);
+    let first = bench.port.next_send(0);
+    (1..5000).for_each(|n| bench.push(n, if n % 100 == 0 { 3000 } else { 100 }));
+    let Some(Send::Inline(first)) = first else {
+        panic!("nothing to send");
+    };
+    bench.port.sent(first, 100, 0, &bench.turn, &bench.receive);
+    bench.port.drain_limit = DRAIN_MAX;
+    let Some(Send::Drain(drain)) = bench.port.next_send(0) else {
+        panic!("nothing waits");
+    };
+    let bytes: usize = drain.owned.iter().map(|piece| piece.len()).sum();
+    assert!(bytes >= DRAIN_MAX && drain.owned.len() < 150);
+    // It ends in the middle of the first long frame, behind 99 short ones.
+    (bench.port).sent(drain, 12_345, 0, &bench.turn, &bench.receive);
+    assert_eq!(bench.port.counters.snapshot().tx_traffic_frames, 1 + 99);
+    let mut stream = Vec::new();
+    while let Some(bytes) = bench.send(98_765) {
+        stream.extend(bytes);
+    }
+    let rest = 99 * 100 + 3000 - 12_345;
+    assert_eq!(
+        Bench::numbers(&stream[rest..]),
+        (101..5000).collect::<Vec<_>>()
+    );
+    let counters = bench.port.counters.snapshot();
+    assert_eq!(
+        (counters.tx_traffic_frames, counters.queued_frames),
+        (5000, 0)
+    );
+    assert_eq!(bench.port.total.bytes.get(), 0);
+}
+
 #[test]
 fn a_closed_port_accounts_for_all_it_had() {
     let mut bench = Bench::new(|_| {});
