@@ -332,7 +332,7 @@ fn second_of_bootstraps(c: &mut Criterion) {
         let mut bench = Bench::new(false, 64, Config::default());
         let names: Vec<_> = (0..routes).map(|_| Name::new(&mut random, false)).collect();
         let own = resident() - before;
-        let mut frames_of = |bench: &mut Bench, range: std::ops::Range<usize>| -> Vec<_> {
+        let frames_of = |bench: &mut Bench, range: std::ops::Range<usize>| -> Vec<_> {
             let frames = range.map(|n| (bench.child_port(n), bench.bootstrap(&names[n])));
             frames.collect()
         };
