@@ -66,12 +66,18 @@ impl Compared {
         }
     }
 
-    /// Bootstraps and broadcasts of our own: as often, give or take one; as the recorded ones but
-    /// for time and signature; each signed.
+    /// Bootstraps and broadcasts of our own: as the recorded ones but for time and signature; each
+    /// signed; as often, give or take one, but bootstraps up to twice as often: after a change we
+    /// send three within 3 s where the recorded nodes sent one, as simulation showed to be better.
     fn check_own(&self, class: &Class) {
         let (recorded, sent) = self.of(class);
         let place = format!("{}: {class:?}", self.place);
-        let (least, most) = (recorded.len().saturating_sub(1), recorded.len() + 1);
+        let often = match class {
+            Class::Bootstrap(_) => 2,
+            _ => 1,
+        };
+        let least = recorded.len().saturating_sub(1);
+        let most = often * recorded.len() + 1;
         assert!(
             (least.max(1)..=most).contains(&sent.len()),
             "{place}: {} sent, {} recorded",
