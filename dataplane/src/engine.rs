@@ -22,6 +22,7 @@ pub(crate) use self::uring::SharedPoller;
 use self::uring::Uring;
 use crate::DataPlaneOptions;
 use crate::buffer::{ReceiveBuffers, Segment, TurnMemory};
+use crate::frames::{frames_in, is_traffic};
 use crate::mailbox::Mailbox;
 
 /// Most pieces in one send: what one vectored system call takes.
@@ -288,21 +289,16 @@ impl Engine {
     }
 }
 
-/// Whether a whole frame is traffic, and not protocol.
-pub(crate) fn is_traffic(frame: &[u8]) -> bool {
-    frame.get(5) == Some(&3)
-}
-
 impl Outgoing {
     pub(crate) fn is_empty(&self) -> bool {
         self.owned.is_empty() && self.segments.is_empty()
     }
 
-    /// Takes the owned frames out, all of them sent, and leaves their numbers.
+    /// Takes the owned pieces out, all of them sent, and leaves the numbers of their frames.
     fn keep_owned(&mut self) -> Vec<Box<[u8]>> {
         let owned = std::mem::take(&mut self.owned);
         self.skip = 0;
-        for frame in &owned {
+        for frame in owned.iter().flat_map(|piece| frames_in(piece)) {
             let (frames, bytes) = if is_traffic(frame) {
                 (&mut self.kept.traffic_frames, &mut self.kept.traffic_bytes)
             } else {
@@ -328,5 +324,29 @@ impl Outgoing {
         owned
             .chain(segments)
             .map(move |piece| &piece[std::mem::take(&mut skip).min(piece.len())..])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A piece that waited may hold several small frames: each counts.
+    #[test]
+    fn kept_frames_are_counted_one_by_one() {
+        let traffic = *b"pine\0\x03\0\0\0\x0c..";
+        let keepalive = pinecone_wire::frame::KEEPALIVE;
+        let mut outgoing = Outgoing {
+            owned: vec![
+                Box::new(keepalive),
+                Box::new(traffic),
+                traffic.repeat(3).into(),
+            ],
+            ..Outgoing::default()
+        };
+        assert_eq!(outgoing.keep_owned().len(), 3);
+        let kept = &outgoing.kept;
+        assert_eq!((kept.protocol_frames, kept.protocol_bytes), (1, 10));
+        assert_eq!((kept.traffic_frames, kept.traffic_bytes), (4, 48));
     }
 }

@@ -15,6 +15,7 @@ mod counters;
 mod egress;
 mod engine;
 pub mod fib;
+mod frames;
 mod handoff;
 mod ingress;
 #[cfg(feature = "bench-internals")]

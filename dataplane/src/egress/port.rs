@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use pinecone_wire::frame::{HEADER_LEN, KEEPALIVE};
+use pinecone_wire::frame::KEEPALIVE;
 
 use crate::buffer::{BLOCK_LEN, Place, ReceiveBuffers, Segment, TurnMemory};
 use crate::counters::{DropReason, PortCounters};
-use crate::engine::{MAX_PIECES, Outgoing, is_traffic};
+use crate::engine::{MAX_PIECES, Outgoing};
+use crate::frames::{flow_hash, frame_len, frames_in, frames_of, is_traffic, traffic_in};
 use crate::ingress::Run;
 use crate::queue::{FlowQueue, QueueLimits};
 use crate::report::{Budget, CloseReason};
@@ -582,73 +583,6 @@ impl Port {
             .queued_bytes
             .set((self.queue.bytes() + self.segment_bytes) as u64);
     }
-}
-
-/// The frames that lie behind each other in `piece`.
-fn frames_in(piece: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = piece;
-    std::iter::from_fn(move || {
-        let len = frame_len(rest)?.clamp(1, rest.len());
-        let (frame, behind) = rest.split_at(len);
-        rest = behind;
-        Some(frame)
-    })
-}
-
-fn traffic_in(piece: &[u8]) -> u64 {
-    frames_in(piece).filter(|f| is_traffic(f)).count() as u64
-}
-
-/// What tells flows apart: both keys.
-fn flow_hash(frame: &[u8]) -> u64 {
-    let number = |at: usize| {
-        frame
-            .get(at..at + 8)
-            .and_then(|b| b.first_chunk())
-            .map_or(0, |b| u64::from_ne_bytes(*b))
-    };
-    let length = |at: usize| {
-        frame
-            .get(at..at + 2)
-            .map_or(0, |b| usize::from(u16::from_be_bytes([b[0], b[1]])))
-    };
-    let destination = HEADER_LEN + 4 + length(HEADER_LEN + 2);
-    let keys = destination + 2 + length(destination);
-    let mixed = number(keys) ^ number(keys + 32).rotate_left(32);
-    mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
-}
-
-/// The length of the frame that `bytes` begin with.
-fn frame_len(bytes: &[u8]) -> Option<usize> {
-    let length = bytes.get(8..HEADER_LEN)?.first_chunk()?;
-    Some(usize::from(u16::from_be_bytes(*length)))
-}
-
-/// The frames that a list of segments holds, each as the pieces it lies in.
-fn frames_of<'a>(
-    segments: &'a [Segment],
-    turn: &'a TurnMemory,
-    receive: &'a ReceiveBuffers,
-) -> impl Iterator<Item = Vec<&'a [u8]>> {
-    let mut pieces = segments.iter().map(|s| turn.bytes(s, receive));
-    let mut rest: &[u8] = &[];
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            rest = pieces.next()?;
-        }
-        let mut missing = frame_len(rest)?;
-        let mut frame = Vec::with_capacity(2);
-        loop {
-            let (piece, behind) = rest.split_at(missing.min(rest.len()));
-            frame.push(piece);
-            rest = behind;
-            missing -= piece.len();
-            if missing == 0 {
-                return Some(frame);
-            }
-            rest = pieces.next()?;
-        }
-    })
 }
 
 #[cfg(test)]
