@@ -8,6 +8,8 @@
 //!
 //! Slots are never given back before the arena goes, with its last view.
 
+mod chunk;
+
 use std::alloc::Layout;
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
@@ -17,6 +19,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use self::chunk::Chunk;
 use super::prefetch::prefetch;
 
 /// Slots of a chunk, as a power of two.
@@ -28,9 +31,6 @@ const SMALLEST: usize = 2;
 /// From so many slots on a chunk is a mapping of its own and has its full size. A process may have
 /// some 65,000 mappings, and a simulator has several arenas for each of its nodes.
 const MAPPED: usize = 256;
-/// What huge pages are sized and aligned to.
-const HUGE: usize = 2 << 20;
-
 /// The version that a node dies at while it lives.
 const ALIVE: u32 = u32::MAX;
 /// The version that the owner looks from: it sees what lives.
@@ -77,24 +77,6 @@ pub(crate) struct Spot<'a, T> {
     slot: &'a Slot<T>,
     version: u32,
 }
-
-/// Memory for [`CHUNK`] slots, or for fewer while it is an arena's only one.
-struct Chunk {
-    memory: NonNull<u8>,
-    kind: Memory,
-    slots: usize,
-}
-
-enum Memory {
-    /// A mapping of this length. Pages come from the kernel when they are first touched.
-    Mapped(usize),
-    Heap(Layout),
-}
-
-// SAFETY: a Chunk owns its memory; nothing in it is tied to a thread.
-unsafe impl Send for Chunk {}
-// SAFETY: it does nothing but keep the memory.
-unsafe impl Sync for Chunk {}
 
 #[derive(Default)]
 struct Owner {
@@ -248,10 +230,10 @@ impl<T> Arena<T> {
         };
         let base: NonNull<Slot<T>> = new.base().cast();
         if let Some(old) = self.table.bases.get(chunk) {
+            // Views made before now keep the old chunk with their table: nobody writes to it any
+            // more, so they see in it what they would have seen without the move.
             // SAFETY: both have room for `room` slots, and they are different memory. Only the
-            // owner, which `&mut self` is, writes to slots. Views made before now keep the old
-            // chunk with their table: nobody writes to it any more, so they see in it what they
-            // would have seen without the move.
+            // owner, which `&mut self` is, writes to slots.
             unsafe { ptr::copy_nonoverlapping(old.as_ptr(), base.as_ptr(), room) };
         }
         let mut bases = self.table.bases.clone();
@@ -317,11 +299,12 @@ impl<'a, T> Spot<'a, T> {
         if version < born || version >= died {
             return None;
         }
-        // SAFETY: `version` is in the node's life, so it is initialised. It is written to only by
-        // the owner: in place (`get_mut`) while no view is in its life yet, and as another node
-        // when no view is in its life any more, which `collect` learns from the pin that the view
-        // holds that made this spot and that is borrowed for `'a`. The owner itself writes by way
-        // of `&mut Arena` only. So there is no writing while this reference lives.
+        // A node is written to only by the owner: in place (`get_mut`) while no view is in its life
+        // yet, and as another node when no view is in its life any more, which `collect` learns from
+        // the pin that the view holds that made this spot and that is borrowed for `'a`. The owner
+        // itself writes by way of `&mut Arena` only.
+        // SAFETY: `version` is in the node's life, so it is initialised, and nothing is written to
+        // it while this reference lives.
         Some(unsafe { (*slot.node.get()).assume_init_ref() })
     }
 
@@ -456,228 +439,5 @@ impl<T> fmt::Debug for Arena<T> {
     }
 }
 
-impl Chunk {
-    fn on_heap(slot: Layout, slots: usize) -> Self {
-        let size = slot.size() * slots;
-        let Ok(layout) = Layout::from_size_align(size, slot.align()) else {
-            std::alloc::handle_alloc_error(slot)
-        };
-        // SAFETY: a slot has stamps, so the size is not 0.
-        let memory = unsafe { std::alloc::alloc(layout) };
-        match NonNull::new(memory) {
-            Some(memory) => Self {
-                memory,
-                kind: Memory::Heap(layout),
-                slots,
-            },
-            None => std::alloc::handle_alloc_error(layout),
-        }
-    }
-
-    fn mapped(len: usize, slots: usize) -> Self {
-        // Room to begin at a huge page.
-        let len = len + HUGE;
-        let access = libc::PROT_READ | libc::PROT_WRITE;
-        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a new private mapping, at no address that is in use.
-        let map = unsafe { libc::mmap(ptr::null_mut(), len, access, kind, -1, 0) };
-        match NonNull::new(map) {
-            Some(map) if map.as_ptr() != libc::MAP_FAILED => Self {
-                memory: map.cast(),
-                kind: Memory::Mapped(len),
-                slots,
-            },
-            _ => std::alloc::handle_alloc_error(Layout::new::<Self>()),
-        }
-    }
-
-    fn base(&self) -> NonNull<u8> {
-        match self.kind {
-            Memory::Heap(_) => self.memory,
-            Memory::Mapped(_) => {
-                let skip = self.memory.align_offset(HUGE);
-                // SAFETY: the mapping is longer by HUGE than what is used from `base` on.
-                unsafe { self.memory.add(skip) }
-            }
-        }
-    }
-
-    /// Asks for a huge page before the first use of memory that begins a new one, but for an
-    /// arena's first, which may stay nearly empty.
-    fn touch(&self, from: usize, len: usize, chunk: usize) {
-        let Memory::Mapped(mapped) = self.kind else {
-            return;
-        };
-        let page = (from + len - 1) / HUGE * HUGE;
-        if page >= from && (page > 0 || chunk > 0) && page + HUGE <= mapped - HUGE {
-            // SAFETY: the page is inside the mapping; the advice does not change what is in it.
-            // If it is refused nothing is lost but speed.
-            unsafe {
-                libc::madvise(
-                    self.base().add(page).as_ptr().cast(),
-                    HUGE,
-                    libc::MADV_HUGEPAGE,
-                )
-            };
-        }
-    }
-}
-
-impl Drop for Chunk {
-    fn drop(&mut self) {
-        match self.kind {
-            // SAFETY: mapped in `mapped` with this length; who refers to it holds this Chunk by Arc.
-            Memory::Mapped(len) => unsafe {
-                libc::munmap(self.memory.as_ptr().cast(), len);
-            },
-            // SAFETY: allocated in `on_heap` with this layout; and as above.
-            Memory::Heap(layout) => unsafe { std::alloc::dealloc(self.memory.as_ptr(), layout) },
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::AtomicBool;
-
-    use super::*;
-
-    #[test]
-    fn a_view_sees_its_version_and_no_other() {
-        let mut arena = Arena::new();
-        let mut id = arena.alloc(1u64).unwrap();
-        let old = arena.clone();
-        let first = id;
-        *arena.edit(&mut id).unwrap() = 2;
-        assert_ne!(id, first);
-        assert_eq!((old.get(first), old.get(id)), (Some(&1), None));
-        assert_eq!((arena.get(first), arena.get(id)), (None, Some(&2)));
-        let new = arena.clone();
-        assert_eq!((new.get(first), new.get(id)), (None, Some(&2)));
-        assert_eq!(new.get(id + 1), None);
-        assert_eq!(new.get(u32::MAX), None);
-        arena.retire(id);
-        assert_eq!(arena.get(id), None);
-        assert_eq!((old.get(first), new.get(id)), (Some(&1), Some(&2)));
-        drop((old, new));
-        // Its slots go to others now, and nobody mistakes them.
-        let seen = arena.clone();
-        for n in 10..20 {
-            arena.alloc(n);
-        }
-        assert_eq!(arena.bytes(), 10 * 64);
-        assert!((0..20).all(|id| seen.get(id).is_none()));
-    }
-
-    #[test]
-    fn a_view_cannot_be_edited() {
-        let mut arena = Arena::new();
-        let mut id = arena.alloc(1u64).unwrap();
-        let mut view = arena.clone();
-        assert!(arena.can_edit() && !view.can_edit());
-        assert_eq!(view.alloc(2), None);
-        assert_eq!(view.edit(&mut id), None);
-        assert_eq!(view.get_mut(id), None);
-        view.retire(id);
-        assert_eq!(view.get(id), Some(&1));
-        assert_eq!(view.clone().get(id), Some(&1));
-        assert_eq!(arena.get_mut(id), None, "a view sees it");
-    }
-
-    #[test]
-    fn an_old_view_keeps_only_what_it_sees() {
-        let mut arena = Arena::new();
-        let mut ids: Vec<_> = (0..10u64).map(|n| arena.alloc(n).unwrap()).collect();
-        let kept = ids.clone();
-        let idle = arena.clone();
-        let mut busy = arena.clone();
-        for round in 1..1000u64 {
-            for id in &mut ids {
-                *arena.edit(id).unwrap() += 10;
-            }
-            let expected = |n: u64, view: &Arena<u64>| view.get(kept[n as usize]) == Some(&n);
-            assert!((0..10).all(|n| expected(n, &idle)));
-            busy = arena.clone();
-            assert_eq!(busy.get(ids[3]), Some(&(10 * round + 3)));
-        }
-        assert!(arena.bytes() <= 40 * 64, "{} bytes", arena.bytes());
-        drop((idle, busy));
-    }
-
-    /// A view made before the first chunk moved reads on in the old one.
-    #[test]
-    fn views_outlive_the_moves_of_a_growing_chunk() {
-        let mut arena = Arena::new();
-        let mut views = Vec::new();
-        let mut ids = Vec::new();
-        for n in 0..2 * MAPPED as u64 {
-            ids.push(arena.alloc(n).unwrap());
-            if n.is_power_of_two() || n % 7 == 0 {
-                views.push((n, ids.clone(), arena.clone()));
-            }
-            // Every node is another in each view.
-            for id in &mut ids {
-                *arena.edit(id).unwrap() += 1000;
-            }
-        }
-        for (last, ids, view) in views {
-            for (n, id) in (0..=last).zip(&ids) {
-                assert_eq!(view.get(*id), Some(&(n + 1000 * (last - n))));
-            }
-            assert_eq!(ids.len() as u64, last + 1);
-        }
-        let expected = |n: u64| n + 1000 * (2 * MAPPED as u64 - n);
-        assert!(
-            (0..)
-                .zip(&ids)
-                .all(|(n, id)| arena.get(*id) == Some(&expected(n)))
-        );
-    }
-
-    #[test]
-    fn many_chunks() {
-        let mut arena = Arena::new();
-        let n = 3 * CHUNK as u64 + 7;
-        let ids: Vec<_> = (0..n).map(|n| arena.alloc(n).unwrap()).collect();
-        let view = arena.clone();
-        drop(arena);
-        assert!(
-            ids.iter()
-                .zip(0..n)
-                .all(|(id, n)| view.get(*id) == Some(&n))
-        );
-    }
-
-    /// Readers find whole nodes of their version while the owner replaces all of them over and
-    /// over.
-    #[test]
-    fn readers_beside_an_editing_owner() {
-        let mut arena = Arena::new();
-        let mut ids: Vec<_> = (0..50).map(|_| arena.alloc([0u64; 20]).unwrap()).collect();
-        let shared = Mutex::new((0, ids.clone(), arena.clone()));
-        let stop = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    while !stop.load(Ordering::Relaxed) {
-                        let (version, ids, view) = shared.lock().unwrap().clone();
-                        for id in ids {
-                            assert_eq!(view.get(id), Some(&[version; 20]));
-                        }
-                        // Whatever else it asks for is of its version or nothing.
-                        for id in 0..400 {
-                            assert!(view.get(id).is_none_or(|node| *node == [version; 20]));
-                        }
-                    }
-                });
-            }
-            for version in 1..4000 {
-                for id in &mut ids {
-                    *arena.edit(id).unwrap() = [version; 20];
-                }
-                *shared.lock().unwrap() = (version, ids.clone(), arena.clone());
-            }
-            stop.store(true, Ordering::Relaxed);
-        });
-    }
-}
+mod tests;

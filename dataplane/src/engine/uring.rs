@@ -5,6 +5,7 @@
 mod buffer_ring;
 mod enter;
 mod probe;
+mod request;
 mod zero_copy;
 
 use std::collections::VecDeque;
@@ -20,6 +21,7 @@ use self::buffer_ring::BufferRing;
 use self::enter::Entrance;
 pub(crate) use self::probe::SharedPoller;
 use self::probe::{Features, Setup};
+use self::request::Target;
 use self::zero_copy::Lent;
 use super::memory::Memory;
 use super::{ENOUGH, Event, Outgoing};
@@ -29,8 +31,6 @@ use crate::mailbox::Mailbox;
 
 const SQ_ENTRIES: u32 = 1024;
 const CQ_ENTRIES: u32 = 8192;
-/// `IORING_SEND_VECTORIZED`, which the crate does not name: the buffer is an array of iovecs.
-const SEND_VECTORIZED: u16 = 1 << 5;
 /// Arrivals that make a batch without waiting on.
 const BATCH: usize = 8;
 /// How long to look for the completions of inline sends that a kernel thread makes, before sleeping.
@@ -190,78 +190,29 @@ impl Uring {
                 iov_len: piece.len(),
             });
         }
-        let flags = libc::MSG_NOSIGNAL
-            | match kind {
-                Kind::Inline => libc::MSG_DONTWAIT,
-                Kind::Drain | Kind::ZeroCopy(_) => libc::MSG_WAITALL,
-            };
         let target = Target {
             slot,
             fd: fd_of(entry),
             fixed: self.features.fixed_files > slot,
         };
-        let request = match &entry.pieces[..] {
-            [one] if !matches!(kind, Kind::ZeroCopy(_)) => {
-                let len = one.iov_len as u32;
-                target.entry(
-                    |fd| {
-                        opcode::Send::new(fd, one.iov_base.cast(), len)
-                            .flags(flags)
-                            .build()
-                    },
-                    |fd| {
-                        opcode::Send::new(fd, one.iov_base.cast(), len)
-                            .flags(flags)
-                            .build()
-                    },
-                )
-            }
-            many if self.features.vectored_send && !matches!(kind, Kind::ZeroCopy(_)) => {
-                let (at, len) = (many.as_ptr().cast::<u8>(), many.len() as u32);
-                target.entry(
-                    |fd| {
-                        opcode::Send::new(fd, at, len)
-                            .ioprio(SEND_VECTORIZED)
-                            .flags(flags)
-                            .build()
-                    },
-                    |fd| {
-                        opcode::Send::new(fd, at, len)
-                            .ioprio(SEND_VECTORIZED)
-                            .flags(flags)
-                            .build()
-                    },
-                )
-            }
-            many => {
-                let message = entry.message.get_or_insert_with(|| {
-                    // SAFETY: msghdr is plain integers and pointers, for which zero is a value.
-                    Box::new(unsafe { std::mem::zeroed() })
-                });
-                message.msg_iov = many.as_ptr() as *mut _;
-                message.msg_iovlen = many.len() as _;
-                let (message, flags): (*const libc::msghdr, _) = (&**message, flags as u32);
-                match kind {
-                    Kind::ZeroCopy(_) => target.entry(
-                        |fd| opcode::SendMsgZc::new(fd, message).flags(flags).build(),
-                        |fd| opcode::SendMsgZc::new(fd, message).flags(flags).build(),
-                    ),
-                    _ => target.entry(
-                        |fd| opcode::SendMsg::new(fd, message).flags(flags).build(),
-                        |fd| opcode::SendMsg::new(fd, message).flags(flags).build(),
-                    ),
-                }
-            }
-        };
+        let request = request::send(
+            &target,
+            &entry.pieces,
+            &mut entry.message,
+            kind,
+            self.features.vectored_send,
+        );
         entry.sending = Some((outgoing, kind));
         self.inline += usize::from(kind == Kind::Inline);
-        // SAFETY: the request names memory of three kinds. The pieces and the message belong to the
-        // slot and change only when its next send is made, which the assertion above allows only
-        // after this one has completed. Owned frames lie in boxes inside `sending`, which gives them
-        // up on completion; where the kernel reads on after that, `lent` has them until it says that
-        // it does not. Segments lie in the turn's memory or in held receive buffers; both are
-        // given up by `end_turn` and `clear_gathered` alone, which assert that no inline send is under
-        // way, and drains have none. Dropping the engine waits for completions, or leaks.
+        // The request names memory of three kinds. The pieces and the message belong to the slot and
+        // change only when its next send is made, which the assertion above allows only after this
+        // one has completed. Owned frames lie in boxes inside `sending`, which gives them up on
+        // completion; where the kernel reads on after that, `lent` has them until it says that it does
+        // not. Segments lie in the turn's memory or in held receive buffers; both are given up by
+        // `end_turn` and `clear_gathered` alone, which assert that no inline send is under way, and
+        // drains have none.
+        // SAFETY: by the above, what is named outlives the request; and dropping the engine waits for
+        // completions, or leaks.
         unsafe { self.push(&request.user_data(send_tag(slot, kind))) };
     }
 
@@ -591,27 +542,6 @@ impl Drop for Uring {
             std::mem::forget(std::mem::replace(&mut self.memory, Memory::new(0)));
             std::mem::forget(std::mem::take(&mut self.slots));
             std::mem::forget(std::mem::take(&mut self.lent));
-        }
-    }
-}
-
-/// How a request names a socket.
-struct Target {
-    slot: u32,
-    fd: RawFd,
-    fixed: bool,
-}
-
-impl Target {
-    fn entry(
-        &self,
-        plain: impl FnOnce(types::Fd) -> squeue::Entry,
-        fixed: impl FnOnce(types::Fixed) -> squeue::Entry,
-    ) -> squeue::Entry {
-        if self.fixed {
-            fixed(types::Fixed(self.slot))
-        } else {
-            plain(types::Fd(self.fd))
         }
     }
 }

@@ -8,8 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use io_uring::{IoUring, opcode, squeue, types};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
-use super::SEND_VECTORIZED;
 use super::buffer_ring::GROUP;
+use super::request::SEND_VECTORIZED;
 use crate::DataPlaneOptions;
 use crate::buffer::RECEIVE_LEN;
 
