@@ -15,7 +15,6 @@ mod sender;
 mod shared;
 mod sink;
 
-use std::io::{self, Write};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -23,6 +22,7 @@ use std::time::{Duration, Instant};
 use pinecone::{PublicKey, SecretKey};
 
 use crate::failure::Failure;
+use crate::output::print;
 use crate::run::Signals;
 use crate::secret;
 
@@ -445,14 +445,6 @@ fn spawn<T: Send + 'static>(
         .name(name.to_owned())
         .spawn(body)
         .map_err(|e| Failure::runtime(format!("cannot start a thread: {e}")))
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(|e| Failure::runtime(format!("cannot write the result: {e}")))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod directories;
 mod failure;
 mod logging;
 mod momentary;
+mod output;
 mod ping;
 mod pings;
 mod run;
@@ -26,6 +27,7 @@ use std::process::ExitCode;
 
 use cli::{Cli, Command};
 use failure::Failure;
+use output::print;
 use pinecone::SecretKey;
 
 fn main() -> ExitCode {
@@ -97,10 +99,4 @@ fn given_key(path: Option<&Path>, hex: Option<&str>) -> Result<SecretKey, Failur
         return secret::parse(hex, "--secretkey");
     }
     secret::read_stdin()
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|e| Failure::runtime(format!("cannot write the result: {e}")))
 }

@@ -1,7 +1,6 @@
 //! `pinecone ping`.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 
 use pinecone::PublicKey;
 
@@ -10,6 +9,7 @@ use crate::admin::protocol::{PingInfo, PingOutcome, PingRequest, Reply, Request}
 use crate::cli::PingOptions;
 use crate::failure::Failure;
 use crate::momentary::{self, Role};
+use crate::output::print;
 use crate::pings::{Pings, Series};
 use crate::run::Signals;
 
@@ -132,14 +132,6 @@ impl Tally {
         }
         text
     }
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(|e| Failure::runtime(format!("cannot write the result: {e}")))
 }
 
 #[cfg(test)]

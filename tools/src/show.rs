@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 
 use serde::Serialize;
 
@@ -10,6 +9,7 @@ use crate::admin::client::Client;
 use crate::admin::protocol::{PeerInfo, Reply, Request, StatusInfo};
 use crate::cli::AdminOptions;
 use crate::failure::Failure;
+use crate::output::print;
 
 /// Prints the node's status.
 pub(crate) async fn status(admin: &AdminOptions, json: bool) -> Result<(), Failure> {
@@ -205,12 +205,6 @@ fn to_json(value: &impl Serialize) -> Result<String, Failure> {
     let mut text = serde_json::to_string_pretty(value).map_err(Failure::runtime)?;
     text.push('\n');
     Ok(text)
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|e| Failure::runtime(format!("cannot write the result: {e}")))
 }
 
 #[cfg(test)]
