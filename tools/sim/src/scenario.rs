@@ -1,14 +1,17 @@
 //! Scenarios: what network, what happens to it, what is measured and what must hold. The format
 //! is documented in `docs/simulation.md`.
 
+mod times;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pinecone_controlplane::Config;
 use pinecone_wire::FrameType;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
+use self::times::{range, some_range, some_time, time};
 use crate::error::Error;
 use crate::link::LinkOptions;
 use crate::network::How;
@@ -513,45 +516,6 @@ fn overlay(table: &mut toml::Table, over: toml::Table) {
     }
 }
 
-fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Nanos, D::Error> {
-    let text = String::deserialize(from)?;
-    parse_time(&text).map_err(serde::de::Error::custom)
-}
-
-fn some_time<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Nanos>, D::Error> {
-    time(from).map(Some)
-}
-
-/// One time, or the least and the most.
-fn range<'de, D: Deserializer<'de>>(from: D) -> Result<(Nanos, Nanos), D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Range {
-        One(String),
-        Two(String, String),
-    }
-    let (low, high) = match Range::deserialize(from)? {
-        Range::One(both) => (both.clone(), both),
-        Range::Two(low, high) => (low, high),
-    };
-    let parse = |text: &str| parse_time(text).map_err(serde::de::Error::custom);
-    let (low, high) = (parse(&low)?, parse(&high)?);
-    match low <= high {
-        true => Ok((low, high)),
-        false => Err(serde::de::Error::custom("the least is more than the most")),
-    }
-}
-
-fn some_range<'de, D: Deserializer<'de>>(from: D) -> Result<Option<(Nanos, Nanos)>, D::Error> {
-    range(from).map(Some)
-}
-
-fn parse_time(text: &str) -> Result<Nanos, String> {
-    humantime::parse_duration(text)
-        .map(nanos)
-        .map_err(|error| format!("`{text}` is no time: {error}; write \"30s\" or \"250ms\""))
-}
-
 fn one() -> u32 {
     1
 }
@@ -573,70 +537,4 @@ fn second() -> Nanos {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::time::{MILLISECOND, SECOND};
-
-    const TEXT: &str = r#"
-        name = "x"
-        duration = "2min"
-        topology = { kind = "scale-free", nodes = 1000 }
-        link.latency = ["1ms", "9ms"]
-        pings = { from = "10s", every = "1s", count = 5 }
-
-        [[event]]
-        at = "30s"
-        do = "churn"
-        rate = 0.1
-        for = "1min"
-        down = "5s"
-
-        [[adversary]]
-        node = "hub"
-        do = "drop"
-        frames = ["bootstrap", "traffic"]
-
-        [expect]
-        "snek.reach" = ">= 1"
-
-        [small]
-        duration = "20s"
-        topology = { nodes = 50 }
-    "#;
-
-    #[test]
-    fn a_scenario_in_full_and_in_small() {
-        let full = Scenario::parse(TEXT, false).unwrap();
-        assert_eq!(full.duration, 120 * SECOND);
-        assert_eq!(full.link.latency, (MILLISECOND, 9 * MILLISECOND));
-        let scale_free = |nodes| Topology::ScaleFree { nodes, links: 2 };
-        assert_eq!(full.topology, scale_free(1000));
-        assert!(matches!(
-            full.event[0].action,
-            Action::Churn { lasting, .. } if lasting == 60 * SECOND
-        ));
-        assert_eq!(full.adversary[0].node, NodeRef::Name("hub".into()));
-        let small = Scenario::parse(TEXT, true).unwrap();
-        assert_eq!(small.duration, 20 * SECOND);
-        assert_eq!(small.topology, scale_free(50));
-    }
-
-    #[test]
-    fn what_is_misspelt_is_refused() {
-        for (right, wrong) in [
-            ("rate = 0.1", "rat = 0.1"),
-            ("rate = 0.1", "rate = 0.1\nmore = 1"),
-            ("\"churn\"", "\"chrun\""),
-            ("\"30s\"", "\"30\""),
-            ("kind = \"scale-free\"", "kind = \"free\""),
-            ("\"drop\"", "\"drop\"\nrates = 1"),
-            ("nodes = 1000", "nodes = 1000, link = 3"),
-            ("name = \"x\"", "name = \"x\"\nseeds = 1"),
-        ] {
-            let text = TEXT.replacen(right, wrong, 1);
-            assert_ne!(text, TEXT);
-            let error = Scenario::parse(&text, false).unwrap_err();
-            assert!(matches!(error, Error::Scenario(_)), "{wrong}: {error}");
-        }
-    }
-}
+mod tests;
