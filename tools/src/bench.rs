@@ -40,6 +40,8 @@ use sink::{Received, Sink, Tally};
 const ROUTE_LIMIT: Duration = Duration::from_secs(30);
 /// Two nodes that follow different roots for so long are not of one network.
 const ROOT_LIMIT: Duration = Duration::from_secs(10);
+/// What a bootstrap may take through the nodes.
+const SETTLE: Duration = Duration::from_millis(200);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// After the last frame was sent, sinks wait until nothing has come for so long.
 const DRAIN_PAUSE: Duration = Duration::from_millis(500);
@@ -205,7 +207,27 @@ impl Bench {
         })
     }
 
+    /// Until every flow has a way that lasts. Probes may get through on the first announcements and
+    /// then no more until the bootstraps have set up routes: what counts is what comes after those.
     async fn find_routes(&self, options: &BenchOptions) -> Result<(), Failure> {
+        self.find_all(options).await?;
+        while !self.shared.all_joined() {
+            self.check()?;
+            if self.start.elapsed() > ROUTE_LIMIT {
+                return Err(Failure::runtime(format!(
+                    "no way up the snake was found within {} s",
+                    ROUTE_LIMIT.as_secs()
+                )));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        tokio::time::sleep(SETTLE).await;
+        self.shared.forget_seen();
+        self.find_all(options).await
+    }
+
+    /// Until a probe of every flow has come through.
+    async fn find_all(&self, options: &BenchOptions) -> Result<(), Failure> {
         while let Some(flow) = self.shared.first_unseen() {
             self.check()?;
             if let Some(why) = self.no_route(options, flow) {

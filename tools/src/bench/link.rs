@@ -75,6 +75,8 @@ pub(crate) struct Place {
     pub(crate) root: PublicKey,
     /// Whether the node has announced itself.
     pub(crate) announced: bool,
+    /// Whether the link has bootstrapped, or never will because it is the root.
+    pub(crate) joined: bool,
 }
 
 impl Link {
@@ -158,9 +160,12 @@ impl Link {
 
     pub(crate) fn place(&self) -> Place {
         let status = self.plane.status();
+        let announced = self.plane.peers().iter().any(|peer| peer.root.is_some());
+        let is_root = announced && status.parent.is_none() && !status.waiting;
         Place {
             root: status.root,
-            announced: self.plane.peers().iter().any(|peer| peer.root.is_some()),
+            announced,
+            joined: is_root || self.plane.counters().bootstraps_sent > 0,
         }
     }
 

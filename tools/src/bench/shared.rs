@@ -94,6 +94,13 @@ impl Shared {
             .is_some_and(|seen| seen.load(Ordering::Acquire))
     }
 
+    /// Probes are sent again for all flows.
+    pub(crate) fn forget_seen(&self) {
+        for seen in &self.seen {
+            seen.store(false, Ordering::Release);
+        }
+    }
+
     /// The first flow of which nothing has come through yet.
     pub(crate) fn first_unseen(&self) -> Option<usize> {
         (0..self.seen.len()).find(|flow| !self.is_seen(*flow))
@@ -103,6 +110,11 @@ impl Shared {
         if let Some(Ok(mut known)) = self.places.get(link).map(Mutex::lock) {
             *known = Some(place);
         }
+    }
+
+    /// Whether every link is in the tree and has told the snake of itself.
+    pub(crate) fn all_joined(&self) -> bool {
+        (0..self.places.len()).all(|link| self.place(link).is_some_and(|place| place.joined))
     }
 
     pub(crate) fn place(&self, link: usize) -> Option<Place> {
