@@ -1,11 +1,13 @@
 //! The SNEK routes a node knows, indexed by key, age, source and destination (protocol section 5).
 //! Nothing here is a scan: all lists are linked through the slots.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pinecone_dataplane::PortId;
 use pinecone_wire::PublicKey;
+
+use crate::key_index::KeyIndex;
 
 /// A SNEK route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,25 +30,40 @@ pub(crate) enum Room {
     None,
 }
 
-/// All routes.
+/// All routes. There may be millions, each of which takes a slot and a place in the index: about 100
+/// bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
-    by_key: HashMap<PublicKey, u32>,
-    slots: Vec<Slot>,
+    by_key: KeyIndex,
+    slots: Slots,
     free: Vec<u32>,
     /// Least recently seen first.
     by_age: List,
     by_source: BTreeMap<PortId, List>,
     by_destination: BTreeMap<PortId, List>,
     /// How many routes each source brought, most last.
-    sizes: BTreeSet<(usize, PortId)>,
+    sizes: BTreeSet<(u32, PortId)>,
 }
 
+#[derive(Debug, Default)]
+struct Slots(Vec<Slot>);
+
+/// No slot, or no port.
+const NONE: u32 = u32::MAX;
+
+/// A route, and its place in three lists.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    route: Route,
+    key: PublicKey,
+    sequence: u64,
+    /// In nanoseconds: enough for 584 years.
+    last_seen: u64,
+    source: u32,
+    destination: u32,
     links: [Link; 3],
 }
+
+const _: () = assert!(size_of::<Slot>() == 80);
 
 /// Which list a link belongs to.
 #[derive(Clone, Copy)]
@@ -56,17 +73,17 @@ enum By {
     Destination = 2,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Link {
-    previous: Option<u32>,
-    next: Option<u32>,
+    previous: u32,
+    next: u32,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct List {
-    first: Option<u32>,
-    last: Option<u32>,
-    len: usize,
+    first: u32,
+    last: u32,
+    len: u32,
 }
 
 impl Routes {
@@ -74,13 +91,16 @@ impl Routes {
         self.by_key.len()
     }
 
-    pub(crate) fn get(&self, key: &PublicKey) -> Option<&Route> {
-        self.by_key.get(key).map(|slot| &self.slot(*slot).route)
+    pub(crate) fn get(&self, key: &PublicKey) -> Option<Route> {
+        let at = self.find(key)?;
+        Some(self.slots.get(at).route())
     }
 
     /// How many routes `source` brought.
     pub(crate) fn learned_from(&self, source: PortId) -> usize {
-        self.by_source.get(&source).map_or(0, |list| list.len)
+        self.by_source
+            .get(&source)
+            .map_or(0, |list| list.len as usize)
     }
 
     /// Whether a route of a new key from `source` may be taken: not beyond its own share, and
@@ -94,93 +114,70 @@ impl Routes {
             return Room::Free;
         }
         match self.sizes.last() {
-            Some(&(most, port)) if most > own + 1 => Room::Evict(port),
+            Some(&(most, port)) if most as usize > own + 1 => Room::Evict(port),
             _ => Room::None,
         }
     }
 
     /// Inserts or replaces. Whether the key is new.
     pub(crate) fn insert(&mut self, route: Route) -> bool {
-        let new = self.remove(&route.key).is_none();
-        let slot = Slot {
-            route,
-            links: [Link::default(); 3],
-        };
-        let at = match self.free.pop() {
+        let known = self.find(&route.key);
+        if let Some(at) = known {
+            if self.slots.get(at).source == route.source.0 {
+                self.refresh(at, &route);
+                return false;
+            }
+            self.unlink_all(at);
+        }
+        let slot = Slot::new(&route);
+        let at = match known.or_else(|| self.free.pop()) {
             Some(at) => {
-                *self.slot_mut(at) = slot;
+                *self.slots.get_mut(at) = slot;
                 at
             }
             None => {
-                self.slots.push(slot);
-                (self.slots.len() - 1) as u32
+                self.slots.0.push(slot);
+                (self.slots.0.len() - 1) as u32
             }
         };
-        self.by_key.insert(route.key, at);
-        let mut by_age = self.by_age;
-        self.link(By::Age, &mut by_age, at);
-        self.by_age = by_age;
-        let mut list = self.by_source.remove(&route.source).unwrap_or_default();
-        self.sizes.remove(&(list.len, route.source));
-        self.link(By::Source, &mut list, at);
-        self.sizes.insert((list.len, route.source));
-        self.by_source.insert(route.source, list);
-        if let Some(port) = route.destination {
-            let mut list = self.by_destination.remove(&port).unwrap_or_default();
-            self.link(By::Destination, &mut list, at);
-            self.by_destination.insert(port, list);
+        if known.is_none() {
+            self.by_key.insert(&route.key, at);
         }
-        new
+        self.slots.link(By::Age, &mut self.by_age, at);
+        let list = self.by_source.entry(route.source).or_default();
+        self.sizes.remove(&(list.len, route.source));
+        self.slots.link(By::Source, list, at);
+        self.sizes.insert((list.len, route.source));
+        self.link_destination(at);
+        known.is_none()
     }
 
     pub(crate) fn remove(&mut self, key: &PublicKey) -> Option<Route> {
-        let at = self.by_key.remove(key)?;
-        let route = self.slot(at).route;
-        let mut by_age = self.by_age;
-        self.unlink(By::Age, &mut by_age, at);
-        self.by_age = by_age;
-        if let Some(mut list) = self.by_source.remove(&route.source) {
-            self.sizes.remove(&(list.len, route.source));
-            self.unlink(By::Source, &mut list, at);
-            if list.len > 0 {
-                self.sizes.insert((list.len, route.source));
-                self.by_source.insert(route.source, list);
-            }
-        }
-        if let Some(port) = route.destination
-            && let Some(mut list) = self.by_destination.remove(&port)
-        {
-            self.unlink(By::Destination, &mut list, at);
-            if list.len > 0 {
-                self.by_destination.insert(port, list);
-            }
-        }
+        let holds = |at| self.slots.get(at).key == *key;
+        let at = self.by_key.remove(key, holds)?;
+        self.unlink_all(at);
         self.free.push(at);
-        Some(route)
+        Some(self.slots.get(at).route())
     }
 
     /// The route that has not been seen for the longest time.
-    pub(crate) fn oldest(&self) -> Option<&Route> {
-        self.by_age.first.map(|at| &self.slot(at).route)
+    pub(crate) fn oldest(&self) -> Option<Route> {
+        self.first_of(&self.by_age)
     }
 
     /// The same, of those that `source` brought.
-    pub(crate) fn oldest_from(&self, source: PortId) -> Option<&Route> {
-        let first = self.by_source.get(&source)?.first?;
-        Some(&self.slot(first).route)
+    pub(crate) fn oldest_from(&self, source: PortId) -> Option<Route> {
+        self.first_of(self.by_source.get(&source)?)
     }
 
     /// The routes whose bootstraps went on to `port` went on to `other`, or nowhere.
     pub(crate) fn move_destination(&mut self, port: PortId, other: Option<PortId>) {
         let mut gone = self.by_destination.remove(&port).unwrap_or_default();
-        while let Some(at) = gone.first {
-            self.unlink(By::Destination, &mut gone, at);
-            self.slot_mut(at).route.destination = other;
-            if let Some(other) = other {
-                let mut list = self.by_destination.remove(&other).unwrap_or_default();
-                self.link(By::Destination, &mut list, at);
-                self.by_destination.insert(other, list);
-            }
+        while gone.len > 0 {
+            let at = gone.first;
+            self.slots.unlink(By::Destination, &mut gone, at);
+            self.slots.get_mut(at).destination = other.map_or(NONE, |other| other.0);
+            self.link_destination(at);
         }
     }
 
@@ -192,13 +189,14 @@ impl Routes {
         self.sizes.remove(&(gone.len, port));
         let mut list = self.by_source.remove(&other).unwrap_or_default();
         self.sizes.remove(&(list.len, other));
-        let mut keys = Vec::with_capacity(gone.len);
-        while let Some(at) = gone.first {
-            self.unlink(By::Source, &mut gone, at);
-            self.link(By::Source, &mut list, at);
-            let route = &mut self.slot_mut(at).route;
-            route.source = other;
-            keys.push(route.key);
+        let mut keys = Vec::with_capacity(gone.len as usize);
+        while gone.len > 0 {
+            let at = gone.first;
+            self.slots.unlink(By::Source, &mut gone, at);
+            self.slots.link(By::Source, &mut list, at);
+            let slot = self.slots.get_mut(at);
+            slot.source = other.0;
+            keys.push(slot.key);
         }
         if list.len > 0 {
             self.sizes.insert((list.len, other));
@@ -207,98 +205,147 @@ impl Routes {
         keys
     }
 
-    fn slot(&self, at: u32) -> &Slot {
-        &self.slots[at as usize]
+    fn find(&self, key: &PublicKey) -> Option<u32> {
+        self.by_key.find(key, |at| self.slots.get(at).key == *key)
     }
 
-    fn slot_mut(&mut self, at: u32) -> &mut Slot {
-        &mut self.slots[at as usize]
+    fn first_of(&self, list: &List) -> Option<Route> {
+        (list.len > 0).then(|| self.slots.get(list.first).route())
+    }
+
+    /// A route from the same source as before. Most are this.
+    fn refresh(&mut self, at: u32, route: &Route) {
+        self.slots.unlink(By::Age, &mut self.by_age, at);
+        self.slots.link(By::Age, &mut self.by_age, at);
+        if let Some(list) = self.by_source.get_mut(&route.source) {
+            self.slots.unlink(By::Source, list, at);
+            self.slots.link(By::Source, list, at);
+        }
+        let fresh = Slot::new(route);
+        let moved = self.slots.get(at).destination != fresh.destination;
+        if moved {
+            self.unlink_destination(at);
+        }
+        let slot = self.slots.get_mut(at);
+        slot.sequence = fresh.sequence;
+        slot.last_seen = fresh.last_seen;
+        slot.destination = fresh.destination;
+        if moved {
+            self.link_destination(at);
+        }
+    }
+
+    fn unlink_all(&mut self, at: u32) {
+        self.slots.unlink(By::Age, &mut self.by_age, at);
+        let source = PortId(self.slots.get(at).source);
+        if let Some(list) = self.by_source.get_mut(&source) {
+            self.sizes.remove(&(list.len, source));
+            self.slots.unlink(By::Source, list, at);
+            if list.len > 0 {
+                self.sizes.insert((list.len, source));
+            } else {
+                self.by_source.remove(&source);
+            }
+        }
+        self.unlink_destination(at);
+    }
+
+    fn link_destination(&mut self, at: u32) {
+        let port = self.slots.get(at).destination;
+        if port != NONE {
+            let list = self.by_destination.entry(PortId(port)).or_default();
+            self.slots.link(By::Destination, list, at);
+        }
+    }
+
+    fn unlink_destination(&mut self, at: u32) {
+        let port = PortId(self.slots.get(at).destination);
+        if let Some(list) = self.by_destination.get_mut(&port) {
+            self.slots.unlink(By::Destination, list, at);
+            if list.len == 0 {
+                self.by_destination.remove(&port);
+            }
+        }
+    }
+}
+
+impl Slots {
+    fn get(&self, at: u32) -> &Slot {
+        &self.0[at as usize]
+    }
+
+    fn get_mut(&mut self, at: u32) -> &mut Slot {
+        &mut self.0[at as usize]
     }
 
     /// Puts a slot at the end of a list.
     fn link(&mut self, by: By, list: &mut List, at: u32) {
-        self.slot_mut(at).links[by as usize] = Link {
+        self.get_mut(at).links[by as usize] = Link {
             previous: list.last,
-            next: None,
+            next: NONE,
         };
         match list.last {
-            Some(last) => self.slot_mut(last).links[by as usize].next = Some(at),
-            None => list.first = Some(at),
+            NONE => list.first = at,
+            last => self.get_mut(last).links[by as usize].next = at,
         }
-        list.last = Some(at);
+        list.last = at;
         list.len += 1;
     }
 
     fn unlink(&mut self, by: By, list: &mut List, at: u32) {
-        let Link { previous, next } = self.slot(at).links[by as usize];
+        let Link { previous, next } = self.get(at).links[by as usize];
         match previous {
-            Some(previous) => self.slot_mut(previous).links[by as usize].next = next,
-            None => list.first = next,
+            NONE => list.first = next,
+            previous => self.get_mut(previous).links[by as usize].next = next,
         }
         match next {
-            Some(next) => self.slot_mut(next).links[by as usize].previous = previous,
-            None => list.last = previous,
+            NONE => list.last = previous,
+            next => self.get_mut(next).links[by as usize].previous = previous,
         }
         list.len -= 1;
     }
 }
 
-/// The last sequences of keys whose route is gone, so that their bootstraps cannot be replayed.
-#[derive(Debug, Default)]
-pub(crate) struct Remembered {
-    by_key: HashMap<PublicKey, (u64, Duration)>,
-    /// In order of forgetting; an entry counts only while `by_key` agrees with it.
-    queue: VecDeque<(Duration, PublicKey)>,
-    forgotten: u64,
+impl Slot {
+    /// In no list yet.
+    fn new(route: &Route) -> Self {
+        Self {
+            key: route.key,
+            sequence: route.sequence,
+            last_seen: u64::try_from(route.last_seen.as_nanos()).unwrap_or(u64::MAX),
+            source: route.source.0,
+            destination: route.destination.map_or(NONE, |port| port.0),
+            links: [Link::default(); 3],
+        }
+    }
+
+    fn route(&self) -> Route {
+        Route {
+            key: self.key,
+            source: PortId(self.source),
+            destination: (self.destination != NONE).then_some(PortId(self.destination)),
+            sequence: self.sequence,
+            last_seen: Duration::from_nanos(self.last_seen),
+        }
+    }
 }
 
-impl Remembered {
-    /// Remembers a sequence until `until`, which never lies before that of an earlier call.
-    pub(crate) fn insert(&mut self, key: PublicKey, sequence: u64, until: Duration, max: usize) {
-        while self.queue.len() >= max {
-            match self.pop() {
-                Some(true) => self.forgotten += 1,
-                Some(false) => {}
-                None => return,
-            }
-        }
-        self.by_key.insert(key, (sequence, until));
-        self.queue.push_back((until, key));
-    }
-
-    /// The last sequence of `key`, if it is to be remembered still.
-    pub(crate) fn get(&self, now: Duration, key: &PublicKey) -> Option<u64> {
-        self.by_key
-            .get(key)
-            .filter(|(_, until)| now < *until)
-            .map(|(sequence, _)| *sequence)
-    }
-
-    /// The key has a route again.
-    pub(crate) fn remove(&mut self, key: &PublicKey) {
-        self.by_key.remove(key);
-    }
-
-    /// Forgets what is due.
-    pub(crate) fn forget(&mut self, now: Duration) {
-        while self.queue.front().is_some_and(|(until, _)| *until <= now) {
-            self.pop();
+impl Default for Link {
+    fn default() -> Self {
+        Self {
+            previous: NONE,
+            next: NONE,
         }
     }
+}
 
-    /// How many were forgotten early.
-    pub(crate) fn forgotten(&self) -> u64 {
-        self.forgotten
-    }
-
-    /// Drops the head of the queue; whether it still counted.
-    fn pop(&mut self) -> Option<bool> {
-        let (until, key) = self.queue.pop_front()?;
-        let counts = self.by_key.get(&key).is_some_and(|(_, u)| *u == until);
-        if counts {
-            self.by_key.remove(&key);
+impl Default for List {
+    fn default() -> Self {
+        Self {
+            first: NONE,
+            last: NONE,
+            len: 0,
         }
-        Some(counts)
     }
 }
 
@@ -395,7 +442,7 @@ mod tests {
                         }
                     }
                     Step::RemoveOldest => {
-                        prop_assert_eq!(routes.oldest(), model.first());
+                        prop_assert_eq!(routes.oldest(), model.first().copied());
                         if !model.is_empty() {
                             let oldest = model.remove(0);
                             prop_assert_eq!(routes.remove(&oldest.key), Some(oldest));
@@ -403,9 +450,9 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(routes.len(), model.len());
-                prop_assert_eq!(routes.by_age.len, model.len());
+                prop_assert_eq!(routes.by_age.len as usize, model.len());
                 for route in &model {
-                    prop_assert_eq!(routes.get(&route.key), Some(route));
+                    prop_assert_eq!(routes.get(&route.key), Some(*route));
                 }
                 let mut most = 0;
                 for port in (0..5).map(PortId) {
@@ -419,11 +466,11 @@ mod tests {
                     most = most.max(of_port().count());
                     let on = |r: &&Route| r.destination == Some(port);
                     prop_assert_eq!(
-                        routes.by_destination.get(&port).map_or(0, |list| list.len),
+                        routes.by_destination.get(&port).map_or(0, |list| list.len as usize),
                         model.iter().filter(on).count()
                     );
                 }
-                prop_assert_eq!(routes.sizes.last().map_or(0, |(n, _)| *n), most);
+                prop_assert_eq!(routes.sizes.last().map_or(0, |(n, _)| *n as usize), most);
             }
         }
     }
@@ -442,25 +489,5 @@ mod tests {
         assert_eq!(room(&routes, 3), Room::Evict(PortId(1)));
         assert_eq!(routes.room(PortId(2), 11, 9), Room::Free);
         assert_eq!(routes.room(PortId(1), 11, 8), Room::None, "its own share");
-    }
-
-    #[test]
-    fn sequences_are_remembered_until_then_and_not_too_many() {
-        let mut remembered = Remembered::default();
-        let key = |n: u8| PublicKey([n; 32]);
-        for n in 0..5 {
-            remembered.insert(key(n), u64::from(n), secs(10 + u64::from(n)), 4);
-        }
-        assert_eq!(remembered.get(secs(0), &key(0)), None);
-        assert_eq!(remembered.forgotten(), 1);
-        assert_eq!(remembered.get(secs(10), &key(1)), Some(1));
-        assert_eq!(remembered.get(secs(11), &key(1)), None);
-        remembered.remove(&key(2));
-        assert_eq!(remembered.get(secs(0), &key(2)), None);
-        remembered.insert(key(3), 33, secs(20), 4);
-        remembered.forget(secs(19));
-        assert_eq!(remembered.get(secs(19), &key(3)), Some(33));
-        assert_eq!(remembered.by_key.len(), 1);
-        assert_eq!(remembered.queue.len(), 1);
     }
 }

@@ -31,7 +31,8 @@ use pinecone_dataplane::fib::{NextHop, SnekKind};
 use pinecone_wire::{PublicKey, SignedBody, Watermark, frame};
 use tracing::{debug, warn};
 
-use crate::routes::{Remembered, Room, Route, Routes};
+use crate::remembered::Remembered;
+use crate::routes::{Room, Route, Routes};
 use crate::timers::{BOOTSTRAP, EAGER, EXPIRY_BATCH, ROUTE_LIFE};
 use crate::{ControlPlane, Event};
 
@@ -280,13 +281,16 @@ impl ControlPlane {
             return None;
         }
         let snake = &self.snake;
-        let known = snake.routes.get(key).map(|route| route.sequence);
-        let last = known.or_else(|| snake.remembered.get(self.now.monotonic, key));
+        let known = snake.routes.get(key);
+        let last = match known {
+            Some(route) => Some(route.sequence),
+            None => snake.remembered.get(self.now.monotonic, key),
+        };
         if last.is_some_and(|last| body.sequence <= last) {
             counters.bootstraps_stale += 1;
             return None;
         }
-        let room = match snake.routes.get(key) {
+        let room = match known {
             Some(route) if route.source == port => Room::Free,
             // A route that changes its source leaves the total as it is.
             Some(_) => snake
@@ -307,10 +311,10 @@ impl ControlPlane {
     }
 
     fn install_route(&mut self, route: Route) {
-        self.snake.remembered.remove(&route.key);
         let new = self.snake.routes.insert(route);
         self.fib.set_route(route.key, route.source, route.sequence);
         if new {
+            self.snake.remembered.remove(&route.key);
             self.event(Event::RouteAdded(route.key));
         }
     }
