@@ -171,6 +171,14 @@ impl Engine {
         }
     }
 
+    /// Wakes another worker, at the latest with what is submitted next.
+    pub(crate) fn wake(&mut self, worker: usize, mailbox: &Arc<Mailbox>) {
+        match self {
+            Self::Uring(uring) => uring.wake(worker, mailbox),
+            Self::Epoll(_) => mailbox.bell.wake(),
+        }
+    }
+
     /// Takes a connected stream socket over and starts receiving.
     pub(crate) fn add(&mut self, stream: OwnedFd) -> io::Result<u32> {
         match self {

@@ -44,6 +44,8 @@ pub(crate) struct Handoff {
     me: usize,
     /// Frames handed over so far.
     pub(crate) handed_over: u64,
+    /// Workers that sleep and have been given something.
+    asleep: Vec<usize>,
 }
 
 impl Handoff {
@@ -54,6 +56,7 @@ impl Handoff {
             mailboxes,
             me,
             handed_over: 0,
+            asleep: Vec::new(),
         }
     }
 
@@ -62,12 +65,13 @@ impl Handoff {
     pub(crate) fn push(&mut self, worker: usize, slot: u32, run: &Run<'_>) -> u64 {
         let len = run.head.len() + run.bytes.len();
         let full = self.open[worker].bytes.len() + len > BLOCK_LEN;
-        if full
-            && !self.open[worker].runs.is_empty()
-            && !self.flush_one(worker)
-            && !self.has_room(worker, slot, len)
-        {
-            return u64::from(run.frames);
+        if full && !self.open[worker].runs.is_empty() {
+            match self.flush_one(worker) {
+                // Much is to come: the other need not wait for the end of our turn.
+                true => self.mailboxes[worker].bell.ring(),
+                false if self.has_room(worker, slot, len) => {}
+                false => return u64::from(run.frames),
+            }
         }
         let block = &mut self.open[worker];
         let at = block.bytes.len() as u32;
@@ -85,12 +89,26 @@ impl Handoff {
     }
 
     /// Hands over whatever is open. False if some worker could not take it: to be tried again soon.
+    /// Who sleeps must be woken then: see [`Self::take_asleep`].
     pub(crate) fn flush(&mut self) -> bool {
         let mut all = true;
         for worker in 0..self.open.len() {
-            all &= self.open[worker].runs.is_empty() || self.flush_one(worker);
+            if self.open[worker].runs.is_empty() {
+                continue;
+            }
+            let taken = self.flush_one(worker);
+            if taken && self.mailboxes[worker].bell.must_wake() {
+                self.asleep.push(worker);
+            }
+            all &= taken;
         }
         all
+    }
+
+    /// A worker that sleeps, with its mailbox; whoever asks must wake it.
+    pub(crate) fn take_asleep(&mut self) -> Option<(usize, Arc<Mailbox>)> {
+        let worker = self.asleep.pop()?;
+        Some((worker, Arc::clone(&self.mailboxes[worker])))
     }
 
     /// Drops what is open, and says how many frames that were.
@@ -114,7 +132,7 @@ impl Handoff {
         fits
     }
 
-    /// Hands over one block, or keeps it open.
+    /// Hands over one block, or keeps it open. Wakes nobody.
     fn flush_one(&mut self, worker: usize) -> bool {
         let queue = &self.mailboxes[worker].blocks[self.me];
         let mut empty = queue.take_empty();
@@ -126,7 +144,6 @@ impl Handoff {
             Ok(()) => {
                 self.handed_over += frames;
                 self.behind[worker].clear();
-                self.mailboxes[worker].bell.ring();
                 true
             }
             Err(block) => {

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crossbeam::queue::{ArrayQueue, SegQueue};
 use rustix::event::{EventfdFlags, eventfd};
@@ -144,6 +144,8 @@ impl BlockQueue {
 /// Wakes a worker, at the price of a system call only if it sleeps.
 pub(crate) struct Doorbell {
     event: OwnedFd,
+    /// The worker's io_uring, if it has one: other rings can send it a message.
+    ring: OnceLock<OwnedFd>,
     asleep: AtomicBool,
 }
 
@@ -152,18 +154,41 @@ impl Doorbell {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Self {
             event,
+            ring: OnceLock::new(),
             asleep: AtomicBool::new(false),
         })
     }
 
     /// To be called after something was put into a queue.
     pub(crate) fn ring(&self) {
+        if self.must_wake() {
+            self.wake();
+        }
+    }
+
+    /// The same without the waking: whether the worker sleeps. Who is told so must wake it, as nobody
+    /// else will.
+    #[must_use]
+    pub(crate) fn must_wake(&self) -> bool {
         // SeqCst on both sides: either we see that it sleeps, or it sees what we queued.
         std::sync::atomic::fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
-            // A full counter (the only failure) wakes as well as one more would.
-            let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
-        }
+        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed)
+    }
+
+    /// Wakes it by its descriptor.
+    pub(crate) fn wake(&self) {
+        // A full counter (the only failure) wakes as well as one more would.
+        let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+    }
+
+    /// Says by which ring the worker can be woken too.
+    pub(crate) fn set_io_uring(&self, ring: OwnedFd) {
+        let _ = self.ring.set(ring);
+    }
+
+    /// That ring.
+    pub(crate) fn io_uring(&self) -> Option<BorrowedFd<'_>> {
+        self.ring.get().map(AsFd::as_fd)
     }
 
     /// Says that the worker is about to sleep; it must look at its queues once more after this.

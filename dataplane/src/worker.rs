@@ -116,6 +116,9 @@ impl Worker {
                 self.close(slot, reason, &mut events);
             }
             let handed_over = self.handoff.flush();
+            while let Some((worker, mailbox)) = self.handoff.take_asleep() {
+                self.engine.wake(worker, &mailbox);
+            }
             self.counters().handed_over.set(self.handoff.handed_over);
             self.egress.flush(&mut self.engine);
             if self.engine.take_done(&mut events)? {

@@ -43,6 +43,33 @@ fn who_spins_hears_of_everything_without_sleeping() {
 }
 
 #[test]
+fn sleepers_are_woken_by_message_and_by_eventfd() {
+    for (baseline, how) in [(false, "messages between rings"), (true, "eventfds")] {
+        let mut rig = Rig::with(EngineChoice::Uring, 2, |options| {
+            options.baseline = baseline;
+        });
+        let description = rig.plane().info().description.clone();
+        assert!(description.contains(how), "{description}");
+        let (mut a, mut b) = (rig.port(1), rig.port(2));
+        rig.route(key(0x77), 2, 7);
+        rig.route(key(0x78), 1, 7);
+        for i in 0..200 {
+            // There and back, each time to a worker with nothing else to do.
+            let frame = traffic(key(0x77), 7, &payload(i, i));
+            a.write_all(&frame).unwrap();
+            assert_eq!(read_frame(&mut b), frame);
+            let frame = traffic(key(0x78), 7, &payload(i, i));
+            b.write_all(&frame).unwrap();
+            assert_eq!(read_frame(&mut a), frame);
+        }
+        for worker in rig.plane().worker_stats() {
+            assert_eq!(worker.handed_over, 200, "{worker:?}");
+            assert!(worker.sleeps > 0, "{worker:?}");
+        }
+    }
+}
+
+#[test]
 fn who_spins_sleeps_when_nothing_comes_for_long() {
     for engine in ENGINES {
         let mut rig = Rig::with(engine, 1, |options| {

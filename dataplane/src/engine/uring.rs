@@ -10,7 +10,7 @@ mod zero_copy;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,10 @@ enum Op {
     Cancel = 4,
     /// A drain without a copy; it carries its number among those, not its slot.
     ZeroCopy = 5,
+    /// What we send to wake the worker of this number, which completes only if it fails.
+    Wake = 6,
+    /// What another worker has sent to wake us.
+    Woken = 7,
 }
 
 /// A kind of send.
@@ -85,6 +89,8 @@ pub(crate) struct Uring {
     lent: Lent,
     mailbox: Arc<Mailbox>,
     bell_armed: bool,
+    /// The workers that we have sent messages, by their numbers.
+    others: Vec<Option<Arc<Mailbox>>>,
     /// Times that a receive found no buffer.
     pub(super) out_of_buffers: u64,
     /// Sends without a copy.
@@ -116,6 +122,11 @@ impl Uring {
         let memory = Memory::new(options.receive_buffers);
         let buffers = BufferRing::new(&ring, memory.parts().1)?;
         let features = Features::probe(&mut ring, setup, denied, options)?;
+        if features.messages {
+            // SAFETY: the ring lives until the end of this function at least.
+            let fd = unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) };
+            mailbox.bell.set_io_uring(fd.try_clone_to_owned()?);
+        }
         Ok(Self {
             entrance: Entrance::new(&ring),
             ring,
@@ -132,6 +143,7 @@ impl Uring {
             lent: Lent::default(),
             mailbox,
             bell_armed: false,
+            others: Vec::new(),
             out_of_buffers: 0,
             zero_copy_sends: 0,
         })
@@ -140,6 +152,25 @@ impl Uring {
     /// What of the kernel is used.
     pub(super) fn features(&self) -> &Features {
         &self.features
+    }
+
+    /// Wakes another worker: by a message to its ring, which goes with whatever we submit next, or
+    /// by its bell, which is a system call of its own.
+    pub(super) fn wake(&mut self, worker: usize, mailbox: &Arc<Mailbox>) {
+        let Some(ring) = mailbox.bell.io_uring().filter(|_| self.features.messages) else {
+            return mailbox.bell.wake();
+        };
+        if self.others.len() <= worker {
+            self.others.resize(worker + 1, None);
+        }
+        self.others[worker].get_or_insert_with(|| Arc::clone(mailbox));
+        let fd = types::Fd(ring.as_raw_fd());
+        let message = opcode::MsgRingData::new(fd, 0, tag(Op::Woken, 0), None)
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data(tag(Op::Wake, worker as u32));
+        // SAFETY: a message names no memory; the descriptor lives in the mailbox, which we now hold.
+        unsafe { self.push(&message) };
     }
 
     pub(super) fn add(&mut self, stream: OwnedFd) -> io::Result<u32> {
@@ -349,6 +380,11 @@ impl Uring {
             } else if op == Op::Bell as u64 {
                 self.mailbox.bell.silence();
                 self.bell_armed = cqueue::more(flags);
+            } else if op == Op::Wake as u64
+                && let Some(Some(mailbox)) = self.others.get(slot as usize)
+            {
+                // The message was not taken, and the other still sleeps.
+                mailbox.bell.wake();
             }
         }
     }
@@ -519,6 +555,8 @@ impl Uring {
 impl Drop for Uring {
     fn drop(&mut self) {
         let mut events = Vec::new();
+        // A message may be queued, without which another worker would sleep on.
+        let _ = self.enter(Some(Duration::ZERO));
         for slot in 0..self.slots.len() as u32 {
             if self.slots[slot as usize].stream.is_some() {
                 self.close(slot, &mut events);

@@ -27,6 +27,8 @@ pub(crate) struct Features {
     pub(crate) vectored_send: bool,
     /// A multishot receive can be told how much to take in one go.
     pub(crate) receive_cap: bool,
+    /// Sleeping workers are woken by messages from ring to ring.
+    pub(crate) messages: bool,
     /// Bytes from which on drains are sent without a copy.
     pub(crate) zero_copy: Option<usize>,
     /// What was asked for and cannot be had, and why.
@@ -57,7 +59,7 @@ impl fmt::Display for Features {
         }
         write!(
             f,
-            ", {}, {}, {}",
+            ", {}, {}, {}, {}",
             part(
                 self.fixed_files > 0,
                 "registered files",
@@ -69,6 +71,7 @@ impl fmt::Display for Features {
                 "capped multishot receive",
                 "multishot receive"
             ),
+            part(self.messages, "messages between rings", "eventfds"),
         )?;
         if let Some(bytes) = self.zero_copy {
             write!(f, ", drains of {bytes} bytes and more without a copy")?;
@@ -186,6 +189,7 @@ impl Features {
         multishot_receive(ring)?;
         let vectored_send = !baseline && vectored_send(ring)?;
         let receive_cap = !baseline && receive_cap(ring)?;
+        let messages = !baseline && knows(ring, opcode::MsgRingData::CODE);
         let mut zero_copy = options.zero_copy;
         if zero_copy.is_some() && !knows(ring, opcode::SendMsgZc::CODE) {
             zero_copy = None;
@@ -196,6 +200,7 @@ impl Features {
             fixed_files,
             vectored_send,
             receive_cap,
+            messages,
             zero_copy,
             denied,
         })
