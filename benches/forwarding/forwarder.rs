@@ -3,6 +3,7 @@
 
 mod plane;
 mod relay;
+mod splice;
 mod tokio_worker;
 
 use std::fmt;
@@ -28,6 +29,8 @@ const BATCH_WAIT: Duration = Duration::from_micros(100);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Relay,
+    /// A relay that splices.
+    Splice,
     Epoll,
     Uring,
     /// The io_uring engine, which looks for work for a while before it sleeps.
@@ -41,6 +44,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Relay => "relay",
+            Self::Splice => "relay that splices",
             Self::Epoll => "epoll engine",
             Self::Uring => "io_uring engine",
             Self::UringBusy => "io_uring engine, --busy-poll",
@@ -130,6 +134,7 @@ pub fn start(kind: Kind, ends: Vec<TcpStream>, tables: &Tables) -> Result<Box<dy
     let mut options = DataPlaneOptions::default();
     options.engine = match kind {
         Kind::Relay => return Ok(Box::new(relay::Relay::start(ends))),
+        Kind::Splice => return Ok(Box::new(splice::Splice::start(ends)?)),
         Kind::TokioUring => {
             let fib = tables.fib.clone();
             return Ok(Box::new(tokio_worker::TokioWorker::start(ends, fib)));

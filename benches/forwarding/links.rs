@@ -53,9 +53,12 @@ impl Links {
 }
 
 /// Level-triggered readiness of all sockets, which become non-blocking.
-pub fn epoll_of(sockets: &[TcpStream], flags: epoll::EventFlags) -> OwnedFd {
+pub fn epoll_of<'a>(
+    sockets: impl IntoIterator<Item = &'a TcpStream>,
+    flags: epoll::EventFlags,
+) -> OwnedFd {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll");
-    for (i, socket) in sockets.iter().enumerate() {
+    for (i, socket) in sockets.into_iter().enumerate() {
         socket.set_nonblocking(true).expect("nonblocking");
         epoll::add(&epoll, socket, epoll::EventData::new_u64(i as u64), flags).expect("epoll add");
     }

@@ -68,6 +68,8 @@ pub enum Scenario {
     Runs,
     /// A million routes against a thousand
     Routes,
+    /// Whether splicing could pay
+    Splice,
     /// By number of destinations
     Flows,
     /// By number of peers

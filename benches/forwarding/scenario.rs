@@ -31,6 +31,7 @@ impl Scenario {
             Self::Table => sizes::random(settings),
             Self::Runs => sizes::runs(settings),
             Self::Routes => sizes::routes(settings),
+            Self::Splice => sizes::splice(settings),
             Self::Flows => sweeps::flows(settings),
             Self::Peers => sweeps::peers(settings),
             Self::Workers => workers::workers(settings),

@@ -83,6 +83,40 @@ pub(super) fn random(settings: &Settings) -> Result<Section> {
     )
 }
 
+/// Whether frames that are large would better be spliced.
+pub(super) fn splice(settings: &Settings) -> Result<Section> {
+    const KINDS: [Kind; 2] = [Kind::Relay, Kind::Splice];
+    let tables = Tables::new(settings.peers, settings.routes, settings.fill);
+    let mut comparison = Comparison::new("payload");
+    for &size in &settings.sizes {
+        let traffic = Traffic {
+            size,
+            flows: settings.flows(settings.routes),
+            spread: Spread::Random,
+            fill: settings.fill,
+        };
+        let rows = KINDS.map(|kind| Row {
+            kind,
+            tables: &tables,
+            peers: settings.peers,
+            traffic,
+        });
+        let samples = interleave(&rows, settings.rounds, settings.offer())?;
+        for (kind, row) in KINDS.iter().zip(&samples) {
+            comparison.add(size.to_string(), *kind, row, &samples[0]);
+        }
+    }
+    Ok(Section {
+        title: "Splice",
+        text: format!(
+            "The relay against one that moves whole streams by `splice` through a pipe, without \
+             looking at them: more than it gains could not be had for frames of any size.\n\n{}",
+            comparison.text()
+        ),
+        ..Section::default()
+    })
+}
+
 /// Frames in runs.
 pub(super) fn runs(settings: &Settings) -> Result<Section> {
     by_size(
