@@ -19,7 +19,7 @@ pub(super) struct NearKeys {
 struct Claim {
     kind: ClaimKind,
     /// Steps up from the peer to the key in its announcement.
-    steps: usize,
+    steps: u32,
     link: LinkType,
     order: u64,
     port: PortId,
@@ -51,7 +51,8 @@ impl NearKeys {
         self.claims.get(key)?.first()
     }
 
-    /// Adds what `peer` announced, if it did, and appends the keys concerned to `touched`.
+    /// Adds what `peer` announced, if it did, and appends the keys that have a new best claim to
+    /// `touched`.
     pub(super) fn add(
         &mut self,
         port: PortId,
@@ -60,8 +61,11 @@ impl NearKeys {
         touched: &mut Vec<PublicKey>,
     ) {
         for (key, claim) in claims(port, peer, parent) {
-            self.claims.entry(key).or_default().insert(claim);
-            touched.push(key);
+            let claims = self.claims.entry(key).or_default();
+            if claims.first().is_none_or(|best| claim < *best) {
+                touched.push(key);
+            }
+            claims.insert(claim);
         }
     }
 
@@ -74,13 +78,16 @@ impl NearKeys {
         touched: &mut Vec<PublicKey>,
     ) {
         for (key, claim) in claims(port, peer, parent) {
-            if let Some(claims) = self.claims.get_mut(&key) {
-                claims.remove(&claim);
-                if claims.is_empty() {
-                    self.claims.remove(&key);
-                }
+            let Some(claims) = self.claims.get_mut(&key) else {
+                continue;
+            };
+            if claims.first() == Some(&claim) {
+                touched.push(key);
             }
-            touched.push(key);
+            claims.remove(&claim);
+            if claims.is_empty() {
+                self.claims.remove(&key);
+            }
         }
     }
 }
@@ -108,7 +115,7 @@ fn claims(port: PortId, peer: &PeerEntry, parent: bool) -> Vec<(PublicKey, Claim
         (key, claim)
     };
     let signers = announcement.signers.iter().rev().enumerate();
-    let mut all: Vec<_> = signers.map(|(steps, s)| claim(s.1, steps)).collect();
+    let mut all: Vec<_> = signers.map(|(steps, s)| claim(s.1, steps as u32)).collect();
     // A link to the key itself is as good as any other of its type, whatever it announced.
     all.iter_mut()
         .filter(|(_, claim)| claim.kind == ClaimKind::Direct)

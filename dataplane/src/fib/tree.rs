@@ -37,7 +37,7 @@ struct Prefix {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     /// Length of its coordinates.
-    depth: usize,
+    depth: u32,
     link: LinkType,
     order: u64,
     port: PortId,
@@ -50,6 +50,8 @@ pub(super) struct TreeBuilder {
     prefixes: BTreeMap<Edge, Below>,
     /// The number given out last; 0 is the empty prefix's.
     last: u64,
+    /// Prefixes in the table have changed since they were last traced.
+    changed: bool,
 }
 
 /// A prefix by its parent's number and its last port.
@@ -75,7 +77,14 @@ impl TreeTable {
         let mut nearest = None;
         let mut consider = |best: &Best, common: usize| {
             let other = best.iter().flatten().find(|c| c.port != ingress);
-            let found = other.map(|c| (c.depth + depth - 2 * common, c.link, c.order, c.port));
+            let found = other.map(|c| {
+                (
+                    c.depth as usize + depth - 2 * common,
+                    c.link,
+                    c.order,
+                    c.port,
+                )
+            });
             nearest = [nearest, found].into_iter().flatten().min();
         };
         consider(&self.all, 0);
@@ -111,7 +120,7 @@ impl TreeTable {
 }
 
 impl TreeTable {
-    /// Brings what is known of our own path up to date, after a change of it or of the candidates.
+    /// Brings what is known of our own path up to date, after a change of it.
     pub(super) fn trace(&mut self, own: &Coordinates) {
         let mut parent = 0;
         let prefixes = own.ports().iter().map_while(|&port| {
@@ -141,7 +150,7 @@ impl TreeBuilder {
                 }
             });
             below.candidates.insert(candidate);
-            below.show(table, (parent, port), candidate);
+            self.changed |= below.show(table, (parent, port), candidate);
             parent = below.number;
         }
     }
@@ -164,9 +173,17 @@ impl TreeBuilder {
             if below.candidates.is_empty() {
                 self.prefixes.remove(&edge);
                 table.prefixes.remove(&edge_key(edge));
+                self.changed = true;
             } else {
-                below.show(table, edge, candidate);
+                self.changed |= below.show(table, edge, candidate);
             }
+        }
+    }
+
+    /// Brings what is known of our own path up to date, after changes of the candidates.
+    pub(super) fn trace(&mut self, table: &mut TreeTable, own: &Coordinates) {
+        if std::mem::take(&mut self.changed) {
+            table.trace(own);
         }
     }
 
@@ -180,14 +197,16 @@ impl TreeBuilder {
 
 impl Below {
     /// Brings the table up to date after `changed` came or went, if that makes a difference.
-    fn show(&self, table: &mut TreeTable, edge: Edge, changed: Candidate) {
+    fn show(&self, table: &mut TreeTable, edge: Edge, changed: Candidate) -> bool {
         let best = best(&self.candidates);
-        if best[1].is_none_or(|second| changed <= second) {
+        let shows = best[1].is_none_or(|second| changed <= second);
+        if shows {
             let number = self.number;
             table
                 .prefixes
                 .insert(edge_key(edge), Prefix { number, best });
         }
+        shows
     }
 }
 
@@ -196,7 +215,7 @@ fn candidate(port: PortId, peer: &PeerEntry) -> Option<(Candidate, impl Iterator
     let announcement = peer.announcement.as_ref()?;
     let (_, above) = announcement.signers.split_last()?;
     let candidate = Candidate {
-        depth: above.len(),
+        depth: above.len() as u32,
         link: peer.link,
         order: announcement.order,
         port,

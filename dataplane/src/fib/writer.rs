@@ -222,7 +222,8 @@ impl FibWriter {
         });
         self.working.up = parent.map(|(root, port)| (root, self.near.port(&root).unwrap_or(port)));
         self.working.twin = self.near.direct(&self.working.own);
-        self.working.tree.trace(&self.working.coordinates);
+        let table = &mut self.working.tree;
+        self.tree.trace(table, &self.working.coordinates);
     }
 
     fn set_entry(&mut self, key: PublicKey, near: Option<PortId>, route: Option<(PortId, u64)>) {
