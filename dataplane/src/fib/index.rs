@@ -26,7 +26,7 @@ const BITS: usize = 6;
 const FAN: usize = 1 << BITS;
 /// Bits that [`window`] is good for: eight bytes, from anywhere in the first.
 const WINDOW: usize = 57;
-/// Lookups that one pass of [`Index::successors`] interleaves.
+/// Lookups that one pass of [`Index::search`] interleaves.
 pub(crate) const BATCH: usize = 32;
 
 /// What a lookup finds: a key and its value.
@@ -161,14 +161,18 @@ impl<V> Index<V> {
         }
     }
 
-    /// [`Self::successor`], not strict, of up to [`BATCH`] keys; the answers are in the keys' order.
+    /// [`Self::successor`], not strict, of up to [`BATCH`] keys, all but its last step.
     ///
     /// All go down level by level. What the next level reads of a node is asked for as soon as its
-    /// name is known, so that all keys' misses wait for memory together.
+    /// name is known, so that all keys' misses wait for memory together. What the last step reads
+    /// comes while others are dealt with.
     #[inline(always)]
-    pub(super) fn successors<'a>(&'a self, keys: &[PublicKey], found: &mut [Found<'a, V>; BATCH]) {
-        let mut lanes = [const { Lane::new() }; BATCH];
-        let lanes = &mut lanes[..keys.len().min(BATCH)];
+    pub(super) fn search(&self, keys: &[PublicKey]) -> Searches<'_, V> {
+        let mut searches = Searches {
+            index: self,
+            lanes: [const { Lane::new() }; BATCH],
+        };
+        let lanes = &mut searches.lanes[..keys.len().min(BATCH)];
         let mut branches = false;
         for (lane, key) in lanes.iter_mut().zip(keys) {
             lane.head = head(key);
@@ -183,13 +187,7 @@ impl<V> Index<V> {
         for (lane, key) in lanes.iter_mut().zip(keys) {
             lane.search_leaf(key);
         }
-        for ((lane, key), found) in lanes.iter().zip(keys).zip(found) {
-            *found = match lane.finish(key) {
-                // Not below the branches that the key led to: the way there must be looked at.
-                None => self.successor(key, false),
-                some => some,
-            };
-        }
+        searches
     }
 
     /// One level down; whether there is a branch there again.
@@ -242,6 +240,24 @@ impl<V> Index<V> {
             node = self.branches.get(id).map_or(Child::NONE, |b| b.children[0]);
         }
         node
+    }
+}
+
+/// Searches of a batch that have come to their leaves.
+pub(super) struct Searches<'a, V> {
+    index: &'a Index<V>,
+    lanes: [Lane<'a, V>; BATCH],
+}
+
+impl<'a, V> Searches<'a, V> {
+    /// What the search at `at` finds, which was that for `key`.
+    #[inline(always)]
+    pub(super) fn finish(&self, at: usize, key: &PublicKey) -> Found<'a, V> {
+        match self.lanes.get(at).and_then(|lane| lane.finish(key)) {
+            // Not below the branches that the key led to: the way there must be looked at.
+            None => self.index.successor(key, false),
+            some => some,
+        }
     }
 }
 

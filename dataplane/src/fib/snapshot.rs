@@ -7,7 +7,7 @@ use pinecone_wire::coordinates::CoordinatesView;
 use pinecone_wire::{Coordinates, PublicKey, Watermark};
 
 use super::decision::{decide, is_worse};
-use super::index::{BATCH, Found, Index, below};
+use super::index::{BATCH, Found, Index, Searches, below};
 use super::tree::TreeTable;
 use super::{Decision, NextHop, SnekHop, SnekKind, SnekQuery};
 use crate::PortId;
@@ -55,7 +55,7 @@ pub(super) struct Hop<'a> {
 }
 
 /// Traffic lookups that wait for memory together: one a destination.
-pub(crate) struct SnekBatch<'a>([Found<'a, SnekEntry>; BATCH]);
+pub(crate) struct SnekBatch<'a>(Searches<'a, SnekEntry>);
 
 /// What becomes of a traffic frame, and its new watermark if it goes on.
 pub(crate) struct Forward<'a> {
@@ -102,8 +102,9 @@ impl Snapshot {
                 *destination = query.destination;
             }
             let batch = self.find(&destinations[..queries.len()]);
-            for (query, found) in queries.iter().zip(batch.0) {
+            for (at, query) in queries.iter().enumerate() {
                 let (destination, watermark) = (&query.destination, &query.watermark);
+                let found = batch.0.finish(at, destination);
                 let hop = self.answer(SnekKind::Traffic, destination, watermark, found);
                 out.push(hop.into());
             }
@@ -113,9 +114,7 @@ impl Snapshot {
     /// Looks up to [`BATCH`] destinations of traffic up.
     #[inline(always)]
     pub(crate) fn find(&self, destinations: &[PublicKey]) -> SnekBatch<'_> {
-        let mut batch = SnekBatch([None; BATCH]);
-        self.snek.successors(destinations, &mut batch.0);
-        batch
+        SnekBatch(self.snek.search(destinations))
     }
 
     /// What becomes of a traffic frame that came from `ingress` (protocol sections 6 and 7), whose
@@ -129,7 +128,7 @@ impl Snapshot {
         destination: &PublicKey,
         watermark: &'a Watermark,
     ) -> Forward<'a> {
-        let found = batch.0.get(at).copied().flatten();
+        let found = batch.0.finish(at, destination);
         // The destination itself is known: nothing is closer.
         if let Some((key, entry)) = found
             && key == destination

@@ -136,9 +136,9 @@ proptest! {
                 .chain([PublicKey::MIN, PublicKey::MAX])
                 .collect();
             for chunk in probes.chunks(BATCH) {
-                let mut batch = [None; BATCH];
-                index.successors(chunk, &mut batch);
-                for (key, found) in chunk.iter().zip(batch) {
+                let searches = index.search(chunk);
+                for (at, key) in chunk.iter().enumerate() {
+                    let found = searches.finish(at, key);
                     let single = index.successor(key, false);
                     prop_assert_eq!(single, found);
                     prop_assert_eq!(single.map(|(k, v)| (*k, *v)), model_successor(model, key, false));
