@@ -24,6 +24,7 @@ mod links;
 mod load;
 mod options;
 mod plot;
+mod priority;
 mod report;
 mod scenario;
 mod traffic;

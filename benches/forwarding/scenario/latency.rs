@@ -13,6 +13,7 @@ use crate::forwarder::{self, Kind, Tables};
 use crate::links::{LOAD_CORE, Links, pin};
 use crate::load;
 use crate::options::Settings;
+use crate::priority::Raised;
 use crate::report::{Section, Spread, Table, ratio};
 use crate::traffic::{Fill, frame};
 use crate::watchdog;
@@ -32,6 +33,10 @@ const SIZE: usize = 64;
 pub(super) fn latency(settings: &Settings) -> Result<Section> {
     let tables = Tables::new(1, settings.routes.min(1000), Fill::Replayed);
     let frames = (3.0 * settings.seconds * f64::from(RATE)) as usize;
+    let priority = match Raised::new() {
+        Some(_) => "All threads but those of the row with `--busy-poll` have real-time priority.",
+        None => "No real-time priority was to be had: p99 is that of the whole machine.",
+    };
     let mut rounds = KINDS.map(|_| Vec::new());
     for _ in 0..settings.rounds {
         for (kind, rounds) in KINDS.iter().zip(&mut rounds) {
@@ -64,7 +69,7 @@ pub(super) fn latency(settings: &Settings) -> Result<Section> {
             "{RATE} frames of {SIZE} bytes a second, one connection in and one out, generator and \
              sink asleep on the same core between them. Quantiles of each round of {frames} \
              frames, then the median of the rounds. `--busy-poll` \
-             is 2000, `--batch-wait` 100.\n\n{}",
+             is 2000, `--batch-wait` 100. {priority}\n\n{}",
             table.text()
         ),
         ..Section::default()
@@ -76,6 +81,9 @@ fn measure(kind: Kind, tables: &Tables, frames: usize) -> Result<[f64; 2]> {
     let what = format!("{kind}, latency");
     let time = Duration::from_secs(frames as u64) / RATE;
     let _watch = watchdog::watch(time + GRACE, &what);
+    // Who spins would be put off the core for a while in every second.
+    let spins = kind == Kind::UringBusy;
+    let _raised = if spins { None } else { Raised::new() };
     let links = Links::new(1);
     let router = forwarder::start(kind, links.router, tables)?;
     let (mut input, output) = (&links.inputs[0], &links.outputs[0]);
