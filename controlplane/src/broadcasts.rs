@@ -148,6 +148,7 @@ impl ControlPlane {
         let sequence = self.now.unix_ms.max(self.broadcasts.last_sequence);
         self.broadcasts.last_sequence = sequence;
         let position = self.tree.position();
+        self.counters.signatures_made += 1;
         let body = self
             .signer
             .sign_body(sequence, position.root, position.root_sequence);

@@ -25,6 +25,7 @@ pub struct CoordinateCache {
     sent: HashMap<PublicKey, Duration>,
     sent_order: BTreeSet<(Duration, PublicKey)>,
     refused: u64,
+    evicted: u64,
 }
 
 #[derive(Debug)]
@@ -60,6 +61,7 @@ impl CoordinateCache {
             sent: HashMap::new(),
             sent_order: BTreeSet::new(),
             refused: 0,
+            evicted: 0,
         }
     }
 
@@ -154,6 +156,12 @@ impl CoordinateCache {
         self.refused
     }
 
+    /// Coordinates that gave way to others before their time.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
     fn expire(&mut self, now: Now) {
         for acquainted in [false, true] {
             while let Some(&(expires, key)) = self.queue(acquainted).first()
@@ -179,6 +187,7 @@ impl CoordinateCache {
         };
         oldest.is_some_and(|(_, key)| {
             self.remove(&key);
+            self.evicted += 1;
             true
         })
     }
@@ -256,6 +265,7 @@ mod tests {
         cache.sent_to(at(6), &key(5));
         assert!(cache.insert(at(7), key(5), place(5)));
         assert_eq!(cache.get(at(7), &key(1)), None, "the oldest");
+        assert_eq!((cache.refused(), cache.evicted()), (1, 2));
         assert_eq!(cache.len(), 3);
     }
 

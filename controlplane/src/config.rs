@@ -51,12 +51,26 @@ pub struct Config {
     pub root_change_window: Duration,
     /// Default: 10 s.
     pub root_change_delay: Duration,
+    /// Times that one root may be lost within [`root_flap_window`](Self::root_flap_window) and
+    /// still be followed at once when it comes back. Then no new parent is taken for it for
+    /// [`root_change_delay`](Self::root_change_delay) from its last loss, twice as long after the
+    /// next, and so on up to [`root_flap_hold`](Self::root_flap_hold). Default: 16. Counter:
+    /// `root_flaps_damped`.
+    pub max_root_flaps: usize,
+    /// Default: 600 s.
+    pub root_flap_window: Duration,
+    /// Default: 60 s.
+    pub root_flap_hold: Duration,
     /// Decompressed public keys kept for checking signatures. Default: 65,536. Counter:
     /// `keys_dropped`.
     pub max_cached_keys: usize,
     /// Signatures of announcements remembered as good, so that what comes down one branch of the
     /// tree to many peers is checked once. Default: 65,536. Counter: `signatures_dropped`.
     pub max_cached_signatures: usize,
+    /// Keys whose coordinates are remembered, for whoever keeps a
+    /// [`CoordinateCache`](crate::CoordinateCache). Default: 65,536. Counters:
+    /// `coordinates_refused`, `coordinates_evicted`.
+    pub max_cached_coordinates: usize,
 }
 
 impl Config {
@@ -86,8 +100,12 @@ impl Default for Config {
             max_root_changes: 32,
             root_change_window: Duration::from_secs(60),
             root_change_delay: Duration::from_secs(10),
+            max_root_flaps: 16,
+            root_flap_window: Duration::from_secs(600),
+            root_flap_hold: Duration::from_secs(60),
             max_cached_keys: 65_536,
             max_cached_signatures: 65_536,
+            max_cached_coordinates: crate::CoordinateCache::DEFAULT_LIMIT,
         }
     }
 }

@@ -93,6 +93,10 @@ counters! {
     root_changes,
     /// Higher roots that had to wait.
     root_changes_damped,
+    /// Offers of a root that comes and goes too often, not taken.
+    root_flaps_damped,
+    /// Signatures of our own made.
+    signatures_made,
     /// Signatures checked, good or bad.
     signatures_checked,
     /// Signatures in announcements that needed no checking: they had been checked before.

@@ -10,16 +10,20 @@ const LONGEST: u64 = 10 * 365 * 24 * 60 * 60;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
     /// There is none of this name.
-    #[error("no limit is called {name}; there are {}", Config::limit_names().join(", "))]
+    #[error("no limit is called {name}; there are {}", known.join(", "))]
     Unknown {
         /// The name.
         name: String,
+        /// Those that there are.
+        known: Vec<&'static str>,
     },
     /// It cannot be this.
-    #[error("{name} takes a number from 1 to {most}")]
+    #[error("{name} takes a number from {least} to {most}")]
     Range {
         /// The limit.
         name: String,
+        /// The least that it can be.
+        least: u64,
         /// The most that it can be.
         most: u64,
     },
@@ -48,6 +52,7 @@ impl Config {
         let Some((_, limit)) = found else {
             return Err(LimitError::Unknown {
                 name: name.to_owned(),
+                known: Self::limit_names(),
             });
         };
         let most = match &limit {
@@ -57,6 +62,7 @@ impl Config {
         if !(1..=most).contains(&value) {
             return Err(LimitError::Range {
                 name: name.to_owned(),
+                least: 1,
                 most,
             });
         }
@@ -67,7 +73,7 @@ impl Config {
         Ok(())
     }
 
-    fn limits(&mut self) -> [(&'static str, Limit<'_>); 16] {
+    fn limits(&mut self) -> [(&'static str, Limit<'_>); 20] {
         // Every field: a new one is not forgotten here.
         let Self {
             wakeup_broadcasts: _,
@@ -85,8 +91,12 @@ impl Config {
             max_root_changes,
             root_change_window,
             root_change_delay,
+            max_root_flaps,
+            root_flap_window,
+            root_flap_hold,
             max_cached_keys,
             max_cached_signatures,
+            max_cached_coordinates,
         } = self;
         [
             ("max-peers", Limit::Count(max_peers)),
@@ -109,8 +119,15 @@ impl Config {
             ("max-root-changes", Limit::Count(max_root_changes)),
             ("root-change-window", Limit::Seconds(root_change_window)),
             ("root-change-delay", Limit::Seconds(root_change_delay)),
+            ("max-root-flaps", Limit::Count(max_root_flaps)),
+            ("root-flap-window", Limit::Seconds(root_flap_window)),
+            ("root-flap-hold", Limit::Seconds(root_flap_hold)),
             ("max-cached-keys", Limit::Count(max_cached_keys)),
             ("max-cached-signatures", Limit::Count(max_cached_signatures)),
+            (
+                "max-cached-coordinates",
+                Limit::Count(max_cached_coordinates),
+            ),
         ]
     }
 }

@@ -235,6 +235,7 @@ impl ControlPlane {
         let body = self
             .signer
             .sign_body(sequence, position.root, position.root_sequence);
+        self.counters.signatures_made += 1;
         self.counters.bootstraps_sent += 1;
         let own = self.own;
         self.push_bootstrap(next, (0, 0), &own, watermark, &body);

@@ -1,11 +1,13 @@
 //! The spanning tree: whom we follow, and what we announce (protocol section 4).
 
 mod action;
+mod flaps;
 #[cfg(test)]
 mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::time::Duration;
 
 use pinecone_dataplane::PortId;
@@ -15,6 +17,7 @@ use pinecone_wire::{
 use tracing::{debug, info};
 
 use self::action::{Action, Update};
+use self::flaps::Flaps;
 use crate::peers::Announced;
 use crate::timers::{ANNOUNCEMENT_LIFE, REPARENT_WAIT, ROOT_ANNOUNCEMENT};
 use crate::{CloseReason, ControlPlane, Event};
@@ -42,6 +45,10 @@ pub(crate) struct Tree {
     candidates: BTreeSet<Candidate>,
     /// When we last moved to higher roots.
     moves: VecDeque<Duration>,
+    /// Roots that came and went.
+    flaps: Flaps,
+    /// The root that we followed last, other than while waiting.
+    settled_root: PublicKey,
 }
 
 /// The root that we follow and how we stand to it.
@@ -86,6 +93,8 @@ impl Tree {
             outgoing: None,
             candidates: BTreeSet::new(),
             moves: VecDeque::new(),
+            flaps: Flaps::default(),
+            settled_root: own,
         }
     }
 
@@ -118,6 +127,16 @@ impl Candidate {
             order: Reverse(announced.order),
             port,
         })
+    }
+
+    /// Worse than any that follows this root, and better than all that follow lower ones.
+    fn below_all_of(root: PublicKey) -> Self {
+        Self {
+            root,
+            root_sequence: 0,
+            order: Reverse(u64::MAX),
+            port: PortId(0),
+        }
     }
 }
 
@@ -221,6 +240,7 @@ impl ControlPlane {
             self.tree.waiting = None;
             self.tree.deferred = None;
             self.select_parent();
+            self.settle_root();
         }
         if due(self.tree.deferred) {
             self.tree.deferred = None;
@@ -282,7 +302,7 @@ impl ControlPlane {
                 }
             }
             Action::AcceptNewParent => {
-                if self.may_rise() {
+                if !self.is_held(port) && self.may_rise() {
                     self.take_parent(port);
                 }
             }
@@ -292,8 +312,8 @@ impl ControlPlane {
                 self.select_parent();
             }
             Action::SelectParentWithWait => {
-                self.become_root();
                 self.tree.waiting = Some(self.now.monotonic + REPARENT_WAIT);
+                self.become_root();
             }
         }
     }
@@ -316,20 +336,46 @@ impl ControlPlane {
         false
     }
 
+    /// The best peer to have as the parent.
+    fn best_candidate(&mut self) -> Option<Candidate> {
+        let now = self.now.monotonic;
+        let mut bound = Bound::Unbounded;
+        loop {
+            let (root, found) = {
+                let mut candidates = self.tree.candidates.range((Bound::Unbounded, bound)).rev();
+                let root = candidates.clone().next()?.root;
+                let lives = |candidate: &&Candidate| {
+                    let peer = self.peers.get(candidate.port);
+                    peer.and_then(|peer| peer.announced.as_ref())
+                        .is_some_and(|announced| now < announced.received + ANNOUNCEMENT_LIFE)
+                };
+                let same = |candidate: &&Candidate| candidate.root == root;
+                (
+                    root,
+                    candidates.by_ref().take_while(same).find(lives).copied(),
+                )
+            };
+            match self.held_until(&root) {
+                // It is due when the hold ends, whoever announces it then.
+                Some(until) if found.is_some() => self.defer(until),
+                Some(_) => {}
+                None if found.is_some() => return found,
+                None => {}
+            }
+            bound = Bound::Excluded(Candidate::below_all_of(root));
+        }
+    }
+
     /// Takes the best parent there is, or none. Whether it is a new one.
     fn select_parent(&mut self) -> bool {
-        let now = self.now.monotonic;
         let (root, root_sequence) = self.current_root();
         let least = if self.own > root {
             (self.own, 0)
         } else {
             (root, root_sequence)
         };
-        let received = |port: PortId| Some(self.peers.get(port)?.announced.as_ref()?.received);
-        let best = self.tree.candidates.iter().rev().find(|candidate| {
-            received(candidate.port).is_some_and(|received| now < received + ANNOUNCEMENT_LIFE)
-        });
-        let best = best
+        let best = self
+            .best_candidate()
             .filter(|best| (best.root, best.root_sequence) >= least)
             .map(|best| best.port);
         match best {
@@ -376,6 +422,8 @@ impl ControlPlane {
         self.tree.waiting = None;
         self.tree.deferred = None;
         self.become_root();
+        // Nobody is there to be disturbed.
+        self.tree.flaps.clear();
     }
 
     /// Follows `parent`, by what it announced last: works out where that puts us, and tells the
@@ -432,6 +480,9 @@ impl ControlPlane {
                 sequence: after.root_sequence,
             });
         }
+        if !self.tree.is_waiting() {
+            self.settle_root();
+        }
         if before.coordinates != after.coordinates {
             info!(coordinates = %after.coordinates, "coordinates changed");
             self.event(Event::CoordinatesChanged(after.coordinates));
@@ -460,7 +511,8 @@ impl ControlPlane {
         self.send_built(port, frame, pushed);
     }
 
-    fn sign_outgoing(&self) -> Outgoing {
+    fn sign_outgoing(&mut self) -> Outgoing {
+        self.counters.signatures_made += 1;
         let payload = self
             .tree
             .parent

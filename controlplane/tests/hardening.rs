@@ -770,3 +770,41 @@ fn the_first_announcement_of_a_key_is_answered_with_a_broadcast() {
     assert_eq!(answered(&mut bench, other, low[1]), 1);
     assert_eq!(answered(&mut bench, third, low[0]), 1);
 }
+
+/// A signature takes less than 20 us. Workers send keepalives by themselves; what the control plane
+/// passes on waits for no more than what is signed in between, which must stay far below 10 ms of it.
+#[test]
+fn ten_thousand_peers_are_told_with_one_signature() {
+    let (mut bench, ports) = three_peers(Config::default());
+    let made = |bench: &Bench| bench.node.counters().signatures_made;
+    let before = made(&bench);
+    let keys: Vec<_> = (1_000..11_000).map(made_up).collect();
+    let children: Vec<_> = keys.iter().map(|key| bench.connect(*key)).collect();
+    assert_eq!(made(&bench), before, "what was signed before serves them");
+    for (child, key) in children.iter().zip(&keys) {
+        // The answer to a first announcement is a broadcast.
+        let before = made(&bench);
+        bench.frame(*child, &root_announcement(*key, None, 1));
+        assert!(made(&bench) - before <= 1);
+    }
+    bench.sent.clear();
+    let mut most = 0;
+    for n in 2..12 {
+        let before = made(&bench);
+        bench.frame(ports[0], &root_announcement(ROOT, None, n));
+        assert_eq!(bench.take_sent(1).len(), children.len() + 3);
+        // The next in the queue: somebody's bootstrap on its way up.
+        let body = unsigned_body(UNIX_MS + n, ROOT, n);
+        bench.frame(children[1], &bootstrap(made_up(n), &body));
+        assert_eq!(bench.take_sent(2).len(), 1, "passed on");
+        most = most.max(made(&bench) - before);
+        // And through all that a minute brings by itself.
+        let before = made(&bench);
+        bench.step_to(bench.now.monotonic + Duration::from_secs(61));
+        bench.node.tick(bench.now);
+        bench.drain();
+        most = most.max(made(&bench) - before);
+        bench.sent.clear();
+    }
+    assert!(most <= 3, "{most} signatures at a time: 500 would be 10 ms");
+}

@@ -53,6 +53,10 @@ struct Net {
 
 impl Net {
     fn new(seed: u64, nodes: usize) -> Self {
+        Self::with_config(seed, nodes, &Config::default())
+    }
+
+    fn with_config(seed: u64, nodes: usize, config: &Config) -> Self {
         let mut random = Random(seed);
         let nodes = (0..nodes)
             .map(|_| {
@@ -61,7 +65,7 @@ impl Net {
                 let secret = SecretKey::from_seed(&bytes);
                 let (writer, fib) = FibWriter::new(secret.public_key());
                 Node {
-                    plane: ControlPlane::new(Config::default(), secret, writer),
+                    plane: ControlPlane::new(config.clone(), secret, writer),
                     fib: fib.reader(),
                     links: BTreeMap::new(),
                     alive: true,
@@ -420,4 +424,56 @@ fn the_same_seed_gives_the_same_run() {
     };
     assert_eq!(run(7), run(7));
     assert_ne!(run(7), run(8));
+}
+
+/// A ring of eight, and one with the highest key that is joined to it for 2 s, gone for 2 s, and so on
+/// for 10 minutes. Root changes of all the others in the second half of that, and the share of looks
+/// at which all of them reached each other.
+fn flap(config: &Config) -> (Net, u64, f64) {
+    let mut net = Net::with_config(11, 9, config);
+    let top = net.node_above_all();
+    let ring: Vec<_> = (0..9).filter(|n| *n != top).collect();
+    for n in 0..ring.len() {
+        net.link(ring[n], ring[(n + 1) % ring.len()]);
+    }
+    net.run(Duration::from_secs(30));
+    let changes = |net: &Net| -> u64 {
+        let counters = ring.iter().map(|n| net.nodes[*n].plane.counters());
+        counters.map(|c| c.root_changes).sum()
+    };
+    let (mut before, mut good) = (0, 0);
+    for round in 0..150 {
+        if round == 75 {
+            before = changes(&net);
+        }
+        net.link(ring[0], top);
+        net.run(Duration::from_secs(2));
+        net.cut(ring[0], top);
+        net.run(Duration::from_secs(2));
+        if round >= 75 {
+            let mut pairs = ring.iter().flat_map(|a| ring.iter().map(move |b| (*a, *b)));
+            good += usize::from(pairs.all(|(a, b)| net.walk(a, b, false).is_ok()));
+        }
+    }
+    net.link(ring[0], top);
+    let changed = changes(&net) - before;
+    (net, changed, good as f64 / 75.0)
+}
+
+#[test]
+fn a_highest_key_that_flaps_does_not_move_the_network_for_ever() {
+    let (mut net, changes, good) = flap(&Config::default());
+    // Five minutes, eight nodes: at most two comings and goings a minute of each.
+    assert!(changes <= 5 * 8 * 4, "{changes} root changes");
+    assert!(good >= 0.8, "{good}");
+    // It stays: after the longest hold it is the root of all.
+    net.run(Duration::from_secs(65));
+    net.settle();
+    let unbounded = Config {
+        max_root_flaps: 1_000_000,
+        ..Config::default()
+    };
+    let (_, undamped, bad) = flap(&unbounded);
+    println!("root changes: {changes}, undamped {undamped}; all reached {good}, undamped {bad}");
+    assert!(undamped > 5 * changes, "{undamped} and {changes}");
 }

@@ -38,6 +38,7 @@ mod error;
 mod event;
 mod intake;
 mod key;
+mod limits;
 mod local;
 mod node;
 mod pin;

@@ -64,6 +64,7 @@ impl Local {
         clock: Clock,
         fib: FibReader,
         (frames, bytes): (usize, usize),
+        max_coordinates: usize,
         first_nonce: u64,
     ) -> (Self, mpsc::Receiver<Received>) {
         let (inbox, receiver) = mpsc::channel(frames.clamp(1, mpsc_limit()));
@@ -74,7 +75,7 @@ impl Local {
             closed: AtomicBool::new(false),
             places: Mutex::new(Places {
                 fib,
-                cache: CoordinateCache::default(),
+                cache: CoordinateCache::new(max_coordinates),
                 unanswered: Unanswered::default(),
             }),
             pings: Pings::new(first_nonce),
@@ -175,7 +176,7 @@ impl Local {
     }
 
     pub(crate) fn counters(&self) -> Vec<Counter> {
-        [
+        let mut counters: Vec<_> = [
             ("received_payloads", &self.received),
             ("receive_queue_full", &self.inbox_full),
             ("pings_answered", &self.pings_answered),
@@ -186,7 +187,14 @@ impl Local {
             name,
             value: value.load(Relaxed),
         })
-        .into()
+        .into();
+        let places = self.places();
+        let cached = [
+            ("coordinates_refused", places.cache.refused()),
+            ("coordinates_evicted", places.cache.evicted()),
+        ];
+        counters.extend(cached.map(|(name, value)| Counter { name, value }));
+        counters
     }
 
     /// Takes a payload in; false if there was no room for it.

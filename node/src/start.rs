@@ -42,7 +42,9 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
     let clock = Clock::new();
     let (fib_writer, fib) = FibWriter::new(own);
     let inbox = (options.receive_frames, options.receive_bytes);
-    let (local, inbox) = Local::new(own, clock, fib.reader(), inbox, first_nonce);
+    let max_coordinates = options.control.max_cached_coordinates;
+    let reader = fib.reader();
+    let (local, inbox) = Local::new(own, clock, reader, inbox, max_coordinates, first_nonce);
     let local = Arc::new(local);
     let max_ports = options.dataplane.max_ports;
     let (dataplane, reports) = DataPlane::start(options.dataplane.clone(), fib, local.clone())?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use pinecone::{ControlConfig, EngineChoice, PublicKey};
+use pinecone::{EngineChoice, Node, PublicKey};
 
 use crate::bench::BenchOptions;
 use crate::cores::CoreList;
@@ -167,7 +167,7 @@ pub(crate) struct RunOptions {
     /// (CoDel). Without it: until the queue is full.
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) queue_delay: Option<u64>,
-    /// A bound of the control plane, such as `max-routes=500000`; see docs/operations.md for all. May
+    /// A bound on what the node remembers or keeps waiting, such as `max-routes=500000`; see docs/operations.md for all. May
     /// be given several times.
     #[arg(long, value_name = "NAME=NUMBER", value_parser = limit)]
     pub(crate) limit: Vec<(String, u64)>,
@@ -287,7 +287,8 @@ fn limit(text: &str) -> Result<(String, u64), String> {
         .split_once('=')
         .and_then(|(name, value)| Some((name, value.parse().ok()?)))
         .ok_or_else(|| "a name and a number are wanted, as in max-routes=500000".to_owned())?;
-    let tried = ControlConfig::default().set_limit(name, value);
-    tried.map_err(|error| error.to_string())?;
-    Ok((name.to_owned(), value))
+    match Node::builder().limit(name, value) {
+        Ok(_) => Ok((name.to_owned(), value)),
+        Err(error) => Err(error.to_string()),
+    }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use pinecone::{ControlConfig, EngineChoice, Node, StartError, Status};
+use pinecone::{EngineChoice, Node, StartError, Status};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -34,16 +34,9 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
     };
     raise_file_limit();
 
-    let mut control = ControlConfig {
-        wakeup_broadcasts: options.wakeup_broadcasts.is_on(),
-        ..ControlConfig::default()
-    };
-    for (name, value) in &options.limit {
-        control.set_limit(name, *value).map_err(Failure::usage)?;
-    }
     let mut builder = Node::builder()
         .secret_key(key)
-        .control(control)
+        .wakeup_broadcasts(options.wakeup_broadcasts.is_on())
         .workers(workers)
         .worker_cores(worker_cores)
         .engine(options.engine)
@@ -57,6 +50,9 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
         )
         // Nobody reads payloads here.
         .receive_queue(0, 0);
+    for (name, value) in &options.limit {
+        builder = builder.limit(name, *value).map_err(Failure::usage)?;
+    }
     if let Some(core) = options.control_core {
         builder = builder.control_core(core);
     }

@@ -71,6 +71,10 @@ fn wrong_flags_end_with_one_line_and_code_2() {
             &["max-routes", "from 1 to"],
         ),
         (&["run", "--limit", "max-routes"], &["max-routes=500000"]),
+        (
+            &["run", "--limit", "max-pending-bytes=5"],
+            &["max-pending-bytes", "from 65536 to"],
+        ),
         (&["run", "--verify-threads", "65"], &["--verify-threads"]),
         (&["run", "--busy-poll", "0"], &["--busy-poll", "1.."]),
         (&["run", "--sqpoll", "4000"], &["core 4000"]),

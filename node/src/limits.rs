@@ -1,0 +1,78 @@
+use crate::{Builder, DataPlaneOptions, LimitError};
+
+/// The longest frame, which every queue must take.
+const LEAST: u64 = 65_536;
+const MOST: u64 = u32::MAX as u64;
+
+impl Builder {
+    /// Sets a bound by its name, for configuration files and command lines: those of the
+    /// [control plane](crate::ControlConfig::limit_names), and bytes of protocol frames that may wait,
+    /// `max-pending-bytes` and `max-pending-bytes-per-peer` for the control plane and
+    /// `max-protocol-bytes-per-peer` for one peer that does not take them.
+    ///
+    /// # Errors
+    /// [`LimitError`].
+    pub fn limit(mut self, name: &str, value: u64) -> Result<Self, LimitError> {
+        let waiting = waiting(&mut self.0.dataplane);
+        let names = waiting.each_ref().map(|(name, _)| *name);
+        match waiting.into_iter().find(|(known, _)| *known == name) {
+            Some((_, bytes)) if (LEAST..=MOST).contains(&value) => *bytes = value as usize,
+            Some(_) => {
+                return Err(LimitError::Range {
+                    name: name.to_owned(),
+                    least: LEAST,
+                    most: MOST,
+                });
+            }
+            None => match self.0.control.set_limit(name, value) {
+                Err(LimitError::Unknown { name, mut known }) => {
+                    known.extend(names);
+                    return Err(LimitError::Unknown { name, known });
+                }
+                result => result?,
+            },
+        }
+        Ok(self)
+    }
+}
+
+fn waiting(options: &mut DataPlaneOptions) -> [(&'static str, &mut usize); 3] {
+    [
+        ("max-pending-bytes", &mut options.pending_bytes),
+        (
+            "max-pending-bytes-per-peer",
+            &mut options.port_pending_bytes,
+        ),
+        (
+            "max-protocol-bytes-per-peer",
+            &mut options.port_protocol_bytes,
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Node;
+
+    #[test]
+    fn both_planes_bounds_are_set_by_name() {
+        let builder = Node::builder()
+            .limit("max-pending-bytes", 70_000)
+            .and_then(|b| b.limit("max-pending-bytes-per-peer", 65_536))
+            .and_then(|b| b.limit("max-protocol-bytes-per-peer", 80_000))
+            .and_then(|b| b.limit("max-cached-coordinates", 9))
+            .unwrap();
+        let options = &builder.0.dataplane;
+        assert_eq!(options.pending_bytes, 70_000);
+        assert_eq!(options.port_pending_bytes, 65_536);
+        assert_eq!(options.port_protocol_bytes, 80_000);
+        assert_eq!(builder.0.control.max_cached_coordinates, 9);
+        let refused = |name, value| {
+            let result = Node::builder().limit(name, value);
+            result.err().unwrap().to_string()
+        };
+        assert!(refused("max-pending-bytes", 65_535).contains("from 65536 to"));
+        assert!(refused("max-rutes", 1).contains("max-routes, "));
+        assert!(refused("max-rutes", 1).contains("max-pending-bytes-per-peer"));
+    }
+}
