@@ -1,3 +1,5 @@
+//! Bounds of both planes by their names.
+
 use crate::{Builder, DataPlaneOptions, LimitError};
 
 /// The longest frame, which every queue must take.

@@ -1,3 +1,5 @@
+//! Roots that come and go too often are held back, so that nobody re-parents without end.
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
