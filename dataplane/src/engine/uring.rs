@@ -4,6 +4,7 @@
 
 mod buffer_ring;
 mod enter;
+mod op;
 mod probe;
 mod request;
 mod zero_copy;
@@ -19,6 +20,7 @@ use rustix::net::{AddressFamily, Shutdown};
 
 use self::buffer_ring::BufferRing;
 use self::enter::Entrance;
+use self::op::{Kind, Op, send_tag, tag};
 pub(crate) use self::probe::SharedPoller;
 use self::probe::{Features, Setup};
 use self::request::Target;
@@ -42,30 +44,6 @@ const DROP_TURNS: usize = 300;
 const OFFERED_MIN: usize = 2;
 /// Received bytes that make a turn a large one.
 const LARGE_TURN: usize = 256 << 10;
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u64)]
-enum Op {
-    Receive = 1,
-    Send = 2,
-    Bell = 3,
-    Cancel = 4,
-    /// A drain without a copy; it carries its number among those, not its slot.
-    ZeroCopy = 5,
-    /// What we send to wake the worker of this number, which completes only if it fails.
-    Wake = 6,
-    /// What another worker has sent to wake us.
-    Woken = 7,
-}
-
-/// A kind of send.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Inline,
-    Drain,
-    /// A drain without a copy, of this number.
-    ZeroCopy(u32),
-}
 
 /// One worker's ring, descriptors and memory.
 pub(crate) struct Uring {
@@ -590,17 +568,6 @@ fn is_internet(stream: &OwnedFd) -> bool {
     domain.is_ok_and(|d| d == AddressFamily::INET || d == AddressFamily::INET6)
 }
 
-fn send_tag(slot: u32, kind: Kind) -> u64 {
-    match kind {
-        Kind::Inline | Kind::Drain => tag(Op::Send, slot),
-        Kind::ZeroCopy(id) => tag(Op::ZeroCopy, id),
-    }
-}
-
 fn fd_of(slot: &Slot) -> RawFd {
     slot.stream.as_ref().map_or(-1, AsRawFd::as_raw_fd)
-}
-
-const fn tag(op: Op, slot: u32) -> u64 {
-    (op as u64) << 32 | slot as u64
 }

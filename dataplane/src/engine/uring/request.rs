@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 
 use io_uring::{opcode, squeue, types};
 
-use super::Kind;
+use super::op::Kind;
 
 /// `IORING_SEND_VECTORIZED`, which the crate does not name: the buffer is an array of iovecs.
 pub(super) const SEND_VECTORIZED: u16 = 1 << 5;
