@@ -18,6 +18,8 @@ use pinecone_wire::PublicKey;
 use crate::traffic::{Fill, route_key, route_sequence};
 
 pub use plane::{Placement, Plane};
+use relay::{Copying, Relay};
+use splice::Splicing;
 
 /// How long a worker that polls goes on without finding anything: longer than frames are apart.
 const BUSY_POLL: Duration = Duration::from_millis(2);
@@ -133,8 +135,8 @@ impl Tables {
 pub fn start(kind: Kind, ends: Vec<TcpStream>, tables: &Tables) -> Result<Box<dyn Forwarder>> {
     let mut options = DataPlaneOptions::default();
     options.engine = match kind {
-        Kind::Relay => return Ok(Box::new(relay::Relay::start(ends))),
-        Kind::Splice => return Ok(Box::new(splice::Splice::start(ends)?)),
+        Kind::Relay => return Ok(Box::new(Relay::start::<Copying>(ends))),
+        Kind::Splice => return Ok(Box::new(Relay::start::<Splicing>(ends))),
         Kind::TokioUring => {
             let fib = tables.fib.clone();
             return Ok(Box::new(tokio_worker::TokioWorker::start(ends, fib)));

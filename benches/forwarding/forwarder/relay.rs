@@ -1,6 +1,6 @@
 //! A relay: what comes in at connection i goes out at connection i, unread.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -22,15 +22,41 @@ pub struct Relay {
     handle: Option<JoinHandle<()>>,
 }
 
+/// How bytes get from an input to the output of the same number.
+pub trait Means {
+    fn new(inputs: Vec<TcpStream>, outputs: Vec<TcpStream>) -> Self;
+
+    fn input(&self, i: usize) -> &TcpStream;
+    fn output(&self, i: usize) -> &TcpStream;
+
+    /// Moves what has come, as far as it goes. False if the output is full.
+    fn pass(&mut self, i: usize) -> io::Result<bool>;
+
+    /// Moves what the output has refused. False if it is full still.
+    fn drain(&mut self, i: usize) -> io::Result<bool>;
+}
+
+/// By `read` and `write`.
+pub struct Copying {
+    inputs: Vec<TcpStream>,
+    outputs: Vec<TcpStream>,
+    buffer: Vec<u8>,
+    /// What a way out has refused, and how much of that has gone since.
+    kept: Vec<(Vec<u8>, usize)>,
+}
+
 impl Relay {
-    pub fn start(ends: Vec<TcpStream>) -> Self {
+    pub fn start<M: Means>(mut inputs: Vec<TcpStream>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (tell, told) = mpsc::channel();
         let stopped = Arc::clone(&stop);
         let handle = std::thread::spawn(move || {
             pin(ROUTER_CORE);
             tell.send(thread_id()).expect("tell");
-            relay(ends, &stopped);
+            let outputs = inputs.split_off(inputs.len() / 2);
+            let count = outputs.len();
+            // Ends with the first connection that does.
+            let _ = relay(M::new(inputs, outputs), count, &stopped);
         });
         Self {
             stop,
@@ -62,57 +88,84 @@ impl Drop for Relay {
 }
 
 /// A connection whose way out is full is not read until it takes more.
-fn relay(mut inputs: Vec<TcpStream>, stop: &AtomicBool) {
-    let outputs = inputs.split_off(inputs.len() / 2);
-    let epoll = epoll_of(&inputs, EventFlags::IN);
-    let blocked = epoll_of(&outputs, EventFlags::empty());
+fn relay(mut means: impl Means, count: usize, stop: &AtomicBool) -> io::Result<()> {
+    let epoll = epoll_of((0..count).map(|i| means.input(i)), EventFlags::IN);
+    let blocked = epoll_of((0..count).map(|i| means.output(i)), EventFlags::empty());
     // One wait for both: a full way out shows as readiness of the second instance.
-    let outer = outputs.len() as u64;
-    epoll::add(&epoll, &blocked, EventData::new_u64(outer), EventFlags::IN).expect("epoll add");
-    let mut buffer = vec![0; BUFFER];
-    // What a way out has refused, and how much of that has gone since.
-    let mut kept: Vec<(Vec<u8>, usize)> = vec![(Vec::new(), 0); outputs.len()];
+    let outer = count as u64;
+    epoll::add(&epoll, &blocked, EventData::new_u64(outer), EventFlags::IN)?;
     let (mut events, mut writable) = (Vec::new(), Vec::new());
     while !stop.load(Relaxed) {
         wait(&epoll, &mut events, Duration::from_millis(50));
         for event in &events {
             let i = event.data.u64() as usize;
-            if i == outputs.len() {
-                wait(&blocked, &mut writable, Duration::ZERO);
-                for event in &writable {
-                    let i = event.data.u64() as usize;
-                    let (bytes, gone) = &mut kept[i];
-                    match (&outputs[i]).write(&bytes[*gone..]) {
-                        Ok(n) => *gone += n,
-                        Err(e) if e.kind() == ErrorKind::WouldBlock => continue,
-                        Err(_) => return,
-                    }
-                    if *gone == bytes.len() {
-                        bytes.clear();
-                        *gone = 0;
-                        listen(&blocked, &outputs[i], i, EventFlags::empty());
-                        listen(&epoll, &inputs[i], i, EventFlags::IN);
-                    }
+            if i < count {
+                if !means.pass(i)? {
+                    listen(&epoll, means.input(i), i, EventFlags::empty());
+                    listen(&blocked, means.output(i), i, EventFlags::OUT);
                 }
                 continue;
             }
-            let n = match (&inputs[i]).read(&mut buffer) {
-                Ok(0) => return,
-                Ok(n) => n,
-                Err(e) if e.kind() == ErrorKind::WouldBlock => continue,
-                Err(_) => return,
-            };
-            let sent = match (&outputs[i]).write(&buffer[..n]) {
-                Ok(sent) => sent,
-                Err(e) if e.kind() == ErrorKind::WouldBlock => 0,
-                Err(_) => return,
-            };
-            if sent < n {
-                kept[i].0.extend_from_slice(&buffer[sent..n]);
-                listen(&epoll, &inputs[i], i, EventFlags::empty());
-                listen(&blocked, &outputs[i], i, EventFlags::OUT);
+            wait(&blocked, &mut writable, Duration::ZERO);
+            for event in &writable {
+                let i = event.data.u64() as usize;
+                if means.drain(i)? {
+                    listen(&blocked, means.output(i), i, EventFlags::empty());
+                    listen(&epoll, means.input(i), i, EventFlags::IN);
+                }
             }
         }
+    }
+    Ok(())
+}
+
+impl Means for Copying {
+    fn new(inputs: Vec<TcpStream>, outputs: Vec<TcpStream>) -> Self {
+        Self {
+            buffer: vec![0; BUFFER],
+            kept: vec![(Vec::new(), 0); outputs.len()],
+            inputs,
+            outputs,
+        }
+    }
+
+    fn input(&self, i: usize) -> &TcpStream {
+        &self.inputs[i]
+    }
+
+    fn output(&self, i: usize) -> &TcpStream {
+        &self.outputs[i]
+    }
+
+    fn pass(&mut self, i: usize) -> io::Result<bool> {
+        let n = match (&self.inputs[i]).read(&mut self.buffer) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(n) => n,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(true),
+            Err(e) => return Err(e),
+        };
+        let sent = write(&self.outputs[i], &self.buffer[..n])?;
+        self.kept[i].0.extend_from_slice(&self.buffer[sent..n]);
+        Ok(sent == n)
+    }
+
+    fn drain(&mut self, i: usize) -> io::Result<bool> {
+        let (bytes, gone) = &mut self.kept[i];
+        *gone += write(&self.outputs[i], &bytes[*gone..])?;
+        let all = *gone == bytes.len();
+        if all {
+            bytes.clear();
+            *gone = 0;
+        }
+        Ok(all)
+    }
+}
+
+/// What the socket takes.
+fn write(mut output: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    match output.write(bytes) {
+        Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(0),
+        result => result,
     }
 }
 

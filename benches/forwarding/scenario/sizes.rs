@@ -83,29 +83,20 @@ pub(super) fn random(settings: &Settings) -> Result<Section> {
     )
 }
 
-/// Whether frames that are large would better be spliced.
+/// Frames in runs.
+pub(super) fn runs(settings: &Settings) -> Result<Section> {
+    by_size(
+        settings,
+        Spread::Runs,
+        "Eight heavy flows, 32 frames of one behind each other",
+        "runs",
+    )
+}
+
+/// Whether frames would better be spliced.
 pub(super) fn splice(settings: &Settings) -> Result<Section> {
-    const KINDS: [Kind; 2] = [Kind::Relay, Kind::Splice];
-    let tables = Tables::new(settings.peers, settings.routes, settings.fill);
-    let mut comparison = Comparison::new("payload");
-    for &size in &settings.sizes {
-        let traffic = Traffic {
-            size,
-            flows: settings.flows(settings.routes),
-            spread: Spread::Random,
-            fill: settings.fill,
-        };
-        let rows = KINDS.map(|kind| Row {
-            kind,
-            tables: &tables,
-            peers: settings.peers,
-            traffic,
-        });
-        let samples = interleave(&rows, settings.rounds, settings.offer())?;
-        for (kind, row) in KINDS.iter().zip(&samples) {
-            comparison.add(size.to_string(), *kind, row, &samples[0]);
-        }
-    }
+    let kinds = [Kind::Relay, Kind::Splice];
+    let (comparison, _) = compare(settings, &kinds, Spread::Random)?;
     Ok(Section {
         title: "Splice",
         text: format!(
@@ -117,55 +108,20 @@ pub(super) fn splice(settings: &Settings) -> Result<Section> {
     })
 }
 
-/// Frames in runs.
-pub(super) fn runs(settings: &Settings) -> Result<Section> {
-    by_size(
-        settings,
-        Spread::Runs,
-        "Eight heavy flows, 32 frames of one behind each other",
-        "runs",
-    )
-}
-
 fn by_size(
     settings: &Settings,
     spread: Spread,
     title: &'static str,
     name: &str,
 ) -> Result<Section> {
-    let tables = Tables::new(settings.peers, settings.routes, settings.fill);
-    let mut comparison = Comparison::new("payload");
-    let mut lines = KINDS.map(|kind| Line {
-        name: kind.to_string(),
-        points: Vec::new(),
-    });
-    for &size in &settings.sizes {
-        let traffic = Traffic {
-            size,
-            flows: settings.flows(settings.routes),
-            spread,
-            fill: settings.fill,
-        };
-        let rows = KINDS.map(|kind| Row {
-            kind,
-            tables: &tables,
-            peers: settings.peers,
-            traffic,
-        });
-        let samples = interleave(&rows, settings.rounds, settings.offer())?;
-        for ((kind, row), line) in KINDS.iter().zip(&samples).zip(&mut lines) {
-            comparison.add(size.to_string(), *kind, row, &samples[0]);
-            let rate = RowFigures(row).rate().median;
-            line.points.push((size as f64, rate));
-        }
-    }
+    let (comparison, lines) = compare(settings, &KINDS, spread)?;
     let plot = Plot {
         name: format!("forwarding-{name}"),
         title: title.to_owned(),
         x: "payload, bytes",
         y: "frames/s",
         log_y: true,
-        lines: lines.to_vec(),
+        lines,
     };
     Ok(Section {
         title,
@@ -178,6 +134,38 @@ fn by_size(
         plots: vec![plot],
         ..Section::default()
     })
+}
+
+/// All sizes, against the first kind; frames/s by size for each.
+fn compare(settings: &Settings, kinds: &[Kind], spread: Spread) -> Result<(Comparison, Vec<Line>)> {
+    let tables = Tables::new(settings.peers, settings.routes, settings.fill);
+    let mut comparison = Comparison::new("payload");
+    let line = |kind: &Kind| Line {
+        name: kind.to_string(),
+        points: Vec::new(),
+    };
+    let mut lines: Vec<_> = kinds.iter().map(line).collect();
+    for &size in &settings.sizes {
+        let row = |&kind| Row {
+            kind,
+            tables: &tables,
+            peers: settings.peers,
+            traffic: Traffic {
+                size,
+                flows: settings.flows(settings.routes),
+                spread,
+                fill: settings.fill,
+            },
+        };
+        let rows: Vec<_> = kinds.iter().map(row).collect();
+        let samples = interleave(&rows, settings.rounds, settings.offer())?;
+        for ((kind, row), line) in kinds.iter().zip(&samples).zip(&mut lines) {
+            comparison.add(size.to_string(), *kind, row, &samples[0]);
+            let rate = RowFigures(row).rate().median;
+            line.points.push((size as f64, rate));
+        }
+    }
+    Ok((comparison, lines))
 }
 
 /// CPU time a frame with many routes against few, each frame to a new destination.
