@@ -47,6 +47,10 @@ counters! {
     bootstraps_watermark,
     /// Bootstraps passed on.
     bootstraps_forwarded,
+    /// Of these, bootstraps whose next hop was where they came from, passed on another way.
+    bootstraps_detoured,
+    /// Bootstraps handed over to a new neighbour of their key on the snake.
+    bootstraps_handed_over,
     /// Bootstraps of our own sent.
     bootstraps_sent,
     /// Routes not taken because of a limit.

@@ -20,6 +20,7 @@ mod limits;
 mod peers;
 mod plane;
 mod ports;
+mod recent;
 mod remembered;
 mod routes;
 mod snake;

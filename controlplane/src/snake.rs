@@ -14,7 +14,7 @@
 //!
 //! # When we bootstrap, and which routes we keep
 //!
-//! In three things we do better than the protocol asks, none of which shows on the wire but by
+//! In five things we do better than the protocol asks, none of which shows on the wire but by
 //! frames that come sooner or get further:
 //! - After a change we bootstrap not once but thrice, within three seconds. A bootstrap finds its
 //!   way by the routes that others have set up, and after a change those are still to come; the
@@ -23,6 +23,12 @@
 //! - A lost peering takes with it the routes that came by it, but not those that went on to it:
 //!   what is behind them is still there. They live on for as long as they would have.
 //! - Where there is a second peering with the same node, the routes of the first move over.
+//! - When a route to a new key comes, the bootstrap of the key right below it, if that came just
+//!   now, is handed over to it: that is where the next one will go, and five seconds are long where
+//!   every key waits for the one above it. A node that has it already drops it.
+//! - A bootstrap that would go back where it came from has met what is left of a path that is broken.
+//!   It goes on to the next key above that lies another way. It cannot go round in circles, as no
+//!   node takes it twice.
 
 use std::time::Duration;
 
@@ -31,6 +37,7 @@ use pinecone_dataplane::fib::{NextHop, SnekKind};
 use pinecone_wire::{PublicKey, SignedBody, Watermark, frame};
 use tracing::{debug, warn};
 
+use crate::recent::Recent;
 use crate::remembered::Remembered;
 use crate::routes::{Room, Route, Routes};
 use crate::timers::{BOOTSTRAP, EAGER, EXPIRY_BATCH, ROUTE_LIFE};
@@ -38,6 +45,9 @@ use crate::{ControlPlane, Event};
 
 /// Clocks that differ are logged no more often than this.
 const COMPLAINT_GAP: Duration = Duration::from_secs(60);
+
+/// Keys that are looked at for another way.
+const DETOUR_TRIES: usize = 16;
 
 /// What the node knows of the snake.
 #[derive(Default)]
@@ -51,6 +61,8 @@ pub(crate) struct Snake {
     ascending: Option<(PortId, PublicKey)>,
     /// How many bootstraps are still sent sooner than usual: see the text above.
     eager: usize,
+    /// Bootstraps that may be handed over.
+    recent: Recent,
     last_sequence: u64,
     /// When bootstraps from the future were last complained of.
     last_complaint: Option<Duration>,
@@ -99,10 +111,12 @@ impl ControlPlane {
         body: &SignedBody,
         room: Room,
     ) {
-        let hop = self
-            .fib
-            .snapshot()
-            .snek(SnekKind::Bootstrap, &key, &watermark);
+        let snapshot = self.fib.snapshot();
+        let mut hop = snapshot.snek(SnekKind::Bootstrap, &key, &watermark);
+        let detoured = hop.next == NextHop::Port(port);
+        if detoured {
+            hop = snapshot.snek_detour(&key, port, DETOUR_TRIES);
+        }
         if let Room::Evict(from) = room {
             self.evict_route(from);
         }
@@ -110,7 +124,7 @@ impl ControlPlane {
             NextHop::Port(next) => Some(next),
             NextHop::Local | NextHop::None => None,
         };
-        self.install_route(Route {
+        let new = self.install_route(Route {
             key,
             source: port,
             destination: next,
@@ -118,14 +132,20 @@ impl ControlPlane {
             last_seen: self.now.monotonic,
         });
         self.consider_descending(port, key);
+        if new {
+            self.hand_over(&key);
+        }
+        let now = self.now.monotonic;
+        self.snake.recent.insert(now, key, *body);
         match next {
             None => self.counters.bootstraps_ended += 1,
             Some(next) if next == port => self.counters.bootstraps_backwards += 1,
-            Some(_) if hop.watermark.is_worse_than(&watermark) => {
+            Some(_) if !detoured && hop.watermark.is_worse_than(&watermark) => {
                 self.counters.bootstraps_watermark += 1;
             }
             Some(next) => {
                 self.counters.bootstraps_forwarded += 1;
+                self.counters.bootstraps_detoured += u64::from(detoured);
                 self.push_bootstrap(next, header, &key, &hop.watermark, body);
             }
         }
@@ -311,13 +331,41 @@ impl ControlPlane {
         Some(room)
     }
 
-    fn install_route(&mut self, route: Route) {
+    /// Sends the bootstrap of the key right below `above`, to which there is a route now, on to it.
+    fn hand_over(&mut self, above: &PublicKey) {
+        let now = self.now.monotonic;
+        let Some((key, body)) = self.snake.recent.below(now, above) else {
+            return;
+        };
+        let Some(route) = self.snake.routes.get(&key) else {
+            return;
+        };
+        let position = self.tree.position();
+        let alive = route.sequence == body.sequence
+            && (body.root, body.root_sequence) == (position.root, position.root_sequence);
+        let source = route.source;
+        let snapshot = self.fib.snapshot();
+        let hop = snapshot.snek(SnekKind::Bootstrap, &key, &Watermark::START);
+        // A key that a peer announced has no sequence, and was known before there was a route.
+        let new = hop.watermark.key == *above && hop.watermark.sequence != 0;
+        match hop.next {
+            NextHop::Port(next) if alive && new && next != source => {
+                self.counters.bootstraps_handed_over += 1;
+                self.push_bootstrap(next, (0, 0), &key, &hop.watermark, &body);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether there was none to that key.
+    fn install_route(&mut self, route: Route) -> bool {
         let new = self.snake.routes.insert(route);
         self.fib.set_route(route.key, route.source, route.sequence);
         if new {
             self.snake.remembered.remove(&route.key);
             self.event(Event::RouteAdded(route.key));
         }
+        new
     }
 
     fn remove_route(&mut self, key: &PublicKey) {

@@ -8,6 +8,9 @@ pub const MAINTENANCE: Duration = Duration::from_secs(1);
 pub const BOOTSTRAP: Duration = Duration::from_secs(5);
 /// After a change, how soon the next bootstraps follow one another.
 pub const EAGER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
+/// How long a bootstrap may be handed over to a new neighbour of its key. What is handed over lives
+/// for longer by that than the routes that lead there, and where they are gone frames are lost.
+pub const HAND_OVER: Duration = Duration::from_millis(500);
 /// How long a route lives from when it was last seen (protocol section 5).
 pub const ROUTE_LIFE: Duration = Duration::from_secs(10);
 /// How often a root announces itself anew (protocol section 4).

@@ -408,6 +408,100 @@ fn bootstraps_come_sooner_after_a_change() {
     assert_eq!(seconds_of_bootstraps(&mut bench, 9), [1, 2, 4, 9]);
 }
 
+/// The key right below a new one learns of it at once, by way of its own bootstrap, if that came just
+/// before.
+#[test]
+fn bootstraps_are_handed_over_to_a_new_neighbour_on_the_snake() {
+    let (mut bench, [_, a, b]) = three_peers(Config::default());
+    let [low, middle, high] = [1, 2, 3].map(made_up);
+    let from_low = unsigned_body(bench.now.unix_ms, ROOT, 1);
+    bench.frame(a, &bootstrap(low, &from_low));
+    bench.take_sent(2);
+    let handed = |key: PublicKey, to: PublicKey, sequence: u64, body: &SignedBody| {
+        let watermark = Watermark { key: to, sequence };
+        let mut out = Vec::new();
+        frame::push_bootstrap(&mut out, (0, 0), &key, &watermark, &body.encode()).unwrap();
+        out
+    };
+    let ms = Duration::from_millis;
+    bench.wait(ms(499));
+    let from_high = unsigned_body(bench.now.unix_ms, ROOT, 1);
+    bench.frame(b, &bootstrap(high, &from_high));
+    let expected = handed(low, high, from_high.sequence, &from_low);
+    assert_eq!(bench.take_sent(2), [(b, expected)]);
+    assert_eq!(bench.node.counters().bootstraps_handed_over, 1);
+    // Not of a key that there was a route to, and not back to where it came from.
+    bench.wait(ms(1));
+    bench.frame(
+        a,
+        &bootstrap(low, &unsigned_body(bench.now.unix_ms, ROOT, 1)),
+    );
+    bench.frame(
+        b,
+        &bootstrap(high, &unsigned_body(bench.now.unix_ms, ROOT, 1)),
+    );
+    bench.frame(
+        a,
+        &bootstrap(middle, &unsigned_body(bench.now.unix_ms, ROOT, 1)),
+    );
+    assert_eq!(bench.node.counters().bootstraps_handed_over, 1);
+    // Nor after a while: the routes that lead there would be gone before what is handed over.
+    bench.wait(ms(500));
+    bench.frame(
+        b,
+        &bootstrap(made_up(4), &unsigned_body(bench.now.unix_ms, ROOT, 1)),
+    );
+    assert_eq!(bench.node.counters().bootstraps_handed_over, 1);
+    // Nor to a key that a peer announced: it was known before there was a route.
+    let below = PublicKey([0x9f; 32]);
+    bench.frame(
+        a,
+        &bootstrap(below, &unsigned_body(bench.now.unix_ms, ROOT, 1)),
+    );
+    bench.frame(
+        b,
+        &bootstrap(PEER_A, &unsigned_body(bench.now.unix_ms, ROOT, 1)),
+    );
+    assert_eq!(bench.node.counters().bootstraps_handed_over, 1);
+}
+
+/// Where the next hop is the one that a bootstrap came from, it goes to the next key above that lies
+/// another way.
+#[test]
+fn a_bootstrap_that_would_go_back_goes_another_way() {
+    let (mut bench, [root, a, b]) = three_peers(Config::default());
+    let [low, middle, high] = [0xc0, 0xc1, 0xc2].map(|byte| PublicKey([byte; 32]));
+    let sequence = bench.now.unix_ms;
+    let body = unsigned_body(sequence, ROOT, 1);
+    bench.frame(b, &bootstrap(high, &body));
+    bench.frame(a, &bootstrap(middle, &body));
+    bench.take_sent(2);
+    bench.frame(a, &bootstrap(low, &body));
+    let sent = |to: PublicKey, sequence| {
+        let mut out = Vec::new();
+        let watermark = Watermark { key: to, sequence };
+        frame::push_bootstrap(&mut out, (7, 9), &low, &watermark, &body.encode()).unwrap();
+        out
+    };
+    assert_eq!(bench.take_sent(2), [(b, sent(high, sequence))]);
+    assert_eq!(bench.node.counters().bootstraps_detoured, 1);
+    assert_eq!(bench.node.counters().bootstraps_backwards, 0);
+    // Else to the root.
+    bench.node.disconnect(bench.now, b, CloseReason::Requested);
+    bench.drain();
+    bench.take_sent(2);
+    bench.wait(Duration::from_millis(10));
+    let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
+    bench.frame(a, &bootstrap(low, &body));
+    let mut expected = Vec::new();
+    let watermark = Watermark {
+        key: ROOT,
+        sequence: 0,
+    };
+    frame::push_bootstrap(&mut expected, (7, 9), &low, &watermark, &body.encode()).unwrap();
+    assert_eq!(bench.take_sent(2), [(root, expected)]);
+}
+
 #[test]
 fn a_lost_peering_takes_the_routes_that_came_by_it() {
     let (mut bench, [root, a, b]) = three_peers(Config::default());

@@ -92,6 +92,34 @@ impl Snapshot {
         self.answer(kind, destination, watermark, found).into()
     }
 
+    /// SNEK next hop of a bootstrap where the right one will not do: by way of the first of the next
+    /// `tries` known keys above the destination to which a port other than `ingress` leads, whatever
+    /// its watermark, or else to the root. It may be `ingress` still.
+    #[must_use]
+    pub fn snek_detour(&self, destination: &PublicKey, ingress: PortId, tries: usize) -> SnekHop {
+        let bound = self.bound(false, destination);
+        let mut last = destination;
+        for _ in 0..tries {
+            let Some((key, entry)) = self.snek.successor(last, true) else {
+                break;
+            };
+            if !below(key, bound.key) {
+                break;
+            }
+            let near = entry.near().map(|port| (port, 0));
+            let ways = [near, entry.route()];
+            let other = ways
+                .into_iter()
+                .flatten()
+                .find(|(port, _)| *port != ingress);
+            if let Some((port, sequence)) = other {
+                return Hop::through(port, key, sequence).into();
+            }
+            last = key;
+        }
+        bound.hop().into()
+    }
+
     /// Traffic lookups of all `queries`, whose misses wait for memory together; the answers are
     /// appended to `out` in the same order.
     pub fn snek_batch(&self, queries: &[SnekQuery], out: &mut Vec<SnekHop>) {
