@@ -19,7 +19,7 @@ use rustix::time::{ClockId, clock_gettime};
 /// Peers of the node whose routes are looked up: a static peer's, all on one tree.
 const PEERS: u32 = 64;
 /// Lookups in a batch, as many as a worker makes at once.
-const BATCH: usize = 32;
+const BATCH: usize = 128;
 /// Changes that are published each second where they come steadily, in a thousand publications.
 const CHANGES: usize = 20_000;
 const SEQUENCE: u64 = 1_795_357_650_878;
@@ -168,7 +168,7 @@ fn pick<'a, T>(random: &mut Random, among: &'a [T]) -> &'a T {
     &among[(random.number() % among.len() as u64) as usize]
 }
 
-/// One lookup an iteration, each for another key: alone, and 32 at a time.
+/// One lookup an iteration, each for another key: alone, and a batch at a time.
 fn snek(c: &mut Criterion) {
     let mut group = c.benchmark_group("fib/snek");
     for keys in [Keys::Random, Keys::Sharing64Bits] {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use pinecone_wire::frame::{Frame, FrameType, HEADER_LEN};
 use pinecone_wire::{
     FrameError, Patch, PublicKey, Split, TrafficLayout, Watermark, ping, split, traffic,
@@ -240,15 +241,14 @@ impl<O: Output> Batch<'_, O> {
     #[inline(always)]
     fn route(&mut self) {
         // First pass: the tree, and all SNEK lookups at once.
-        let mut destinations = [PublicKey::MIN; BATCH];
-        let mut lookups = 0;
+        let mut destinations = ArrayVec::new();
         for i in 0..self.pending.len() {
             let Pending { at, layout, .. } = self.pending[i];
             let frame = &self.bytes[at as usize..at as usize + layout.len()];
-            self.pending[i].fate = self.classify(frame, &layout, &mut destinations, &mut lookups);
+            self.pending[i].fate = self.classify(frame, &layout, &mut destinations);
         }
         let fib = self.fib;
-        let found = fib.find(&destinations[..lookups]);
+        let found = fib.find(&destinations);
         // Second pass: what becomes of each frame.
         let mut open: Option<Open> = None;
         for i in 0..self.pending.len() {
@@ -268,9 +268,9 @@ impl<O: Output> Batch<'_, O> {
                     .pass_on(ingress, frame, &layout)
                     .map(|()| Outcome::Forward { egress, start: 0 }),
                 Fate::Snek(lookup) => {
-                    let lookup = lookup as usize;
+                    let lookup = lookup as usize % BATCH;
                     let watermark = layout.watermark_with(frame, sequence);
-                    let destination = &destinations[lookup % BATCH];
+                    let destination = &destinations[lookup];
                     let hop = fib.forward(&found, lookup, ingress.port, destination, &watermark);
                     match hop.decision {
                         Decision::Send(egress) => {
@@ -330,8 +330,7 @@ impl<O: Output> Batch<'_, O> {
         &self,
         frame: &[u8],
         layout: &TrafficLayout,
-        destinations: &mut [PublicKey; BATCH],
-        lookups: &mut usize,
+        lookups: &mut ArrayVec<PublicKey, BATCH>,
     ) -> Fate {
         if let Some(filter) = &self.policy.filter
             && !filter.pass(self.ingress.port, frame)
@@ -349,12 +348,10 @@ impl<O: Output> Batch<'_, O> {
             return Fate::Tree(port);
         }
         // A run of frames to one destination is looked up once.
-        let last = lookups.wrapping_sub(1);
-        if *lookups == 0 || destinations[last % BATCH] != destination {
-            destinations[*lookups % BATCH] = destination;
-            *lookups += 1;
+        if lookups.last() != Some(&destination) {
+            lookups.push(destination);
         }
-        Fate::Snek(*lookups as u32 - 1)
+        Fate::Snek(lookups.len() as u32 - 1)
     }
 
     #[inline(always)]

