@@ -571,3 +571,6 @@ fn is_internet(stream: &OwnedFd) -> bool {
 fn fd_of(slot: &Slot) -> RawFd {
     slot.stream.as_ref().map_or(-1, AsRawFd::as_raw_fd)
 }
+
+#[cfg(test)]
+mod tests;
