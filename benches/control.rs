@@ -227,6 +227,27 @@ impl Bench {
         cpu_time() - start
     }
 
+    /// A new root sequence from the parent, which all peers are told of.
+    fn told_by_parent(&mut self) -> Duration {
+        let frame = self.next_from_parent();
+        self.handle(&[(self.parent, frame)])
+    }
+
+    /// What all children then announce.
+    fn told_by_children(&mut self) -> Duration {
+        self.announce();
+        let frames = self.announcements();
+        self.handle(&frames)
+    }
+
+    /// Each of these bootstraps, by way of one child after the other.
+    fn told_by_all(&mut self, names: &[Name]) -> Duration {
+        let frames: Vec<_> = (names.iter().enumerate())
+            .map(|(n, name)| (self.child_port(n), self.bootstrap(name)))
+            .collect();
+        self.handle(&frames)
+    }
+
     fn child_port(&self, n: usize) -> PortId {
         self.children[n % self.children.len()].0
     }
@@ -254,25 +275,13 @@ fn single_frames(c: &mut Criterion) {
                 label(signs),
             ),
             |b| {
-                b.iter_custom(|n| {
-                    rounds(n, 1, || {
-                        let frame = bench.next_from_parent();
-                        let port = bench.parent;
-                        bench.handle(&[(port, frame)])
-                    })
-                });
+                b.iter_custom(|n| rounds(n, 1, || bench.told_by_parent()));
             },
         );
         group.bench_function(
             BenchmarkId::new("announcement from a child", label(signs)),
             |b| {
-                b.iter_custom(|n| {
-                    rounds(n, 64, || {
-                        bench.announce();
-                        let frames = bench.announcements();
-                        bench.handle(&frames)
-                    })
-                });
+                b.iter_custom(|n| rounds(n, 64, || bench.told_by_children()));
             },
         );
         let mut random = Random::new(2);
@@ -281,13 +290,25 @@ fn single_frames(c: &mut Criterion) {
             b.iter_custom(|n| {
                 rounds(n, 1024, || {
                     bench.step(1);
-                    let frames: Vec<_> = (names.iter().enumerate())
-                        .map(|(n, name)| (bench.child_port(n), bench.bootstrap(name)))
-                        .collect();
-                    bench.handle(&frames)
+                    bench.told_by_all(&names)
                 })
             });
         });
+        // All routes have expired meanwhile.
+        group.bench_function(
+            BenchmarkId::new("bootstrap of a new key", label(signs)),
+            |b| {
+                b.iter_custom(|n| {
+                    rounds(n, 1024, || {
+                        bench.step(11_000);
+                        bench.announce();
+                        assert_eq!(bench.node.status().routes, 0);
+                        bench.told_by_all(&names)
+                    })
+                });
+            },
+        );
+        assert!(bench.node.counters().bootstraps_handed_over > 0);
         // To 63 or 64 others.
         group.bench_function(
             BenchmarkId::new("broadcast to 64 peers", label(signs)),
@@ -404,26 +425,14 @@ fn ten_thousand_peers(c: &mut Criterion) {
         group.bench_function(
             BenchmarkId::new("told of a new root sequence", label(signs)),
             |b| {
-                b.iter_custom(|n| {
-                    rounds(n, 1, || {
-                        let frame = bench.next_from_parent();
-                        let port = bench.parent;
-                        bench.handle(&[(port, frame)])
-                    })
-                });
+                b.iter_custom(|n| rounds(n, 1, || bench.told_by_parent()));
             },
         );
         let before = bench.node.counters();
         group.bench_function(
             BenchmarkId::new("all announce themselves", label(signs)),
             |b| {
-                b.iter_custom(|n| {
-                    rounds(n, 1, || {
-                        bench.announce();
-                        let frames = bench.announcements();
-                        bench.handle(&frames)
-                    })
-                });
+                b.iter_custom(|n| rounds(n, 1, || bench.told_by_children()));
             },
         );
         let after = bench.node.counters();

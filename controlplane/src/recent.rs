@@ -1,107 +1,146 @@
-//! The bootstraps of the last moment, in order of their keys.
+//! The bootstraps of the last moment, as they came.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use pinecone_wire::{PublicKey, SignedBody};
+use pinecone_wire::{PublicKey, Signature, SignedBody};
 
+use crate::routes::Route;
 use crate::timers::HAND_OVER;
 
 /// Bootstraps kept at most; the oldest give way.
 const MAX: usize = 16_384;
 
-/// What came within the last [`HAND_OVER`].
+/// What came within the last [`HAND_OVER`] under the present root.
+///
+/// Every bootstrap is kept and hardly one is asked for, so what a bootstrap has in common with its
+/// route is not kept again, and nothing is searched: the route says where its last bootstrap is.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
-    by_key: BTreeMap<PublicKey, (Duration, SignedBody)>,
-    /// By when they came; an entry counts only while `by_key` agrees with it.
-    queue: VecDeque<(Duration, PublicKey)>,
+    entries: VecDeque<Entry>,
+    /// The place of the first entry; all places count up from there, and round.
+    first: u32,
+    /// The root that all entries are under.
+    root: (PublicKey, u64),
+}
+
+#[derive(Debug)]
+struct Entry {
+    came: Duration,
+    signature: Signature,
 }
 
 impl Recent {
-    /// A bootstrap was taken.
-    pub(crate) fn insert(&mut self, now: Duration, key: PublicKey, body: SignedBody) {
-        self.forget(now);
-        while self.queue.len() >= MAX {
-            self.pop();
+    /// A bootstrap was taken. Its place, for [`Route::recent`].
+    pub(crate) fn push(&mut self, now: Duration, body: &SignedBody) -> u32 {
+        let root = (body.root, body.root_sequence);
+        if self.root != root {
+            self.root = root;
+            self.drop_first(self.entries.len());
         }
-        self.by_key.insert(key, (now, body));
-        self.queue.push_back((now, key));
+        self.forget(now);
+        if self.entries.len() >= MAX {
+            self.drop_first(1);
+        }
+        self.entries.push_back(Entry {
+            came: now,
+            signature: body.signature,
+        });
+        self.first.wrapping_add(self.entries.len() as u32 - 1)
     }
 
-    /// The one whose key is right below `key`.
-    pub(crate) fn below(
-        &mut self,
-        now: Duration,
-        key: &PublicKey,
-    ) -> Option<(PublicKey, SignedBody)> {
+    /// The bootstrap that `route` was last seen by.
+    pub(crate) fn get(&mut self, now: Duration, route: &Route) -> Option<SignedBody> {
         self.forget(now);
-        let (key, (_, body)) = self.by_key.range(..key).next_back()?;
-        Some((*key, *body))
+        let at = route.recent.wrapping_sub(self.first);
+        let entry = self.entries.get(at as usize)?;
+        // Places come round, in theory.
+        (entry.came == route.last_seen).then_some(SignedBody {
+            sequence: route.sequence,
+            root: self.root.0,
+            root_sequence: self.root.1,
+            signature: entry.signature,
+        })
     }
 
     fn forget(&mut self, now: Duration) {
-        while self
-            .queue
-            .front()
-            .is_some_and(|(came, _)| *came + HAND_OVER <= now)
-        {
-            self.pop();
+        let over = |entry: &Entry| entry.came + HAND_OVER <= now;
+        while self.entries.front().is_some_and(over) {
+            self.drop_first(1);
         }
     }
 
-    fn pop(&mut self) {
-        if let Some((came, key)) = self.queue.pop_front()
-            && self.by_key.get(&key).is_some_and(|(at, _)| *at == came)
-        {
-            self.by_key.remove(&key);
-        }
+    fn drop_first(&mut self, count: usize) {
+        self.entries.drain(..count);
+        self.first = self.first.wrapping_add(count as u32);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use pinecone_wire::Signature;
+    use pinecone_dataplane::PortId;
 
     use super::*;
 
-    fn body(sequence: u64) -> SignedBody {
+    fn body(sequence: u64, root_sequence: u64) -> SignedBody {
         SignedBody {
             sequence,
             root: PublicKey::MIN,
-            root_sequence: 1,
-            signature: Signature([0; 64]),
+            root_sequence,
+            signature: Signature([sequence as u8; 64]),
+        }
+    }
+
+    /// The route that a bootstrap sets up.
+    fn taken(recent: &mut Recent, at: Duration, body: &SignedBody) -> Route {
+        Route {
+            key: PublicKey::MIN,
+            source: PortId(1),
+            destination: None,
+            sequence: body.sequence,
+            last_seen: at,
+            recent: recent.push(at, body),
         }
     }
 
     #[test]
-    fn the_next_key_below_for_a_moment() {
-        let mut recent = Recent::default();
-        let key = |n: u8| PublicKey([n; 32]);
-        let found = |recent: &mut Recent, at, n| {
-            let found = recent.below(Duration::from_millis(at), &key(n));
-            found.map(|(key, body)| (key.0[0], body.sequence))
+    fn bootstraps_are_found_for_a_moment_and_under_one_root() {
+        let ms = Duration::from_millis;
+        // Places come round after the first two.
+        let mut recent = Recent {
+            first: u32::MAX - 1,
+            ..Recent::default()
         };
-        recent.insert(Duration::ZERO, key(1), body(1));
-        recent.insert(Duration::from_millis(100), key(3), body(1));
-        recent.insert(Duration::from_millis(200), key(1), body(2));
-        assert_eq!(found(&mut recent, 200, 1), None);
-        assert_eq!(found(&mut recent, 200, 3), Some((1, 2)));
-        assert_eq!(found(&mut recent, 200, 4), Some((3, 1)));
-        // The first one of key 1 is over, the second is not.
-        assert_eq!(found(&mut recent, 600, 4), Some((1, 2)));
-        assert_eq!(found(&mut recent, 700, 4), None);
-        assert!(recent.by_key.is_empty() && recent.queue.is_empty());
+        let bodies = [body(1, 1), body(2, 1), body(3, 1)];
+        let routes: Vec<_> = (0..3)
+            .map(|n| taken(&mut recent, ms(100 * n), &bodies[n as usize]))
+            .collect();
+        let found = |recent: &mut Recent, at| -> Vec<_> {
+            let found = routes.iter().map(|route| recent.get(ms(at), route));
+            found.collect()
+        };
+        let [first, second, third] = bodies.map(Some);
+        assert_eq!(found(&mut recent, 499), [first, second, third]);
+        assert_eq!(found(&mut recent, 500), [None, second, third]);
+        assert_eq!(found(&mut recent, 600), [None, None, third]);
+        let other = body(4, 2);
+        let route = taken(&mut recent, ms(650), &other);
+        assert_eq!(found(&mut recent, 650), [None; 3]);
+        assert_eq!(recent.get(ms(650), &route), Some(other));
+        assert_eq!(recent.get(ms(1150), &route), None);
+        assert!(recent.entries.is_empty());
     }
 
     #[test]
     fn not_too_many_are_kept() {
         let mut recent = Recent::default();
-        for n in 0..MAX as u32 + 10 {
-            let mut key = PublicKey::MIN;
-            key.0[..4].copy_from_slice(&n.to_be_bytes());
-            recent.insert(Duration::ZERO, key, body(1));
+        let routes: Vec<_> = (0..MAX as u64 + 10)
+            .map(|n| taken(&mut recent, Duration::ZERO, &body(n, 1)))
+            .collect();
+        assert_eq!(recent.entries.len(), MAX);
+        for (n, route) in routes.iter().enumerate() {
+            let expected = (n >= 10).then(|| body(n as u64, 1));
+            assert_eq!(recent.get(Duration::ZERO, route), expected);
         }
-        assert_eq!((recent.by_key.len(), recent.queue.len()), (MAX, MAX));
     }
 }

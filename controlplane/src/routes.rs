@@ -19,6 +19,8 @@ pub(crate) struct Route {
     pub(crate) destination: Option<PortId>,
     pub(crate) sequence: u64,
     pub(crate) last_seen: Duration,
+    /// Where [`Recent`](crate::recent::Recent) has the bootstrap that it was last seen by.
+    pub(crate) recent: u32,
 }
 
 /// Whether a route of a new key may be taken.
@@ -51,8 +53,9 @@ struct Slots(Vec<Slot>);
 /// No slot, or no port.
 const NONE: u32 = u32::MAX;
 
-/// A route, and its place in three lists.
+/// A route, and its place in three lists. Packed, as there may be millions.
 #[derive(Clone, Copy, Debug)]
+#[repr(C, packed(4))]
 struct Slot {
     key: PublicKey,
     sequence: u64,
@@ -60,10 +63,11 @@ struct Slot {
     last_seen: u64,
     source: u32,
     destination: u32,
+    recent: u32,
     links: [Link; 3],
 }
 
-const _: () = assert!(size_of::<Slot>() == 80);
+const _: () = assert!(size_of::<Slot>() == 84);
 
 /// Which list a link belongs to.
 #[derive(Clone, Copy)]
@@ -229,6 +233,7 @@ impl Routes {
         let slot = self.slots.get_mut(at);
         slot.sequence = fresh.sequence;
         slot.last_seen = fresh.last_seen;
+        slot.recent = fresh.recent;
         slot.destination = fresh.destination;
         if moved {
             self.link_destination(at);
@@ -315,6 +320,7 @@ impl Slot {
             last_seen: u64::try_from(route.last_seen.as_nanos()).unwrap_or(u64::MAX),
             source: route.source.0,
             destination: route.destination.map_or(NONE, |port| port.0),
+            recent: route.recent,
             links: [Link::default(); 3],
         }
     }
@@ -326,6 +332,7 @@ impl Slot {
             destination: (self.destination != NONE).then_some(PortId(self.destination)),
             sequence: self.sequence,
             last_seen: Duration::from_nanos(self.last_seen),
+            recent: self.recent,
         }
     }
 }
@@ -366,6 +373,7 @@ mod tests {
             destination: (destination != 0).then_some(PortId(destination)),
             sequence,
             last_seen: secs(sequence),
+            recent: !(sequence as u32),
         }
     }
 

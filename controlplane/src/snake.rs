@@ -124,19 +124,20 @@ impl ControlPlane {
             NextHop::Port(next) => Some(next),
             NextHop::Local | NextHop::None => None,
         };
+        let now = self.now.monotonic;
+        let recent = self.snake.recent.push(now, body);
         let new = self.install_route(Route {
             key,
             source: port,
             destination: next,
             sequence: body.sequence,
-            last_seen: self.now.monotonic,
+            last_seen: now,
+            recent,
         });
         self.consider_descending(port, key);
         if new {
             self.hand_over(&key);
         }
-        let now = self.now.monotonic;
-        self.snake.recent.insert(now, key, *body);
         match next {
             None => self.counters.bootstraps_ended += 1,
             Some(next) if next == port => self.counters.bootstraps_backwards += 1,
@@ -334,15 +335,17 @@ impl ControlPlane {
     /// Sends the bootstrap of the key right below `above`, to which there is a route now, on to it.
     fn hand_over(&mut self, above: &PublicKey) {
         let now = self.now.monotonic;
-        let Some((key, body)) = self.snake.recent.below(now, above) else {
+        let Some(key) = self.fib.snapshot().predecessor(above) else {
             return;
         };
         let Some(route) = self.snake.routes.get(&key) else {
             return;
         };
+        let Some(body) = self.snake.recent.get(now, &route) else {
+            return;
+        };
         let position = self.tree.position();
-        let alive = route.sequence == body.sequence
-            && (body.root, body.root_sequence) == (position.root, position.root_sequence);
+        let alive = (body.root, body.root_sequence) == (position.root, position.root_sequence);
         let source = route.source;
         let snapshot = self.fib.snapshot();
         let hop = snapshot.snek(SnekKind::Bootstrap, &key, &Watermark::START);

@@ -163,6 +163,34 @@ impl<V> Index<V> {
         }
     }
 
+    /// The highest key below `key`.
+    pub(super) fn predecessor(&self, key: &PublicKey) -> Found<'_, V> {
+        let head = head(key);
+        let (mut node, mut before, mut known) = (self.root, Child::NONE, 0);
+        loop {
+            match node.kind() {
+                Kind::Branch(id) => {
+                    let branch = self.branches.get(id)?;
+                    match branch.step(key, head, &mut known) {
+                        Some(child) => {
+                            let start = branch.start(slot_of(key, head, branch.depth));
+                            before = start.checked_sub(1).map_or(before, |at| branch.child(at));
+                            node = child;
+                        }
+                        None if key < &branch.prefix => return self.greatest(before),
+                        None => return self.greatest(node),
+                    }
+                }
+                Kind::Leaf(id) => {
+                    let leaf = self.leaves.get(id)?;
+                    let at = leaf.position(key, head, false);
+                    let found = at.checked_sub(1).and_then(|at| leaf.get(at));
+                    return found.or_else(|| self.greatest(before));
+                }
+            }
+        }
+    }
+
     /// [`Self::successor`], not strict, of up to [`BATCH`] keys, all but its last step.
     ///
     /// All go down level by level. What the next level reads of a node is asked for as soon as its
@@ -231,6 +259,19 @@ impl<V> Index<V> {
         match self.first_leaf(node).kind() {
             Kind::Leaf(id) => self.leaves.get(id)?.get(0),
             Kind::Branch(_) => None,
+        }
+    }
+
+    /// The highest key below `node`.
+    fn greatest(&self, mut node: Child) -> Found<'_, V> {
+        loop {
+            match node.kind() {
+                Kind::Branch(id) => node = self.branches.get(id)?.children[FAN - 1],
+                Kind::Leaf(id) => {
+                    let leaf = self.leaves.get(id)?;
+                    return leaf.get(leaf.len().checked_sub(1)?);
+                }
+            }
         }
     }
 

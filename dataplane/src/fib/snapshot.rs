@@ -93,6 +93,13 @@ impl Snapshot {
         self.answer(kind, destination, watermark, found).into()
     }
 
+    /// The highest known key below `key`, near or with a route.
+    #[must_use]
+    pub fn predecessor(&self, key: &PublicKey) -> Option<PublicKey> {
+        let (key, _) = self.snek.predecessor(key)?;
+        Some(*key)
+    }
+
     /// SNEK next hop of a bootstrap where the right one will not do: by way of the first of the next
     /// `tries` known keys above the destination to which a port other than `ingress` leads, whatever
     /// its watermark, or else to the root. It may be `ingress` still.

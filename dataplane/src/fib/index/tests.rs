@@ -144,6 +144,7 @@ proptest! {
                     prop_assert_eq!(single.map(|(k, v)| (*k, *v)), model_successor(model, key, false));
                     let strict = index.successor(key, true);
                     prop_assert_eq!(strict.map(|(k, v)| (*k, *v)), model_successor(model, key, true));
+                    prop_assert_eq!(index.predecessor(key), model.range(..key).next_back());
                     prop_assert_eq!(index.get(key), model.get(key));
                 }
             }
