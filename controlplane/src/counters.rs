@@ -51,6 +51,8 @@ counters! {
     bootstraps_detoured,
     /// Bootstraps handed over to a new neighbour of their key on the snake.
     bootstraps_handed_over,
+    /// Bootstraps sent along the path that their key had before, which they no longer take.
+    bootstraps_corrected,
     /// Bootstraps of our own sent.
     bootstraps_sent,
     /// Routes not taken because of a limit.

@@ -14,7 +14,7 @@
 //!
 //! # When we bootstrap, and which routes we keep
 //!
-//! In five things we do better than the protocol asks, none of which shows on the wire but by
+//! In six things we do better than the protocol asks, none of which shows on the wire but by
 //! frames that come sooner or get further:
 //! - After a change we bootstrap not once but thrice, within three seconds. A bootstrap finds its
 //!   way by the routes that others have set up, and after a change those are still to come; the
@@ -29,6 +29,14 @@
 //! - A bootstrap that would go back where it came from has met what is left of a path that is broken.
 //!   It goes on to the next key above that lies another way. It cannot go round in circles, as no
 //!   node takes it twice.
+//! - A bootstrap that comes another way than the last one of its key goes to where that came from,
+//!   too, and one that goes on another way to where that went on to: there lies the old path, which
+//!   may be broken anywhere, and whose routes would draw frames to the break for up to ten seconds.
+//!   What is sent there is a correction. Its watermark is its own key, closer than which there is
+//!   nothing, so that by the protocol whoever gets it takes it and passes it on no further. We pass
+//!   it on along the old path alone. Each node takes a bootstrap once and points to where it came
+//!   from, so that what it leaves is a tree whatever ways it goes; and where paths stay the same,
+//!   nothing is sent.
 
 use std::time::Duration;
 
@@ -111,9 +119,12 @@ impl ControlPlane {
         body: &SignedBody,
         room: Room,
     ) {
+        let before = self.snake.routes.get(&key);
         let snapshot = self.fib.snapshot();
         let mut hop = snapshot.snek(SnekKind::Bootstrap, &key, &watermark);
-        let detoured = hop.next == NextHop::Port(port);
+        // Nothing is closer than the key itself: by the protocol this one goes no further.
+        let correction = watermark.key == key;
+        let detoured = hop.next == NextHop::Port(port) && !correction;
         if detoured {
             hop = snapshot.snek_detour(&key, port, DETOUR_TRIES);
         }
@@ -121,8 +132,8 @@ impl ControlPlane {
             self.evict_route(from);
         }
         let next = match hop.next {
-            NextHop::Port(next) => Some(next),
-            NextHop::Local | NextHop::None => None,
+            NextHop::Port(next) if !correction => Some(next),
+            _ => None,
         };
         let now = self.now.monotonic;
         let recent = self.snake.recent.push(now, body);
@@ -139,6 +150,7 @@ impl ControlPlane {
             self.hand_over(&key);
         }
         match next {
+            None if correction => {}
             None => self.counters.bootstraps_ended += 1,
             Some(next) if next == port => self.counters.bootstraps_backwards += 1,
             Some(_) if !detoured && hop.watermark.is_worse_than(&watermark) => {
@@ -149,6 +161,9 @@ impl ControlPlane {
                 self.counters.bootstraps_detoured += u64::from(detoured);
                 self.push_bootstrap(next, header, &key, &hop.watermark, body);
             }
+        }
+        if let Some(before) = before {
+            self.correct(&before, port, next, header, body);
         }
     }
 
@@ -357,6 +372,29 @@ impl ControlPlane {
                 self.push_bootstrap(next, (0, 0), &key, &hop.watermark, &body);
             }
             _ => {}
+        }
+    }
+
+    /// Sends a bootstrap that came from `source` and goes on to `next` to where the last one of its
+    /// key, whose route was `before`, came from and went on to.
+    fn correct(
+        &mut self,
+        before: &Route,
+        source: PortId,
+        next: Option<PortId>,
+        header: (u8, u8),
+        body: &SignedBody,
+    ) {
+        let onward = before.destination.filter(|port| *port != before.source);
+        let watermark = Watermark {
+            key: before.key,
+            sequence: 0,
+        };
+        for port in [Some(before.source), onward].into_iter().flatten() {
+            if port != source && Some(port) != next {
+                self.counters.bootstraps_corrected += 1;
+                self.push_bootstrap(port, header, &before.key, &watermark, body);
+            }
         }
     }
 

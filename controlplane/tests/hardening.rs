@@ -324,7 +324,8 @@ fn a_bootstrap_is_passed_on_canonical_with_its_header_and_watermark() {
     bench.wait(Duration::from_millis(10));
     let body = unsigned_body(UNIX_MS + 10, ROOT, 1);
     bench.frame(root, &bootstrap(above, &body));
-    assert_eq!(bench.take_sent(2), []);
+    let to_root = |sent: &(PortId, Vec<u8>)| sent.0 == root;
+    assert!(!bench.take_sent(2).iter().any(to_root));
     assert_eq!(bench.node.counters().bootstraps_backwards, 1);
     // And not where the watermark would get worse.
     let low = Watermark {
@@ -334,8 +335,9 @@ fn a_bootstrap_is_passed_on_canonical_with_its_header_and_watermark() {
     let mut frame = Vec::new();
     let body = unsigned_body(UNIX_MS + 11, ROOT, 1);
     frame::push_bootstrap(&mut frame, (0, 0), &above, &low, &body.encode()).unwrap();
+    let forwarded = bench.node.counters().bootstraps_forwarded;
     bench.frame(port, &frame);
-    assert_eq!(bench.take_sent(2), []);
+    assert_eq!(bench.node.counters().bootstraps_forwarded, forwarded);
     assert_eq!(bench.node.counters().bootstraps_watermark, 1);
 }
 
@@ -500,6 +502,89 @@ fn a_bootstrap_that_would_go_back_goes_another_way() {
     };
     frame::push_bootstrap(&mut expected, (7, 9), &low, &watermark, &body.encode()).unwrap();
     assert_eq!(bench.take_sent(2), [(root, expected)]);
+}
+
+/// Where the path of a key changes, what is left of the old one is led the new way.
+#[test]
+fn old_paths_are_corrected() {
+    let (mut bench, [root, a, b]) = three_peers(Config::default());
+    let key = PublicKey([0xc0; 32]);
+    let correction = |body: &SignedBody| {
+        let watermark = Watermark { key, sequence: 0 };
+        let mut out = Vec::new();
+        frame::push_bootstrap(&mut out, (7, 9), &key, &watermark, &body.encode()).unwrap();
+        out
+    };
+    let ports = |sent: Vec<(PortId, Vec<u8>)>| -> Vec<PortId> {
+        sent.into_iter().map(|(port, _)| port).collect()
+    };
+    let next_body = |bench: &mut Bench| {
+        bench.wait(Duration::from_millis(10));
+        bench.take_sent(2);
+        unsigned_body(bench.now.unix_ms, ROOT, 1)
+    };
+    // As long as the path stays the same, nothing more is sent.
+    for _ in 0..2 {
+        let body = next_body(&mut bench);
+        bench.frame(a, &bootstrap(key, &body));
+        assert_eq!(ports(bench.take_sent(2)), [root]);
+    }
+    assert_eq!(bench.node.counters().bootstraps_corrected, 0);
+    // It comes another way: so does what comes for it by the old one.
+    let body = next_body(&mut bench);
+    bench.frame(b, &bootstrap(key, &body));
+    let sent = bench.take_sent(2);
+    assert_eq!(sent[1..], [(a, correction(&body))]);
+    assert_eq!(ports(sent), [root, a]);
+    assert_eq!(bench.node.counters().bootstraps_corrected, 1);
+    // It goes on another way, to a key right above it: the root hears of that one, too.
+    let above = PublicKey([0xc1; 32]);
+    let body = next_body(&mut bench);
+    bench.frame(a, &bootstrap(above, &body));
+    let body = next_body(&mut bench);
+    bench.frame(b, &bootstrap(key, &body));
+    let sent = bench.take_sent(2);
+    assert_eq!(sent[1..], [(root, correction(&body))]);
+    assert_eq!(ports(sent), [a, root]);
+    assert_eq!(bench.node.counters().bootstraps_corrected, 2);
+}
+
+/// A correction is taken as any bootstrap is, and goes along the old path alone.
+#[test]
+fn a_correction_goes_no_further_than_the_old_path() {
+    let (mut bench, [root, a, b]) = three_peers(Config::default());
+    let key = PublicKey([0xc0; 32]);
+    let correction = |body: &SignedBody| {
+        let watermark = Watermark { key, sequence: 0 };
+        let mut out = Vec::new();
+        frame::push_bootstrap(&mut out, (7, 9), &key, &watermark, &body.encode()).unwrap();
+        out
+    };
+    let way = |bench: &mut Bench| {
+        bench.node.publish();
+        let mut fib = bench.fib.reader();
+        let hop = fib.load().snek(SnekKind::Traffic, &key, &Watermark::START);
+        hop.next
+    };
+    // Where there is no old path, nowhere.
+    let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
+    bench.frame(a, &correction(&body));
+    assert_eq!(bench.take_sent(2), []);
+    assert_eq!(way(&mut bench), NextHop::Port(a));
+    // From where the last one went on to, back to where that came from.
+    bench.wait(Duration::from_millis(10));
+    let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
+    bench.frame(b, &bootstrap(key, &body));
+    bench.wait(Duration::from_millis(10));
+    bench.take_sent(2);
+    let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
+    bench.frame(root, &correction(&body));
+    assert_eq!(bench.take_sent(2), [(b, correction(&body))]);
+    assert_eq!(way(&mut bench), NextHop::Port(root));
+    // Once: what comes round is known.
+    bench.frame(b, &correction(&body));
+    assert_eq!(bench.take_sent(2), []);
+    assert_eq!(way(&mut bench), NextHop::Port(root));
 }
 
 #[test]
