@@ -123,13 +123,14 @@ impl Routes {
         }
     }
 
-    /// Inserts or replaces. Whether the key is new.
-    pub(crate) fn insert(&mut self, route: Route) -> bool {
+    /// Inserts or replaces. The route that its key had before.
+    pub(crate) fn insert(&mut self, route: Route) -> Option<Route> {
         let known = self.find(&route.key);
+        let before = known.map(|at| self.slots.get(at).route());
         if let Some(at) = known {
             if self.slots.get(at).source == route.source.0 {
                 self.refresh(at, &route);
-                return false;
+                return before;
             }
             self.unlink_all(at);
         }
@@ -153,7 +154,7 @@ impl Routes {
         self.slots.link(By::Source, list, at);
         self.sizes.insert((list.len, route.source));
         self.link_destination(at);
-        known.is_none()
+        before
     }
 
     pub(crate) fn remove(&mut self, key: &PublicKey) -> Option<Route> {
@@ -409,8 +410,8 @@ mod tests {
                     Step::Insert(key, source, destination) => {
                         let route = route(key, source, destination, n as u64);
                         let known = model.iter().position(|r| r.key == route.key);
-                        prop_assert_eq!(routes.insert(route), known.is_none());
-                        known.map(|at| model.remove(at));
+                        let before = known.map(|at| model.remove(at));
+                        prop_assert_eq!(routes.insert(route), before);
                         model.push(route);
                     }
                     Step::Remove(key) => {

@@ -119,7 +119,6 @@ impl ControlPlane {
         body: &SignedBody,
         room: Room,
     ) {
-        let before = self.snake.routes.get(&key);
         let snapshot = self.fib.snapshot();
         let mut hop = snapshot.snek(SnekKind::Bootstrap, &key, &watermark);
         // Nothing is closer than the key itself: by the protocol this one goes no further.
@@ -137,7 +136,7 @@ impl ControlPlane {
         };
         let now = self.now.monotonic;
         let recent = self.snake.recent.push(now, body);
-        let new = self.install_route(Route {
+        let before = self.install_route(Route {
             key,
             source: port,
             destination: next,
@@ -146,7 +145,7 @@ impl ControlPlane {
             recent,
         });
         self.consider_descending(port, key);
-        if new {
+        if before.is_none() {
             self.hand_over(&key);
         }
         match next {
@@ -398,15 +397,15 @@ impl ControlPlane {
         }
     }
 
-    /// Whether there was none to that key.
-    fn install_route(&mut self, route: Route) -> bool {
-        let new = self.snake.routes.insert(route);
+    /// The route that its key had before.
+    fn install_route(&mut self, route: Route) -> Option<Route> {
+        let before = self.snake.routes.insert(route);
         self.fib.set_route(route.key, route.source, route.sequence);
-        if new {
+        if before.is_none() {
             self.snake.remembered.remove(&route.key);
             self.event(Event::RouteAdded(route.key));
         }
-        new
+        before
     }
 
     fn remove_route(&mut self, key: &PublicKey) {
