@@ -11,6 +11,11 @@ pub struct Config {
     /// Whether wakeup broadcasts of our own are sent (protocol section 8). Those of others are
     /// handled either way. Default: true.
     pub wakeup_broadcasts: bool,
+    /// Whether a bootstrap that changes its way is sent along the old one, too, so that what is left
+    /// of a broken path does not draw frames for up to ten seconds. For networks whose nodes move.
+    /// These are frames that a deployed node takes but never sends. Default: false. Counter:
+    /// `bootstraps_corrected`.
+    pub correct_paths: bool,
     /// Peerings at a time. Default: 65,536. Counter: `peers_over_limit`.
     pub max_peers: usize,
     /// How long a peering may take to announce itself: until then its key is only claimed.
@@ -86,6 +91,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             wakeup_broadcasts: true,
+            correct_paths: false,
             max_peers: 65_536,
             announce_within: Duration::from_secs(30),
             max_routes: 2_000_000,

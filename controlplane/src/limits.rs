@@ -77,6 +77,7 @@ impl Config {
         // Every field: a new one is not forgotten here.
         let Self {
             wakeup_broadcasts: _,
+            correct_paths: _,
             max_peers,
             announce_within,
             max_routes,

@@ -14,7 +14,7 @@
 //!
 //! # When we bootstrap, and which routes we keep
 //!
-//! In six things we do better than the protocol asks, none of which shows on the wire but by
+//! In five things we do better than the protocol asks, none of which shows on the wire but by
 //! frames that come sooner or get further:
 //! - After a change we bootstrap not once but thrice, within three seconds. A bootstrap finds its
 //!   way by the routes that others have set up, and after a change those are still to come; the
@@ -29,14 +29,17 @@
 //! - A bootstrap that would go back where it came from has met what is left of a path that is broken.
 //!   It goes on to the next key above that lies another way. It cannot go round in circles, as no
 //!   node takes it twice.
-//! - A bootstrap that comes another way than the last one of its key goes to where that came from,
-//!   too, and one that goes on another way to where that went on to: there lies the old path, which
-//!   may be broken anywhere, and whose routes would draw frames to the break for up to ten seconds.
-//!   What is sent there is a correction. Its watermark is its own key, closer than which there is
-//!   nothing, so that by the protocol whoever gets it takes it and passes it on no further. We pass
-//!   it on along the old path alone. Each node takes a bootstrap once and points to where it came
-//!   from, so that what it leaves is a tree whatever ways it goes; and where paths stay the same,
-//!   nothing is sent.
+//!
+//! # Corrections
+//!
+//! With [`Config::correct_paths`](crate::Config), a bootstrap that comes another way than the last
+//! one of its key goes to where that came from, too, and one that goes on another way to where that
+//! went on to: there lies the old path, which may be broken anywhere, and whose routes would draw
+//! frames to the break for up to ten seconds. What is sent there is a correction. Its watermark is its
+//! own key, closer than which there is nothing, so that by the protocol whoever gets it takes it and
+//! passes it on no further. We pass it on along the old path alone. Each node takes a bootstrap once
+//! and points to where it came from, so that what it leaves is a tree whatever ways it goes; and where
+//! paths stay the same, nothing is sent.
 
 use std::time::Duration;
 
@@ -161,7 +164,7 @@ impl ControlPlane {
                 self.push_bootstrap(next, header, &key, &hop.watermark, body);
             }
         }
-        if let Some(before) = before {
+        if let Some(before) = before.filter(|_| self.config.correct_paths) {
             self.correct(&before, port, next, header, body);
         }
     }

@@ -148,6 +148,14 @@ impl Builder {
         self
     }
 
+    /// Whether what is left of old paths is led the new way when a path changes: for networks whose
+    /// nodes move, at the price of more protocol frames, which deployed nodes take but never send.
+    /// Default: off.
+    pub fn correct_paths(mut self, on: bool) -> Self {
+        self.0.control.correct_paths = on;
+        self
+    }
+
     /// A packet filter from the first frame on: see
     /// [`Node::set_packet_filter`](crate::Node::set_packet_filter).
     pub fn packet_filter(mut self, filter: Arc<dyn PacketFilter>) -> Self {
@@ -180,7 +188,7 @@ impl Builder {
     }
 
     /// Every bound of the control plane: routes, broadcasts, peerings. Overrides what
-    /// [`Self::wakeup_broadcasts`] has set before.
+    /// [`Self::wakeup_broadcasts`] and [`Self::correct_paths`] have set before.
     pub fn control(mut self, config: ControlConfig) -> Self {
         self.0.control = config;
         self

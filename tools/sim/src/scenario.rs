@@ -75,6 +75,8 @@ pub struct NetworkSettings {
     pub start_within: Nanos,
     /// Whether nodes send wakeup broadcasts.
     pub wakeup_broadcasts: bool,
+    /// Whether nodes correct old paths.
+    pub correct_paths: bool,
     /// Whether nodes limit hops.
     pub hop_limiting: bool,
     /// The bound on a node's routes.
@@ -405,6 +407,7 @@ impl Scenario {
         NodeOptions {
             config: Config {
                 wakeup_broadcasts: network.wakeup_broadcasts,
+                correct_paths: network.correct_paths,
                 max_routes: network.max_routes,
                 max_routes_per_peer: network.max_routes_per_peer,
                 ..Config::default()
@@ -452,6 +455,7 @@ impl Default for NetworkSettings {
             signatures: true,
             start_within: nanos(Duration::from_secs(1)),
             wakeup_broadcasts: true,
+            correct_paths: config.correct_paths,
             hop_limiting: false,
             max_routes: config.max_routes,
             max_routes_per_peer: config.max_routes_per_peer,

@@ -340,6 +340,7 @@ fn the_banner_says_what_runs() {
             "0",
             "--hop-limiting",
             "--wakeup-broadcasts=off",
+            "--correct-paths",
         ])
         .args(["--key-file", key_file.to_str().unwrap()])
         .stdout(Stdio::piped())
