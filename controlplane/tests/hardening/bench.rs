@@ -1,0 +1,178 @@
+//! A node on a bench: frames go in by hand, and time is its own.
+
+use std::time::Duration;
+
+use pinecone_controlplane::{CloseReason, Config, ControlPlane, Effect, Event, NewPeer, Now};
+use pinecone_dataplane::fib::{Fib, FibWriter};
+use pinecone_dataplane::{LinkType, PortId};
+use pinecone_wire::{PublicKey, SecretKey, Signature, SignedBody, Watermark, announcement, frame};
+
+pub(crate) const UNIX_MS: u64 = 1_800_000_000_000;
+
+/// A node with time of its own. Where its key is lower than its first peer's, that peer is root.
+pub(crate) struct Bench {
+    pub(crate) node: ControlPlane,
+    pub(crate) fib: Fib,
+    pub(crate) now: Now,
+    pub(crate) sent: Vec<(PortId, Vec<u8>)>,
+    pub(crate) closed: Vec<(PortId, CloseReason)>,
+    pub(crate) events: Vec<Event>,
+}
+
+impl Bench {
+    pub(crate) fn signed(config: Config) -> Self {
+        let secret = SecretKey::from_seed(&[8; 32]);
+        let (writer, fib) = FibWriter::new(secret.public_key());
+        Self::with(ControlPlane::new(config, secret, writer), fib)
+    }
+
+    pub(crate) fn unsigned(config: Config) -> Self {
+        let own = PublicKey([0x80; 32]);
+        let (writer, fib) = FibWriter::new(own);
+        Self::with(ControlPlane::new_unsigned(config, own, writer), fib)
+    }
+
+    fn with(node: ControlPlane, fib: Fib) -> Self {
+        let now = Now {
+            monotonic: Duration::ZERO,
+            unix_ms: UNIX_MS,
+        };
+        let mut bench = Self {
+            node,
+            fib,
+            now,
+            sent: Vec::new(),
+            closed: Vec::new(),
+            events: Vec::new(),
+        };
+        bench.node.tick(now);
+        bench
+    }
+
+    pub(crate) fn connect(&mut self, key: PublicKey) -> PortId {
+        let link = LinkType::Remote;
+        let port = self.node.connect(self.now, NewPeer { key, link }).unwrap();
+        self.drain();
+        port
+    }
+
+    pub(crate) fn frame(&mut self, port: PortId, frame: &[u8]) {
+        self.node.frame(self.now, port, frame);
+        self.drain();
+    }
+
+    /// Lets time pass, and the node do what is due in it.
+    pub(crate) fn wait(&mut self, time: Duration) {
+        let end = self.now.monotonic + time;
+        while let Some(at) = self.node.next_deadline().filter(|at| *at <= end) {
+            self.step_to(at);
+            self.node.tick(self.now);
+            self.drain();
+        }
+        self.step_to(end);
+    }
+
+    pub(crate) fn step_to(&mut self, at: Duration) {
+        let step = at.saturating_sub(self.now.monotonic);
+        self.now.monotonic += step;
+        self.now.unix_ms = UNIX_MS + self.now.monotonic.as_millis() as u64;
+    }
+
+    pub(crate) fn drain(&mut self) {
+        while let Some(effect) = self.node.poll_effect() {
+            match effect {
+                Effect::Send { port, frame } => self.sent.push((port, frame)),
+                Effect::Close { port, reason } => self.closed.push((port, reason)),
+                Effect::Event(event) => self.events.push(event),
+            }
+        }
+    }
+
+    pub(crate) fn routes_in_fib(&mut self) -> usize {
+        self.node.publish();
+        self.fib.reader().load().route_count()
+    }
+
+    /// Frames of a kind sent since the last call to this.
+    pub(crate) fn take_sent(&mut self, kind: u8) -> Vec<(PortId, Vec<u8>)> {
+        let sent = std::mem::take(&mut self.sent);
+        sent.into_iter()
+            .filter(|(_, frame)| frame[5] == kind)
+            .collect()
+    }
+}
+
+/// A root's announcement to its peer, signed or not.
+pub(crate) fn root_announcement(
+    root: PublicKey,
+    secret: Option<&SecretKey>,
+    sequence: u64,
+) -> Vec<u8> {
+    let payload = announcement::root_payload(&root, sequence);
+    let signature = secret.map_or(Signature([0; 64]), |s| announcement::sign(&payload, s));
+    let mut out = Vec::new();
+    announcement::push_frame(&mut out, &payload, 1, &root, &signature).unwrap();
+    out
+}
+
+/// The announcement of `peer` on port 9 of `root`.
+pub(crate) fn child_announcement(root: PublicKey, sequence: u64, peer: PublicKey) -> Vec<u8> {
+    let mut payload = announcement::root_payload(&root, sequence);
+    payload.push(9);
+    payload.extend_from_slice(root.as_bytes());
+    payload.extend_from_slice(&[0; 64]);
+    let mut out = Vec::new();
+    announcement::push_frame(&mut out, &payload, 1, &peer, &Signature([0; 64])).unwrap();
+    out
+}
+
+pub(crate) fn unsigned_body(sequence: u64, root: PublicKey, root_sequence: u64) -> SignedBody {
+    SignedBody {
+        sequence,
+        root,
+        root_sequence,
+        signature: Signature([0; 64]),
+    }
+}
+
+pub(crate) fn bootstrap(key: PublicKey, body: &SignedBody) -> Vec<u8> {
+    let mut out = Vec::new();
+    frame::push_bootstrap(&mut out, (7, 9), &key, &Watermark::START, &body.encode()).unwrap();
+    out
+}
+
+pub(crate) fn broadcast(hop_limit: u8, key: PublicKey, body: &SignedBody) -> Vec<u8> {
+    let mut out = Vec::new();
+    frame::push_broadcast(&mut out, (0, hop_limit), &key, &body.encode()).unwrap();
+    out
+}
+
+pub(crate) fn made_up(n: u64) -> PublicKey {
+    let mut key = [0x11; 32];
+    key[8..16].copy_from_slice(&n.to_be_bytes());
+    PublicKey(key)
+}
+
+pub(crate) const ROOT: PublicKey = PublicKey([0xf0; 32]);
+pub(crate) const PEER_A: PublicKey = PublicKey([0xa0; 32]);
+pub(crate) const PEER_B: PublicKey = PublicKey([0xb0; 32]);
+
+/// The bootstrap of `key` that is sent along its old path.
+pub(crate) fn correction(key: PublicKey, body: &SignedBody) -> Vec<u8> {
+    let watermark = Watermark { key, sequence: 0 };
+    let mut out = Vec::new();
+    frame::push_bootstrap(&mut out, (7, 9), &key, &watermark, &body.encode()).unwrap();
+    out
+}
+
+/// A root and two peers below it, on ports 1 to 3.
+pub(crate) fn three_peers(config: Config) -> (Bench, [PortId; 3]) {
+    let mut bench = Bench::unsigned(config);
+    let ports = [ROOT, PEER_A, PEER_B].map(|key| bench.connect(key));
+    bench.frame(ports[0], &root_announcement(ROOT, None, 1));
+    bench.frame(ports[1], &child_announcement(ROOT, 1, PEER_A));
+    bench.frame(ports[2], &child_announcement(ROOT, 1, PEER_B));
+    assert_eq!(bench.node.status().root, ROOT);
+    bench.sent.clear();
+    (bench, ports)
+}

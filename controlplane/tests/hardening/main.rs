@@ -1,0 +1,10 @@
+//! What the control plane does about floods, replays, forgeries and the limits on its tables.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod bench;
+mod broadcasts;
+mod paths;
+mod peers;
+mod snake;
+mod tree;

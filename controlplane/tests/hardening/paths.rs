@@ -1,0 +1,262 @@
+//! What becomes of the paths that bootstraps set up when something changes.
+
+use std::time::Duration;
+
+use pinecone_controlplane::{CloseReason, Config, Event};
+use pinecone_dataplane::PortId;
+use pinecone_dataplane::fib::{NextHop, SnekKind};
+use pinecone_wire::{PublicKey, SignedBody, Watermark, frame};
+
+use crate::bench::{
+    Bench, PEER_A, ROOT, UNIX_MS, bootstrap, child_announcement, correction, made_up, three_peers,
+    unsigned_body,
+};
+
+#[test]
+fn routes_move_to_another_peering_with_the_same_node() {
+    let config = Config {
+        max_routes_per_peer: 3,
+        ..Config::default()
+    };
+    let (mut bench, [_, a, b]) = three_peers(config);
+    let again = bench.connect(PEER_A);
+    let body = unsigned_body(UNIX_MS, ROOT, 1);
+    for key in [1, 2] {
+        bench.frame(a, &bootstrap(made_up(key), &body));
+    }
+    bench.frame(b, &bootstrap(made_up(3), &body));
+    // A peering that has not announced itself is none that leads anywhere.
+    bench.node.closed(bench.now, a);
+    bench.drain();
+    assert_eq!(bench.routes_in_fib(), 1);
+
+    bench.frame(again, &child_announcement(ROOT, 1, PEER_A));
+    let a = bench.connect(PEER_A);
+    bench.frame(a, &child_announcement(ROOT, 1, PEER_A));
+    let body = unsigned_body(UNIX_MS + 1, ROOT, 1);
+    for key in [4, 5] {
+        bench.frame(a, &bootstrap(made_up(key), &body));
+        bench.frame(again, &bootstrap(made_up(10 + key), &body));
+    }
+    let learned_from = |bench: &Bench, port| {
+        let peers = bench.node.peers();
+        peers.iter().find(|peer| peer.port == port).unwrap().routes
+    };
+    bench.node.closed(bench.now, a);
+    bench.drain();
+    assert_eq!(learned_from(&bench, again), 3, "and no more");
+    assert_eq!(bench.routes_in_fib(), 4);
+    bench.node.publish();
+    let hop = bench
+        .fib
+        .reader()
+        .load()
+        .snek(SnekKind::Traffic, &made_up(5), &Watermark::START);
+    assert_eq!(hop.next, NextHop::Port(again));
+    // They end with it, and when it is time.
+    bench.node.closed(bench.now, again);
+    bench.drain();
+    assert_eq!(bench.routes_in_fib(), 1);
+}
+
+/// The key right below a new one learns of it at once, by way of its own bootstrap, if that came just
+/// before.
+#[test]
+fn bootstraps_are_handed_over_to_a_new_neighbour_on_the_snake() {
+    let (mut bench, [_, a, b]) = three_peers(Config::default());
+    let [low, middle, high] = [1, 2, 3].map(made_up);
+    let from_low = unsigned_body(bench.now.unix_ms, ROOT, 1);
+    bench.frame(a, &bootstrap(low, &from_low));
+    bench.take_sent(2);
+    let handed = |key: PublicKey, to: PublicKey, sequence: u64, body: &SignedBody| {
+        let watermark = Watermark { key: to, sequence };
+        let mut out = Vec::new();
+        frame::push_bootstrap(&mut out, (0, 0), &key, &watermark, &body.encode()).unwrap();
+        out
+    };
+    let ms = Duration::from_millis;
+    bench.wait(ms(499));
+    let from_high = unsigned_body(bench.now.unix_ms, ROOT, 1);
+    bench.frame(b, &bootstrap(high, &from_high));
+    let expected = handed(low, high, from_high.sequence, &from_low);
+    assert_eq!(bench.take_sent(2), [(b, expected)]);
+    assert_eq!(bench.node.counters().bootstraps_handed_over, 1);
+    // Not of a key that there was a route to, and not back to where it came from.
+    bench.wait(ms(1));
+    bench.frame(
+        a,
+        &bootstrap(low, &unsigned_body(bench.now.unix_ms, ROOT, 1)),
+    );
+    bench.frame(
+        b,
+        &bootstrap(high, &unsigned_body(bench.now.unix_ms, ROOT, 1)),
+    );
+    bench.frame(
+        a,
+        &bootstrap(middle, &unsigned_body(bench.now.unix_ms, ROOT, 1)),
+    );
+    assert_eq!(bench.node.counters().bootstraps_handed_over, 1);
+    // Nor after a while: the routes that lead there would be gone before what is handed over.
+    bench.wait(ms(500));
+    bench.frame(
+        b,
+        &bootstrap(made_up(4), &unsigned_body(bench.now.unix_ms, ROOT, 1)),
+    );
+    assert_eq!(bench.node.counters().bootstraps_handed_over, 1);
+    // Nor to a key that a peer announced: it was known before there was a route.
+    let below = PublicKey([0x9f; 32]);
+    bench.frame(
+        a,
+        &bootstrap(below, &unsigned_body(bench.now.unix_ms, ROOT, 1)),
+    );
+    bench.frame(
+        b,
+        &bootstrap(PEER_A, &unsigned_body(bench.now.unix_ms, ROOT, 1)),
+    );
+    assert_eq!(bench.node.counters().bootstraps_handed_over, 1);
+}
+
+/// Where the next hop is the one that a bootstrap came from, it goes to the next key above that lies
+/// another way.
+#[test]
+fn a_bootstrap_that_would_go_back_goes_another_way() {
+    let (mut bench, [root, a, b]) = three_peers(Config::default());
+    let [low, middle, high] = [0xc0, 0xc1, 0xc2].map(|byte| PublicKey([byte; 32]));
+    let sequence = bench.now.unix_ms;
+    let body = unsigned_body(sequence, ROOT, 1);
+    bench.frame(b, &bootstrap(high, &body));
+    bench.frame(a, &bootstrap(middle, &body));
+    bench.take_sent(2);
+    bench.frame(a, &bootstrap(low, &body));
+    let sent = |to: PublicKey, sequence| {
+        let mut out = Vec::new();
+        let watermark = Watermark { key: to, sequence };
+        frame::push_bootstrap(&mut out, (7, 9), &low, &watermark, &body.encode()).unwrap();
+        out
+    };
+    assert_eq!(bench.take_sent(2), [(b, sent(high, sequence))]);
+    assert_eq!(bench.node.counters().bootstraps_detoured, 1);
+    assert_eq!(bench.node.counters().bootstraps_backwards, 0);
+    // Else to the root.
+    bench.node.disconnect(bench.now, b, CloseReason::Requested);
+    bench.drain();
+    bench.take_sent(2);
+    bench.wait(Duration::from_millis(10));
+    let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
+    bench.frame(a, &bootstrap(low, &body));
+    let mut expected = Vec::new();
+    let watermark = Watermark {
+        key: ROOT,
+        sequence: 0,
+    };
+    frame::push_bootstrap(&mut expected, (7, 9), &low, &watermark, &body.encode()).unwrap();
+    assert_eq!(bench.take_sent(2), [(root, expected)]);
+}
+
+/// Where the path of a key changes, what is left of the old one is led the new way.
+#[test]
+fn old_paths_are_corrected() {
+    let (mut bench, [root, a, b]) = three_peers(correcting());
+    let key = PublicKey([0xc0; 32]);
+    let ports = |sent: Vec<(PortId, Vec<u8>)>| -> Vec<PortId> {
+        sent.into_iter().map(|(port, _)| port).collect()
+    };
+    let next_body = |bench: &mut Bench| {
+        bench.wait(Duration::from_millis(10));
+        bench.take_sent(2);
+        unsigned_body(bench.now.unix_ms, ROOT, 1)
+    };
+    // As long as the path stays the same, nothing more is sent.
+    for _ in 0..2 {
+        let body = next_body(&mut bench);
+        bench.frame(a, &bootstrap(key, &body));
+        assert_eq!(ports(bench.take_sent(2)), [root]);
+    }
+    assert_eq!(bench.node.counters().bootstraps_corrected, 0);
+    // It comes another way: so does what comes for it by the old one.
+    let body = next_body(&mut bench);
+    bench.frame(b, &bootstrap(key, &body));
+    let sent = bench.take_sent(2);
+    assert_eq!(sent[1..], [(a, correction(key, &body))]);
+    assert_eq!(ports(sent), [root, a]);
+    assert_eq!(bench.node.counters().bootstraps_corrected, 1);
+    // It goes on another way, to a key right above it: the root hears of that one, too.
+    let above = PublicKey([0xc1; 32]);
+    let body = next_body(&mut bench);
+    bench.frame(a, &bootstrap(above, &body));
+    let body = next_body(&mut bench);
+    bench.frame(b, &bootstrap(key, &body));
+    let sent = bench.take_sent(2);
+    assert_eq!(sent[1..], [(root, correction(key, &body))]);
+    assert_eq!(ports(sent), [a, root]);
+    assert_eq!(bench.node.counters().bootstraps_corrected, 2);
+}
+
+/// A correction is taken as any bootstrap is, and goes along the old path alone.
+#[test]
+fn a_correction_goes_no_further_than_the_old_path() {
+    let (mut bench, [root, a, b]) = three_peers(correcting());
+    let key = PublicKey([0xc0; 32]);
+    let way = |bench: &mut Bench| {
+        bench.node.publish();
+        let mut fib = bench.fib.reader();
+        let hop = fib.load().snek(SnekKind::Traffic, &key, &Watermark::START);
+        hop.next
+    };
+    // Where there is no old path, nowhere.
+    let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
+    bench.frame(a, &correction(key, &body));
+    assert_eq!(bench.take_sent(2), []);
+    assert_eq!(way(&mut bench), NextHop::Port(a));
+    // From where the last one went on to, back to where that came from.
+    bench.wait(Duration::from_millis(10));
+    let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
+    bench.frame(b, &bootstrap(key, &body));
+    bench.wait(Duration::from_millis(10));
+    bench.take_sent(2);
+    let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
+    bench.frame(root, &correction(key, &body));
+    assert_eq!(bench.take_sent(2), [(b, correction(key, &body))]);
+    assert_eq!(way(&mut bench), NextHop::Port(root));
+    // Once: what comes round is known.
+    bench.frame(b, &correction(key, &body));
+    assert_eq!(bench.take_sent(2), []);
+    assert_eq!(way(&mut bench), NextHop::Port(root));
+}
+
+#[test]
+fn a_lost_peering_takes_the_routes_that_came_by_it() {
+    let (mut bench, [root, a, b]) = three_peers(Config::default());
+    let above = PublicKey([0xc0; 32]);
+    bench.frame(a, &bootstrap(made_up(1), &unsigned_body(UNIX_MS, ROOT, 1)));
+    bench.frame(b, &bootstrap(made_up(2), &unsigned_body(UNIX_MS, ROOT, 1)));
+    // From a, and on to the root.
+    bench.frame(a, &bootstrap(above, &unsigned_body(UNIX_MS, ROOT, 1)));
+    assert_eq!(bench.routes_in_fib(), 3);
+    bench.node.closed(bench.now, root);
+    bench.drain();
+    // The key is still where its bootstrap came from.
+    assert_eq!(bench.routes_in_fib(), 3);
+    assert_eq!(bench.node.peers()[0].routes, 2);
+    assert_eq!(bench.node.status().descending, Some(made_up(2)));
+    bench.node.disconnect(bench.now, b, CloseReason::Requested);
+    bench.drain();
+    assert_eq!(bench.closed, [(b, CloseReason::Requested)]);
+    assert_eq!(bench.routes_in_fib(), 2);
+    assert_eq!(bench.node.status().descending, None);
+    bench.wait(Duration::from_secs(11));
+    assert!(bench.events.contains(&Event::RouteRemoved(above)));
+    assert_eq!(bench.routes_in_fib(), 0);
+    // Its number is not free before the port is closed; the root's is.
+    assert_eq!(bench.connect(PublicKey([1; 32])), root);
+    assert_eq!(bench.connect(PublicKey([2; 32])), PortId(4));
+    bench.node.closed(bench.now, b);
+    assert_eq!(bench.connect(PublicKey([3; 32])), b);
+}
+
+fn correcting() -> Config {
+    Config {
+        correct_paths: true,
+        ..Config::default()
+    }
+}

@@ -1,0 +1,198 @@
+//! Bootstraps: which are taken, and when our own are sent.
+
+use std::time::Duration;
+
+use pinecone_controlplane::{Config, Now};
+use pinecone_wire::{Frame, PublicKey, SignedBody, Watermark, frame};
+
+use crate::bench::{Bench, ROOT, UNIX_MS, bootstrap, made_up, three_peers, unsigned_body};
+
+#[test]
+fn a_flood_of_made_up_keys_leaves_the_share_of_others_alone() {
+    let config = Config {
+        max_routes: 10_000,
+        max_routes_per_peer: 9_000,
+        max_remembered_sequences: 5_000,
+        ..Config::default()
+    };
+    let (mut bench, [_, honest, flooder]) = three_peers(config);
+    let own_routes = |bench: &Bench| bench.node.peers()[1].routes;
+    let honest_keys: Vec<_> = (0..2_000).map(|n| made_up(1_000_000 + n)).collect();
+    for round in 0..5 {
+        let sequence = bench.now.unix_ms;
+        // Every key of the flood is new.
+        for n in 0..20_000 {
+            let body = unsigned_body(sequence, ROOT, 1);
+            bench.frame(flooder, &bootstrap(made_up(round * 20_000 + n), &body));
+        }
+        for key in &honest_keys {
+            bench.frame(honest, &bootstrap(*key, &unsigned_body(sequence, ROOT, 1)));
+        }
+        assert_eq!(own_routes(&bench), 2_000, "round {round}");
+        assert!(bench.node.status().routes <= 10_000);
+        assert_eq!(bench.routes_in_fib(), bench.node.status().routes);
+        bench.sent.clear();
+        bench.events.clear();
+        // Long enough for new ones, too short for the honest ones to expire.
+        bench.wait(Duration::from_secs(5));
+    }
+    let counters = bench.node.counters();
+    assert!(counters.routes_refused >= 60_000, "{counters}");
+    assert!(counters.routes_evicted >= 1_000, "{counters}");
+    assert!(bench.closed.is_empty());
+}
+
+#[test]
+fn a_bootstrap_is_not_taken_twice_not_even_after_its_route_has_expired() {
+    let (mut bench, [_, port, other]) = three_peers(Config::default());
+    let key = made_up(1);
+    let first = bootstrap(key, &unsigned_body(UNIX_MS, ROOT, 1));
+    bench.frame(port, &first);
+    assert_eq!(bench.node.status().routes, 1);
+    bench.frame(other, &first);
+    assert_eq!(bench.node.counters().bootstraps_stale, 1);
+    bench.wait(Duration::from_millis(9_999));
+    assert_eq!(bench.node.status().routes, 1);
+    bench.wait(Duration::from_millis(1));
+    assert_eq!(bench.node.status().routes, 0, "exactly at 10 s");
+    assert_eq!(bench.routes_in_fib(), 0);
+    bench.frame(other, &first);
+    assert_eq!(bench.node.counters().bootstraps_stale, 2);
+    // The node itself goes on.
+    bench.frame(port, &bootstrap(key, &unsigned_body(UNIX_MS + 1, ROOT, 1)));
+    assert_eq!(bench.node.status().routes, 1);
+    // One whose clock was set back gets through when the memory has run out, however often it
+    // was refused.
+    let earlier = bootstrap(key, &unsigned_body(UNIX_MS - 3_600_000, ROOT, 1));
+    for _ in 0..69 {
+        bench.frame(port, &earlier);
+        bench.wait(Duration::from_secs(1));
+    }
+    assert_eq!(bench.node.counters().bootstraps_stale, 2 + 69);
+    bench.wait(Duration::from_secs(1));
+    bench.frame(port, &earlier);
+    assert_eq!(bench.node.status().routes, 1);
+}
+
+#[test]
+fn a_slow_clock_is_no_reason_to_refuse_and_a_fast_one_is() {
+    let (mut bench, [_, port, _]) = three_peers(Config::default());
+    let day = 86_400_000;
+    bench.frame(port, &bootstrap(made_up(1), &unsigned_body(1, ROOT, 1)));
+    bench.frame(
+        port,
+        &bootstrap(made_up(2), &unsigned_body(UNIX_MS + day, ROOT, 1)),
+    );
+    assert_eq!(bench.node.status().routes, 2);
+    bench.frame(
+        port,
+        &bootstrap(made_up(3), &unsigned_body(UNIX_MS + day + 1, ROOT, 1)),
+    );
+    assert_eq!(bench.node.status().routes, 2);
+    assert_eq!(bench.node.counters().bootstraps_future, 1);
+    // A machine without a clock of its own wakes up in 1970, and must not shut everybody out.
+    bench.now.unix_ms = 0;
+    bench.frame(
+        port,
+        &bootstrap(made_up(4), &unsigned_body(UNIX_MS, ROOT, 1)),
+    );
+    assert_eq!(bench.node.status().routes, 3);
+}
+
+#[test]
+fn our_own_sequences_never_go_back() {
+    let (mut bench, [_, port, _]) = three_peers(Config::default());
+    let mut sequences = Vec::new();
+    let mut note = |bench: &mut Bench| {
+        for (_, frame) in bench.take_sent(2) {
+            let Ok((_, Frame::Bootstrap { payload, .. })) = Frame::parse(&frame) else {
+                panic!("no bootstrap");
+            };
+            sequences.push(SignedBody::decode(payload).unwrap().0.sequence);
+        }
+    };
+    bench.wait(Duration::from_secs(12));
+    note(&mut bench);
+    // The clock is set back by an hour.
+    for second in 13..30 {
+        bench.now = Now {
+            monotonic: Duration::from_secs(second),
+            unix_ms: UNIX_MS - 3_600_000,
+        };
+        bench.node.tick(bench.now);
+        bench.drain();
+    }
+    note(&mut bench);
+    assert!(sequences.len() >= 5, "{sequences:?}");
+    assert!(sequences.is_sorted_by(|a, b| a < b), "{sequences:?}");
+    assert!(bench.node.peers().iter().any(|peer| peer.port == port));
+}
+
+#[test]
+fn a_bootstrap_is_passed_on_canonical_with_its_header_and_watermark() {
+    let (mut bench, [root, port, _]) = three_peers(Config::default());
+    let key = made_up(1);
+    let body = unsigned_body(UNIX_MS, ROOT, 1);
+    let mut padded = body.encode();
+    padded.extend_from_slice(b"left over");
+    let mut frame = Vec::new();
+    frame::push_bootstrap(&mut frame, (7, 9), &key, &Watermark::START, &padded).unwrap();
+    bench.frame(port, &frame);
+    // The best key above it that the node knows is its own: it ends here.
+    assert_eq!(bench.take_sent(2), []);
+    assert_eq!(bench.node.counters().bootstraps_ended, 1);
+    assert_eq!(bench.node.status().descending, Some(key));
+    // One that belongs above us goes to the peer right above it.
+    let mut above = [0x90; 32];
+    above[0] = 0xc0;
+    let above = PublicKey(above);
+    let mut frame = Vec::new();
+    frame::push_bootstrap(&mut frame, (7, 9), &above, &Watermark::START, &padded).unwrap();
+    bench.frame(port, &frame);
+    let mut expected = Vec::new();
+    let watermark = Watermark {
+        key: ROOT,
+        sequence: 0,
+    };
+    frame::push_bootstrap(&mut expected, (7, 9), &above, &watermark, &body.encode()).unwrap();
+    assert_eq!(bench.take_sent(2), [(root, expected)]);
+    // It is not sent back to where it came from.
+    bench.wait(Duration::from_millis(10));
+    let body = unsigned_body(UNIX_MS + 10, ROOT, 1);
+    bench.frame(root, &bootstrap(above, &body));
+    assert_eq!(bench.take_sent(2), []);
+    assert_eq!(bench.node.counters().bootstraps_backwards, 1);
+    // And not where the watermark would get worse.
+    let low = Watermark {
+        key: PublicKey([0xc1; 32]),
+        sequence: 0,
+    };
+    let mut frame = Vec::new();
+    let body = unsigned_body(UNIX_MS + 11, ROOT, 1);
+    frame::push_bootstrap(&mut frame, (0, 0), &above, &low, &body.encode()).unwrap();
+    bench.frame(port, &frame);
+    assert_eq!(bench.take_sent(2), []);
+    assert_eq!(bench.node.counters().bootstraps_watermark, 1);
+}
+
+/// After a change three bootstraps within three seconds, then one every five.
+#[test]
+fn bootstraps_come_sooner_after_a_change() {
+    let (mut bench, [_, a, _]) = three_peers(Config::default());
+    let seconds_of_bootstraps = |bench: &mut Bench, seconds: u64| {
+        let mut found = Vec::new();
+        for second in 1..=seconds {
+            bench.wait(Duration::from_secs(1));
+            if !bench.take_sent(2).is_empty() {
+                found.push(second);
+            }
+        }
+        found
+    };
+    assert_eq!(seconds_of_bootstraps(&mut bench, 20), [1, 2, 4, 9, 14, 19]);
+    // Another descending node.
+    let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
+    bench.frame(a, &bootstrap(made_up(1), &body));
+    bench.take_sent(2);
+    assert_eq!(seconds_of_bootstraps(&mut bench, 9), [1, 2, 4, 9]);
+}
