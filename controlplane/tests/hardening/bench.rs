@@ -8,6 +8,8 @@ use pinecone_dataplane::{LinkType, PortId};
 use pinecone_wire::{PublicKey, SecretKey, Signature, SignedBody, Watermark, announcement, frame};
 
 pub(crate) const UNIX_MS: u64 = 1_800_000_000_000;
+/// Extra and hop limit of what [`bootstrap`] makes: to be carried along.
+pub(crate) const HEADER: (u8, u8) = (7, 9);
 
 /// A node with time of its own. Where its key is lower than its first peer's, that peer is root.
 pub(crate) struct Bench {
@@ -135,9 +137,20 @@ pub(crate) fn unsigned_body(sequence: u64, root: PublicKey, root_sequence: u64) 
     }
 }
 
+/// A node's bootstrap as it sets out.
 pub(crate) fn bootstrap(key: PublicKey, body: &SignedBody) -> Vec<u8> {
+    bootstrap_to(HEADER, key, Watermark::START, body)
+}
+
+/// The same on its way, with a header and a watermark.
+pub(crate) fn bootstrap_to(
+    header: (u8, u8),
+    key: PublicKey,
+    watermark: Watermark,
+    body: &SignedBody,
+) -> Vec<u8> {
     let mut out = Vec::new();
-    frame::push_bootstrap(&mut out, (7, 9), &key, &Watermark::START, &body.encode()).unwrap();
+    frame::push_bootstrap(&mut out, header, &key, &watermark, &body.encode()).unwrap();
     out
 }
 
@@ -159,10 +172,7 @@ pub(crate) const PEER_B: PublicKey = PublicKey([0xb0; 32]);
 
 /// The bootstrap of `key` that is sent along its old path.
 pub(crate) fn correction(key: PublicKey, body: &SignedBody) -> Vec<u8> {
-    let watermark = Watermark { key, sequence: 0 };
-    let mut out = Vec::new();
-    frame::push_bootstrap(&mut out, (7, 9), &key, &watermark, &body.encode()).unwrap();
-    out
+    bootstrap_to(HEADER, key, Watermark { key, sequence: 0 }, body)
 }
 
 /// A root and two peers below it, on ports 1 to 3.

@@ -5,11 +5,11 @@ use std::time::Duration;
 use pinecone_controlplane::{CloseReason, Config, Event};
 use pinecone_dataplane::PortId;
 use pinecone_dataplane::fib::{NextHop, SnekKind};
-use pinecone_wire::{PublicKey, SignedBody, Watermark, frame};
+use pinecone_wire::{PublicKey, SignedBody, Watermark};
 
 use crate::bench::{
-    Bench, PEER_A, ROOT, UNIX_MS, bootstrap, child_announcement, correction, made_up, three_peers,
-    unsigned_body,
+    Bench, HEADER, PEER_A, ROOT, UNIX_MS, bootstrap, bootstrap_to, child_announcement, correction,
+    made_up, three_peers, unsigned_body,
 };
 
 #[test]
@@ -46,13 +46,7 @@ fn routes_move_to_another_peering_with_the_same_node() {
     bench.drain();
     assert_eq!(learned_from(&bench, again), 3, "and no more");
     assert_eq!(bench.routes_in_fib(), 4);
-    bench.node.publish();
-    let hop = bench
-        .fib
-        .reader()
-        .load()
-        .snek(SnekKind::Traffic, &made_up(5), &Watermark::START);
-    assert_eq!(hop.next, NextHop::Port(again));
+    assert_eq!(way(&mut bench, &made_up(5)), NextHop::Port(again));
     // They end with it, and when it is time.
     bench.node.closed(bench.now, again);
     bench.drain();
@@ -69,10 +63,7 @@ fn bootstraps_are_handed_over_to_a_new_neighbour_on_the_snake() {
     bench.frame(a, &bootstrap(low, &from_low));
     bench.take_sent(2);
     let handed = |key: PublicKey, to: PublicKey, sequence: u64, body: &SignedBody| {
-        let watermark = Watermark { key: to, sequence };
-        let mut out = Vec::new();
-        frame::push_bootstrap(&mut out, (0, 0), &key, &watermark, &body.encode()).unwrap();
-        out
+        bootstrap_to((0, 0), key, Watermark { key: to, sequence }, body)
     };
     let ms = Duration::from_millis;
     bench.wait(ms(499));
@@ -128,13 +119,10 @@ fn a_bootstrap_that_would_go_back_goes_another_way() {
     bench.frame(a, &bootstrap(middle, &body));
     bench.take_sent(2);
     bench.frame(a, &bootstrap(low, &body));
-    let sent = |to: PublicKey, sequence| {
-        let mut out = Vec::new();
-        let watermark = Watermark { key: to, sequence };
-        frame::push_bootstrap(&mut out, (7, 9), &low, &watermark, &body.encode()).unwrap();
-        out
+    let sent = |to: PublicKey, sequence, body: &SignedBody| {
+        bootstrap_to(HEADER, low, Watermark { key: to, sequence }, body)
     };
-    assert_eq!(bench.take_sent(2), [(b, sent(high, sequence))]);
+    assert_eq!(bench.take_sent(2), [(b, sent(high, sequence, &body))]);
     assert_eq!(bench.node.counters().bootstraps_detoured, 1);
     assert_eq!(bench.node.counters().bootstraps_backwards, 0);
     // Else to the root.
@@ -144,13 +132,7 @@ fn a_bootstrap_that_would_go_back_goes_another_way() {
     bench.wait(Duration::from_millis(10));
     let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
     bench.frame(a, &bootstrap(low, &body));
-    let mut expected = Vec::new();
-    let watermark = Watermark {
-        key: ROOT,
-        sequence: 0,
-    };
-    frame::push_bootstrap(&mut expected, (7, 9), &low, &watermark, &body.encode()).unwrap();
-    assert_eq!(bench.take_sent(2), [(root, expected)]);
+    assert_eq!(bench.take_sent(2), [(root, sent(ROOT, 0, &body))]);
 }
 
 /// Where the path of a key changes, what is left of the old one is led the new way.
@@ -197,12 +179,7 @@ fn old_paths_are_corrected() {
 fn a_correction_goes_no_further_than_the_old_path() {
     let (mut bench, [root, a, b]) = three_peers(correcting());
     let key = PublicKey([0xc0; 32]);
-    let way = |bench: &mut Bench| {
-        bench.node.publish();
-        let mut fib = bench.fib.reader();
-        let hop = fib.load().snek(SnekKind::Traffic, &key, &Watermark::START);
-        hop.next
-    };
+    let way = |bench: &mut Bench| way(bench, &key);
     // Where there is no old path, nowhere.
     let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
     bench.frame(a, &correction(key, &body));
@@ -222,6 +199,28 @@ fn a_correction_goes_no_further_than_the_old_path() {
     bench.frame(b, &correction(key, &body));
     assert_eq!(bench.take_sent(2), []);
     assert_eq!(way(&mut bench), NextHop::Port(root));
+}
+
+/// By default a node does as the deployed ones: it takes a correction, and sends none.
+#[test]
+fn old_paths_are_left_alone_if_nothing_is_said() {
+    let (mut bench, [root, a, b]) = three_peers(Config::default());
+    let key = PublicKey([0xc0; 32]);
+    for port in [a, b] {
+        bench.wait(Duration::from_millis(10));
+        bench.take_sent(2);
+        let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
+        bench.frame(port, &bootstrap(key, &body));
+        let sent = bench.take_sent(2);
+        assert!(matches!(sent[..], [(to, _)] if to == root), "{sent:?}");
+    }
+    bench.wait(Duration::from_millis(10));
+    let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
+    bench.frame(root, &correction(key, &body));
+    assert_eq!(bench.take_sent(2), []);
+    assert_eq!(way(&mut bench, &key), NextHop::Port(root));
+    assert_eq!(bench.node.counters().bootstraps_corrected, 0);
+    assert_eq!(bench.node.counters().bootstraps_ended, 1);
 }
 
 #[test]
@@ -252,6 +251,15 @@ fn a_lost_peering_takes_the_routes_that_came_by_it() {
     assert_eq!(bench.connect(PublicKey([2; 32])), PortId(4));
     bench.node.closed(bench.now, b);
     assert_eq!(bench.connect(PublicKey([3; 32])), b);
+}
+
+/// Where traffic for `key` goes.
+fn way(bench: &mut Bench, key: &PublicKey) -> NextHop {
+    bench.node.publish();
+    let mut fib = bench.fib.reader();
+    fib.load()
+        .snek(SnekKind::Traffic, key, &Watermark::START)
+        .next
 }
 
 fn correcting() -> Config {
