@@ -152,7 +152,6 @@ impl ControlPlane {
             self.hand_over(&key);
         }
         match next {
-            None if correction => {}
             None => self.counters.bootstraps_ended += 1,
             Some(next) if next == port => self.counters.bootstraps_backwards += 1,
             Some(_) if !detoured && hop.watermark.is_worse_than(&watermark) => {
