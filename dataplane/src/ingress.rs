@@ -268,7 +268,7 @@ impl<O: Output> Batch<'_, O> {
                     .pass_on(ingress, frame, &layout)
                     .map(|()| Outcome::Forward { egress, start: 0 }),
                 Fate::Snek(lookup) => {
-                    let lookup = lookup as usize % BATCH;
+                    let lookup = lookup as usize;
                     let watermark = layout.watermark_with(frame, sequence);
                     let destination = &destinations[lookup];
                     let hop = fib.forward(&found, lookup, ingress.port, destination, &watermark);
