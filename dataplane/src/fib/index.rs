@@ -12,14 +12,17 @@
 
 mod edit;
 mod leaf;
+mod shortcut;
 
 use std::cmp::Ordering;
 use std::mem::offset_of;
+use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use pinecone_wire::PublicKey;
 
 use self::leaf::Leaf;
+use self::shortcut::Shortcut;
 use crate::buffer::arena::{Arena, Spot};
 
 /// Bits of the key that a branch looks at.
@@ -44,6 +47,10 @@ pub(super) struct Index<V> {
     leaves: Arena<Leaf<V>>,
     root: Child,
     len: usize,
+    /// Of a large index, as it was when `stale` was last 0.
+    shortcut: Option<Arc<Shortcut>>,
+    /// Slots of the root below which there were edits since.
+    stale: u64,
 }
 
 /// A node's name: its place among the branches or among the leaves.
@@ -81,6 +88,8 @@ impl<V> Default for Index<V> {
             leaves: Arena::new(),
             root: Child::NONE,
             len: 0,
+            shortcut: None,
+            stale: 0,
         }
     }
 }
@@ -92,6 +101,8 @@ impl<V> Clone for Index<V> {
             leaves: self.leaves.clone(),
             root: self.root,
             len: self.len,
+            shortcut: self.shortcut.clone(),
+            stale: self.stale,
         }
     }
 }
@@ -101,6 +112,18 @@ impl<V> Index<V> {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Makes batched lookups in clones faster, until the next edit of this.
+    pub(super) fn prepare(&mut self) {
+        if self.len < shortcut::FROM || self.root_branch().is_none() {
+            self.shortcut = None;
+        } else if self.stale != 0 || self.shortcut.is_none() {
+            let mut new = self.shortcut.take().unwrap_or_default();
+            Arc::make_mut(&mut new).refresh(self, self.stale);
+            self.shortcut = Some(new);
+        }
+        self.stale = 0;
     }
 
     /// The value of `key`.
@@ -200,9 +223,15 @@ impl<V> Index<V> {
     pub(super) fn search(&self, keys: &[PublicKey]) -> Searches<'_, V> {
         let mut lanes = ArrayVec::new();
         let mut branches = false;
+        let shortcut = self.shortcut.as_deref().filter(|_| self.stale == 0);
         for key in keys.iter().take(BATCH) {
             let mut lane = Lane::new(head(key));
-            branches |= self.enter(&mut lane, self.root, |_| ());
+            let first = shortcut.map_or(self.root, |shortcut| shortcut.way(lane.head));
+            let slot = slot_of(key, lane.head, 2 * BITS);
+            branches |= self.enter(&mut lane, first, |spot| {
+                spot.prefetch(0);
+                spot.prefetch(Branch::child_offset(slot));
+            });
             lanes.push(lane);
         }
         while branches {
@@ -272,6 +301,18 @@ impl<V> Index<V> {
                     return leaf.get(leaf.len().checked_sub(1)?);
                 }
             }
+        }
+    }
+
+    /// The root, if it is a branch that looks at a key's first bits.
+    fn root_branch(&self) -> Option<&Branch> {
+        self.branch(self.root).filter(|root| root.depth == 0)
+    }
+
+    fn branch(&self, node: Child) -> Option<&Branch> {
+        match node.kind() {
+            Kind::Branch(id) => self.branches.get(id),
+            Kind::Leaf(_) => None,
         }
     }
 
@@ -389,6 +430,11 @@ impl Branch {
         }
         *known = self.depth;
         Some(self.child(slot_of(key, head, self.depth)))
+    }
+
+    /// Whether the keys below, which share at least their first [`BITS`] bits, begin with `slot`.
+    fn is_for(&self, slot: usize) -> bool {
+        slot_of(&self.prefix, head(&self.prefix), 0) == slot
     }
 
     /// The child behind the one that `slot` belongs to.

@@ -169,6 +169,7 @@ impl FibWriter {
     /// Shows the working state to readers. Does nothing if nothing changed.
     pub fn publish(&mut self) {
         if std::mem::take(&mut self.dirty) {
+            self.working.snek.prepare();
             let old = self.published.swap(Arc::new(self.working.clone()));
             self.retired.push(old);
         }

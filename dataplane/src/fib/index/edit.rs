@@ -13,6 +13,7 @@ impl<V: Clone + Default> Index<V> {
     /// Sets the value of `key`; the one it had before.
     pub(in crate::fib) fn insert(&mut self, key: PublicKey, value: V) -> Option<V> {
         self.own();
+        self.stale |= 1 << slot(&key, 0);
         let old = if self.root == Child::NONE {
             self.root = self.new_leaf(Leaf::of(0, key, value));
             None
@@ -30,6 +31,7 @@ impl<V: Clone + Default> Index<V> {
     pub(in crate::fib) fn remove(&mut self, key: &PublicKey) -> Option<V> {
         self.get(key)?;
         self.own();
+        self.stale |= 1 << slot(key, 0);
         let mut root = self.root;
         let old = self.remove_below(&mut root, key, 0);
         self.root = root;
@@ -92,13 +94,6 @@ impl<V: Clone + Default> Index<V> {
         match node.kind() {
             Kind::Leaf(id) => self.leaves.get(id),
             Kind::Branch(_) => None,
-        }
-    }
-
-    fn branch(&self, node: Child) -> Option<&Branch> {
-        match node.kind() {
-            Kind::Branch(id) => self.branches.get(id),
-            Kind::Leaf(_) => None,
         }
     }
 
