@@ -243,6 +243,35 @@ fn keys_that_share_a_long_prefix_stay_shallow() {
     }
 }
 
+/// Nodes that no clone sees are edited in place: that the root's children are the same says
+/// nothing of what is below them.
+#[test]
+fn a_shortcut_follows_edits_in_place() {
+    let mut seed = 13;
+    let mut index = Index::default();
+    let mut keys: Vec<_> = (0..2000).map(|_| random_key(&mut seed)).collect();
+    for key in &keys {
+        index.insert(*key, ());
+    }
+    for _ in 0..50 {
+        for _ in 0..2 {
+            for key in std::iter::repeat_with(|| random_key(&mut seed)).take(10) {
+                index.insert(key, ());
+                keys.push(key);
+            }
+            index.prepare();
+        }
+        let view = index.clone();
+        for chunk in keys.chunks(BATCH) {
+            let searches = view.search(chunk);
+            for (at, key) in chunk.iter().enumerate() {
+                assert_eq!(searches.finish(at, key), view.successor(key, false));
+                assert!(searches.lanes[at].leaf.is_some(), "led astray");
+            }
+        }
+    }
+}
+
 /// A clone becomes an index of its own with its first edit, and so does one that has had more
 /// versions than an arena can number.
 #[test]
