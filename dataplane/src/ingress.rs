@@ -271,7 +271,12 @@ impl<O: Output> Batch<'_, O> {
                     let lookup = lookup as usize;
                     let watermark = layout.watermark_with(frame, sequence);
                     let destination = &destinations[lookup];
-                    let hop = fib.forward(&found, lookup, ingress.port, destination, &watermark);
+                    // Where coordinates led astray, the way by key may be back.
+                    let from = match layout.has_destination() {
+                        true => PortId::LOCAL,
+                        false => ingress.port,
+                    };
+                    let hop = fib.forward(&found, lookup, from, destination, &watermark);
                     match hop.decision {
                         Decision::Send(egress) => {
                             policy.pass_on(ingress, frame, &layout).and_then(|()| {

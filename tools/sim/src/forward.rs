@@ -39,7 +39,12 @@ pub(crate) fn forward(
     } else {
         let before = layout.watermark(frame);
         let hop = tables.snek(SnekKind::Traffic, &destination, &before);
-        match forward_decision(ingress, &before, &hop) {
+        // Where coordinates led astray, the way by key may be back.
+        let from = match layout.has_destination() {
+            true => PortId::LOCAL,
+            false => ingress,
+        };
+        match forward_decision(from, &before, &hop) {
             Decision::Deliver => return Ok(Outcome::Deliver),
             Decision::DeadEnd => return Ok(Outcome::Lost(Loss::NoRoute)),
             Decision::DropBackwards => return Ok(Outcome::Lost(Loss::Backwards)),
