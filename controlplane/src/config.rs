@@ -12,10 +12,14 @@ pub struct Config {
     /// handled either way. Default: true.
     pub wakeup_broadcasts: bool,
     /// Whether a bootstrap that changes its way is sent along the old one, too, so that what is left
-    /// of a broken path does not draw frames for up to ten seconds. For networks whose nodes move.
-    /// These are frames that a deployed node takes but never sends. Default: false. Counter:
-    /// `bootstraps_corrected`.
+    /// of a broken path does not draw frames for up to ten seconds; and whether a lost peering is made
+    /// known to those whose paths went over it. For networks whose nodes move. These are frames that a
+    /// deployed node takes or drops, but never sends. Default: false. Counters:
+    /// `bootstraps_corrected`, `break_notices_sent`.
     pub correct_paths: bool,
+    /// Notices of broken paths sent in a second; further paths are not told of. Default: 1,000.
+    /// Counter: `break_notices_held_back`.
+    pub max_break_notices: usize,
     /// Peerings at a time. Default: 65,536. Counter: `peers_over_limit`.
     pub max_peers: usize,
     /// How long a peering may take to announce itself: until then its key is only claimed.
@@ -92,6 +96,7 @@ impl Default for Config {
         Self {
             wakeup_broadcasts: true,
             correct_paths: false,
+            max_break_notices: 1_000,
             max_peers: 65_536,
             announce_within: Duration::from_secs(30),
             max_routes: 2_000_000,

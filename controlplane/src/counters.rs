@@ -53,6 +53,14 @@ counters! {
     bootstraps_handed_over,
     /// Bootstraps sent along the path that their key had before, which they no longer take.
     bootstraps_corrected,
+    /// Notices of broken paths that came.
+    break_notices,
+    /// Notices of broken paths sent, our own and others'.
+    break_notices_sent,
+    /// Notices of broken paths not sent because of a limit.
+    break_notices_held_back,
+    /// Times that we bootstrapped earlier because of a notice.
+    paths_renewed,
     /// Bootstraps of our own sent.
     bootstraps_sent,
     /// Routes not taken because of a limit.

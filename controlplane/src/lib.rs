@@ -8,6 +8,7 @@
 //! What may not enter: I/O, clocks, threads, randomness that reaches a decision, the environment,
 //! and anything that walks a hash map where the order can be seen.
 
+mod breaks;
 mod broadcasts;
 mod cache;
 mod config;

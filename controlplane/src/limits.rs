@@ -73,11 +73,12 @@ impl Config {
         Ok(())
     }
 
-    fn limits(&mut self) -> [(&'static str, Limit<'_>); 20] {
+    fn limits(&mut self) -> [(&'static str, Limit<'_>); 21] {
         // Every field: a new one is not forgotten here.
         let Self {
             wakeup_broadcasts: _,
             correct_paths: _,
+            max_break_notices,
             max_peers,
             announce_within,
             max_routes,
@@ -100,6 +101,7 @@ impl Config {
             max_cached_coordinates,
         } = self;
         [
+            ("max-break-notices", Limit::Count(max_break_notices)),
             ("max-peers", Limit::Count(max_peers)),
             ("announce-within", Limit::Seconds(announce_within)),
             ("max-routes", Limit::Count(max_routes)),

@@ -6,6 +6,7 @@ use pinecone_dataplane::{LinkType, PortId};
 use pinecone_wire::{Announcement, BuildError, Frame, PublicKey, SecretKey, SignedBody};
 use tracing::{debug, warn};
 
+use crate::breaks;
 use crate::broadcasts::Broadcasts;
 use crate::keys::Signer;
 use crate::peers::Peers;
@@ -348,14 +349,20 @@ impl ControlPlane {
                         return None;
                     }
                 };
-                room = Some(self.admit_bootstrap(port, &key, &body)?);
-                let claim = Claim::Bootstrap {
-                    header,
-                    key,
-                    watermark,
-                    body,
-                };
-                (claim, self.signer.check_body(&key))
+                if self.config.correct_paths && breaks::is_notice(&key, &watermark, &body) {
+                    self.counters.break_notices += 1;
+                    let sequence = body.sequence;
+                    (Claim::Notice { key, sequence }, Check::Nothing)
+                } else {
+                    room = Some(self.admit_bootstrap(port, &key, &body)?);
+                    let claim = Claim::Bootstrap {
+                        header,
+                        key,
+                        watermark,
+                        body,
+                    };
+                    (claim, self.signer.check_body(&key))
+                }
             }
             Frame::Broadcast { key, payload } => {
                 self.counters.broadcasts += 1;
@@ -424,6 +431,7 @@ impl ControlPlane {
                     self.handle_broadcast(port, header, key, &body);
                 }
             }
+            Claim::Notice { key, sequence } => self.handle_notice(port, key, sequence),
         }
     }
 

@@ -98,6 +98,7 @@ mod tests {
             source: PortId(1),
             destination: None,
             sequence: body.sequence,
+            told: false,
             last_seen: at,
             recent: recent.push(at, body),
         }

@@ -19,6 +19,8 @@ pub(crate) struct Route {
     pub(crate) destination: Option<PortId>,
     pub(crate) sequence: u64,
     pub(crate) last_seen: Duration,
+    /// Whether it has been told, since then, that its path is broken where its bootstraps go on.
+    pub(crate) told: bool,
     /// Where [`Recent`](crate::recent::Recent) has the bootstrap that it was last seen by.
     pub(crate) recent: u32,
 }
@@ -52,6 +54,8 @@ struct Slots(Vec<Slot>);
 
 /// No slot, or no port.
 const NONE: u32 = u32::MAX;
+/// The bit of [`Slot::last_seen`] that says whether a route has been told that its path is broken.
+const TOLD: u64 = 1 << 63;
 
 /// A route, and its place in three lists. Packed, as there may be millions.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +63,7 @@ const NONE: u32 = u32::MAX;
 struct Slot {
     key: PublicKey,
     sequence: u64,
-    /// In nanoseconds: enough for 584 years.
+    /// In nanoseconds: enough for 292 years. The top bit is [`TOLD`].
     last_seen: u64,
     source: u32,
     destination: u32,
@@ -173,6 +177,26 @@ impl Routes {
     /// The same, of those that `source` brought.
     pub(crate) fn oldest_from(&self, source: PortId) -> Option<Route> {
         self.first_of(self.by_source.get(&source)?)
+    }
+
+    /// One of the routes whose bootstraps went on to `port`.
+    pub(crate) fn first_going_to(&self, port: PortId) -> Option<Route> {
+        self.first_of(self.by_destination.get(&port)?)
+    }
+
+    /// The key has been told that its path is broken.
+    pub(crate) fn set_told(&mut self, key: &PublicKey) {
+        if let Some(at) = self.find(key) {
+            self.slots.get_mut(at).last_seen |= TOLD;
+        }
+    }
+
+    /// The bootstraps of `key` went on to nowhere.
+    pub(crate) fn forget_destination(&mut self, key: &PublicKey) {
+        if let Some(at) = self.find(key) {
+            self.unlink_destination(at);
+            self.slots.get_mut(at).destination = NONE;
+        }
     }
 
     /// The routes whose bootstraps went on to `port` went on to `other`, or nowhere.
@@ -318,7 +342,7 @@ impl Slot {
         Self {
             key: route.key,
             sequence: route.sequence,
-            last_seen: u64::try_from(route.last_seen.as_nanos()).unwrap_or(u64::MAX),
+            last_seen: nanos(route.last_seen) | if route.told { TOLD } else { 0 },
             source: route.source.0,
             destination: route.destination.map_or(NONE, |port| port.0),
             recent: route.recent,
@@ -332,10 +356,15 @@ impl Slot {
             source: PortId(self.source),
             destination: (self.destination != NONE).then_some(PortId(self.destination)),
             sequence: self.sequence,
-            last_seen: Duration::from_nanos(self.last_seen),
+            last_seen: Duration::from_nanos(self.last_seen & !TOLD),
+            told: self.last_seen & TOLD != 0,
             recent: self.recent,
         }
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(TOLD).min(TOLD - 1)
 }
 
 impl Default for Link {
@@ -374,6 +403,7 @@ mod tests {
             destination: (destination != 0).then_some(PortId(destination)),
             sequence,
             last_seen: secs(sequence),
+            told: false,
             recent: !(sequence as u32),
         }
     }
@@ -385,6 +415,8 @@ mod tests {
         RemovePort(u32),
         MovePort(u32, u32),
         RemoveOldest,
+        Tell(u8),
+        ForgetFirstTo(u32),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -394,6 +426,8 @@ mod tests {
             1 => (1..5u32).prop_map(Step::RemovePort),
             1 => (1..5u32, 1..5u32).prop_map(|(from, to)| Step::MovePort(from, to)),
             1 => Just(Step::RemoveOldest),
+            1 => (0..20u8).prop_map(Step::Tell),
+            1 => (1..5u32).prop_map(Step::ForgetFirstTo),
         ]
     }
 
@@ -447,6 +481,26 @@ mod tests {
                             }
                             if route.destination == Some(from) {
                                 route.destination = Some(to);
+                            }
+                        }
+                    }
+                    Step::Tell(key) => {
+                        let key = PublicKey([key; 32]);
+                        routes.set_told(&key);
+                        for route in model.iter_mut().filter(|r| r.key == key) {
+                            route.told = true;
+                        }
+                    }
+                    Step::ForgetFirstTo(port) => {
+                        let port = Some(PortId(port));
+                        let first = port.and_then(|port| routes.first_going_to(port));
+                        let any = model.iter().any(|r| r.destination == port);
+                        prop_assert_eq!(first.is_some(), any);
+                        if let Some(first) = first {
+                            prop_assert_eq!(first.destination, port);
+                            routes.forget_destination(&first.key);
+                            for route in model.iter_mut().filter(|r| r.key == first.key) {
+                                route.destination = None;
                             }
                         }
                     }

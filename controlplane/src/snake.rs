@@ -39,7 +39,7 @@
 //! own key, closer than which there is nothing, so that by the protocol whoever gets it takes it and
 //! passes it on no further. We pass it on along the old path alone. Each node takes a bootstrap once
 //! and points to where it came from, so that what it leaves is a tree whatever ways it goes; and where
-//! paths stay the same, nothing is sent.
+//! paths stay the same, nothing is sent. Where a peering ends, [notices](crate::breaks) are sent, too.
 
 use std::time::Duration;
 
@@ -48,6 +48,7 @@ use pinecone_dataplane::fib::{NextHop, SnekKind};
 use pinecone_wire::{PublicKey, SignedBody, Watermark, frame};
 use tracing::{debug, warn};
 
+use crate::breaks::Breaks;
 use crate::recent::Recent;
 use crate::remembered::Remembered;
 use crate::routes::{Room, Route, Routes};
@@ -74,7 +75,8 @@ pub(crate) struct Snake {
     eager: usize,
     /// Bootstraps that may be handed over.
     recent: Recent,
-    last_sequence: u64,
+    pub(crate) breaks: Breaks,
+    pub(crate) last_sequence: u64,
     /// When bootstraps from the future were last complained of.
     last_complaint: Option<Duration>,
     /// When expired routes were last removed.
@@ -145,6 +147,7 @@ impl ControlPlane {
             destination: next,
             sequence: body.sequence,
             last_seen: now,
+            told: false,
             recent,
         });
         self.consider_descending(port, key);
@@ -229,6 +232,9 @@ impl ControlPlane {
     /// another peering with that node.
     pub(crate) fn forget_routes(&mut self, port: PortId, peer: PublicKey) {
         let other = self.peers.best_with_key(peer);
+        if other.is_none() {
+            self.report_breaks(port);
+        }
         self.snake.routes.move_destination(port, other);
         if let Some(other) = other {
             for key in self.snake.routes.move_source(port, other) {
@@ -278,7 +284,7 @@ impl ControlPlane {
         self.push_bootstrap(next, (0, 0), &own, watermark, &body);
     }
 
-    fn push_bootstrap(
+    pub(crate) fn push_bootstrap(
         &mut self,
         port: PortId,
         header: (u8, u8),

@@ -56,12 +56,17 @@ pub(crate) enum Claim {
         key: PublicKey,
         body: SignedBody,
     },
+    /// That the path of a key is broken. Not signed: it keeps its place among what is.
+    Notice {
+        key: PublicKey,
+        sequence: u64,
+    },
 }
 
 /// Which signatures to check, and with what.
 #[derive(Debug)]
 pub(crate) enum Check {
-    /// None: for simulators.
+    /// None: there is none, or this is a simulator.
     Nothing,
     /// That of the body, with this key if it is known.
     Body(Option<VerifyingKey>),
@@ -113,8 +118,11 @@ impl Unverified {
                 if good { Ok(()) } else { Err(0) }
             }
             // Made by nobody; what does not fit together is not good.
-            (Claim::Announcement(_), Check::Body(_))
-            | (Claim::Bootstrap { .. } | Claim::Broadcast { .. }, Check::Entries { .. }) => Err(0),
+            (Claim::Announcement(_) | Claim::Notice { .. }, Check::Body(_))
+            | (
+                Claim::Bootstrap { .. } | Claim::Broadcast { .. } | Claim::Notice { .. },
+                Check::Entries { .. },
+            ) => Err(0),
         };
         Verified {
             claim: self.claim,

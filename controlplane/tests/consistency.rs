@@ -40,6 +40,12 @@ enum Step {
         watermark: Option<u8>,
         ours: bool,
     },
+    /// That the path of a key is broken.
+    Notice {
+        port: u32,
+        key: u8,
+        lead: i64,
+    },
     Broadcast {
         port: u32,
         key: u8,
@@ -77,6 +83,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(port, key, lead, watermark, ours)| {
                 Step::Bootstrap { port, key, lead, watermark, ours }
             }),
+        4 => (port(), 0..60u8, -9..9i64)
+            .prop_map(|(port, key, lead)| Step::Notice { port, key, lead }),
         4 => (port(), 0..60u8, -9..9i64, 0..7u8).prop_map(|(port, key, lead, hop_limit)| {
             Step::Broadcast { port, key, lead, hop_limit }
         }),
@@ -106,10 +114,11 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(correct_paths: bool) -> Self {
         let own = key(20);
         let (writer, fib) = FibWriter::new(own);
         let config = Config {
+            correct_paths,
             max_peers: PORTS as usize,
             max_routes: 12,
             max_routes_per_peer: 8,
@@ -184,6 +193,16 @@ impl World {
                 frame::push_bootstrap(&mut frame, (0, 0), &key(n), &watermark, &body).unwrap();
                 self.node.frame(now, PortId(port), &frame);
             }
+            Step::Notice { port, key: n, lead } => {
+                let watermark = Watermark {
+                    key: key(n),
+                    sequence: self.sequence(lead),
+                };
+                let body = self.body(lead, true);
+                let mut frame = Vec::new();
+                frame::push_bootstrap(&mut frame, (0, 0), &key(n), &watermark, &body).unwrap();
+                self.node.frame(now, PortId(port), &frame);
+            }
             Step::Broadcast {
                 port,
                 key: n,
@@ -212,10 +231,14 @@ impl World {
         }
     }
 
+    fn sequence(&self, lead: i64) -> u64 {
+        self.now.unix_ms.saturating_add_signed(lead * 1000)
+    }
+
     fn body(&self, lead: i64, ours: bool) -> Vec<u8> {
         let status = self.node.status();
         SignedBody {
-            sequence: self.now.unix_ms.saturating_add_signed(lead * 1000),
+            sequence: self.sequence(lead),
             root: if ours { status.root } else { key(1) },
             root_sequence: status.root_sequence,
             signature: Signature([0; 64]),
@@ -311,8 +334,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn whatever_happens(steps in prop::collection::vec(step(), 1..120)) {
-        let mut world = World::new();
+    fn whatever_happens(
+        correct_paths in any::<bool>(),
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        let mut world = World::new(correct_paths);
         for step in steps {
             world.run(step);
             world.drain();

@@ -53,19 +53,19 @@ struct Net {
 
 impl Net {
     fn new(seed: u64, nodes: usize) -> Self {
-        Self::with_config(seed, nodes, &Config::default())
+        Self::with_config(seed, nodes, |_| Config::default())
     }
 
-    fn with_config(seed: u64, nodes: usize, config: &Config) -> Self {
+    fn with_config(seed: u64, nodes: usize, config: impl Fn(usize) -> Config) -> Self {
         let mut random = Random(seed);
         let nodes = (0..nodes)
-            .map(|_| {
+            .map(|node| {
                 let mut bytes = [0; 32];
                 bytes.fill_with(|| random.next() as u8);
                 let secret = SecretKey::from_seed(&bytes);
                 let (writer, fib) = FibWriter::new(secret.public_key());
                 Node {
-                    plane: ControlPlane::new(config.clone(), secret, writer),
+                    plane: ControlPlane::new(config(node), secret, writer),
                     fib: fib.reader(),
                     links: BTreeMap::new(),
                     alive: true,
@@ -331,7 +331,11 @@ fn ring(seed: u64, nodes: usize) -> Net {
 
 /// A random tree with some links more.
 fn web(seed: u64, nodes: usize, more: usize) -> (Net, Vec<(usize, usize)>) {
-    let mut net = Net::new(seed, nodes);
+    web_of(Net::new(seed, nodes), more)
+}
+
+fn web_of(mut net: Net, more: usize) -> (Net, Vec<(usize, usize)>) {
+    let nodes = net.nodes.len();
     let mut links = Vec::new();
     for n in 1..nodes {
         let peer = net.random.below(n);
@@ -413,6 +417,73 @@ fn thirty_random_nodes_lose_links_and_their_root() {
     }
 }
 
+/// Nodes that tell others of broken paths, alone and among those that do not.
+fn correcting(correct_paths: bool) -> Config {
+    Config {
+        correct_paths,
+        ..Config::default()
+    }
+}
+
+#[test]
+fn nodes_that_correct_paths_and_others_mix() {
+    for seed in 0..4 {
+        let net = Net::with_config(seed, 24, |node| correcting(node % 2 == 0));
+        let (mut net, links) = web_of(net, 30);
+        net.settle();
+        for &(a, b) in &links[23..28] {
+            net.cut(a, b);
+            net.settle();
+            net.link(a, b);
+        }
+        let root = net.node_above_all();
+        let (links, kept) = (links.into_iter(), |a, b| a != root && b != root);
+        let beyond = links.skip(28).filter(|&(a, b)| kept(a, b));
+        for (a, b) in beyond.take(8) {
+            net.cut(a, b);
+            net.link(a, b);
+        }
+        net.settle();
+        let notices: u64 = (net.nodes.iter())
+            .map(|node| node.plane.counters().break_notices_sent)
+            .sum();
+        assert!(notices > 0);
+        assert!(net.nodes.iter().all(|n| {
+            let counters = n.plane.counters();
+            counters.break_notices_held_back == 0 && counters.peers_closed == 0
+        }));
+    }
+}
+
+/// The time for which pairs do not reach each other after links are cut, in tenths of a second.
+fn mending(config: &Config) -> usize {
+    let mut broken = 0;
+    for seed in 0..3 {
+        let net = Net::with_config(seed, 24, |_| config.clone());
+        let (mut net, links) = web_of(net, 40);
+        net.run(Duration::from_secs(30));
+        for &(a, b) in &links[23..29] {
+            net.cut(a, b);
+            for _ in 0..100 {
+                net.run(Duration::from_millis(100));
+                broken += usize::from(net.check_pairs().is_err());
+            }
+        }
+    }
+    broken
+}
+
+#[test]
+fn a_network_that_tells_of_broken_paths_mends_sooner() {
+    let corrections_alone = Config {
+        max_break_notices: 0,
+        ..correcting(true)
+    };
+    let (without, with) = (mending(&corrections_alone), mending(&correcting(true)));
+    println!("broken for {without} tenths of a second, {with} with notices");
+    assert!(2 * with < without, "{with} and {without}");
+}
+
 #[test]
 fn the_same_seed_gives_the_same_run() {
     let run = |seed| {
@@ -430,7 +501,7 @@ fn the_same_seed_gives_the_same_run() {
 /// for 10 minutes. Root changes of all the others in the second half of that, and the share of looks
 /// at which all of them reached each other.
 fn flap(config: &Config) -> (Net, u64, f64) {
-    let mut net = Net::with_config(11, 9, config);
+    let mut net = Net::with_config(11, 9, |_| config.clone());
     let top = net.node_above_all();
     let ring: Vec<_> = (0..9).filter(|n| *n != top).collect();
     for n in 0..ring.len() {

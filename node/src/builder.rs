@@ -148,9 +148,9 @@ impl Builder {
         self
     }
 
-    /// Whether what is left of old paths is led the new way when a path changes: for networks whose
-    /// nodes move, at the price of more protocol frames, which deployed nodes take but never send.
-    /// Default: off.
+    /// Whether what is left of old paths is led the new way when a path changes, and others are told
+    /// of broken ones: for networks whose nodes move, at the price of more protocol frames, which
+    /// deployed nodes take or drop but never send. Default: off.
     pub fn correct_paths(mut self, on: bool) -> Self {
         self.0.control.correct_paths = on;
         self

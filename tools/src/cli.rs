@@ -157,7 +157,8 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true,
           default_value = "on", default_missing_value = "on")]
     pub(crate) wakeup_broadcasts: Switch,
-    /// Lead what is left of old paths the new way when a path changes: for networks whose nodes move.
+    /// Lead what is left of old paths the new way when a path changes, and tell those whose paths are
+    /// broken: for networks whose nodes move.
     #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true,
           default_value = "off", default_missing_value = "on")]
     pub(crate) correct_paths: Switch,

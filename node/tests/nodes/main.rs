@@ -6,6 +6,7 @@ mod bad_peers;
 mod harness;
 mod many;
 mod pair;
+mod paths;
 mod static_peers;
 mod traffic;
 mod verifying;

@@ -40,6 +40,11 @@ pub enum Mischief {
         /// How many times each.
         times: u32,
     },
+    /// Says of the path of every bootstrap that it has heard that it is broken, to all of its peers.
+    Deny {
+        /// How often.
+        every: Nanos,
+    },
     /// Announces itself to all peers as a child of the root, wherever it is: the root's own entry,
     /// whose signature serves any child, and behind it the adversary's.
     Claim,
@@ -79,7 +84,9 @@ impl Adversary {
     #[must_use]
     pub fn interval(&self) -> Option<Nanos> {
         match self.mischief {
-            Mischief::Flood { every, .. } | Mischief::Replay { every, .. } => Some(every.max(1)),
+            Mischief::Flood { every, .. }
+            | Mischief::Replay { every, .. }
+            | Mischief::Deny { every } => Some(every.max(1)),
             Mischief::Drop { .. } | Mischief::Claim => None,
         }
     }
@@ -98,8 +105,11 @@ impl Adversary {
 
     /// Takes note of a frame that came.
     pub(crate) fn hear(&mut self, kind: FrameType, frame: &[u8]) {
-        let replays = matches!(self.mischief, Mischief::Replay { .. });
-        if replays && kind == FrameType::Bootstrap && self.recorded.len() < MAX_RECORDED {
+        let records = matches!(
+            self.mischief,
+            Mischief::Replay { .. } | Mischief::Deny { .. }
+        );
+        if records && kind == FrameType::Bootstrap && self.recorded.len() < MAX_RECORDED {
             self.recorded.push(frame.to_vec());
         }
     }
@@ -128,6 +138,10 @@ impl Adversary {
                 }
                 frames
             }
+            Mischief::Deny { .. } => {
+                let recorded = std::mem::take(&mut self.recorded);
+                recorded.iter().filter_map(|frame| denied(frame)).collect()
+            }
             Mischief::Drop { .. } | Mischief::Claim => Vec::new(),
         }
     }
@@ -154,6 +168,20 @@ fn claim(port: PortId, frame: &[u8], who: &Identity) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let port = u64::from(port.0);
     announcement::push_frame(&mut out, &cut, port, &who.key, &signature).ok()?;
+    Some(out)
+}
+
+/// The notice that the path which this bootstrap sets up is broken.
+fn denied(frame: &[u8]) -> Option<Vec<u8>> {
+    let (_, Frame::Bootstrap { key, payload, .. }) = Frame::parse(frame).ok()? else {
+        return None;
+    };
+    let (mut body, _) = SignedBody::decode(payload).ok()?;
+    body.signature = Signature([0; 64]);
+    let sequence = body.sequence;
+    let watermark = Watermark { key, sequence };
+    let mut out = Vec::new();
+    frame::push_bootstrap(&mut out, (0, 0), &key, &watermark, &body.encode()).ok()?;
     Some(out)
 }
 

@@ -171,6 +171,7 @@ impl<'a> Run<'a> {
                 every: *every,
                 times: *times,
             },
+            MischiefSettings::Deny { every } => Mischief::Deny { every: *every },
             MischiefSettings::Claim => Mischief::Claim,
         };
         self.network.set_adversary(node, Adversary::new(mischief));

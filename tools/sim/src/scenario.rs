@@ -350,6 +350,12 @@ pub enum MischiefSettings {
         #[serde(default = "one")]
         times: u32,
     },
+    /// Says of every path that it hears of that it is broken.
+    Deny {
+        /// How often.
+        #[serde(default = "second", deserialize_with = "time")]
+        every: Nanos,
+    },
     /// Claims to be next to the root, and so near to everyone.
     Claim,
 }

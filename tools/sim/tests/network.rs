@@ -133,6 +133,7 @@ fn the_same_seed_gives_the_same_bytes() {
         name = "all sorts"
         duration = "45s"
         topology = { kind = "random-geometric", nodes = 30, connect = false }
+        network = { correct-paths = true }
         link = { latency = ["1ms", "30ms"], bandwidth = 1000000, loss = 0.02 }
         measure.pairs = 300
         pings = { from = "10s", every = "1s", count = 5 }
@@ -146,6 +147,7 @@ fn the_same_seed_gives_the_same_bytes() {
         adversary = [
             { node = 3, do = "flood", count = 2 },
             { node = 4, do = "replay" },
+            { node = 6, do = "deny" },
             { node = 5, do = "drop", frames = ["traffic", "bootstrap"], rate = 0.5 },
             { node = "hub", do = "claim" },
         ]

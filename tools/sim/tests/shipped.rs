@@ -30,6 +30,7 @@ shipped! {
     an_adversary_drops_half_of_everything: "adversary-drops-half.toml",
     an_adversary_floods_made_up_keys: "adversary-floods.toml",
     an_adversary_replays_bootstraps: "adversary-replays.toml",
+    an_adversary_says_that_all_paths_are_broken: "adversary-denies.toml",
     an_adversary_claims_to_be_next_to_everyone: "adversary-claims.toml",
 }
 

@@ -1,0 +1,77 @@
+//! Paths that break, seen by those whose paths they are.
+
+use std::net::SocketAddr;
+
+use pinecone::Node;
+use pinecone_wire::frame::push_bootstrap;
+use pinecone_wire::{Frame, Signature, SignedBody, Watermark};
+
+use crate::harness::{BarePeer, builder, counter, removed, until};
+
+/// Unix milliseconds long ago: no clock is behind it.
+const SEQUENCE: u64 = 1_700_000_000_000;
+
+/// A node, a root above it, and a peer whose bootstraps go to the root.
+async fn path() -> (Node, BarePeer, BarePeer) {
+    let builder = builder(8).listen("127.0.0.1:0").correct_paths(true);
+    let node = builder.start().await.unwrap();
+    let address: SocketAddr = node.local_addrs()[0];
+    let mut root = BarePeer::connect(address, 9);
+    root.announce(1);
+    let top = root.key.public_key();
+    until("the node follows its root", || async {
+        (node.status().await.unwrap().root == top).then_some(())
+    })
+    .await;
+    let mut low = BarePeer::connect(address, 2);
+    low.announce(2);
+    let body = SignedBody::sign(&low.key, SEQUENCE, top, 1);
+    let key = low.key.public_key();
+    let mut frame = Vec::new();
+    push_bootstrap(&mut frame, (0, 0), &key, &Watermark::START, &body.encode()).unwrap();
+    low.send(&frame);
+    until("the bootstrap goes on", || async {
+        (counter(&node, "bootstraps_forwarded").await == 1).then_some(())
+    })
+    .await;
+    (node, root, low)
+}
+
+/// Reads until the notice about the path of `low` comes.
+async fn reads_notice(mut peer: BarePeer, low: [u8; 32]) -> BarePeer {
+    let read = move || {
+        loop {
+            let frame = peer.frame().expect("the node goes on");
+            let Ok((
+                _,
+                Frame::Bootstrap {
+                    key,
+                    watermark,
+                    payload,
+                },
+            )) = Frame::parse(&frame)
+            else {
+                continue;
+            };
+            let (body, _) = SignedBody::decode(payload).unwrap();
+            if key.as_bytes() == &low && body.signature == Signature([0; 64]) {
+                assert_eq!((watermark.key, watermark.sequence), (key, SEQUENCE));
+                assert_eq!(body.sequence, SEQUENCE);
+                return peer;
+            }
+        }
+    };
+    tokio::task::spawn_blocking(read).await.unwrap()
+}
+
+/// The way up ends: who is below hears of it.
+#[tokio::test]
+async fn whose_path_breaks_is_told() {
+    let (node, root, low) = path().await;
+    let mut events = node.events();
+    let key = *low.key.public_key().as_bytes();
+    drop(root);
+    removed(&mut events).await;
+    reads_notice(low, key).await;
+    assert_eq!(counter(&node, "break_notices_sent").await, 1);
+}
