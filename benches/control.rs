@@ -134,7 +134,10 @@ impl Bench {
 
     fn connect(&mut self, key: PublicKey) -> PortId {
         let link = LinkType::Remote;
-        let port = self.node.connect(self.now, NewPeer { key, link }).unwrap();
+        let port = self
+            .node
+            .connect(self.now, NewPeer::new(key, link))
+            .unwrap();
         self.settle();
         port
     }

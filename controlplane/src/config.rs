@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use pinecone_wire::Extensions;
+
 /// The start of 2025: a clock before it has not been set.
 const PLAUSIBLE_CLOCK_MS: u64 = 1_735_689_600_000;
 
@@ -83,6 +85,16 @@ pub struct Config {
 }
 
 impl Config {
+    /// What a node with this configuration offers its peers.
+    #[must_use]
+    pub const fn extensions(&self) -> Extensions {
+        if self.correct_paths {
+            Extensions::BREAK_NOTICES
+        } else {
+            Extensions::NONE
+        }
+    }
+
     /// How far a sequence is ahead of our clock, in milliseconds, if that is too far.
     pub(crate) fn excessive_lead(&self, sequence: u64, unix_ms: u64) -> Option<u64> {
         let lead = sequence.saturating_sub(unix_ms);

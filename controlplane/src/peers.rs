@@ -3,12 +3,15 @@ use std::time::Duration;
 
 use pinecone_dataplane::fib::{PeerAnnouncement, PeerEntry};
 use pinecone_dataplane::{LinkType, PortId};
-use pinecone_wire::{Announcement, Coordinates, PublicKey};
+use pinecone_wire::{Announcement, Coordinates, Extensions, PublicKey};
+
+use crate::NewPeer;
 
 /// One live peering.
 pub(crate) struct Peer {
     pub(crate) key: PublicKey,
     pub(crate) link: LinkType,
+    pub(crate) extensions: Extensions,
     /// Unlike the port number, never used again.
     pub(crate) serial: u64,
     pub(crate) connected: Duration,
@@ -62,10 +65,12 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    pub(crate) fn insert(&mut self, now: Duration, port: PortId, key: PublicKey, link: LinkType) {
+    pub(crate) fn insert(&mut self, now: Duration, port: PortId, new: NewPeer) {
+        let key = new.key;
         let peer = Peer {
             key,
-            link,
+            link: new.link,
+            extensions: new.extensions,
             serial: self.next_serial,
             connected: now,
             announced: None,

@@ -3,7 +3,9 @@ use std::time::Duration;
 
 use pinecone_dataplane::fib::{FibWriter, Snapshot};
 use pinecone_dataplane::{LinkType, PortId};
-use pinecone_wire::{Announcement, BuildError, Frame, PublicKey, SecretKey, SignedBody};
+use pinecone_wire::{
+    Announcement, BuildError, Extensions, Frame, PublicKey, SecretKey, SignedBody,
+};
 use tracing::{debug, warn};
 
 use crate::breaks;
@@ -34,6 +36,8 @@ pub struct NewPeer {
     pub key: PublicKey,
     /// What the stream runs over.
     pub link: LinkType,
+    /// What the peer offers beyond the protocol.
+    pub extensions: Extensions,
 }
 
 /// One node's routing decisions: see the crate's text.
@@ -59,6 +63,18 @@ pub struct ControlPlane {
 struct Clocks {
     maintenance: Periodic,
     broadcast: Periodic,
+}
+
+impl NewPeer {
+    /// A peer that offers no extensions.
+    #[must_use]
+    pub const fn new(key: PublicKey, link: LinkType) -> Self {
+        Self {
+            key,
+            link,
+            extensions: Extensions::NONE,
+        }
+    }
 }
 
 impl ControlPlane {
@@ -492,8 +508,9 @@ impl ControlPlane {
         self.remove_peer(port, Some(&reason));
     }
 
-    pub(crate) fn add_peer(&mut self, port: PortId, NewPeer { key, link }: NewPeer) {
-        self.peers.insert(self.now.monotonic, port, key, link);
+    pub(crate) fn add_peer(&mut self, port: PortId, peer: NewPeer) {
+        let NewPeer { key, link, .. } = peer;
+        self.peers.insert(self.now.monotonic, port, peer);
         if let Some(peer) = self.peers.get(port) {
             self.fib.set_peer(port, peer.fib_entry());
         }

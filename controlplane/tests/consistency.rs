@@ -148,7 +148,7 @@ impl World {
                     3 => LinkType::Remote,
                     _ => LinkType::Bluetooth,
                 };
-                let peer = NewPeer { key: key(n), link };
+                let peer = NewPeer::new(key(n), link);
                 let _ = self.node.connect(now, peer);
             }
             Step::Closed { port } => self.node.closed(now, PortId(port)),
@@ -355,7 +355,7 @@ proptest! {
         prop_assert_eq!(status.descending, None);
         prop_assert_eq!(status.root, status.key);
         // All numbers are free again.
-        let peer = NewPeer { key: key(1), link: LinkType::Remote };
+        let peer = NewPeer::new(key(1), LinkType::Remote);
         prop_assert_eq!(world.node.connect(world.now, peer), Ok(PortId(1)));
     }
 }

@@ -45,7 +45,7 @@ fn new_node() -> ControlPlane {
 
 fn connect(node: &mut ControlPlane, key: PublicKey) -> PortId {
     let link = LinkType::Remote;
-    node.connect(now(), NewPeer { key, link }).unwrap()
+    node.connect(now(), NewPeer::new(key, link)).unwrap()
 }
 
 fn effects(node: &mut ControlPlane) -> (Vec<CloseReason>, Vec<Event>) {

@@ -125,7 +125,7 @@ impl Net {
             unix_ms: EPOCH + self.now.as_millis() as u64,
         };
         let link = LinkType::Remote;
-        let connect = |node: &mut Node, key| node.plane.connect(now, NewPeer { key, link });
+        let connect = |node: &mut Node, key| node.plane.connect(now, NewPeer::new(key, link));
         let port_a = connect(&mut self.nodes[a], key_b).unwrap();
         let port_b = connect(&mut self.nodes[b], key_a).unwrap();
         self.nodes[a].links.insert(port_a, (b, port_b, delay));

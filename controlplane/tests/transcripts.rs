@@ -226,7 +226,7 @@ fn replay(transcript: &Transcript, name: &str, secret: SecretKey, start: u64) ->
                 let mut ends = conn.split('-');
                 let peer = ends.find(|end| *end != name).unwrap().to_owned();
                 let (key, link) = (keys[&peer], LinkType::Remote);
-                let given = actor.node.connect(now, NewPeer { key, link });
+                let given = actor.node.connect(now, NewPeer::new(key, link));
                 assert_eq!(given, Ok(PortId(port)), "{name}");
                 actor.ports.insert(peer.clone(), PortId(port));
                 actor.drain(at);

@@ -60,10 +60,7 @@ impl Scenario<'_> {
         self.now.unix_ms += 1;
         match step["op"].as_str().unwrap() {
             "connect" => {
-                let peer = NewPeer {
-                    key: self.key(&step["key"]),
-                    link: LinkType::Remote,
-                };
+                let peer = NewPeer::new(self.key(&step["key"]), LinkType::Remote);
                 assert_eq!(self.node.connect(self.now, peer), Ok(port));
             }
             "announce" => {

@@ -46,7 +46,7 @@ fn new_node(secret: &SecretKey) -> ControlPlane {
 
 fn connect(node: &mut ControlPlane, key: PublicKey) -> PortId {
     let link = LinkType::Remote;
-    node.connect(now(0), NewPeer { key, link }).unwrap()
+    node.connect(now(0), NewPeer::new(key, link)).unwrap()
 }
 
 fn drain(node: &mut ControlPlane) -> Vec<Effect> {

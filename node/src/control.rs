@@ -12,7 +12,7 @@ use crossbeam::channel::{Receiver, TryRecvError, select};
 use pinecone_controlplane::{ControlPlane, Effect, NewPeer};
 use pinecone_dataplane::{CloseReason, DataPlane, PortCounters, PortId, PortOptions, Report};
 use pinecone_transports::{StaticPeerId, StaticPeersHandle, Transports};
-use pinecone_wire::PublicKey;
+use pinecone_wire::{Extensions, PublicKey};
 use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::clock::Clock;
@@ -56,6 +56,7 @@ pub(crate) enum Command {
 pub(crate) struct NewPeering {
     pub(crate) stream: OwnedFd,
     pub(crate) key: PublicKey,
+    pub(crate) extensions: Extensions,
     pub(crate) link: LinkType,
     pub(crate) remote: String,
     pub(crate) direction: Direction,
@@ -304,7 +305,12 @@ impl Running {
     fn connect(&mut self, new: NewPeering) -> Result<PortId, ConnectError> {
         let now = self.setup.clock.now();
         let NewPeering { key, link, .. } = new;
-        let port = match self.setup.control.connect(now, NewPeer { key, link }) {
+        let peer = NewPeer {
+            key,
+            link,
+            extensions: new.extensions,
+        };
+        let port = match self.setup.control.connect(now, peer) {
             Ok(port) => port,
             Err(refused) => {
                 tracing::info!(peer = %key, remote = new.remote, reason = %refused, "peering refused");

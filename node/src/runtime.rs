@@ -11,7 +11,7 @@ use pinecone_transports::{
     BoundListener, DialSchedule, Established, HandshakeFailed, Limits, Link, Listening,
     PeerAddress, Runtime, StaticPeersHandle, Transports,
 };
-use pinecone_wire::SecretKey;
+use pinecone_wire::{Extensions, Handshake, SecretKey};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -58,6 +58,7 @@ pub(crate) struct Setup {
     pub(crate) key: SecretKey,
     pub(crate) core: Option<usize>,
     pub(crate) limits: Limits,
+    pub(crate) extensions: Extensions,
     pub(crate) listeners: Vec<BoundListener>,
     pub(crate) static_peers: Vec<PeerAddress>,
     pub(crate) dial_schedule: DialSchedule,
@@ -86,7 +87,12 @@ pub(crate) fn run(setup: Setup, ready: std::sync::mpsc::SyncSender<Result<Ready,
         Err(error) => return drop(ready.send(Err(error))),
     };
     runtime.block_on(async {
-        let transports = Transports::new(runtime.backend(), &setup.key, setup.limits.clone());
+        let transports = Transports::offering(
+            runtime.backend(),
+            &setup.key,
+            setup.limits.clone(),
+            setup.extensions,
+        );
         let (established, receiver) = mpsc::channel(ESTABLISHED);
         let listening: Result<Vec<Listening>, _> = (setup.listeners.into_iter())
             .map(|listener| transports.listen(listener, established.clone()))
@@ -171,7 +177,16 @@ impl Thread {
                 } = options.clone();
                 let adopted =
                     (self.transports).adopt_stream(stream, remote, Link::Remote, direction);
-                let done = adopted.await.map(|adopted| (adopted.stream, adopted.key));
+                let done = adopted.await.map(|adopted| {
+                    let Established {
+                        key, extensions, ..
+                    } = adopted;
+                    let peer = Handshake {
+                        public_key: key,
+                        extensions,
+                    };
+                    (adopted.stream, peer)
+                });
                 self.shaken(done, options, reply);
             }
             Request::Sleep { time, mut over } => {
@@ -186,15 +201,16 @@ impl Thread {
     /// A handshake that an embedder asked for is done.
     fn shaken(
         &self,
-        done: Result<(OwnedFd, pinecone_wire::PublicKey), HandshakeFailed>,
+        done: Result<(OwnedFd, Handshake), HandshakeFailed>,
         options: StreamOptions,
         reply: Reply,
     ) {
         match done {
-            Ok((stream, key)) => self.hand_over(
+            Ok((stream, peer)) => self.hand_over(
                 NewPeering {
                     stream,
-                    key,
+                    key: peer.public_key,
+                    extensions: peer.extensions,
                     link: options.link,
                     remote: options.remote,
                     direction: options.direction,
@@ -215,6 +231,7 @@ impl Thread {
         let peering = NewPeering {
             stream: stream.stream,
             key: stream.key,
+            extensions: stream.extensions,
             link,
             remote: stream.remote,
             direction: stream.direction,

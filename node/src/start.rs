@@ -61,6 +61,7 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
         key: key.clone(),
         core: options.runtime_core,
         limits: options.limits.clone(),
+        extensions: options.control.extensions(),
         listeners,
         static_peers,
         dial_schedule: options.dial_schedule.clone(),

@@ -38,10 +38,11 @@ impl Transports {
             Host::Ip(_) => address.to_string(),
             Host::Name(_) => format!("{address} ({remote})"),
         };
-        let (stream, key) = self.handshake_socket(socket).await?;
+        let (stream, peer) = self.handshake_socket(socket).await?;
         Ok(Established {
             stream,
-            key,
+            key: peer.public_key,
+            extensions: peer.extensions,
             remote,
             link: Link::Remote,
             direction: Direction::Outbound,

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pinecone_wire::handshake::{Extensions, Handshake};
 use pinecone_wire::{HANDSHAKE_LEN, PublicKey, SecretKey, handshake};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -42,6 +43,8 @@ pub struct Established {
     /// The key that the peer claims. Handshakes can be replayed: it is proved only by an
     /// announcement signed for this peering.
     pub key: PublicKey,
+    /// What the peer offers beyond the protocol.
+    pub extensions: Extensions,
     /// Where the peer is, for people: an address as dialled or accepted.
     pub remote: String,
     /// What it runs over.
@@ -99,14 +102,26 @@ pub(crate) struct Shared {
 }
 
 impl Transports {
-    /// For the owner of `key`; `backend` is the [`Runtime`](crate::Runtime)'s.
+    /// For the owner of `key`, who offers no extensions; `backend` is the
+    /// [`Runtime`](crate::Runtime)'s.
     #[must_use]
     pub fn new(backend: Backend, key: &SecretKey, limits: Limits) -> Self {
+        Self::offering(backend, key, limits, Extensions::NONE)
+    }
+
+    /// [`Self::new`], for one who offers `extensions`.
+    #[must_use]
+    pub fn offering(
+        backend: Backend,
+        key: &SecretKey,
+        limits: Limits,
+        extensions: Extensions,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 backend,
                 own_key: key.public_key(),
-                own_handshake: handshake::encode(key),
+                own_handshake: handshake::encode_offering(key, extensions),
                 limits,
                 counters: Counters::default(),
                 admission: Admission::default(),
@@ -131,7 +146,7 @@ impl Transports {
     ///
     /// # Errors
     /// The peer is refused, late or gone: close the stream.
-    pub async fn handshake<S>(&self, stream: &mut S) -> Result<PublicKey, HandshakeFailed>
+    pub async fn handshake<S>(&self, stream: &mut S) -> Result<Handshake, HandshakeFailed>
     where
         S: AsyncRead + AsyncWrite + Unpin + ?Sized,
     {
@@ -153,7 +168,7 @@ impl Transports {
     pub async fn handshake_socket(
         &self,
         socket: OwnedFd,
-    ) -> Result<(OwnedFd, PublicKey), HandshakeFailed> {
+    ) -> Result<(OwnedFd, Handshake), HandshakeFailed> {
         let shared = &self.shared;
         let exchanged = exchange::run(
             shared.backend,
@@ -177,10 +192,11 @@ impl Transports {
         link: Link,
         direction: Direction,
     ) -> Result<Established, HandshakeFailed> {
-        let (stream, key) = self.handshake_socket(socket).await?;
+        let (stream, peer) = self.handshake_socket(socket).await?;
         Ok(Established {
             stream,
-            key,
+            key: peer.public_key,
+            extensions: peer.extensions,
             remote,
             link,
             direction,
@@ -203,7 +219,7 @@ impl Transports {
     where
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let key = self.handshake(&mut stream).await?;
+        let peer = self.handshake(&mut stream).await?;
         let (ours, workers) = pipe()?;
         let name = remote.clone();
         tokio::task::spawn_local(async move {
@@ -213,7 +229,8 @@ impl Transports {
         });
         Ok(Established {
             stream: workers,
-            key,
+            key: peer.public_key,
+            extensions: peer.extensions,
             remote,
             link,
             direction,
@@ -221,9 +238,9 @@ impl Transports {
         })
     }
 
-    fn judge(&self, theirs: &[u8; HANDSHAKE_LEN]) -> Result<PublicKey, HandshakeFailed> {
-        let peer = handshake::decode(theirs)?.public_key;
-        if peer == self.shared.own_key {
+    fn judge(&self, theirs: &[u8; HANDSHAKE_LEN]) -> Result<Handshake, HandshakeFailed> {
+        let peer = handshake::decode(theirs)?;
+        if peer.public_key == self.shared.own_key {
             return Err(HandshakeFailed::OwnKey);
         }
         Ok(peer)

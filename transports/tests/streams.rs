@@ -11,7 +11,7 @@ use std::thread;
 
 use common::{key, on_each_backend};
 use pinecone_transports::{Direction, HandshakeFailed, Limits, Link, Transports, pipe};
-use pinecone_wire::handshake;
+use pinecone_wire::{Extensions, handshake};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const LONG: usize = 10 << 20;
@@ -30,7 +30,8 @@ fn noise(mut seed: u64) -> Vec<u8> {
 fn a_relayed_stream_carries_megabytes_both_ways_intact() {
     on_each_backend(|backend| async move {
         let ours = Transports::new(backend, &key(1), Limits::default());
-        let theirs = Transports::new(backend, &key(2), Limits::default());
+        let offer = Extensions::BREAK_NOTICES;
+        let theirs = Transports::offering(backend, &key(2), Limits::default(), offer);
         // A buffer smaller than a handshake, and no divisor of anything.
         let (near, mut far) = tokio::io::duplex(1000 / 11);
         let (adopted, seen) = tokio::join!(
@@ -39,7 +40,10 @@ fn a_relayed_stream_carries_megabytes_both_ways_intact() {
         );
         let adopted = adopted.unwrap();
         assert_eq!(adopted.key, key(2).public_key());
-        assert_eq!(seen.unwrap(), key(1).public_key());
+        assert_eq!(adopted.extensions, offer);
+        let seen = seen.unwrap();
+        assert_eq!(seen.public_key, key(1).public_key());
+        assert_eq!(seen.extensions, Extensions::NONE);
 
         let (down, up) = (noise(1), noise(2));
         let mut worker = UnixStream::from(adopted.stream);

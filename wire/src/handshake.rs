@@ -11,21 +11,49 @@ pub const CAPABILITIES: u32 = 0x0000_003b;
 
 const SIGNED_LEN: usize = 40;
 
+/// What a node can do beyond the protocol, and offers to those that can do it as well. Deployed nodes
+/// offer nothing and ignore what is offered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extensions(pub [u8; 3]);
+
+impl Extensions {
+    /// Nothing, as deployed nodes.
+    pub const NONE: Self = Self([0; 3]);
+    /// It understands notices of broken paths.
+    pub const BREAK_NOTICES: Self = Self([0, 0, 1]);
+
+    /// Whether all of `other` is among these.
+    #[must_use]
+    pub fn contains(self, other: Self) -> bool {
+        self.0
+            .iter()
+            .zip(other.0)
+            .all(|(ours, theirs)| ours & theirs == theirs)
+    }
+}
+
 /// What a valid handshake says. It can be replayed: the key is claimed, not proved, until an
 /// announcement signed for this very port arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handshake {
     /// The key that the peer claims.
     pub public_key: PublicKey,
-    /// Bytes 1 to 3: zero from the nodes deployed today, and not interpreted.
-    pub unused: [u8; 3],
+    /// Bytes 1 to 3.
+    pub extensions: Extensions,
 }
 
-/// The bytes that the owner of `key` sends.
+/// The bytes that the owner of `key` sends, who offers no extensions.
 #[must_use]
 pub fn encode(key: &SecretKey) -> [u8; HANDSHAKE_LEN] {
+    encode_offering(key, Extensions::NONE)
+}
+
+/// The bytes that the owner of `key` sends, who offers `extensions`.
+#[must_use]
+pub fn encode_offering(key: &SecretKey, extensions: Extensions) -> [u8; HANDSHAKE_LEN] {
     let mut out = [0; HANDSHAKE_LEN];
     out[0] = VERSION;
+    out[1..4].copy_from_slice(&extensions.0);
     out[4..8].copy_from_slice(&CAPABILITIES.to_be_bytes());
     out[8..40].copy_from_slice(key.public_key().as_bytes());
     let signature = key.sign(&out[..SIGNED_LEN]);
@@ -54,6 +82,6 @@ pub fn decode(bytes: &[u8; HANDSHAKE_LEN]) -> Result<Handshake, HandshakeError> 
     }
     Ok(Handshake {
         public_key,
-        unused: [u0, u1, u2],
+        extensions: Extensions([u0, u1, u2]),
     })
 }

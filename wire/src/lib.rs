@@ -27,7 +27,7 @@ pub use error::{
     AnnouncementError, BuildError, FrameError, HandshakeError, KeyError, SignedBodyError,
 };
 pub use frame::{Frame, FrameHeader, FrameType, MAX_FRAME_LEN};
-pub use handshake::{HANDSHAKE_LEN, Handshake};
+pub use handshake::{Extensions, HANDSHAKE_LEN, Handshake};
 pub use keys::{PublicKey, SecretKey, Signature, VerifyingKey};
 pub use signed_body::SignedBody;
 pub use splitter::{Split, split};

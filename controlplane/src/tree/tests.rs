@@ -7,7 +7,7 @@ use pinecone_wire::{Announcement, Coordinates, Frame, PublicKey, varu64};
 use serde_json::Value;
 
 use crate::peers::Announced;
-use crate::{Config, ControlPlane, Effect, Now};
+use crate::{Config, ControlPlane, Effect, NewPeer, Now};
 
 fn vectors(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
@@ -60,8 +60,8 @@ fn set_up(case: &Value, pool: &[PublicKey]) -> (ControlPlane, Vec<PortId>) {
             3 => LinkType::Remote,
             _ => LinkType::Bluetooth,
         };
-        node.peers
-            .insert(start, port, pool[number(&peer[1]) as usize], link);
+        let new = NewPeer::new(pool[number(&peer[1]) as usize], link);
+        node.peers.insert(start, port, new);
         if number(&peer[3]) == 0 {
             down.push(port);
         }

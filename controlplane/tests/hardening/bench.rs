@@ -53,7 +53,10 @@ impl Bench {
 
     pub(crate) fn connect(&mut self, key: PublicKey) -> PortId {
         let link = LinkType::Remote;
-        let port = self.node.connect(self.now, NewPeer { key, link }).unwrap();
+        let port = self
+            .node
+            .connect(self.now, NewPeer::new(key, link))
+            .unwrap();
         self.drain();
         port
     }

@@ -45,11 +45,11 @@ fn our_own_key_and_too_many_are_refused() {
     });
     let link = LinkType::Remote;
     let own = bench.node.public_key();
-    let refused = bench.node.connect(bench.now, NewPeer { key: own, link });
+    let refused = bench.node.connect(bench.now, NewPeer::new(own, link));
     assert_eq!(refused, Err(Refused::OwnKey));
     bench.connect(PEER_A);
     bench.connect(PEER_A);
-    let refused = bench.node.connect(bench.now, NewPeer { key: PEER_A, link });
+    let refused = bench.node.connect(bench.now, NewPeer::new(PEER_A, link));
     assert_eq!(refused, Err(Refused::TooMany { limit: 2 }));
     let counters = bench.node.counters();
     assert_eq!((counters.peers_own_key, counters.peers_over_limit), (1, 1));

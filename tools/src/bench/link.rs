@@ -107,10 +107,7 @@ impl Link {
         let (fib, _) = FibWriter::new(key.public_key());
         let mut plane = ControlPlane::new(config, key, fib);
         let now = now(start);
-        let peer = NewPeer {
-            key: theirs.public_key,
-            link: LinkType::Remote,
-        };
+        let peer = NewPeer::new(theirs.public_key, LinkType::Remote);
         let port = plane.connect(now, peer).map_err(|e| failed(&e))?;
         Ok(Self {
             address: address.to_owned(),

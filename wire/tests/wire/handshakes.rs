@@ -21,7 +21,7 @@ fn recorded_handshakes() {
         assert_eq!(verdict.is_ok(), accepted, "{name}");
         if let Ok(handshake) = verdict {
             assert_eq!(handshake.public_key.0, bytes[8..40], "{name}");
-            assert_eq!(handshake.unused, bytes[1..4], "{name}");
+            assert_eq!(handshake.extensions.0, bytes[1..4], "{name}");
         }
         if case.get("public_key").is_some() {
             let seed = recorded::cases("keys")

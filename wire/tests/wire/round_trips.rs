@@ -5,8 +5,8 @@ use pinecone_wire::frame::{self, HEADER_LEN};
 use pinecone_wire::ping::{self, Ping, PingType};
 use pinecone_wire::traffic::{self, push_traffic};
 use pinecone_wire::{
-    BuildError, Coordinates, Frame, FrameHeader, FrameType, MAX_FRAME_LEN, PublicKey, SecretKey,
-    SignedBody, TrafficFields, TrafficLayout, Watermark, handshake,
+    BuildError, Coordinates, Extensions, Frame, FrameHeader, FrameType, MAX_FRAME_LEN, PublicKey,
+    SecretKey, SignedBody, TrafficFields, TrafficLayout, Watermark, handshake,
 };
 use proptest::prelude::*;
 
@@ -247,11 +247,17 @@ proptest! {
     }
 
     #[test]
-    fn handshakes(seed in any::<[u8; 32]>()) {
+    fn handshakes(seed in any::<[u8; 32]>(), offer in any::<[u8; 3]>()) {
         let key = SecretKey::from_seed(&seed);
         let decoded = handshake::decode(&handshake::encode(&key)).unwrap();
         prop_assert_eq!(decoded.public_key, key.public_key());
-        prop_assert_eq!(decoded.unused, [0; 3]);
+        prop_assert_eq!(decoded.extensions, Extensions::NONE);
+        let offered = handshake::encode_offering(&key, Extensions(offer));
+        let decoded = handshake::decode(&offered).unwrap();
+        prop_assert_eq!(decoded.extensions, Extensions(offer));
+        let notices = decoded.extensions.contains(Extensions::BREAK_NOTICES);
+        prop_assert_eq!(notices, offer[2] & 1 == 1);
+        prop_assert!(decoded.extensions.contains(Extensions::NONE));
     }
 
     #[test]

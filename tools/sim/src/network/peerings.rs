@@ -164,6 +164,7 @@ impl Network {
             let peer = NewPeer {
                 key: keys[1 - end],
                 link: LinkType::Remote,
+                extensions: self.options.config.extensions(),
             };
             let taken = self
                 .node_mut(nodes[end])
