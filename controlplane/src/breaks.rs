@@ -13,7 +13,8 @@
 //!
 //! It is a bootstrap of that key with the sequence that the route has, the key and that sequence as
 //! its watermark, and zeros for a signature. No bootstrap has a watermark like that, as its way ends
-//! above its key. A deployed node drops it, as it does any that is no news or badly signed.
+//! above its key. It goes only to peers whose handshakes offer to understand it, and is heard from them
+//! alone: a deployed node never sees one.
 //!
 //! # Why nothing goes round for ever, and what a liar can do
 //!
@@ -27,9 +28,10 @@
 use std::time::Duration;
 
 use pinecone_dataplane::PortId;
-use pinecone_wire::{PublicKey, Signature, SignedBody, Watermark};
+use pinecone_wire::{Extensions, PublicKey, Signature, SignedBody, Watermark};
 
 use crate::ControlPlane;
+use crate::peers::Peer;
 use crate::routes::Route;
 use crate::timers::BOOTSTRAP;
 
@@ -95,7 +97,16 @@ impl ControlPlane {
         }
     }
 
+    /// Whether both sides offered to understand notices.
+    pub(crate) fn hears_notices_from(&self, port: PortId) -> bool {
+        let offered = |peer: &Peer| peer.extensions.contains(Extensions::BREAK_NOTICES);
+        self.config.correct_paths && self.peers.get(port).is_some_and(offered)
+    }
+
     fn send_notice(&mut self, to: PortId, route: &Route) {
+        if !self.hears_notices_from(to) {
+            return;
+        }
         if !self.may_send_notice() {
             self.counters.break_notices_held_back += 1;
             return;

@@ -10,7 +10,7 @@ use pinecone_controlplane::{CloseReason, Config, ControlPlane, Effect, Event, Ne
 use pinecone_dataplane::fib::{FibReader, FibWriter};
 use pinecone_dataplane::{LinkType, PortId};
 use pinecone_wire::{
-    Coordinates, Frame, PublicKey, Signature, SignedBody, Watermark, frame, varu64,
+    Coordinates, Extensions, Frame, PublicKey, Signature, SignedBody, Watermark, frame, varu64,
 };
 use proptest::prelude::*;
 
@@ -108,6 +108,7 @@ struct Heard {
 
 struct World {
     node: ControlPlane,
+    offered: Extensions,
     fib: FibReader,
     now: Now,
     heard: Heard,
@@ -127,6 +128,7 @@ impl World {
             ..Config::default()
         };
         Self {
+            offered: config.extensions(),
             node: ControlPlane::new_unsigned(config, own, writer),
             fib: fib.reader(),
             now: Now {
@@ -148,7 +150,13 @@ impl World {
                     3 => LinkType::Remote,
                     _ => LinkType::Bluetooth,
                 };
-                let peer = NewPeer::new(key(n), link);
+                let extensions = self.offered;
+                let key = key(n);
+                let peer = NewPeer {
+                    key,
+                    link,
+                    extensions,
+                };
                 let _ = self.node.connect(now, peer);
             }
             Step::Closed { port } => self.node.closed(now, PortId(port)),

@@ -10,7 +10,7 @@ use pinecone_controlplane::{Config, ControlPlane, Effect, NewPeer, Now};
 use pinecone_dataplane::fib::{FibReader, FibWriter, NextHop, SnekKind};
 use pinecone_dataplane::{LinkType, PortId};
 use pinecone_wire::coordinates::CoordinatesView;
-use pinecone_wire::{Coordinates, SecretKey, Watermark};
+use pinecone_wire::{Coordinates, Extensions, SecretKey, Watermark};
 
 /// Unix milliseconds at the start of virtual time.
 const EPOCH: u64 = 1_800_000_000_000;
@@ -34,6 +34,7 @@ impl Random {
 
 struct Node {
     plane: ControlPlane,
+    offered: Extensions,
     fib: FibReader,
     /// The other end of every link: node, its port, delay.
     links: BTreeMap<PortId, (usize, PortId, Duration)>,
@@ -64,8 +65,10 @@ impl Net {
                 bytes.fill_with(|| random.next() as u8);
                 let secret = SecretKey::from_seed(&bytes);
                 let (writer, fib) = FibWriter::new(secret.public_key());
+                let config = config(node);
                 Node {
-                    plane: ControlPlane::new(config(node), secret, writer),
+                    offered: config.extensions(),
+                    plane: ControlPlane::new(config, secret, writer),
                     fib: fib.reader(),
                     links: BTreeMap::new(),
                     alive: true,
@@ -117,17 +120,18 @@ impl Net {
 
     fn link(&mut self, a: usize, b: usize) {
         let delay = Duration::from_micros(500 + self.random.next() % 20_000);
-        let key = |net: &Self, node: usize| net.nodes[node].plane.public_key();
-        let (key_a, key_b) = (key(self, a), key(self, b));
+        let [peer_a, peer_b] = [a, b].map(|node| NewPeer {
+            key: self.nodes[node].plane.public_key(),
+            link: LinkType::Remote,
+            extensions: self.nodes[node].offered,
+        });
         // Both ends must know each other before the first frame flies.
         let now = Now {
             monotonic: self.now,
             unix_ms: EPOCH + self.now.as_millis() as u64,
         };
-        let link = LinkType::Remote;
-        let connect = |node: &mut Node, key| node.plane.connect(now, NewPeer::new(key, link));
-        let port_a = connect(&mut self.nodes[a], key_b).unwrap();
-        let port_b = connect(&mut self.nodes[b], key_a).unwrap();
+        let port_a = self.nodes[a].plane.connect(now, peer_b).unwrap();
+        let port_b = self.nodes[b].plane.connect(now, peer_a).unwrap();
         self.nodes[a].links.insert(port_a, (b, port_b, delay));
         self.nodes[b].links.insert(port_b, (a, port_a, delay));
         self.with(a, |_, _| ());

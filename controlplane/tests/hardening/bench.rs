@@ -5,7 +5,9 @@ use std::time::Duration;
 use pinecone_controlplane::{CloseReason, Config, ControlPlane, Effect, Event, NewPeer, Now};
 use pinecone_dataplane::fib::{Fib, FibWriter};
 use pinecone_dataplane::{LinkType, PortId};
-use pinecone_wire::{PublicKey, SecretKey, Signature, SignedBody, Watermark, announcement, frame};
+use pinecone_wire::{
+    Extensions, PublicKey, SecretKey, Signature, SignedBody, Watermark, announcement, frame,
+};
 
 pub(crate) const UNIX_MS: u64 = 1_800_000_000_000;
 /// Extra and hop limit of what [`bootstrap`] makes: to be carried along.
@@ -15,6 +17,8 @@ pub(crate) const HEADER: (u8, u8) = (7, 9);
 pub(crate) struct Bench {
     pub(crate) node: ControlPlane,
     pub(crate) fib: Fib,
+    /// What peers offer in their handshakes: as the node does, if nothing is said.
+    pub(crate) offered: Extensions,
     pub(crate) now: Now,
     pub(crate) sent: Vec<(PortId, Vec<u8>)>,
     pub(crate) closed: Vec<(PortId, CloseReason)>,
@@ -25,16 +29,22 @@ impl Bench {
     pub(crate) fn signed(config: Config) -> Self {
         let secret = SecretKey::from_seed(&[8; 32]);
         let (writer, fib) = FibWriter::new(secret.public_key());
-        Self::with(ControlPlane::new(config, secret, writer), fib)
+        let offered = config.extensions();
+        Self::with(ControlPlane::new(config, secret, writer), fib, offered)
     }
 
     pub(crate) fn unsigned(config: Config) -> Self {
         let own = PublicKey([0x80; 32]);
         let (writer, fib) = FibWriter::new(own);
-        Self::with(ControlPlane::new_unsigned(config, own, writer), fib)
+        let offered = config.extensions();
+        Self::with(
+            ControlPlane::new_unsigned(config, own, writer),
+            fib,
+            offered,
+        )
     }
 
-    fn with(node: ControlPlane, fib: Fib) -> Self {
+    fn with(node: ControlPlane, fib: Fib, offered: Extensions) -> Self {
         let now = Now {
             monotonic: Duration::ZERO,
             unix_ms: UNIX_MS,
@@ -42,6 +52,7 @@ impl Bench {
         let mut bench = Self {
             node,
             fib,
+            offered,
             now,
             sent: Vec::new(),
             closed: Vec::new(),
@@ -52,11 +63,12 @@ impl Bench {
     }
 
     pub(crate) fn connect(&mut self, key: PublicKey) -> PortId {
-        let link = LinkType::Remote;
-        let port = self
-            .node
-            .connect(self.now, NewPeer::new(key, link))
-            .unwrap();
+        let peer = NewPeer {
+            key,
+            link: LinkType::Remote,
+            extensions: self.offered,
+        };
+        let port = self.node.connect(self.now, peer).unwrap();
         self.drain();
         port
     }
@@ -180,7 +192,14 @@ pub(crate) fn correction(key: PublicKey, body: &SignedBody) -> Vec<u8> {
 
 /// A root and two peers below it, on ports 1 to 3.
 pub(crate) fn three_peers(config: Config) -> (Bench, [PortId; 3]) {
+    let offered = config.extensions();
+    three_peers_offering(config, offered)
+}
+
+/// The same, who offer `offered`.
+pub(crate) fn three_peers_offering(config: Config, offered: Extensions) -> (Bench, [PortId; 3]) {
     let mut bench = Bench::unsigned(config);
+    bench.offered = offered;
     let ports = [ROOT, PEER_A, PEER_B].map(|key| bench.connect(key));
     bench.frame(ports[0], &root_announcement(ROOT, None, 1));
     bench.frame(ports[1], &child_announcement(ROOT, 1, PEER_A));

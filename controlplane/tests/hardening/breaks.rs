@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use pinecone_controlplane::{Config, Counters};
 use pinecone_dataplane::PortId;
-use pinecone_wire::{Frame, PublicKey, SecretKey, SignedBody, Watermark};
+use pinecone_wire::{Extensions, Frame, PublicKey, SecretKey, SignedBody, Watermark};
 
 use crate::bench::{
     Bench, PEER_B, ROOT, UNIX_MS, bootstrap, bootstrap_to, child_announcement, made_up,
-    root_announcement, three_peers, unsigned_body,
+    root_announcement, three_peers, three_peers_offering, unsigned_body,
 };
 
 /// What comes from a and goes on to b, twice; what comes from b and goes on to a; and what comes from b
@@ -56,6 +56,19 @@ fn nothing_is_said_if_nothing_is_broken_or_nobody_asked() {
     bench.node.closed(bench.now, b);
     bench.drain();
     assert!(bench.take_sent(2).iter().all(|(to, _)| *to != b));
+}
+
+/// A peer that does not say that it understands notices gets none, and its are no notices.
+#[test]
+fn peers_that_offer_nothing_are_told_nothing() {
+    let (mut bench, [_, _, b]) = with_paths_among(correcting(), Extensions::NONE);
+    bench.frame(b, &notice(ABOVE, UNIX_MS));
+    assert_eq!(bench.node.counters().break_notices, 0);
+    assert_eq!(bench.routes_in_fib(), 3);
+    bench.node.closed(bench.now, b);
+    bench.drain();
+    assert_eq!(bench.take_sent(2), []);
+    assert_eq!(bench.node.counters().break_notices_sent, 0);
 }
 
 #[test]
@@ -211,7 +224,12 @@ fn a_notice_keeps_its_place() {
 
 /// A node with a root, two peers, and a route for each of the keys above.
 fn with_paths(config: Config) -> (Bench, [PortId; 3]) {
-    let (mut bench, [root, a, b]) = three_peers(config);
+    let offered = config.extensions();
+    with_paths_among(config, offered)
+}
+
+fn with_paths_among(config: Config, offered: Extensions) -> (Bench, [PortId; 3]) {
+    let (mut bench, [root, a, b]) = three_peers_offering(config, offered);
     let body = unsigned_body(UNIX_MS, ROOT, 1);
     for (from, key, to) in [(a, UP, b), (a, UP_TOO, b), (b, DOWN, a), (b, ABOVE, root)] {
         bench.frame(from, &bootstrap(key, &body));

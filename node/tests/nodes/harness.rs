@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use pinecone::{Builder, Event, Events, Node, Peer, PublicKey, SecretKey};
 use pinecone_wire::announcement::{push_frame, root_payload, sign};
-use pinecone_wire::{HANDSHAKE_LEN, Split, handshake, split};
+use pinecone_wire::{Extensions, HANDSHAKE_LEN, Split, handshake, split};
 
 /// Longer than anything takes that is going to happen at all.
 pub(crate) const LIMIT: Duration = Duration::from_secs(40);
@@ -113,14 +113,23 @@ pub(crate) struct BarePeer {
 }
 
 impl BarePeer {
-    /// Connects and shakes hands.
+    /// Connects and shakes hands as a deployed node.
     pub(crate) fn connect(address: SocketAddr, n: u8) -> Self {
+        Self::connect_offering(address, n, Extensions::NONE).0
+    }
+
+    /// Connects and shakes hands; and what the node offers.
+    pub(crate) fn connect_offering(
+        address: SocketAddr,
+        n: u8,
+        extensions: Extensions,
+    ) -> (Self, Extensions) {
         let mut peer = Self::silent(address, n);
-        peer.send(&handshake::encode(&key(n)));
+        peer.send(&handshake::encode_offering(&key(n), extensions));
         let mut theirs = [0; HANDSHAKE_LEN];
         peer.stream.read_exact(&mut theirs).unwrap();
-        handshake::decode(&theirs).unwrap();
-        peer
+        let offered = handshake::decode(&theirs).unwrap().extensions;
+        (peer, offered)
     }
 
     /// Connects.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use pinecone::Node;
 use pinecone_wire::frame::push_bootstrap;
-use pinecone_wire::{Frame, Signature, SignedBody, Watermark};
+use pinecone_wire::{Extensions, Frame, Signature, SignedBody, Watermark};
 
 use crate::harness::{BarePeer, builder, counter, removed, until};
 
@@ -16,14 +16,16 @@ async fn path() -> (Node, BarePeer, BarePeer) {
     let builder = builder(8).listen("127.0.0.1:0").correct_paths(true);
     let node = builder.start().await.unwrap();
     let address: SocketAddr = node.local_addrs()[0];
-    let mut root = BarePeer::connect(address, 9);
+    let notices = Extensions::BREAK_NOTICES;
+    let (mut root, offered) = BarePeer::connect_offering(address, 9, notices);
+    assert_eq!(offered, notices);
     root.announce(1);
     let top = root.key.public_key();
     until("the node follows its root", || async {
         (node.status().await.unwrap().root == top).then_some(())
     })
     .await;
-    let mut low = BarePeer::connect(address, 2);
+    let (mut low, _) = BarePeer::connect_offering(address, 2, notices);
     low.announce(2);
     let body = SignedBody::sign(&low.key, SEQUENCE, top, 1);
     let key = low.key.public_key();
