@@ -61,6 +61,8 @@ counters! {
     break_notices_held_back,
     /// Times that we bootstrapped earlier because of a notice.
     paths_renewed,
+    /// Bootstraps sent another way, too, as their next hop may pass none on.
+    bootstraps_doubled,
     /// Bootstraps of our own sent.
     bootstraps_sent,
     /// Routes not taken because of a limit.

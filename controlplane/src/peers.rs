@@ -16,8 +16,17 @@ pub(crate) struct Peer {
     pub(crate) serial: u64,
     pub(crate) connected: Duration,
     pub(crate) announced: Option<Announced>,
+    pub(crate) brought: Brought,
     /// When it brought badly signed broadcasts.
     pub(crate) offences: VecDeque<Duration>,
+}
+
+/// Whose bootstraps a peer has ever brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Brought {
+    Nothing,
+    Own,
+    Others,
 }
 
 /// The last announcement of a peer.
@@ -74,6 +83,7 @@ impl Peers {
             serial: self.next_serial,
             connected: now,
             announced: None,
+            brought: Brought::Nothing,
             offences: VecDeque::new(),
         };
         self.next_serial += 1;

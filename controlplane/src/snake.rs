@@ -14,7 +14,7 @@
 //!
 //! # When we bootstrap, and which routes we keep
 //!
-//! In five things we do better than the protocol asks, none of which shows on the wire but by
+//! In six things we do better than the protocol asks, none of which shows on the wire but by
 //! frames that come sooner or get further:
 //! - After a change we bootstrap not once but thrice, within three seconds. A bootstrap finds its
 //!   way by the routes that others have set up, and after a change those are still to come; the
@@ -29,6 +29,17 @@
 //! - A bootstrap that would go back where it came from has met what is left of a path that is broken.
 //!   It goes on to the next key above that lies another way. It cannot go round in circles, as no
 //!   node takes it twice.
+//! - A bootstrap that goes on to a peer that has brought none goes another way, too: see below.
+//!
+//! # Peers that may swallow bootstraps
+//!
+//! What is swallowed nobody can miss: a node whose bootstraps go by one that passes none on cannot be
+//! reached by key, and never hears of it. But who passes bootstraps on brings some sooner or later. So
+//! one that goes on to a peer that has been there for [`ROUTE_LIFE`] and never brought any but its own
+//! is doubled: it also goes towards the next key above, by a way that, as announced, does not pass that
+//! peer ([`FibWriter::snek_around`](pinecone_dataplane::fib::FibWriter::snek_around)). A peer that is
+//! itself the key to get to need only have brought its own, as a leaf has none to pass on. Each node
+//! takes a bootstrap once, so that both ways leave a tree, and where they meet the later one ends.
 //!
 //! # Corrections
 //!
@@ -44,11 +55,12 @@
 use std::time::Duration;
 
 use pinecone_dataplane::PortId;
-use pinecone_dataplane::fib::{NextHop, SnekKind};
+use pinecone_dataplane::fib::{NextHop, SnekHop, SnekKind};
 use pinecone_wire::{PublicKey, SignedBody, Watermark, frame};
 use tracing::{debug, warn};
 
 use crate::breaks::Breaks;
+use crate::peers::Brought;
 use crate::recent::Recent;
 use crate::remembered::Remembered;
 use crate::routes::{Room, Route, Routes};
@@ -151,6 +163,14 @@ impl ControlPlane {
             recent,
         });
         self.consider_descending(port, key);
+        if before.is_none_or(|before| before.source != port)
+            && let Some(peer) = self.peers.get_mut(port)
+        {
+            peer.brought = peer.brought.max(match peer.key == key {
+                true => Brought::Own,
+                false => Brought::Others,
+            });
+        }
         if before.is_none() {
             self.hand_over(&key);
         }
@@ -164,6 +184,7 @@ impl ControlPlane {
                 self.counters.bootstraps_forwarded += 1;
                 self.counters.bootstraps_detoured += u64::from(detoured);
                 self.push_bootstrap(next, header, &key, &hop.watermark, body);
+                self.double(port, next, header, &key, &hop.watermark.key, body);
             }
         }
         if let Some(before) = before.filter(|_| self.config.correct_paths) {
@@ -282,6 +303,43 @@ impl ControlPlane {
         self.counters.bootstraps_sent += 1;
         let own = self.own;
         self.push_bootstrap(next, (0, 0), &own, watermark, &body);
+        self.double(PortId::LOCAL, next, (0, 0), &own, &watermark.key, &body);
+    }
+
+    /// Sends a bootstrap that came from `source` and goes on to `next`, towards `above`, another way,
+    /// too, if `next` is mute.
+    fn double(
+        &mut self,
+        source: PortId,
+        next: PortId,
+        header: (u8, u8),
+        key: &PublicKey,
+        above: &PublicKey,
+        body: &SignedBody,
+    ) {
+        if !self.is_mute(next, above) {
+            return;
+        }
+        let around = self.fib.snek_around(key, &[source, next], DETOUR_TRIES);
+        if let Some(SnekHop {
+            next: NextHop::Port(port),
+            watermark,
+        }) = around
+        {
+            self.counters.bootstraps_doubled += 1;
+            self.push_bootstrap(port, header, key, &watermark, body);
+        }
+    }
+
+    /// Whether a bootstrap towards `above` that goes to this peer may get no further.
+    fn is_mute(&self, port: PortId, above: &PublicKey) -> bool {
+        self.peers.get(port).is_some_and(|peer| {
+            let enough = match peer.key == *above {
+                true => Brought::Own,
+                false => Brought::Others,
+            };
+            peer.brought < enough && peer.connected + ROUTE_LIFE <= self.now.monotonic
+        })
     }
 
     pub(crate) fn push_bootstrap(

@@ -134,10 +134,17 @@ pub(crate) fn root_announcement(
 
 /// The announcement of `peer` on port 9 of `root`.
 pub(crate) fn child_announcement(root: PublicKey, sequence: u64, peer: PublicKey) -> Vec<u8> {
-    let mut payload = announcement::root_payload(&root, sequence);
-    payload.push(9);
-    payload.extend_from_slice(root.as_bytes());
-    payload.extend_from_slice(&[0; 64]);
+    announcement_through(&[root], sequence, peer)
+}
+
+/// The announcement of `peer` on port 9 of the last node of `way`, which begins with the root.
+pub(crate) fn announcement_through(way: &[PublicKey], sequence: u64, peer: PublicKey) -> Vec<u8> {
+    let mut payload = announcement::root_payload(&way[0], sequence);
+    for key in way {
+        payload.push(9);
+        payload.extend_from_slice(key.as_bytes());
+        payload.extend_from_slice(&[0; 64]);
+    }
     let mut out = Vec::new();
     announcement::push_frame(&mut out, &payload, 1, &peer, &Signature([0; 64])).unwrap();
     out

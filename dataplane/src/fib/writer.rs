@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use pinecone_wire::{Coordinates, PublicKey};
+use pinecone_wire::{Coordinates, PublicKey, Watermark};
 
 use super::near::NearKeys;
 use super::snapshot::SnekEntry;
 use super::tree::TreeBuilder;
-use super::{PeerEntry, Snapshot};
+use super::{NextHop, PeerEntry, Snapshot, SnekHop};
 use crate::PortId;
 
 /// The control side of the tables. One owner; readers see its changes after [`Self::publish`].
@@ -179,6 +179,62 @@ impl FibWriter {
     /// The working state, changes not yet published included.
     pub fn snapshot(&mut self) -> &Snapshot {
         &self.working
+    }
+
+    /// SNEK next hop of a bootstrap that is to go by none of the ports `avoided`, whatever its
+    /// watermark: towards the lowest known key above the destination that another port leads to, if
+    /// possible by a way that, as announced, passes neither this node nor those at the avoided ports.
+    /// Looks at `tries` ways, then at as many to the root. Nothing if there is none, or this node is
+    /// the next above the destination that it knows.
+    #[must_use]
+    pub fn snek_around(
+        &self,
+        destination: &PublicKey,
+        avoided: &[PortId],
+        tries: usize,
+    ) -> Option<SnekHop> {
+        let peers = avoided.iter().filter_map(|port| self.peers.get(port));
+        let passed: Vec<_> = peers.map(|p| p.key).chain([self.working.own]).collect();
+        let apart = |port: &PortId| {
+            let peer = self.peers.get(port);
+            let announced = peer.and_then(|peer| peer.announcement.as_ref());
+            announced.is_none_or(|a| a.signers.iter().all(|(_, key)| !passed.contains(key)))
+        };
+        let above = self.ways_above(destination).take(tries);
+        let root = self.root.0;
+        let to_root = self.near.ports(&root).map(|port| (root, port, 0));
+        let beyond = *destination >= self.working.own && *destination < root;
+        let last = to_root.take(tries).filter(|_| beyond);
+        let ways: Vec<_> = above
+            .chain(last)
+            .filter(|(_, port, _)| !avoided.contains(port))
+            .collect();
+        // A route was set up by who came that way, whatever is announced there.
+        let good = |(_, port, sequence): &&(_, _, u64)| *sequence != 0 || apart(port);
+        let (key, port, sequence) = *ways.iter().find(good).or(ways.first())?;
+        Some(SnekHop {
+            next: NextHop::Port(port),
+            watermark: Watermark { key, sequence },
+        })
+    }
+
+    /// All ways to known keys above `destination`, lowest first, up to this node's own key: key, port
+    /// and sequence, which is 0 where the key was announced.
+    fn ways_above(
+        &self,
+        destination: &PublicKey,
+    ) -> impl Iterator<Item = (PublicKey, PortId, u64)> {
+        let known = &self.working.snek;
+        let own = Some(self.working.own).filter(|own| destination < own);
+        let keys = std::iter::successors(known.successor(destination, true), |(key, _)| {
+            known.successor(key, true)
+        });
+        keys.take_while(move |(key, _)| own.is_none_or(|own| **key < own))
+            .flat_map(|(key, entry)| {
+                let near = self.near.ports(key).map(|port| (port, 0));
+                let ways = near.chain(entry.route());
+                ways.map(|(port, sequence)| (*key, port, sequence))
+            })
     }
 
     fn follows_root(&self, peer: &PeerEntry) -> bool {
