@@ -16,8 +16,8 @@ pub struct Config {
     /// Whether a bootstrap that changes its way is sent along the old one, too, so that what is left
     /// of a broken path does not draw frames for up to ten seconds; and whether a lost peering is made
     /// known to those whose paths went over it. For networks whose nodes move. These are frames that a
-    /// deployed node takes or drops, but never sends. Default: false. Counters:
-    /// `bootstraps_corrected`, `break_notices_sent`.
+    /// deployed node never sends; those that it would not understand it never gets. Default: false.
+    /// Counters: `bootstraps_corrected`, `break_notices_sent`.
     pub correct_paths: bool,
     /// Notices of broken paths sent in a second; further paths are not told of. Default: 1,000.
     /// Counter: `break_notices_held_back`.

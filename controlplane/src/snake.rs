@@ -40,6 +40,7 @@
 //! peer ([`FibWriter::snek_around`](pinecone_dataplane::fib::FibWriter::snek_around)). A peer that is
 //! itself the key to get to need only have brought its own, as a leaf has none to pass on. Each node
 //! takes a bootstrap once, so that both ways leave a tree, and where they meet the later one ends.
+//! A node that corrects paths doubles none.
 //!
 //! # Corrections
 //!
@@ -317,7 +318,8 @@ impl ControlPlane {
         above: &PublicKey,
         body: &SignedBody,
     ) {
-        if !self.is_mute(next, above) {
+        // What comes by two ways in turn would be taken for a path that changes, and corrected.
+        if self.config.correct_paths || !self.is_mute(next, above) {
             return;
         }
         let around = self.fib.snek_around(key, &[source, next], DETOUR_TRIES);

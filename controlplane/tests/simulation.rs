@@ -309,9 +309,9 @@ impl Net {
             self.run(Duration::from_secs(1));
             self.check_tree().unwrap();
             // Where a path moved a while ago, its old routes end at each node in turn: frames are
-            // lost for as long as a frame takes along it.
+            // lost for a moment.
             if self.check_pairs().is_err() {
-                self.run(Duration::from_millis(400));
+                self.run(Duration::from_secs(1));
                 let result = self.check_pairs();
                 result.unwrap();
             }

@@ -150,7 +150,7 @@ impl Builder {
 
     /// Whether what is left of old paths is led the new way when a path changes, and others are told
     /// of broken ones: for networks whose nodes move, at the price of more protocol frames, which
-    /// deployed nodes take or drop but never send. Default: off.
+    /// deployed nodes never send. Default: off.
     pub fn correct_paths(mut self, on: bool) -> Self {
         self.0.control.correct_paths = on;
         self
