@@ -100,9 +100,13 @@ impl Egress {
         Ok(())
     }
 
+    /// How many ports have something to send.
+    pub(crate) fn width(&self) -> usize {
+        self.dirty.len()
+    }
+
     /// Sends what the turn has brought.
     pub(crate) fn flush(&mut self, engine: &mut Engine) {
-        engine.set_width(self.dirty.len());
         for slot in std::mem::take(&mut self.dirty) {
             let Some(port) = self.ports.get_mut(slot as usize).and_then(Option::as_mut) else {
                 continue;

@@ -29,9 +29,13 @@ use crate::mailbox::Mailbox;
 pub(crate) const MAX_PIECES: usize = 1024;
 
 /// Bytes that a turn receives, about: sending costs less while caches hold what was received. With
-/// many ways out it is more, so that each gets enough for a send to pay.
+/// many ways out it is more, so that each gets enough for a send to pay, and with long frames, which
+/// are sent from where they lie.
 const ENOUGH: usize = 1 << 20;
 const ENOUGH_A_PORT: usize = 64 << 10;
+const ENOUGH_LONG: usize = 3 << 20;
+/// Frames that make a turn long enough.
+const ENOUGH_FRAMES: usize = 2560;
 
 /// Which engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,15 +237,16 @@ impl Engine {
         }
     }
 
-    /// Says how many ports the turn sends to: the next one will hardly have fewer.
-    pub(crate) fn set_width(&mut self, ports: usize) {
+    /// Says how many ports the turn sends to, and the mean length of the frames that it received:
+    /// the next one will hardly be otherwise.
+    pub(crate) fn set_load(&mut self, ports: usize, frame_len: usize) {
         let enough = match self {
             Self::Uring(uring) => &mut uring.enough,
             Self::Epoll(epoll) => &mut epoll.enough,
         };
         // Down slowly: a small turn in between says little.
         *enough = (*enough - *enough / 8)
-            .max(ENOUGH)
+            .max((frame_len * ENOUGH_FRAMES).clamp(ENOUGH, ENOUGH_LONG))
             .max(ports * ENOUGH_A_PORT);
     }
 

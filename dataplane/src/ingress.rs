@@ -20,6 +20,8 @@ pub(crate) struct Router {
     policy: Policy,
     /// Traffic frames to look up together.
     pending: Vec<Pending>,
+    /// Traffic that came of late: frames and bytes.
+    ingested: (u64, u64),
     /// The rewritten head of a frame that grows.
     head: Vec<u8>,
 }
@@ -119,12 +121,19 @@ impl Router {
                 hop_limiting,
             },
             pending: Vec::with_capacity(BATCH),
+            ingested: (0, 0),
             head: Vec::new(),
         }
     }
 
     pub(crate) fn set_filter(&mut self, filter: Option<Arc<dyn PacketFilter>>) {
         self.policy.filter = filter;
+    }
+
+    /// The mean length of the traffic frames since this was last asked for; 0 if there were none.
+    pub(crate) fn take_mean_len(&mut self) -> usize {
+        let (frames, bytes) = std::mem::take(&mut self.ingested);
+        (bytes / frames.max(1)) as usize
     }
 
     /// Takes all whole frames off `bytes`, which lie at `place`, beginning at `at`, and hands them
@@ -184,6 +193,8 @@ impl Router {
         if traffic_count.0 > 0 {
             ingress.counters.rx_traffic_frames.add(traffic_count.0);
             ingress.counters.rx_traffic_bytes.add(traffic_count.1);
+            self.ingested.0 += traffic_count.0;
+            self.ingested.1 += traffic_count.1;
         }
         if protocol_count.0 > 0 {
             ingress.counters.rx_protocol_frames.add(protocol_count.0);

@@ -120,7 +120,7 @@ impl Worker {
                 self.engine.wake(worker, &mailbox);
             }
             self.counters().handed_over.set(self.handoff.handed_over);
-            self.egress.flush(&mut self.engine);
+            self.flush();
             if self.engine.take_done(&mut events)? {
                 self.settle(&mut events);
                 // What a full socket refused begins to drain before we wait.
@@ -141,6 +141,13 @@ impl Worker {
             self.settle(&mut events);
             self.engine.end_turn();
         }
+    }
+
+    /// Sends what the turn has brought.
+    fn flush(&mut self) {
+        let frame_len = self.router.take_mean_len();
+        self.engine.set_load(self.egress.width(), frame_len);
+        self.egress.flush(&mut self.engine);
     }
 
     fn counters(&self) -> &WorkerCounters {
@@ -279,7 +286,7 @@ impl Worker {
                 Event::Sent { .. } => debug_assert!(false, "sends are settled first"),
             }
             if self.engine.memory().0.is_high() {
-                self.egress.flush(&mut self.engine);
+                self.flush();
                 self.engine.finish_inline(late)?;
                 self.settle(late);
                 self.engine.clear_gathered();
