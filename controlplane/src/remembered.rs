@@ -1,34 +1,42 @@
 //! Sequences that outlive their routes.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use hashbrown::HashTable;
 use pinecone_wire::PublicKey;
 
-use crate::key_index::KeyIndex;
-
 /// The last sequences of keys whose route is gone, so that their bootstraps cannot be replayed.
+///
+/// Where paths change there are far more of them than routes, so that of a key only a hash is kept,
+/// of 64 bits and with a seed that nobody knows: of a million keys one in 10^13 is taken for another.
 #[derive(Debug, Default)]
 pub(crate) struct Remembered {
-    /// By number; a number that is not in here counts no more.
-    by_key: KeyIndex,
+    /// Numbers, by hash; one that is not in here counts no more.
+    numbers: HashTable<u32>,
     /// In order of forgetting, numbered one after the other.
     queue: VecDeque<Last>,
     /// The number of the first of them.
     first: u32,
     forgotten: u64,
+    seed: RandomState,
 }
 
 #[derive(Debug)]
 struct Last {
-    key: PublicKey,
+    /// Of the key.
+    hash: u64,
     sequence: u64,
-    until: Duration,
+    /// In nanoseconds.
+    until: u64,
 }
+
+const _: () = assert!(size_of::<Last>() == 24);
 
 impl Remembered {
     /// Remembers a sequence until `until`, which never lies before that of an earlier call.
-    pub(crate) fn insert(&mut self, key: PublicKey, sequence: u64, until: Duration, max: usize) {
+    pub(crate) fn insert(&mut self, key: &PublicKey, sequence: u64, until: Duration, max: usize) {
         while self.queue.len() >= max {
             match self.pop() {
                 Some(true) => self.forgotten += 1,
@@ -36,36 +44,46 @@ impl Remembered {
                 None => return,
             }
         }
-        self.remove(&key);
+        self.remove(key);
         let number = self.first.wrapping_add(self.queue.len() as u32);
-        self.by_key.insert(&key, number);
+        let hash = self.hash(key);
+        let (queue, first) = (&self.queue, self.first);
+        let hash_of = |&number: &u32| last(queue, first, number).map_or(0, |last| last.hash);
+        self.numbers.insert_unique(hash, number, hash_of);
+        if self.queue.len() == self.queue.capacity() {
+            // Doubling would keep half of it for nothing.
+            self.queue.reserve_exact((self.queue.len() / 4).max(8));
+        }
         self.queue.push_back(Last {
-            key,
+            hash,
             sequence,
-            until,
+            until: nanos(until),
         });
     }
 
     /// The last sequence of `key`, if it is to be remembered still.
     pub(crate) fn get(&self, now: Duration, key: &PublicKey) -> Option<u64> {
-        let number = self.by_key.find(key, |number| self.holds(number, key))?;
-        let last = self.last(number).filter(|last| now < last.until)?;
-        Some(last.sequence)
+        let hash = self.hash(key);
+        let of_key = |&number: &u32| self.last(number).is_some_and(|last| last.hash == hash);
+        let last = self.last(*self.numbers.find(hash, of_key)?)?;
+        (nanos(now) < last.until).then_some(last.sequence)
     }
 
     /// The key has a route again.
     pub(crate) fn remove(&mut self, key: &PublicKey) {
+        let hash = self.hash(key);
         let (queue, first) = (&self.queue, self.first);
-        let holds = |number: u32| {
-            let last = queue.get(number.wrapping_sub(first) as usize);
-            last.is_some_and(|last| last.key == *key)
-        };
-        self.by_key.remove(key, holds);
+        let of_key =
+            |&number: &u32| last(queue, first, number).is_some_and(|last| last.hash == hash);
+        if let Ok(found) = self.numbers.find_entry(hash, of_key) {
+            found.remove();
+        }
     }
 
     /// Forgets what is due.
     pub(crate) fn forget(&mut self, now: Duration) {
-        while self.queue.front().is_some_and(|last| last.until <= now) {
+        let due = |last: &Last| last.until <= nanos(now);
+        while self.queue.front().is_some_and(due) {
             self.pop();
         }
     }
@@ -76,11 +94,7 @@ impl Remembered {
     }
 
     fn last(&self, number: u32) -> Option<&Last> {
-        self.queue.get(number.wrapping_sub(self.first) as usize)
-    }
-
-    fn holds(&self, number: u32, key: &PublicKey) -> bool {
-        self.last(number).is_some_and(|last| last.key == *key)
+        last(&self.queue, self.first, number)
     }
 
     /// Drops the head of the queue; whether it still counted.
@@ -88,12 +102,23 @@ impl Remembered {
         let last = self.queue.pop_front()?;
         let first = self.first;
         self.first = first.wrapping_add(1);
-        Some(
-            self.by_key
-                .remove(&last.key, |number| number == first)
-                .is_some(),
-        )
+        let found = self
+            .numbers
+            .find_entry(last.hash, |&number| number == first);
+        Some(found.map(|found| found.remove()).is_ok())
     }
+
+    fn hash(&self, key: &PublicKey) -> u64 {
+        self.seed.hash_one(key.as_bytes())
+    }
+}
+
+fn last(queue: &VecDeque<Last>, first: u32, number: u32) -> Option<&Last> {
+    queue.get(number.wrapping_sub(first) as usize)
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -112,18 +137,19 @@ mod tests {
         };
         let key = |n: u8| PublicKey([n; 32]);
         for n in 0..5 {
-            remembered.insert(key(n), u64::from(n), secs(10 + u64::from(n)), 4);
+            remembered.insert(&key(n), u64::from(n), secs(10 + u64::from(n)), 4);
         }
         assert_eq!(remembered.get(secs(0), &key(0)), None);
         assert_eq!(remembered.forgotten(), 1);
         assert_eq!(remembered.get(secs(10), &key(1)), Some(1));
         assert_eq!(remembered.get(secs(11), &key(1)), None);
+        assert_eq!(remembered.get(secs(11), &key(3)), Some(3));
         remembered.remove(&key(2));
         assert_eq!(remembered.get(secs(0), &key(2)), None);
-        remembered.insert(key(3), 33, secs(20), 4);
+        remembered.insert(&key(3), 33, secs(20), 4);
         remembered.forget(secs(19));
         assert_eq!(remembered.get(secs(19), &key(3)), Some(33));
-        assert_eq!(remembered.by_key.len(), 1);
+        assert_eq!(remembered.numbers.len(), 1);
         assert_eq!(remembered.queue.len(), 1);
     }
 }

@@ -485,7 +485,7 @@ impl ControlPlane {
         let max = self.config.max_remembered_sequences;
         self.snake
             .remembered
-            .insert(*key, route.sequence, until, max);
+            .insert(key, route.sequence, until, max);
         self.event(Event::RouteRemoved(*key));
     }
 
