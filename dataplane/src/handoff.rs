@@ -7,8 +7,9 @@ use crate::PortId;
 use crate::ingress::Run;
 use crate::mailbox::Mailbox;
 
-/// Bytes at which a block is handed over before its turn ends.
-const BLOCK_LEN: usize = 64 << 10;
+/// Bytes at which a block is handed over before its turn ends. Each costs the other worker a send a
+/// port: with a quarter of this, a burst of small frames took it two.
+const BLOCK_LEN: usize = 256 << 10;
 /// Bytes that an open block may grow to while the other worker is behind, and how many of them one
 /// port may take: a flood for one must not cost the others their frames.
 const BEHIND_LEN: usize = 6 << 20;

@@ -17,8 +17,8 @@ use crate::{PacketFilter, PortId, PortOptions};
 const BLOCKS: usize = 64;
 const BLOCK_BYTES: usize = 4 << 20;
 /// Emptied blocks kept between two workers, and the largest that is worth keeping.
-const EMPTY_BLOCKS: usize = 16;
-const EMPTY_CAPACITY: usize = 128 << 10;
+const EMPTY_BLOCKS: usize = 4;
+const EMPTY_CAPACITY: usize = 512 << 10;
 /// Frames of local origin that may wait for a worker.
 const INJECTED: usize = 4096;
 
