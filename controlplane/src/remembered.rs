@@ -123,6 +123,10 @@ fn nanos(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn secs(n: u64) -> Duration {
@@ -151,5 +155,38 @@ mod tests {
         assert_eq!(remembered.get(secs(19), &key(3)), Some(33));
         assert_eq!(remembered.numbers.len(), 1);
         assert_eq!(remembered.queue.len(), 1);
+    }
+
+    proptest! {
+        /// Against a plain map: what is done with which of 20 keys in which second.
+        #[test]
+        fn it_agrees_with_a_plain_map(steps in prop::collection::vec((0..4u8, 0..20u8), 1..300)) {
+            let mut remembered = Remembered::default();
+            let mut model: BTreeMap<u8, (u64, Duration)> = BTreeMap::new();
+            for (n, (step, of)) in steps.into_iter().enumerate() {
+                let now = secs(n as u64);
+                let key = |of: u8| PublicKey([of; 32]);
+                match step {
+                    0 | 1 => {
+                        let until = now + secs(60);
+                        remembered.insert(&key(of), n as u64, until, usize::MAX);
+                        model.insert(of, (n as u64, until));
+                    }
+                    2 => {
+                        remembered.remove(&key(of));
+                        model.remove(&of);
+                    }
+                    _ => {
+                        remembered.forget(now);
+                        prop_assert!(remembered.queue.len() <= 60);
+                    }
+                }
+                model.retain(|_, (_, until)| now < *until);
+                for of in 0..20 {
+                    let expected = model.get(&of).map(|(sequence, _)| *sequence);
+                    prop_assert_eq!(remembered.get(now, &key(of)), expected);
+                }
+            }
+        }
     }
 }
