@@ -10,7 +10,8 @@ use pinecone_wire::PublicKey;
 /// The last sequences of keys whose route is gone, so that their bootstraps cannot be replayed.
 ///
 /// Where paths change there are far more of them than routes, so that of a key only a hash is kept,
-/// of 64 bits and with a seed that nobody knows: of a million keys one in 10^13 is taken for another.
+/// of 64 bits and with a seed that nobody knows: with a million in here, one key in 10^13 is taken for
+/// another.
 #[derive(Debug, Default)]
 pub(crate) struct Remembered {
     /// Numbers, by hash; one that is not in here counts no more.
@@ -48,7 +49,7 @@ impl Remembered {
         let number = self.first.wrapping_add(self.queue.len() as u32);
         let hash = self.hash(key);
         let (queue, first) = (&self.queue, self.first);
-        let hash_of = |&number: &u32| last(queue, first, number).map_or(0, |last| last.hash);
+        let hash_of = |&number: &u32| hash_of(queue, first, number).unwrap_or_default();
         self.numbers.insert_unique(hash, number, hash_of);
         if self.queue.len() == self.queue.capacity() {
             // Doubling would keep half of it for nothing.
@@ -63,18 +64,17 @@ impl Remembered {
 
     /// The last sequence of `key`, if it is to be remembered still.
     pub(crate) fn get(&self, now: Duration, key: &PublicKey) -> Option<u64> {
-        let hash = self.hash(key);
-        let of_key = |&number: &u32| self.last(number).is_some_and(|last| last.hash == hash);
-        let last = self.last(*self.numbers.find(hash, of_key)?)?;
+        let (hash, queue, first) = (self.hash(key), &self.queue, self.first);
+        let of_key = |&number: &u32| hash_of(queue, first, number) == Some(hash);
+        let number = self.numbers.find(hash, of_key)?;
+        let last = queue.get(number.wrapping_sub(first) as usize)?;
         (nanos(now) < last.until).then_some(last.sequence)
     }
 
     /// The key has a route again.
     pub(crate) fn remove(&mut self, key: &PublicKey) {
-        let hash = self.hash(key);
-        let (queue, first) = (&self.queue, self.first);
-        let of_key =
-            |&number: &u32| last(queue, first, number).is_some_and(|last| last.hash == hash);
+        let (hash, queue, first) = (self.hash(key), &self.queue, self.first);
+        let of_key = |&number: &u32| hash_of(queue, first, number) == Some(hash);
         if let Ok(found) = self.numbers.find_entry(hash, of_key) {
             found.remove();
         }
@@ -93,10 +93,6 @@ impl Remembered {
         self.forgotten
     }
 
-    fn last(&self, number: u32) -> Option<&Last> {
-        last(&self.queue, self.first, number)
-    }
-
     /// Drops the head of the queue; whether it still counted.
     fn pop(&mut self) -> Option<bool> {
         let last = self.queue.pop_front()?;
@@ -113,8 +109,10 @@ impl Remembered {
     }
 }
 
-fn last(queue: &VecDeque<Last>, first: u32, number: u32) -> Option<&Last> {
-    queue.get(number.wrapping_sub(first) as usize)
+/// Of the key of an entry.
+fn hash_of(queue: &VecDeque<Last>, first: u32, number: u32) -> Option<u64> {
+    let last = queue.get(number.wrapping_sub(first) as usize)?;
+    Some(last.hash)
 }
 
 fn nanos(time: Duration) -> u64 {
