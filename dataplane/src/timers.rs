@@ -1,17 +1,26 @@
 //! A coarse timer wheel: ten thousand ports cost a check every few seconds each.
 
-/// Milliseconds a slot.
+/// Milliseconds in a slot.
 const TICK: u64 = 50;
-/// Slots: what lies further ahead than all of them waits in the last and is looked at again.
+/// Number of slots. A timer further ahead than all of them waits in the last and is filed again.
 const SLOTS: u64 = 128;
 
-/// Timers by number. A timer that is set again is not taken out: it fires, and its owner sees that
-/// it is not due.
+/// Timers by number.
+///
+/// Each entry carries its own due time, so the slot in which it lies decides only when it is looked
+/// at. An entry that is looked at too early is filed again. A timer that is set a second time has
+/// two entries, and its owner ignores the one that no longer applies.
 pub(crate) struct Wheel {
-    slots: Vec<Vec<u32>>,
+    slots: Vec<Vec<Entry>>,
     /// The first tick that has not been run.
     next: u64,
     armed: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    id: u32,
+    due_ms: u64,
 }
 
 impl Wheel {
@@ -23,29 +32,40 @@ impl Wheel {
         }
     }
 
-    /// Fires `id` at `due_ms` or up to a tick later; earlier if that is over six seconds away.
+    /// Fires `id` at `due_ms` or up to a tick later, never earlier.
     pub(crate) fn set(&mut self, id: u32, due_ms: u64) {
-        let tick = due_ms
-            .div_ceil(TICK)
-            .clamp(self.next, self.next + SLOTS - 1);
-        self.slots[(tick % SLOTS) as usize].push(id);
+        self.file(Entry { id, due_ms });
         self.armed += 1;
     }
 
-    /// Moves what has fired by `now_ms` to `fired`.
+    /// Moves the timers that are due by `now_ms` to `fired`.
     pub(crate) fn run(&mut self, now_ms: u64, fired: &mut Vec<u32>) {
         let now = now_ms / TICK;
-        let last = now.min(self.next + SLOTS - 1);
-        while self.next <= last && self.armed > 0 {
-            let slot = &mut self.slots[(self.next % SLOTS) as usize];
-            self.armed -= slot.len();
-            fired.append(slot);
-            self.next += 1;
+        if now < self.next {
+            return;
         }
-        self.next = self.next.max(now + 1);
+        let last = now.min(self.next + SLOTS - 1);
+        let mut early = Vec::new();
+        if self.armed > 0 {
+            for tick in self.next..=last {
+                for entry in self.slots[(tick % SLOTS) as usize].drain(..) {
+                    if entry.due_ms.div_ceil(TICK) <= now {
+                        self.armed -= 1;
+                        fired.push(entry.id);
+                    } else {
+                        early.push(entry);
+                    }
+                }
+            }
+        }
+        self.next = now + 1;
+        for entry in early {
+            self.file(entry);
+        }
     }
 
-    /// When to run next, at the earliest.
+    /// Returns the time at which to run next: no later than a tick after the first timer is due,
+    /// perhaps earlier.
     pub(crate) fn next_due(&self) -> Option<u64> {
         if self.armed == 0 {
             return None;
@@ -54,10 +74,21 @@ impl Wheel {
             .find(|t| !self.slots[(t % SLOTS) as usize].is_empty())?;
         Some(tick * TICK)
     }
+
+    /// The wheel stands still while its worker sleeps, so `next` may lie far in the past here.
+    fn file(&mut self, entry: Entry) {
+        let tick = entry
+            .due_ms
+            .div_ceil(TICK)
+            .clamp(self.next, self.next + SLOTS - 1);
+        self.slots[(tick % SLOTS) as usize].push(entry);
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -79,24 +110,85 @@ mod tests {
         assert_eq!(wheel.next_due(), None);
     }
 
+    /// A worker without ports sleeps for as long as nobody wakes it.
     #[test]
-    fn far_timers_fire_early_rather_than_never() {
+    fn a_timer_set_after_a_long_idle_time_fires() {
         let mut wheel = Wheel::new(0);
-        wheel.set(7, 1_000_000);
         let mut fired = Vec::new();
-        let due = wheel.next_due().unwrap();
-        assert!(due <= SLOTS * TICK);
-        wheel.run(due, &mut fired);
-        assert_eq!(fired, [7]);
+        wheel.run(100, &mut fired);
+        wheel.set(1, 11_000);
+        wheel.run(8000, &mut fired);
+        assert_eq!(fired, []);
+        wheel.run(10_999, &mut fired);
+        assert_eq!(fired, []);
+        wheel.run(11_050, &mut fired);
+        assert_eq!(fired, [1]);
     }
 
-    #[test]
-    fn survives_a_long_pause() {
-        let mut wheel = Wheel::new(0);
-        let mut fired = Vec::new();
-        wheel.run(1_000_000, &mut fired);
-        wheel.set(1, 1_000_100);
-        wheel.run(1_000_100, &mut fired);
-        assert_eq!(fired, [1]);
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// Time goes by without a run.
+        Pass(u64),
+        /// Sets a timer that is due after so many milliseconds, or was due so long ago.
+        Set(i64),
+        Run,
+        /// Sleeps as a worker does: until the wheel says.
+        Sleep,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let gap = prop_oneof![0..200u64, 0..10_000u64, 0..10_000_000u64];
+        let delay = prop_oneof![-200..200i64, 0..7000i64, 0..100_000i64];
+        prop_oneof![
+            gap.prop_map(Step::Pass),
+            delay.prop_map(Step::Set),
+            Just(Step::Run),
+            Just(Step::Sleep),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_list_of_timers_fires_the_same(
+            start in 0..100_000u64,
+            steps in proptest::collection::vec(step(), 1..200),
+        ) {
+            let mut wheel = Wheel::new(start);
+            let mut now = start;
+            // The tick at which each timer fires, and the first tick that has not been run.
+            let mut model: Vec<(u32, u64)> = Vec::new();
+            let mut next = start / TICK;
+            for (id, step) in (0u32..).zip(steps) {
+                match step {
+                    Step::Pass(gap) => {
+                        now += gap;
+                        continue;
+                    }
+                    Step::Set(delay) => {
+                        let due = now.saturating_add_signed(delay);
+                        wheel.set(id, due);
+                        model.push((id, due.div_ceil(TICK).max(next)));
+                        continue;
+                    }
+                    Step::Run => {}
+                    Step::Sleep => match wheel.next_due() {
+                        Some(due) => now = now.max(due),
+                        None => prop_assert!(model.is_empty(), "asleep for ever: {model:?}"),
+                    },
+                }
+                // A worker that sleeps until the wheel says so misses no timer.
+                if let Some(first) = model.iter().map(|(_, tick)| *tick).min() {
+                    prop_assert!(wheel.next_due().is_some_and(|due| due <= first * TICK));
+                }
+                let mut fired = Vec::new();
+                wheel.run(now, &mut fired);
+                fired.sort_unstable();
+                let expected: Vec<u32> = (model.extract_if(.., |(_, tick)| *tick <= now / TICK))
+                    .map(|(id, _)| id)
+                    .collect();
+                prop_assert_eq!(fired, expected);
+                next = next.max(now / TICK + 1);
+            }
+        }
     }
 }
