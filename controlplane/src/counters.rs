@@ -25,6 +25,12 @@ counters! {
     announcements_refused,
     /// Announcements with a lower sequence than the one before; each ended its peering.
     announcements_replayed,
+    /// Announcements from the parent that were the same as the one before, and changed nothing.
+    announcements_repeated,
+    /// Announcements with too many signatures to be followed.
+    announcements_too_long,
+    /// Announcements not sent because they were the last ones sent on that peering.
+    announcements_unchanged,
     /// Bootstraps that came.
     bootstraps,
     /// Bootstraps of our own that came back.

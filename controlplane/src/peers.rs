@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pinecone_dataplane::fib::{PeerAnnouncement, PeerEntry};
@@ -16,6 +17,8 @@ pub(crate) struct Peer {
     pub(crate) serial: u64,
     pub(crate) connected: Duration,
     pub(crate) announced: Option<Announced>,
+    /// The payload of the last announcement sent to it.
+    pub(crate) told: Option<Arc<[u8]>>,
     pub(crate) brought: Brought,
     /// When it brought badly signed broadcasts.
     pub(crate) offences: VecDeque<Duration>,
@@ -36,8 +39,8 @@ pub(crate) struct Announced {
     pub(crate) received: Duration,
     /// Node-wide arrival number.
     pub(crate) order: u64,
-    /// Our own key is among the signers: following it would close a loop.
-    pub(crate) loops: bool,
+    /// It must not be followed: our own key is among the signers, or there are too many of them.
+    pub(crate) unfit: bool,
 }
 
 impl Peer {
@@ -83,6 +86,7 @@ impl Peers {
             serial: self.next_serial,
             connected: now,
             announced: None,
+            told: None,
             brought: Brought::Nothing,
             offences: VecDeque::new(),
         };

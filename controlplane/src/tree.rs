@@ -8,6 +8,7 @@ mod tests;
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pinecone_dataplane::PortId;
@@ -21,6 +22,10 @@ use self::flaps::Flaps;
 use crate::peers::Announced;
 use crate::timers::{ANNOUNCEMENT_LIFE, REPARENT_WAIT, ROOT_ANNOUNCEMENT};
 use crate::{CloseReason, ControlPlane, Event};
+
+/// Signatures of the longest announcement that is followed. A frame holds about 675, so those behind
+/// us have ample room for theirs.
+const MAX_FOLLOWED: usize = 500;
 
 /// The node's place in the tree, and what it needs to find a better one.
 pub(crate) struct Tree {
@@ -61,7 +66,7 @@ pub(crate) struct Position {
 
 /// One signature serves every port.
 struct Outgoing {
-    payload: Vec<u8>,
+    payload: Arc<[u8]>,
     signature: Signature,
 }
 
@@ -121,7 +126,7 @@ impl Tree {
 
 impl Candidate {
     fn new(port: PortId, announced: &Announced) -> Option<Self> {
-        (!announced.loops).then_some(Self {
+        (!announced.unfit).then_some(Self {
             root: announced.announcement.root(),
             root_sequence: announced.announcement.root_sequence(),
             order: Reverse(announced.order),
@@ -179,14 +184,18 @@ impl ControlPlane {
             return self.refuse_announcement(port, AnnouncementError::Signature { index });
         }
         self.signer.trust(&announcement);
+        let from_parent = self.tree.parent == Some(port);
+        if from_parent && self.is_repeated(port, &announcement) {
+            self.counters.announcements_repeated += 1;
+            return;
+        }
+        let too_long = announcement.entries().len() > MAX_FOLLOWED;
+        self.counters.announcements_too_long += u64::from(too_long);
         let (root, root_sequence) = (announcement.root(), announcement.root_sequence());
         let position = &self.tree.position;
         let update = Update {
-            from_parent: self.tree.parent == Some(port),
-            // One that is as long as may be is no way to a root: ours behind it would be too long,
-            // and our peers would close their peerings with us.
-            loops: announcement.is_signed_by(&self.own)
-                || announcement.entries().len() >= announcement::MAX_ENTRIES,
+            from_parent,
+            unfit: too_long || announcement.is_signed_by(&self.own),
             root: root.cmp(&position.root),
             sequence: root_sequence.cmp(&position.root_sequence),
         };
@@ -196,7 +205,7 @@ impl ControlPlane {
                 .peers
                 .with_key(key)
                 .any(|(other, peer)| other != port && peer.announced.is_some());
-        self.store_announcement(port, announcement, update.loops);
+        self.store_announcement(port, announcement, update.unfit);
         if !self.tree.is_waiting() {
             self.act(port, update, first);
         }
@@ -264,13 +273,19 @@ impl ControlPlane {
             .min()
     }
 
-    fn store_announcement(&mut self, port: PortId, announcement: Announcement, loops: bool) {
+    /// Whether `announcement` is the one that `port` brought last, to the byte.
+    fn is_repeated(&self, port: PortId, announcement: &Announcement) -> bool {
+        let last = self.peers.get(port).and_then(|p| p.announced.as_ref());
+        last.is_some_and(|last| last.announcement.payload() == announcement.payload())
+    }
+
+    fn store_announcement(&mut self, port: PortId, announcement: Announcement, unfit: bool) {
         let announced = Announced {
             peer_coordinates: announcement.peer_coordinates(),
             announcement,
             received: self.now.monotonic,
             order: self.tree.arrivals,
-            loops,
+            unfit,
         };
         self.tree.arrivals += 1;
         self.put_announcement(port, announced);
@@ -499,7 +514,16 @@ impl ControlPlane {
         self.tree.outgoing = Some(outgoing);
     }
 
+    /// Sends our announcement to one peer, unless it was the last one sent there. A deployed node
+    /// takes a repeat from its parent for bad news.
     fn push_announcement(&mut self, port: PortId, outgoing: &Outgoing) {
+        let Some(peer) = self.peers.get_mut(port) else {
+            return;
+        };
+        if peer.told.as_ref() == Some(&outgoing.payload) {
+            self.counters.announcements_unchanged += 1;
+            return;
+        }
         let mut frame = Vec::new();
         let pushed = announcement::push_frame(
             &mut frame,
@@ -508,18 +532,21 @@ impl ControlPlane {
             &self.own,
             &outgoing.signature,
         );
+        if pushed.is_ok() {
+            peer.told = Some(Arc::clone(&outgoing.payload));
+        }
         self.send_built(port, frame, pushed);
     }
 
     fn sign_outgoing(&mut self) -> Outgoing {
         self.counters.signatures_made += 1;
-        let payload = self
+        let payload: Arc<[u8]> = self
             .tree
             .parent
             .and_then(|port| self.peers.get(port)?.announced.as_ref())
             .map_or_else(
-                || announcement::root_payload(&self.own, self.tree.own_sequence),
-                |announced| announced.announcement.payload().to_vec(),
+                || announcement::root_payload(&self.own, self.tree.own_sequence).into(),
+                |announced| announced.announcement.payload().into(),
             );
         Outgoing {
             signature: self.signer.sign_announcement(&payload),

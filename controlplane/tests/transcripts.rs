@@ -1,6 +1,6 @@
 //! Recorded conversations of deployed nodes: one of our nodes takes the place of each of them in
 //! turn, hears what it heard when it heard it, and must say what it said, announcements and passed-on
-//! frames to the byte.
+//! frames to the byte. Only an announcement that repeats the last one on its peering is left out.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -104,6 +104,7 @@ impl Transcript {
     fn of(&self, node: &str, own: PublicKey) -> (Vec<(u64, Input)>, Talk) {
         let (mut heard, mut said) = (Vec::new(), Talk::new());
         let mut shaking = BTreeSet::new();
+        let mut announced: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         for line in &self.lines {
             let conn = line["conn"].as_str().unwrap_or_default().to_owned();
             let at = time(line);
@@ -122,6 +123,7 @@ impl Transcript {
                 continue;
             };
             if line["what"] == "handshake" {
+                announced.clear();
                 // Up with the second; the note of it may come later than the first frames.
                 if !shaking.insert(conn.clone()) {
                     heard.push((at, Input::Connect(conn.clone(), self.port(&conn, node))));
@@ -131,6 +133,13 @@ impl Transcript {
             let bytes = hex::decode(bytes).unwrap();
             let (from, to) = dir.split_once('>').unwrap();
             if from == node {
+                let is_announcement =
+                    matches!(Frame::parse(&bytes), Ok((_, Frame::Announcement { .. })));
+                if is_announcement
+                    && announced.insert(to.to_owned(), bytes.clone()).as_ref() == Some(&bytes)
+                {
+                    continue;
+                }
                 let said = said.entry(to.to_owned()).or_default();
                 said.extend(Said::new(own, &bytes).map(|what| (at, what)));
             } else {

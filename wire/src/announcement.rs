@@ -29,9 +29,6 @@ use crate::{
     VerifyingKey,
 };
 
-/// The most entries taken: with the largest numbers, ours still fits a frame behind them.
-pub const MAX_ENTRIES: usize = 600;
-
 const ENTRY_MIN_LEN: usize = 1 + 32 + 64;
 
 /// One signer on the way from the root.
@@ -62,7 +59,7 @@ impl Announcement {
     /// Bytes left over that are too few for an entry are ignored.
     ///
     /// # Errors
-    /// [`AnnouncementError::Malformed`] or [`AnnouncementError::TooMany`].
+    /// [`AnnouncementError::Malformed`].
     pub fn decode(payload: &[u8]) -> Result<Self, AnnouncementError> {
         let malformed = |at| AnnouncementError::Malformed { at };
         let root = PublicKey::from_prefix(payload).ok_or(malformed(0))?;
@@ -70,12 +67,6 @@ impl Announcement {
         let mut entries = Vec::new();
         let mut at = 32 + n;
         while payload.len() - at >= ENTRY_MIN_LEN {
-            if entries.len() == MAX_ENTRIES {
-                return Err(AnnouncementError::TooMany {
-                    found: entries.len() + 1,
-                    limit: MAX_ENTRIES,
-                });
-            }
             let (port, n) = varu64::decode(&payload[at..]).map_err(|_| malformed(at))?;
             let rest = &payload[at + n..];
             let (Some(key), Some(signature)) = (

@@ -84,14 +84,6 @@ pub enum AnnouncementError {
     /// No entry at all.
     #[error("announcement has no signature")]
     Empty,
-    /// More entries than leave room to add our own.
-    #[error("announcement has {found} signatures or more, at most {limit} are taken")]
-    TooMany {
-        /// Entries found before giving up.
-        found: usize,
-        /// The limit.
-        limit: usize,
-    },
     /// A signature does not verify.
     #[error("signature {index} of the announcement does not verify")]
     Signature {

@@ -22,8 +22,8 @@ pub(crate) enum Action {
 pub(crate) struct Update {
     /// Whether it came from the parent.
     pub(crate) from_parent: bool,
-    /// Whether our own key is among the signers.
-    pub(crate) loops: bool,
+    /// Whether it must not be followed: our own key is among the signers, or there are too many.
+    pub(crate) unfit: bool,
     /// Its root key, against our root's.
     pub(crate) root: Ordering,
     /// Its root sequence, against our root's.
@@ -40,7 +40,7 @@ impl Update {
     }
 
     fn action_from_parent(self) -> Action {
-        if self.loops {
+        if self.unfit {
             return Action::SelectParentWithWait;
         }
         match (self.root, self.sequence) {
@@ -55,7 +55,7 @@ impl Update {
 
     fn action_from_other(self) -> Action {
         match self.root {
-            _ if self.loops => Action::Drop,
+            _ if self.unfit => Action::Drop,
             Ordering::Greater => Action::AcceptNewParent,
             Ordering::Less => Action::InformPeer,
             Ordering::Equal => Action::SelectParent,
@@ -80,7 +80,7 @@ mod tests {
             let number = |i: usize| case[i].as_str().unwrap().parse::<u64>().unwrap();
             let update = Update {
                 from_parent: case[0].as_bool().unwrap(),
-                loops: case[1].as_bool().unwrap(),
+                unfit: case[1].as_bool().unwrap(),
                 root: case[2].as_i64().unwrap().cmp(&0),
                 sequence: number(3).cmp(&number(4)),
             };

@@ -80,7 +80,7 @@ fn set_up(case: &Value, pool: &[PublicKey]) -> (ControlPlane, Vec<PortId>) {
             Announced {
                 peer_coordinates: announcement.peer_coordinates(),
                 // What signs twice is refused on arrival, so the table has no other mark for it.
-                loops: keys.contains(&own) || keys.len() < signers.len(),
+                unfit: keys.contains(&own) || keys.len() < signers.len(),
                 announcement,
                 received: start - Duration::from_secs(number(&peer[8])),
                 order: number(&peer[7]),

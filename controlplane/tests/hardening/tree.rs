@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use pinecone_controlplane::{Config, Event};
-use pinecone_wire::{Frame, PublicKey};
+use pinecone_dataplane::PortId;
+use pinecone_wire::{Announcement, Frame, PublicKey, Signature, announcement};
 
 use crate::bench::{
-    Bench, PEER_A, PEER_B, ROOT, UNIX_MS, bootstrap, child_announcement, made_up,
-    root_announcement, three_peers, unsigned_body,
+    Bench, PEER_A, PEER_B, ROOT, UNIX_MS, announcement_through, bootstrap, child_announcement,
+    made_up, root_announcement, three_peers, unsigned_body,
 };
 
 #[test]
@@ -123,4 +124,137 @@ fn ten_thousand_peers_are_told_with_one_signature() {
         bench.sent.clear();
     }
     assert!(most <= 3, "{most} signatures at a time: 500 would be 10 ms");
+}
+
+fn announced(frame: &[u8]) -> Announcement {
+    let Frame::Announcement { payload } = Frame::parse(frame).unwrap().1 else {
+        panic!("no announcement: {frame:?}");
+    };
+    Announcement::decode(payload).unwrap()
+}
+
+#[test]
+fn a_repeat_from_the_parent_changes_nothing() {
+    let (mut bench, [root, ..]) = three_peers(Config::default());
+    bench.frame(root, &root_announcement(ROOT, None, 7));
+    let before = format!("{:?}", bench.node.status());
+    bench.sent.clear();
+    bench.events.clear();
+    // Whatever time has gone by.
+    for wait in [0, 1, 60, 1200] {
+        bench.wait(Duration::from_secs(wait));
+        bench.take_sent(1);
+        bench.frame(root, &root_announcement(ROOT, None, 7));
+        assert_eq!(bench.take_sent(1), []);
+        assert_eq!(bench.events, []);
+        assert_eq!(format!("{:?}", bench.node.status()), before);
+    }
+    assert_eq!(bench.node.counters().announcements_repeated, 4);
+    // It does not make the announcement younger: 45 min after it came it gives no parent any more.
+    for (age, parent) in [(2699, root), (2700, PortId(4))] {
+        bench.wait(Duration::from_secs(age).saturating_sub(bench.now.monotonic));
+        bench.frame(root, &root_announcement(ROOT, None, 7));
+        let other = bench.connect(made_up(age));
+        bench.frame(other, &child_announcement(ROOT, 7, made_up(age)));
+        assert_eq!(bench.node.status().parent.unwrap().0, parent, "{age} s");
+        bench.node.closed(bench.now, other);
+    }
+}
+
+/// A peer that announces lower roots again and again is told of ours once.
+#[test]
+fn an_announcement_is_sent_once_on_a_peering() {
+    let (mut bench, _) = three_peers(Config::default());
+    let peer = bench.connect(made_up(50));
+    assert_eq!(bench.take_sent(1).last().unwrap().0, peer);
+    for n in 1..20 {
+        bench.frame(peer, &root_announcement(made_up(50), None, n));
+        assert_eq!(bench.take_sent(1), []);
+    }
+    assert_eq!(bench.node.counters().announcements_unchanged, 18);
+    // A new peering of the same node is told.
+    bench.node.closed(bench.now, peer);
+    let again = bench.connect(made_up(50));
+    assert_eq!(bench.take_sent(1).last().unwrap().0, again);
+    // And news are told.
+    bench.frame(PortId(1), &root_announcement(ROOT, None, 30));
+    let told: Vec<_> = bench.take_sent(1).iter().map(|(port, _)| *port).collect();
+    assert!(told.contains(&again));
+}
+
+/// An announcement that a chain of `n` made-up nodes below `ROOT` passes on, the last being `last`.
+fn long_announcement(n: usize, last: PublicKey) -> Vec<u8> {
+    let mut way = vec![ROOT];
+    way.extend((0..n as u64 - 2).map(|i| made_up(1_000_000 + i)));
+    announcement_through(&way, 1, last)
+}
+
+/// A deployed node passes on an announcement of any length.
+fn passed_on(frame: &[u8], by: PublicKey) -> Vec<u8> {
+    let received = announced(frame);
+    let mut out = Vec::new();
+    let signature = Signature([0; 64]);
+    announcement::push_frame(&mut out, received.payload(), 1, &by, &signature).unwrap();
+    out
+}
+
+/// One attacker's long announcement must not make honest nodes close their peerings: neither ours
+/// nor, some hops on, others of ours behind deployed ones.
+#[test]
+fn long_announcements_close_no_peering() {
+    for n in (490..=510).chain([598, 599, 600, 601, 650, 672, 673, 674, 675]) {
+        let mut bench = Bench::unsigned(Config::default());
+        let attacker = bench.connect(PEER_A);
+        let deployed = bench.connect(PEER_B);
+        bench.sent.clear();
+        bench.frame(attacker, &long_announcement(n, PEER_A));
+        assert_eq!(bench.closed, [], "{n} signatures");
+        let follows = bench.node.status().root == ROOT;
+        assert_eq!(follows, n <= 500, "{n} signatures");
+        let sent = bench.take_sent(1);
+        if !follows {
+            assert_eq!(sent, [], "{n} signatures");
+            assert_eq!(bench.node.counters().announcements_too_long, 1);
+            continue;
+        }
+        let ours = sent.iter().find(|(port, _)| *port == deployed).unwrap();
+        assert_eq!(announced(&ours.1).entries().len(), n + 1);
+        // The deployed node follows us, and tells us and its other peer, which is one of ours.
+        let further = passed_on(&ours.1, PEER_B);
+        bench.frame(deployed, &further);
+        // All our nodes here have one key, which stands for another on the way.
+        let mut way: Vec<_> = announced(&further).signers().collect();
+        way[n] = made_up(3_000_000);
+        way.pop();
+        let mut next = Bench::unsigned(Config::default());
+        let port = next.connect(PEER_B);
+        let mut at = announcement_through(&way, 1, PEER_B);
+        for hop in 2..6 {
+            next.frame(port, &at);
+            assert_eq!(next.closed, [], "{n} signatures, hop {hop}");
+            let count = announced(&at).entries().len();
+            assert_eq!(next.node.status().root == ROOT, count <= 500, "{count}");
+            // One more deployed node in between.
+            way.push(made_up(2_000_000 + hop));
+            at = announcement_through(&way, hop, PEER_B);
+        }
+        assert_eq!(bench.closed, [], "{n} signatures, told back");
+    }
+}
+
+#[test]
+fn a_parent_whose_way_gets_too_long_is_left() {
+    let mut bench = Bench::unsigned(Config::default());
+    let [a, b] = [PEER_A, PEER_B].map(|key| bench.connect(key));
+    bench.frame(a, &long_announcement(500, PEER_A));
+    bench.frame(b, &child_announcement(ROOT, 1, PEER_B));
+    assert_eq!(bench.node.status().parent, Some((a, PEER_A)));
+    let mut way = vec![ROOT];
+    way.extend((0..499).map(|i| made_up(1_000_000 + i)));
+    bench.frame(a, &announcement_through(&way, 2, PEER_A));
+    assert_eq!(bench.node.status().parent, None);
+    bench.frame(b, &child_announcement(ROOT, 2, PEER_B));
+    bench.wait(Duration::from_secs(1));
+    assert_eq!(bench.node.status().parent, Some((b, PEER_B)));
+    assert_eq!(bench.closed, []);
 }

@@ -48,7 +48,11 @@ impl Class {
 impl Compared {
     pub(crate) fn check(&self) {
         for class in [Class::Announcement, Class::Traffic] {
-            let (recorded, sent) = self.of(&class);
+            let (mut recorded, sent) = self.of(&class);
+            if class == Class::Announcement {
+                // The deployed node repeats an announcement at times; ours never does.
+                recorded.dedup();
+            }
             assert_eq!(sent, recorded, "{}: {class:?}", self.place);
         }
         let mut classes: Vec<_> = self.recorded.iter().map(|f| Class::of(f)).collect();
