@@ -21,35 +21,34 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// The scenario is no TOML, or not what a scenario is made of.
-    #[error("the scenario cannot be read: {0}")]
-    Scenario(Box<toml::de::Error>),
-    /// A scenario asked for in small has no `[small]` table.
-    #[error("the scenario has no [small] table")]
-    NoSmall,
-    /// A topology that cannot be.
-    #[error("topology: {0}")]
-    Topology(String),
-    /// An event that cannot be.
-    #[error("event {number} (`{name}`): {wrong}")]
-    Event {
-        /// Which one, from 1.
-        number: usize,
-        /// Its name.
-        name: String,
-        /// What is wrong with it.
+    /// An input file says something that cannot be.
+    #[error("{}:{line}: {wrong}", file.display())]
+    Input {
+        /// The file.
+        file: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The mistake, and what to write instead.
         wrong: String,
     },
-    /// A setting that cannot be.
-    #[error("{0}")]
-    Setting(String),
-    /// An expectation that cannot be read.
-    #[error("expect: `{name} = \"{found}\"`: write a comparison, like \">= 0.98\"")]
-    Expectation {
-        /// Of what.
-        name: String,
-        /// What stands there.
-        found: String,
+    /// A scenario asked for in small has no `[small]` table.
+    #[error("{}: there is no [small] table: add one, or leave out --small", file.display())]
+    NoSmall {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A topology with sizes that cannot be.
+    #[error("topology: {0}")]
+    Topology(String),
+    /// An output path that cannot be used.
+    #[error("{option} {}: {wrong}", path.display())]
+    Output {
+        /// The command-line option.
+        option: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// The mistake, and what to do instead.
+        wrong: String,
     },
     /// A plot cannot be drawn.
     #[error("cannot draw {}: {reason}", path.display())]

@@ -9,6 +9,7 @@
 pub mod adversary;
 pub mod counts;
 pub mod error;
+pub mod expect;
 mod forward;
 pub mod graph;
 pub mod link;

@@ -1,10 +1,10 @@
 //! `pinecone-sim`: runs a scenario and says what came of it.
 
-use std::path::PathBuf;
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Context;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use pinecone_sim::time::SECOND;
@@ -12,8 +12,8 @@ use pinecone_sim::{Error, Scenario, plot, run};
 
 /// Runs a network of real control planes and real tables in virtual time.
 ///
-/// Prints a table of what was measured. Exits with 1 if something that the scenario expects does
-/// not hold, with 2 if it cannot be run. See docs/simulation.md.
+/// Prints a table of measures. Exits with 1 if an expectation of the scenario does not hold, with 2
+/// if the scenario cannot be run. See docs/simulation.md.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {
@@ -28,10 +28,10 @@ struct Options {
     /// Write all measures to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Draw all measures into this directory, one SVG each.
+    /// Draw all measures into this directory, one SVG each. It is made if only it is missing.
     #[arg(long, value_name = "DIRECTORY")]
     plots: Option<PathBuf>,
-    /// Print no table.
+    /// Print no table, only the expectations that fail.
     #[arg(short, long)]
     quiet: bool,
 }
@@ -48,9 +48,9 @@ fn main() -> ExitCode {
 }
 
 fn simulate(options: &Options) -> anyhow::Result<bool> {
-    let mut scenario = Scenario::read(&options.scenario, options.small)
-        .with_context(|| options.scenario.display().to_string())?;
+    let mut scenario = Scenario::read(&options.scenario, options.small)?;
     scenario.seed = options.seed.unwrap_or(scenario.seed);
+    check_output(options)?;
     let began = Instant::now();
     // It shows only where standard error is a terminal.
     let bar = ProgressBar::new(scenario.duration);
@@ -62,15 +62,20 @@ fn simulate(options: &Options) -> anyhow::Result<bool> {
         bar.set_message(format!(
             "{:.0} s, {:.1}% reached",
             progress.at,
-            progress.reach * 100.0
+            progress.reach.unwrap_or(0.0) * 100.0
         ));
     })?;
     bar.finish_and_clear();
-    if !options.quiet {
-        print!("{}", report.table());
+    match options.quiet {
+        false => print!("{}", report.table()),
+        true => report
+            .expectations
+            .iter()
+            .filter(|expectation| !expectation.holds)
+            .for_each(|expectation| eprintln!("{expectation}")),
     }
     if let Some(path) = &options.json {
-        std::fs::write(path, report.json()).map_err(|source| Error::Write {
+        fs::write(path, report.json()).map_err(|source| Error::Write {
             path: path.clone(),
             source,
         })?;
@@ -86,9 +91,35 @@ fn simulate(options: &Options) -> anyhow::Result<bool> {
     Ok(report.holds())
 }
 
+/// Refuses output paths that could not be written after the run.
+fn check_output(options: &Options) -> Result<(), Error> {
+    let refuse = |option, path: &Path, wrong: String| {
+        Err(Error::Output {
+            option,
+            path: path.into(),
+            wrong,
+        })
+    };
+    if let Some(path) = &options.json {
+        let opened = OpenOptions::new().append(true).create(true).open(path);
+        if let Err(error) = opened {
+            let hint = "make its directory, or give another path";
+            return refuse("--json", path, format!("{error}: {hint}"));
+        }
+    }
+    if let Some(path) = &options.plots
+        && !path.is_dir()
+        && let Err(error) = fs::create_dir(path)
+    {
+        let hint = "make the directory around it, or give another path";
+        return refuse("--plots", path, format!("{error}: {hint}"));
+    }
+    Ok(())
+}
+
 /// The most memory that this process ever had, in KiB.
 fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
     line.split_whitespace().next()?.parse().ok()
 }

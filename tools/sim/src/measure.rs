@@ -22,8 +22,10 @@ pub struct Sample {
     pub links: usize,
     /// How many roots they follow.
     pub roots: usize,
-    /// Pairs of nodes that were tried: of those that a chain of links joins.
+    /// Pairs of nodes that were tried. A chain of links joins each.
     pub pairs: usize,
+    /// Pairs of nodes that no chain of links joins. They count neither as reached nor as lost.
+    pub apart: usize,
     /// How they reach each other by key.
     pub snek: Reach,
     /// How they reach each other by coordinates.
@@ -48,8 +50,8 @@ pub struct Sample {
 /// How pairs of nodes reach each other.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Reach {
-    /// Which share of them does.
-    pub share: f64,
+    /// The share that does; none where no pair was tried.
+    pub share: Option<f64>,
     /// How many links it takes, for each that it could take at least.
     pub stretch: Spread,
     /// How many links it takes.
@@ -64,15 +66,15 @@ pub struct Honest {
     /// How many pairs.
     pub pairs: usize,
     /// Which share of them reach each other, by key.
-    pub snek: f64,
+    pub snek: Option<f64>,
     /// The same, by coordinates.
-    pub tree: f64,
+    pub tree: Option<f64>,
     /// The share of those whose frames came by an adversary, by key.
-    pub met: f64,
+    pub met: Option<f64>,
     /// Which share reach each other of those whose frames did not come by an adversary, by key.
-    pub snek_clear: f64,
+    pub snek_clear: Option<f64>,
     /// The same, by coordinates.
-    pub tree_clear: f64,
+    pub tree_clear: Option<f64>,
 }
 
 /// What the protocol sends a node and second.
@@ -124,10 +126,18 @@ impl Spread {
 }
 
 impl Sample {
-    /// Whether at least this share of pairs reach each other, both ways.
+    /// Whether at least this share of pairs reach each other, both ways. A sample without a pair
+    /// shows nothing.
     #[must_use]
-    pub fn is_converged(&self, share: f64) -> bool {
-        self.snek.share >= share && self.tree.share >= share
+    pub fn is_converged(&self, enough: f64) -> bool {
+        let reached = |reach: &Reach| reach.share.is_some_and(|share| share >= enough);
+        reached(&self.snek) && reached(&self.tree)
+    }
+
+    /// The share of pairs that no chain of links joins; none where no pair was drawn.
+    #[must_use]
+    pub fn apart(&self) -> Option<f64> {
+        share(self.apart, self.apart + self.pairs)
     }
 }
 
@@ -140,6 +150,13 @@ pub struct Measurer {
     changes: Option<u64>,
     last: Counts,
     last_at: Nanos,
+}
+
+/// The pairs of a sample.
+#[derive(Default)]
+struct Trials {
+    tried: Vec<Trial>,
+    apart: usize,
 }
 
 /// One pair that was tried.
@@ -176,7 +193,10 @@ impl Measurer {
     pub fn sample(&mut self, network: &mut Network) -> Sample {
         let alive = network.alive();
         let adversaries = alive.iter().any(|&node| network.is_adversary(node));
-        let trials = self.try_pairs(network, &alive, adversaries);
+        let Trials {
+            tried: trials,
+            apart,
+        } = self.try_pairs(network, &alive, adversaries);
         let states: Vec<_> = alive.iter().filter_map(|&n| network.status(n)).collect();
         let counts = network.counts();
         let time = seconds(network.now() - self.last_at).max(1e-9) * alive.len().max(1) as f64;
@@ -190,6 +210,7 @@ impl Measurer {
             links: network.live_links().count(),
             roots: states.iter().map(|s| s.root).collect::<BTreeSet<_>>().len(),
             pairs: trials.len(),
+            apart,
             snek: reach(&trials, Way::Snek),
             tree: reach(&trials, Way::Tree),
             honest: adversaries.then(|| honest(&trials)),
@@ -226,7 +247,7 @@ impl Measurer {
         network: &mut Network,
         alive: &[NodeId],
         adversaries: bool,
-    ) -> Vec<Trial> {
+    ) -> Trials {
         self.graph(network);
         let graph = &self.graph;
         let without = adversaries.then(|| graph.without(|node| network.is_adversary(node)));
@@ -242,7 +263,7 @@ impl Measurer {
             true => others,
             false => (self.pairs / sources.max(1)).clamp(1, others),
         };
-        let mut trials = Vec::new();
+        let mut trials = Trials::default();
         for source in 0..sources {
             // Sources go to the front of the list, each time one more of them.
             let own = match all {
@@ -262,10 +283,11 @@ impl Measurer {
             for &to in rest.iter().take(targets) {
                 let distance = |all: &Vec<u32>| all.get(to as usize).copied();
                 let Some(hops) = distance(&distances).filter(|&d| d != UNREACHABLE) else {
+                    trials.apart += 1;
                     continue;
                 };
                 let probes = [Way::Snek, Way::Tree].map(|way| network.probe(from, to, way));
-                trials.push(Trial {
+                trials.tried.push(Trial {
                     distance: hops,
                     spared: spared
                         .as_ref()
@@ -319,18 +341,15 @@ fn honest(trials: &[Trial]) -> Honest {
         pairs: spared.len(),
         snek: shares(Way::Snek, false),
         tree: shares(Way::Tree, false),
-        met: 1.0 - share(clear, spared.len()),
+        met: share(clear, spared.len()).map(|clear| 1.0 - clear),
         snek_clear: shares(Way::Snek, true),
         tree_clear: shares(Way::Tree, true),
     }
 }
 
-/// A share; where there is nothing to have a share of, all.
-pub(crate) fn share(part: usize, whole: usize) -> f64 {
-    match whole {
-        0 => 1.0,
-        _ => part as f64 / whole as f64,
-    }
+/// A share; none of nothing.
+pub(crate) fn share(part: usize, whole: usize) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
 }
 
 #[cfg(test)]

@@ -38,8 +38,8 @@ const PLOTS: &[Plot] = &[
         file: "convergence",
         title: "pairs that reach each other, %",
         lines: &[
-            line("by key", |s| s.snek.share * 100.0),
-            line("by tree", |s| s.tree.share * 100.0),
+            line("by key", |s| s.snek.share.unwrap_or(0.0) * 100.0),
+            line("by tree", |s| s.tree.share.unwrap_or(0.0) * 100.0),
         ],
     },
     Plot {

@@ -1,20 +1,17 @@
 //! What came of a run: as JSON, as a table, and against what was expected.
 
-mod expect;
 mod table;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::Serialize;
 
-use crate::error::Error;
+use crate::expect::Expectation;
 use crate::measure::{Sample, Spread, share};
 use crate::network::Network;
-use crate::run::Rounds;
 use crate::scenario::Scenario;
 use crate::time::{Nanos, seconds};
-
-pub use self::expect::Expectation;
 
 /// What came of a run.
 #[derive(Clone, Debug, Serialize)]
@@ -61,14 +58,14 @@ pub struct Mark {
 pub struct Pings {
     /// How many were sent.
     pub sent: usize,
-    /// Which share got there.
-    pub arrived: f64,
-    /// Which share was answered.
-    pub answered: f64,
+    /// The share that got there; none where none was sent.
+    pub arrived: Option<f64>,
+    /// The share that was answered.
+    pub answered: Option<f64>,
     /// The share that got there, round by round.
     pub rounds: Spread,
     /// The worst round's.
-    pub worst_round: f64,
+    pub worst_round: Option<f64>,
     /// From sending to the answer, in milliseconds.
     pub round_trip_ms: Spread,
     /// How many links they took.
@@ -128,27 +125,13 @@ impl Report {
         table::render(self)
     }
 
-    /// A name for an event that no other has.
-    pub(crate) fn fresh(&self, name: &str) -> String {
-        let same = |mark: &&Mark| {
-            let rest = mark.name.strip_prefix(name);
-            rest.is_some_and(|rest| {
-                rest.is_empty() || rest.starts_with('-') && rest[1..].parse::<u32>().is_ok()
-            })
-        };
-        match self.events.iter().filter(same).count() {
-            0 => name.into(),
-            n => format!("{name}-{}", n + 1),
-        }
-    }
-
     /// Draws the sum of a run that is over.
     pub(crate) fn finish(
         &mut self,
         scenario: &Scenario,
         network: &mut Network,
-        rounds: &Rounds,
-    ) -> Result<(), Error> {
+        rounds: &[Range<usize>],
+    ) {
         let enough = scenario.measure.converged;
         self.find_convergence(enough);
         if scenario.pings.is_some() {
@@ -157,10 +140,8 @@ impl Report {
         self.collect(enough, network);
         for (name, comparison) in &scenario.expect {
             let found = self.measures.get(name).copied();
-            let expectation = Expectation::new(name, comparison, found)?;
-            self.expectations.push(expectation);
+            self.expectations.push(comparison.check(name, found));
         }
-        Ok(())
     }
 
     /// An event's convergence is the first sample from which on all are converged, up to the next
@@ -184,91 +165,96 @@ impl Report {
     /// Everything that can be expected, under the names that `docs/simulation.md` lists.
     fn collect(&mut self, enough: f64, network: &mut Network) {
         let mut all: Vec<(String, f64)> = Vec::new();
-        let mut put = |name: &str, value: f64| all.push((name.into(), value));
+        let mut put = |name: &str, value: Option<f64>| {
+            all.extend(value.map(|value| (name.into(), value)));
+        };
         let settled = self
             .samples
             .iter()
             .skip_while(|sample| !sample.is_converged(enough));
         let settled: Vec<_> = settled.collect();
-        let over = |of: fn(&Sample) -> f64| {
-            let values = settled.iter().map(|sample| of(sample));
-            let least = values.clone().fold(1.0, f64::min);
-            (values.sum::<f64>() / settled.len().max(1) as f64, least)
+        let over = |of: fn(&Sample) -> Option<f64>| {
+            let values: Vec<_> = settled.iter().filter_map(|sample| of(sample)).collect();
+            let least = values.iter().copied().reduce(f64::min);
+            (least.map(|_| Spread::of(values).mean), least)
         };
         if let Some(last) = self.samples.last() {
             for (name, reach, of) in [
-                ("snek", &last.snek, (|s| s.snek.share) as fn(&Sample) -> f64),
+                ("snek", &last.snek, (|s| s.snek.share) as fn(&Sample) -> Option<f64>),
                 ("tree", &last.tree, |s| s.tree.share),
             ] {
+                let some = |value| reach.share.filter(|&share| share > 0.0).map(|_| value);
                 put(&format!("{name}.reach"), reach.share);
                 let (mean, least) = over(of);
                 put(&format!("{name}.reach.mean"), mean);
                 put(&format!("{name}.reach.least"), least);
-                put(&format!("{name}.stretch.mean"), reach.stretch.mean);
-                put(&format!("{name}.stretch.p50"), reach.stretch.p50);
-                put(&format!("{name}.stretch.p99"), reach.stretch.p99);
-                put(&format!("{name}.hops.mean"), reach.hops.mean);
-                put(&format!("{name}.hops.p99"), reach.hops.p99);
+                put(&format!("{name}.stretch.mean"), some(reach.stretch.mean));
+                put(&format!("{name}.stretch.p50"), some(reach.stretch.p50));
+                put(&format!("{name}.stretch.p99"), some(reach.stretch.p99));
+                put(&format!("{name}.hops.mean"), some(reach.hops.mean));
+                put(&format!("{name}.hops.p99"), some(reach.hops.p99));
             }
-            put("roots", last.roots as f64);
-            put("alive", last.alive as f64);
-            put("protocol.bytes", last.protocol.bytes);
-            put("protocol.frames", last.protocol.frames);
-            put("routes.mean", last.routes.mean);
-            put("routes.p99", last.routes.p99);
-            put("routes.max", last.routes.max);
+            put("roots", Some(last.roots as f64));
+            put("alive", Some(last.alive as f64));
+            put("apart", last.apart());
+            put("protocol.bytes", Some(last.protocol.bytes));
+            put("protocol.frames", Some(last.protocol.frames));
+            put("routes.mean", Some(last.routes.mean));
+            put("routes.p99", Some(last.routes.p99));
+            put("routes.max", Some(last.routes.max));
             if let Some(honest) = &last.honest {
                 put("honest.snek", honest.snek);
                 put("honest.tree", honest.tree);
                 put("honest.met", honest.met);
                 put("honest.snek.clear", honest.snek_clear);
                 put("honest.tree.clear", honest.tree_clear);
-                let honest = |of: fn(&crate::measure::Honest) -> f64| {
+                let honest = |of: fn(&crate::measure::Honest) -> Option<f64>| {
                     let all = settled.iter().filter_map(|s| s.honest.as_ref());
-                    all.map(of).fold(1.0, f64::min)
+                    all.filter_map(of).reduce(f64::min)
                 };
                 put("honest.snek.clear.least", honest(|h| h.snek_clear));
                 put("honest.tree.clear.least", honest(|h| h.tree_clear));
             }
         }
         let counts = network.counts();
-        put("reparentings", counts.reparentings as f64);
-        put("root_changes", counts.root_changes as f64);
-        put("peerings", counts.peerings as f64);
-        put("peerings.refused", counts.peerings_refused as f64);
-        put("peerings.timed_out", counts.peerings_timed_out as f64);
-        put("adversary.dropped", counts.adversary_dropped as f64);
-        put("adversary.sent", counts.adversary_sent as f64);
+        put("reparentings", Some(counts.reparentings as f64));
+        put("root_changes", Some(counts.root_changes as f64));
+        put("peerings", Some(counts.peerings as f64));
+        put("peerings.refused", Some(counts.peerings_refused as f64));
+        put("peerings.timed_out", Some(counts.peerings_timed_out as f64));
+        put("adversary.dropped", Some(counts.adversary_dropped as f64));
+        put("adversary.sent", Some(counts.adversary_sent as f64));
         for (loss, n) in counts.losses.iter() {
-            put(&format!("lost.{}", loss.name()), n as f64);
+            put(&format!("lost.{}", loss.name()), Some(n as f64));
         }
         let mut worst = Some(0.0);
         for mark in &self.events {
             worst = worst
                 .zip(mark.converged_after)
                 .map(|(a, b): (f64, f64)| a.max(b));
-            if let Some(after) = mark.converged_after {
-                put(&format!("converge.{}", mark.name), after);
-            }
+            put(&format!("converge.{}", mark.name), mark.converged_after);
         }
-        if let Some(worst) = worst {
-            put("converge.max", worst);
-        }
+        put("converge.max", worst);
         if let Some(pings) = &self.pings {
-            put("pings.sent", pings.sent as f64);
+            put("pings.sent", Some(pings.sent as f64));
             put("pings.arrived", pings.arrived);
             put("pings.answered", pings.answered);
-            put("pings.round.median", pings.rounds.p50);
-            put("pings.round.mean", pings.rounds.mean);
+            let sent = |value| pings.arrived.map(|_| value);
+            put("pings.round.median", sent(pings.rounds.p50));
+            put("pings.round.mean", sent(pings.rounds.mean));
             put("pings.round.worst", pings.worst_round);
-            put("pings.round_trip_ms.p50", pings.round_trip_ms.p50);
-            put("pings.round_trip_ms.p99", pings.round_trip_ms.p99);
+            let answered = |value| {
+                let share = pings.answered.filter(|&share| share > 0.0);
+                share.map(|_| value)
+            };
+            put("pings.round_trip_ms.p50", answered(pings.round_trip_ms.p50));
+            put("pings.round_trip_ms.p99", answered(pings.round_trip_ms.p99));
         }
         self.measures = all.into_iter().collect();
     }
 }
 
-fn pings(network: &Network, rounds: &Rounds) -> Pings {
+fn pings(network: &Network, rounds: &[Range<usize>]) -> Pings {
     let all = network.pings();
     let arrived = all.iter().filter(|ping| ping.arrived.is_some()).count();
     let answered = all.iter().filter(|ping| ping.answered.is_some()).count();
@@ -276,13 +262,13 @@ fn pings(network: &Network, rounds: &Rounds) -> Pings {
     for loss in all.iter().filter_map(|ping| ping.lost) {
         *lost.entry(loss.name()).or_default() += 1;
     }
-    let of_round = |round: &std::ops::Range<usize>| {
+    let of_round = |round: &Range<usize>| {
         let pings = all.get(round.clone()).unwrap_or_default();
         let arrived = pings.iter().filter(|ping| ping.arrived.is_some());
         share(arrived.count(), pings.len())
     };
-    let filled = rounds.rounds.iter().filter(|round| !round.is_empty());
-    let shares: Vec<_> = filled.map(of_round).collect();
+    let filled = rounds.iter().filter(|round| !round.is_empty());
+    let shares: Vec<_> = filled.filter_map(of_round).collect();
     let round_trips = all
         .iter()
         .filter_map(|ping| Some(seconds(ping.answered? - ping.sent) * 1e3));
@@ -291,7 +277,7 @@ fn pings(network: &Network, rounds: &Rounds) -> Pings {
         sent: all.len(),
         arrived: share(arrived, all.len()),
         answered: share(answered, all.len()),
-        worst_round: shares.iter().copied().fold(1.0, f64::min),
+        worst_round: shares.iter().copied().reduce(f64::min),
         rounds: Spread::of(shares),
         round_trip_ms: Spread::of(round_trips.collect()),
         hops: Spread::of(hops.collect()),

@@ -2,8 +2,10 @@
 
 mod events;
 mod pings;
+mod todo;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::adversary::{Adversary, Mischief};
 use crate::error::Error;
@@ -17,8 +19,7 @@ use crate::scenario::{MischiefSettings, NodeRef, Scenario, millionths};
 use crate::time::{Nanos, seconds};
 use crate::topology::{Layout, Place};
 
-use self::events::Todo;
-pub(crate) use self::pings::Rounds;
+use self::todo::Todo;
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +28,9 @@ pub struct Progress {
     pub at: f64,
     /// How many there are.
     pub of: f64,
-    /// The share of pairs that reached each other by key when last looked at.
-    pub reach: f64,
+    /// The share of pairs that reached each other by key in the last sample; none where no pair
+    /// was tried.
+    pub reach: Option<f64>,
 }
 
 /// Runs a scenario. `progress` is told after every sample.
@@ -50,7 +52,7 @@ pub fn run(scenario: &Scenario, mut progress: impl FnMut(Progress)) -> Result<Re
         }
     }
     run.network.run_until(scenario.duration);
-    run.finish()
+    Ok(run.finish())
 }
 
 /// A run under way.
@@ -61,7 +63,9 @@ struct Run<'a> {
     todo: Queue<Todo>,
     measurer: Measurer,
     report: Report,
-    rounds: Rounds,
+    /// The numbers of each round's pings.
+    rounds: Vec<Range<usize>>,
+    event_names: Vec<String>,
     links: Random,
     events: Random,
     pings: Random,
@@ -75,11 +79,7 @@ impl<'a> Run<'a> {
     fn new(scenario: &'a Scenario) -> Result<Self, Error> {
         let seed = scenario.seed;
         let random = |stream| Random::new(seed, stream);
-        let mut topology = random(Stream::Topology);
-        let layout = scenario
-            .topology
-            .lay_out(&scenario.directory, &mut topology)?
-            .repeated(scenario.network.copies);
+        let layout = scenario.lay_out()?;
         let network = Network::new(seed, scenario.node_options());
         let mut run = Self {
             scenario,
@@ -87,7 +87,8 @@ impl<'a> Run<'a> {
             todo: Queue::new(),
             measurer: Measurer::new(seed, scenario.measure.pairs),
             report: Report::new(scenario, layout.nodes as usize, layout.links.len()),
-            rounds: Rounds::default(),
+            rounds: Vec::new(),
+            event_names: scenario.event_names(),
             links: random(Stream::Links),
             events: random(Stream::Events),
             pings: random(Stream::Pings),
@@ -152,7 +153,10 @@ impl<'a> Run<'a> {
         let Some(settings) = self.scenario.adversary.get(number) else {
             return Ok(());
         };
-        let wrong = |wrong: String| Error::Setting(format!("adversary {}: {wrong}", number + 1));
+        let wrong = |wrong: String| {
+            let key = format!("adversary.{number}");
+            self.scenario.source.error(&key, wrong)
+        };
         let node = self.resolve(&settings.node).map_err(wrong)?;
         let mischief = match &settings.mischief {
             MischiefSettings::Drop { frames, rate, peer } => Mischief::Drop {
@@ -172,7 +176,7 @@ impl<'a> Run<'a> {
                 times: *times,
             },
             MischiefSettings::Deny { every } => Mischief::Deny { every: *every },
-            MischiefSettings::Claim => Mischief::Claim,
+            MischiefSettings::Claim {} => Mischief::Claim,
         };
         self.network.set_adversary(node, Adversary::new(mischief));
         Ok(())
@@ -206,10 +210,10 @@ impl<'a> Run<'a> {
             .ok_or_else(|| format!("there is no node {node:?}"))
     }
 
-    fn finish(mut self) -> Result<Report, Error> {
+    fn finish(mut self) -> Report {
         self.report
-            .finish(self.scenario, &mut self.network, &self.rounds)?;
-        Ok(self.report)
+            .finish(self.scenario, &mut self.network, &self.rounds);
+        self.report
     }
 
     fn now(&self) -> Nanos {

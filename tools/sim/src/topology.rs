@@ -16,9 +16,16 @@ use crate::random::Random;
 
 pub use self::plane::{Place, near};
 
+/// The most nodes of a run. A node takes at least 100 KiB.
+pub const MAX_NODES: u64 = 1_000_000;
+/// The most links of a run.
+pub const MAX_LINKS: u64 = 10_000_000;
+/// The longest distance in metres.
+pub const MAX_METRES: u32 = 1_000_000;
+
 /// A kind of network, with its size.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Topology {
     /// Each node is linked to the next.
     Line {
@@ -81,8 +88,11 @@ pub enum Topology {
     },
     /// From a file: two names a line are a link, more are a path.
     File {
-        /// Where, from where the scenario's file is.
+        /// Its path, relative to the scenario's file.
         path: PathBuf,
+        /// Whether it may describe networks that are not joined.
+        #[serde(default)]
+        islands: bool,
     },
 }
 
@@ -100,12 +110,91 @@ pub struct Layout {
 }
 
 impl Topology {
-    /// Lays the network out. `directory` is where the scenario's file is.
+    /// Checks the sizes of `copies` such networks. An error names the key.
     ///
     /// # Errors
-    /// [`Error::Topology`] for sizes that cannot be, [`Error::Read`] for a file that cannot be read.
+    /// The key, and what to write.
+    pub fn check(&self, copies: u32) -> Result<(), (&'static str, String)> {
+        let whole = |key, value: u32, least: u32, most: u32| match (least..=most).contains(&value) {
+            true => Ok(()),
+            false => Err((key, format!("`{key}` is {value}: write {least} to {most}"))),
+        };
+        let metres = |key, value| whole(key, value, 1, MAX_METRES);
+        let most = (MAX_NODES / u64::from(copies.max(1))) as u32;
+        let sized = |nodes| whole("nodes", nodes, 2, most);
+        let links = match *self {
+            Self::Line { nodes } | Self::Ring { nodes } => {
+                sized(nodes)?;
+                u64::from(nodes)
+            }
+            Self::Grid { nodes, width } => {
+                sized(nodes)?;
+                whole("width", width.unwrap_or(1), 1, nodes)?;
+                2 * u64::from(nodes)
+            }
+            Self::Tree { nodes, branching } => {
+                sized(nodes)?;
+                whole("branching", branching, 1, nodes)?;
+                u64::from(nodes)
+            }
+            Self::RandomGeometric {
+                nodes, side, range, ..
+            } => {
+                sized(nodes)?;
+                metres("side", side)?;
+                metres("range", range.unwrap_or(1))?;
+                // As many pairs are linked as the circle around a node covers of the square.
+                let covered = f64::from(range.unwrap_or(0)) / f64::from(side);
+                let nodes = f64::from(nodes);
+                let linked = (covered * covered * std::f64::consts::PI).min(1.0);
+                (linked * nodes * nodes / 2.0).max(4.0 * nodes) as u64
+            }
+            Self::ScaleFree { nodes, links } => {
+                sized(nodes)?;
+                whole("links", links, 1, nodes - 1)?;
+                u64::from(nodes) * u64::from(links)
+            }
+            Self::SmallWorld {
+                nodes,
+                links,
+                rewired,
+            } => {
+                sized(nodes)?;
+                whole("links", links, 2, (nodes - 1).max(2))?;
+                if links >= nodes || links % 2 == 1 {
+                    let wrong = format!(
+                        "`links` is {links}: half of them are on either side, write an even number \
+                         below {nodes}"
+                    );
+                    return Err(("links", wrong));
+                }
+                if !(0.0..=1.0).contains(&rewired) {
+                    let wrong = format!("`rewired` is {rewired}, a share: write 0 to 1");
+                    return Err(("rewired", wrong));
+                }
+                u64::from(nodes) * u64::from(links) / 2
+            }
+            Self::File { .. } => 0,
+        };
+        match links.saturating_mul(copies.into()) <= MAX_LINKS {
+            true => Ok(()),
+            false => Err((
+                "links",
+                format!("that makes more than {MAX_LINKS} links: write smaller sizes"),
+            )),
+        }
+    }
+
+    /// Lays the network out. `directory` is that of the scenario's file.
+    ///
+    /// # Errors
+    /// [`Error::Topology`] for sizes that cannot be, [`Error::Read`] and [`Error::Input`] for a
+    /// file.
     pub fn lay_out(&self, directory: &Path, random: &mut Random) -> Result<Layout, Error> {
-        let layout = match *self {
+        if let Err((key, wrong)) = self.check(1) {
+            return Err(Error::Topology(format!("{key}: {wrong}")));
+        }
+        Ok(match *self {
             Self::Line { nodes } => Layout::of(nodes, regular::line(nodes)),
             Self::Ring { nodes } => Layout::of(nodes, regular::ring(nodes)),
             Self::Grid { nodes, width } => {
@@ -120,7 +209,7 @@ impl Topology {
                 side,
                 range,
                 connect,
-            } => plane::scatter(nodes, side, range, connect, random)?,
+            } => plane::scatter(nodes, side, range, connect, random),
             Self::ScaleFree { nodes, links } => {
                 Layout::of(nodes, random::scale_free(nodes, links.max(1), random))
             }
@@ -128,13 +217,9 @@ impl Topology {
                 nodes,
                 links,
                 rewired,
-            } => Layout::of(nodes, random::small_world(nodes, links, rewired, random)?),
-            Self::File { ref path } => file::read(&directory.join(path))?,
-        };
-        match layout.nodes {
-            0 => Err(Error::Topology("there are no nodes".into())),
-            _ => Ok(layout),
-        }
+            } => Layout::of(nodes, random::small_world(nodes, links, rewired, random)),
+            Self::File { ref path, islands } => file::read(&directory.join(path), islands)?,
+        })
     }
 }
 

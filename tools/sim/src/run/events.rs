@@ -1,6 +1,7 @@
 //! What a scenario lets happen to its network.
 
 use super::Run;
+use super::todo::Todo;
 use crate::error::Error;
 use crate::network::{How, LinkId};
 use crate::node::NodeId;
@@ -9,41 +10,6 @@ use crate::scenario::{Action, NodeRef, millionths};
 use crate::time::{Nanos, SECOND};
 use crate::topology::near;
 
-/// What is still to be done.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Todo {
-    Sample,
-    Pings,
-    Adversary(usize),
-    Event(usize),
-    /// Any node goes, and comes back after a while.
-    Leave {
-        down: Nanos,
-        same_key: bool,
-        how: How,
-    },
-    Return {
-        node: NodeId,
-        same_key: bool,
-    },
-    /// The root goes down, so many times more.
-    FlapDown {
-        number: usize,
-        times: u32,
-    },
-    FlapUp {
-        number: usize,
-        times: u32,
-        node: NodeId,
-    },
-    Heal(Vec<LinkId>),
-    /// Nodes move, so many times more.
-    Move {
-        number: usize,
-        rounds: u32,
-    },
-}
-
 impl Run<'_> {
     /// An event begins.
     pub(super) fn begin(&mut self, number: usize) -> Result<(), Error> {
@@ -51,16 +17,12 @@ impl Run<'_> {
         let Some(event) = scenario.event.get(number) else {
             return Ok(());
         };
-        let name = name(&event.action);
-        self.report
-            .events
-            .push(Mark::new(self.report.fresh(name), self.now()));
-        self.apply(number, &event.action)
-            .map_err(|wrong| Error::Event {
-                number: number + 1,
-                name: name.into(),
-                wrong,
-            })
+        let name = self.event_names.get(number).cloned().unwrap_or_default();
+        self.report.events.push(Mark::new(name, self.now()));
+        self.apply(number, &event.action).map_err(|wrong| {
+            let key = format!("event.{number}");
+            scenario.source.error(&key, wrong)
+        })
     }
 
     fn apply(&mut self, number: usize, action: &Action) -> Result<(), String> {
@@ -107,19 +69,14 @@ impl Run<'_> {
                 latency,
                 bandwidth,
                 loss,
-            } => {
-                if loss.is_some_and(|loss| !(0.0..1.0).contains(&loss)) {
-                    return Err("`loss` is a share: from 0 up to, but not including, 1".into());
-                }
-                self.set_links(latency, bandwidth, loss);
-            }
+            } => self.set_links(latency, bandwidth, loss),
             Action::Partition { share, how } => self.partition(share, how),
-            Action::Merge => {
+            Action::Merge {} => {
                 for link in 0..self.network.link_count() as LinkId {
                     self.network.heal(link);
                 }
             }
-            Action::Join { links } => self.join(links)?,
+            Action::Join { links } => self.join(links),
             Action::KillRoot { how } => {
                 if let Some(root) = self.network.highest() {
                     self.network.stop(root, how);
@@ -133,9 +90,6 @@ impl Run<'_> {
                 same_key,
                 how,
             } => {
-                if !(0.0..=10.0).contains(&rate) {
-                    return Err("`rate` is the share of nodes a minute: from 0 to 10".into());
-                }
                 self.churn(
                     rate,
                     lasting,
@@ -146,15 +100,7 @@ impl Run<'_> {
                     },
                 );
             }
-            Action::Move { range, rounds, .. } => {
-                if self.places.is_empty() || self.scenario.network.copies != 1 {
-                    return Err("only nodes of one random-geometric topology can move".into());
-                }
-                if range == 0 {
-                    return Err("`range` is at least 1 m".into());
-                }
-                self.go_on(Todo::Move { number, rounds });
-            }
+            Action::Move { rounds, .. } => self.go_on(Todo::Move { number, rounds }),
         }
         Ok(())
     }
@@ -304,11 +250,8 @@ impl Run<'_> {
         }
     }
 
-    fn join(&mut self, links: u32) -> Result<(), String> {
+    fn join(&mut self, links: u32) {
         let copies = self.scenario.network.copies;
-        if copies < 2 {
-            return Err("there is one network only: set `network.copies`".into());
-        }
         let size = self.layout.nodes / copies;
         for copy in 1..copies {
             for _ in 0..links {
@@ -317,7 +260,6 @@ impl Run<'_> {
                 self.add_link(a, b);
             }
         }
-        Ok(())
     }
 
     fn churn(&mut self, rate: f64, lasting: Nanos, leave: Todo) {
@@ -374,27 +316,5 @@ impl Run<'_> {
                 self.add_link(a, b);
             }
         }
-    }
-}
-
-/// The name of an event's action, as in the file.
-fn name(action: &Action) -> &'static str {
-    match action {
-        Action::AddNodes { .. } => "add-nodes",
-        Action::RemoveNodes { .. } => "remove-nodes",
-        Action::Stop { .. } => "stop",
-        Action::Start { .. } => "start-node",
-        Action::Link { .. } => "link",
-        Action::Cut { .. } => "cut",
-        Action::Heal { .. } => "heal",
-        Action::CutLinks { .. } => "cut-links",
-        Action::SetLinks { .. } => "set-links",
-        Action::Partition { .. } => "partition",
-        Action::Merge => "merge",
-        Action::Join { .. } => "join",
-        Action::KillRoot { .. } => "kill-root",
-        Action::FlapRoot { .. } => "flap-root",
-        Action::Churn { .. } => "churn",
-        Action::Move { .. } => "move",
     }
 }

@@ -1,23 +1,13 @@
 //! Rounds of pings between nodes picked at random.
 
 use super::Run;
-use super::events::Todo;
+use super::todo::Todo;
 use crate::graph::UNREACHABLE;
 use crate::node::NodeId;
-use crate::time::{Nanos, SECOND};
-
-/// Which pings belong to which round.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Rounds {
-    /// The numbers of each round's pings.
-    pub(crate) rounds: Vec<std::ops::Range<usize>>,
-}
+use crate::scenario::LAST_CALL;
 
 /// Pairs that are tried for every one that is wanted.
 const TRIES: usize = 20;
-
-/// Pings sent later than this before the end would not be back by then.
-const LAST_CALL: Nanos = 5 * SECOND;
 
 impl Run<'_> {
     /// Sends a round of pings, and sees to the next.
@@ -49,7 +39,7 @@ impl Run<'_> {
         for (from, to) in pairs {
             self.network.ping(from, to);
         }
-        self.rounds.rounds.push(first..self.network.pings().len());
+        self.rounds.push(first..self.network.pings().len());
         let next = self.now() + settings.every;
         if next + LAST_CALL <= self.scenario.duration {
             self.todo.push(next, Todo::Pings);

@@ -24,7 +24,7 @@ const TEXT: &str = r#"
     "snek.reach" = ">= 1"
 
     [small]
-    duration = "20s"
+    duration = "50s"
     topology = { nodes = 50 }
 "#;
 
@@ -41,25 +41,24 @@ fn a_scenario_in_full_and_in_small() {
     ));
     assert_eq!(full.adversary[0].node, NodeRef::Name("hub".into()));
     let small = Scenario::parse(TEXT, true).unwrap();
-    assert_eq!(small.duration, 20 * SECOND);
+    assert_eq!(small.duration, 50 * SECOND);
     assert_eq!(small.topology, scale_free(50));
 }
 
 #[test]
-fn what_is_misspelt_is_refused() {
-    for (right, wrong) in [
-        ("rate = 0.1", "rat = 0.1"),
-        ("rate = 0.1", "rate = 0.1\nmore = 1"),
-        ("\"churn\"", "\"chrun\""),
-        ("\"30s\"", "\"30\""),
-        ("kind = \"scale-free\"", "kind = \"free\""),
-        ("\"drop\"", "\"drop\"\nrates = 1"),
-        ("nodes = 1000", "nodes = 1000, link = 3"),
-        ("name = \"x\"", "name = \"x\"\nseeds = 1"),
-    ] {
-        let text = TEXT.replacen(right, wrong, 1);
-        assert_ne!(text, TEXT);
-        let error = Scenario::parse(&text, false).unwrap_err();
-        assert!(matches!(error, Error::Scenario(_)), "{wrong}: {error}");
-    }
+fn events_are_numbered_in_order_of_time() {
+    let text = r#"
+        name = "x"
+        duration = "1min"
+        topology = { kind = "line", nodes = 3 }
+        event = [
+            { at = "9s", do = "kill-root" },
+            { at = "5s", do = "kill-root" },
+            { at = "7s", do = "start", node = 1 },
+        ]
+        expect = { "converge.kill-root-2" = "<= 3", "converge.start-node" = "<= 3" }
+    "#;
+    let scenario = Scenario::parse(text, false).unwrap();
+    let names = ["kill-root-2", "kill-root", "start-node"];
+    assert_eq!(scenario.event_names(), names);
 }

@@ -1,22 +1,37 @@
 //! Times as scenarios write them: `"30s"`, `"250ms"`, or the least and the most.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Deserializer};
 
 use crate::time::{Nanos, nanos};
 
+/// The longest time that a scenario can name. Sums of times cannot overflow below it.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// A time that may be zero.
 pub(super) fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Nanos, D::Error> {
     let text = String::deserialize(from)?;
     parse_time(&text).map_err(serde::de::Error::custom)
 }
 
-pub(super) fn some_time<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Nanos>, D::Error> {
-    time(from).map(Some)
+/// A time above zero.
+pub(super) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Nanos, D::Error> {
+    let text = String::deserialize(from)?;
+    parse_duration(&text).map_err(serde::de::Error::custom)
 }
 
-/// One time, or the least and the most.
+pub(super) fn some_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Nanos>, D::Error> {
+    duration(from).map(Some)
+}
+
+/// One time above zero, or the least and the most.
 pub(super) fn range<'de, D: Deserializer<'de>>(from: D) -> Result<(Nanos, Nanos), D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(
+        untagged,
+        expecting = "write one time, like \"5ms\", or the least and the most, like [\"1ms\", \"9ms\"]"
+    )]
     enum Range {
         One(String),
         Two(String, String),
@@ -25,11 +40,13 @@ pub(super) fn range<'de, D: Deserializer<'de>>(from: D) -> Result<(Nanos, Nanos)
         Range::One(both) => (both.clone(), both),
         Range::Two(low, high) => (low, high),
     };
-    let parse = |text: &str| parse_time(text).map_err(serde::de::Error::custom);
-    let (low, high) = (parse(&low)?, parse(&high)?);
-    match low <= high {
-        true => Ok((low, high)),
-        false => Err(serde::de::Error::custom("the least is more than the most")),
+    let parse = |text: &str| parse_duration(text).map_err(serde::de::Error::custom);
+    let (least, most) = (parse(&low)?, parse(&high)?);
+    match least <= most {
+        true => Ok((least, most)),
+        false => Err(serde::de::Error::custom(format!(
+            "the least, `{low}`, is more than the most, `{high}`: write [\"{high}\", \"{low}\"]"
+        ))),
     }
 }
 
@@ -40,7 +57,17 @@ pub(super) fn some_range<'de, D: Deserializer<'de>>(
 }
 
 fn parse_time(text: &str) -> Result<Nanos, String> {
-    humantime::parse_duration(text)
-        .map(nanos)
-        .map_err(|error| format!("`{text}` is no time: {error}; write \"30s\" or \"250ms\""))
+    let time = humantime::parse_duration(text)
+        .map_err(|error| format!("`{text}` is no time: {error}; write \"30s\" or \"250ms\""))?;
+    match time <= LONGEST {
+        true => Ok(nanos(time)),
+        false => Err(format!("`{text}` is too long: write at most \"366days\"")),
+    }
+}
+
+fn parse_duration(text: &str) -> Result<Nanos, String> {
+    match parse_time(text)? {
+        0 => Err(format!("`{text}` must be more than zero: write \"1s\" or \"250ms\"")),
+        time => Ok(time),
+    }
 }

@@ -3,41 +3,110 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::Layout;
+use super::{Layout, MAX_LINKS, MAX_NODES};
 use crate::error::Error;
+use crate::graph::Graph;
 use crate::node::NodeId;
 
-pub(super) fn read(path: &Path) -> Result<Layout, Error> {
+pub(super) fn read(path: &Path, islands: bool) -> Result<Layout, Error> {
     let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
         path: path.into(),
         source,
     })?;
-    Ok(parse(&text))
+    parse(&text, islands).map_err(|(line, wrong)| Error::Input {
+        file: path.into(),
+        line,
+        wrong,
+    })
 }
 
 /// Nodes are numbered in the order in which they are first named. `#` begins a comment.
-fn parse(text: &str) -> Layout {
+///
+/// A path may repeat links and names, as paths of routing protocols do. A line of two names is a
+/// link of its own, so there a repetition is a mistake.
+fn parse(text: &str, islands: bool) -> Result<Layout, (usize, String)> {
     let mut layout = Layout::default();
-    let mut known: BTreeMap<String, NodeId> = BTreeMap::new();
+    let mut known: BTreeMap<&str, NodeId> = BTreeMap::new();
+    let mut first_lines = Vec::new();
     let mut seen = BTreeSet::new();
-    for line in text.lines() {
+    let mut single: BTreeMap<(NodeId, NodeId), usize> = BTreeMap::new();
+    for (number, line) in (1..).zip(text.lines()) {
         let line = line.split('#').next().unwrap_or_default();
-        let mut last = None;
+        let mut nodes = Vec::new();
         for name in line.split_whitespace() {
-            let node = *known.entry(name.into()).or_insert_with(|| {
+            check_name(name).map_err(|wrong| (number, wrong))?;
+            nodes.push(*known.entry(name).or_insert_with(|| {
                 layout.names.push(name.into());
+                first_lines.push(number);
                 layout.nodes += 1;
                 layout.nodes - 1
-            });
-            if let Some(last) = last.replace(node)
-                && last != node
-                && seen.insert((node.min(last), node.max(last)))
-            {
-                layout.links.push((last, node));
+            }));
+        }
+        if let [a, b] = nodes[..] {
+            let text = line.trim();
+            if a == b {
+                let wrong = format!("`{text}` links a node to itself: write two names");
+                return Err((number, wrong));
+            }
+            if let Some(before) = single.insert((a.min(b), a.max(b)), number) {
+                let wrong =
+                    format!("`{text}` is the link of line {before} again: write each link once");
+                return Err((number, wrong));
             }
         }
+        for (&a, &b) in nodes.iter().zip(nodes.iter().skip(1)) {
+            if a != b && seen.insert((a.min(b), a.max(b))) {
+                layout.links.push((a, b));
+            }
+        }
+        if u64::from(layout.nodes) > MAX_NODES || layout.links.len() as u64 > MAX_LINKS {
+            let wrong = format!("write at most {MAX_NODES} nodes and {MAX_LINKS} links");
+            return Err((number, wrong));
+        }
     }
-    layout
+    if layout.links.is_empty() {
+        let wrong = "there are no links: write two names a line, like `a b`";
+        return Err((first_lines.first().copied().unwrap_or(1), wrong.into()));
+    }
+    match islands {
+        true => Ok(layout),
+        false => check_joined(&layout, &first_lines).map(|()| layout),
+    }
+}
+
+/// Refuses what is more likely a mistake than a name.
+fn check_name(name: &str) -> Result<(), String> {
+    let allowed = |c: char| c.is_alphanumeric() || "_.:-".contains(c);
+    if !name.chars().all(allowed) || !name.contains(char::is_alphanumeric) {
+        return Err(format!(
+            "`{name}` is no name of a node: write names of letters, digits, `_`, `.`, `:` and `-` \
+             with spaces between, like `a b`"
+        ));
+    }
+    if ["root", "hub", "random"].contains(&name) {
+        return Err(format!(
+            "`{name}` has a meaning of its own in scenarios: write another name"
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses networks that no link joins.
+fn check_joined(layout: &Layout, first_lines: &[usize]) -> Result<(), (usize, String)> {
+    let graph = Graph::new(layout.nodes as usize, &layout.links);
+    let components = graph.components();
+    // Node 0 is in component 0.
+    let Some(apart) = components.iter().position(|&component| component != 0) else {
+        return Ok(());
+    };
+    let name = |node: usize| layout.names.get(node).map_or("", String::as_str);
+    let line = first_lines.get(apart).copied().unwrap_or(1);
+    let wrong = match graph.neighbours(apart as NodeId).is_empty() {
+        true => format!("`{}` has no link: write two names, like `a b`", name(apart)),
+        false => format!("no link joins `{}` and `{}`: write one", name(apart), name(0)),
+    };
+    let hint = "or `islands = true` in the scenario's topology if that is meant";
+    Err((line, format!("{wrong}, {hint}")))
 }
 
 #[cfg(test)]
@@ -46,9 +115,32 @@ mod tests {
 
     #[test]
     fn links_and_paths() {
-        let layout = parse("a b\n# nothing\n\nb c d a # a path\nb a\ne\nf f\n");
-        assert_eq!(layout.names, ["a", "b", "c", "d", "e", "f"]);
-        assert_eq!(layout.nodes, 6);
-        assert_eq!(layout.links, [(0, 1), (1, 2), (2, 3), (3, 0)]);
+        let text = "a b\n# nothing\n\nb c d a # a path\nb b c a\ne\n";
+        let layout = parse(text, true).unwrap();
+        assert_eq!(layout.names, ["a", "b", "c", "d", "e"]);
+        assert_eq!(layout.nodes, 5);
+        assert_eq!(layout.links, [(0, 1), (1, 2), (2, 3), (3, 0), (2, 0)]);
+        assert!(parse("a b\r\nb c\r\nb\r\n", false).is_ok());
+    }
+
+    #[test]
+    fn mistakes() {
+        for (text, line, hint) in [
+            ("# x\na,b\nb,c\n", 2, "with spaces between, like `a b`"),
+            ("a b\na -- b;\n", 2, "with spaces between"),
+            ("a b\nb -> c\n", 2, "with spaces between"),
+            ("a b\n\"b\" c\n", 2, "with spaces between"),
+            ("a\nb\n", 1, "write two names a line"),
+            ("", 1, "write two names a line"),
+            ("a b\ne\n", 2, "`e` has no link: write two names"),
+            ("a b\nc d\n", 2, "no link joins `c` and `a`: write one, or `islands = true`"),
+            ("a b\nb b\n", 2, "links a node to itself: write two names"),
+            ("a b\nb c\nb a\n", 3, "the link of line 1 again: write each link once"),
+            ("a hub\n", 1, "write another name"),
+        ] {
+            let (found, wrong) = parse(text, false).unwrap_err();
+            assert_eq!(found, line, "{text}: {wrong}");
+            assert!(wrong.contains(hint), "{text}: {wrong}");
+        }
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::{Layout, connect};
-use crate::error::Error;
 use crate::node::NodeId;
 use crate::random::Random;
 
@@ -19,12 +18,7 @@ pub(super) fn scatter(
     range: Option<u32>,
     connected: bool,
     random: &mut Random,
-) -> Result<Layout, Error> {
-    if side == 0 || range == Some(0) {
-        return Err(Error::Topology(
-            "`side` and `range` are at least 1 m".into(),
-        ));
-    }
+) -> Layout {
     let side = u64::from(side) * 1000;
     let places: Vec<_> = (0..nodes)
         .map(|_| (random.below(side) as i64, random.below(side) as i64))
@@ -38,12 +32,12 @@ pub(super) fn scatter(
     if connected {
         connect(nodes, &mut links, random);
     }
-    Ok(Layout {
+    Layout {
         nodes,
         links,
         names: Vec::new(),
         places,
-    })
+    }
 }
 
 /// All pairs of nodes that are at most `range` millimetres apart, in order.

@@ -1,0 +1,194 @@
+//! The text of a scenario: its tables, and the line on which each key stands.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::error::Error;
+
+/// The file of a scenario and the lines of its keys, for errors.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    file: PathBuf,
+    lines: BTreeMap<String, usize>,
+}
+
+impl Source {
+    /// Reads the tables of a scenario. With `small`, the values in its `[small]` table replace the
+    /// others.
+    pub(super) fn read<T: DeserializeOwned>(
+        file: &Path,
+        text: &str,
+        small: bool,
+    ) -> Result<(Self, T), Error> {
+        let line = |at: usize| 1 + text.get(..at).unwrap_or(text).matches('\n').count();
+        let wrong = |span: Option<Range<usize>>, wrong: String| Error::Input {
+            file: file.into(),
+            line: line(span.map_or(0, |span| span.start)),
+            wrong,
+        };
+        let unreadable = |error: toml::de::Error| wrong(error.span(), plain(error.message()));
+        let mut root = DeTable::parse(text).map_err(unreadable)?;
+        let table = root.get_mut();
+        match (table.remove("small").map(Spanned::into_inner), small) {
+            (Some(DeValue::Table(over)), true) => overlay(table, over),
+            (None, true) => return Err(Error::NoSmall { file: file.into() }),
+            (None | Some(DeValue::Table(_)), false) => {}
+            (Some(_), _) => return Err(wrong(None, "`small` is a table: write `[small]`".into())),
+        }
+        let mut lines = BTreeMap::new();
+        note(table, "", &line, &mut lines);
+        tag(table).map_err(|(span, reason)| wrong(Some(span), reason))?;
+        let value = T::deserialize(toml::Deserializer::from(root)).map_err(unreadable)?;
+        let file = file.into();
+        Ok((Self { file, lines }, value))
+    }
+
+    /// An error at a key, such as `event.2.rate`: at the table around it where the key is left
+    /// out.
+    pub(crate) fn error(&self, key: &str, wrong: impl Into<String>) -> Error {
+        let mut found = self.lines.get(key);
+        let mut around = key;
+        while let (None, Some((outer, _))) = (found, around.rsplit_once('.')) {
+            around = outer;
+            found = self.lines.get(around);
+        }
+        Error::Input {
+            file: self.file.clone(),
+            line: found.copied().unwrap_or(1),
+            wrong: wrong.into(),
+        }
+    }
+}
+
+/// Notes the line of every key.
+fn note(
+    table: &DeTable<'_>,
+    prefix: &str,
+    line: &impl Fn(usize) -> usize,
+    lines: &mut BTreeMap<String, usize>,
+) {
+    for (key, value) in table {
+        let path = format!("{prefix}{}", key.get_ref());
+        lines.insert(path.clone(), line(key.span().start));
+        match value.get_ref() {
+            DeValue::Table(inner) => note(inner, &format!("{path}."), line, lines),
+            DeValue::Array(items) => {
+                for (number, item) in items.iter().enumerate() {
+                    let path = format!("{path}.{number}");
+                    lines.insert(path.clone(), line(item.span().start));
+                    if let DeValue::Table(inner) = item.get_ref() {
+                        note(inner, &format!("{path}."), line, lines);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Puts the values of `over` in the place of those of `table`, table by table. Where the two are
+/// of different `kind`s, the old table goes as a whole.
+fn overlay<'a>(table: &mut DeTable<'a>, over: DeTable<'a>) {
+    fn kind<'b>(table: &'b DeTable<'_>) -> Option<&'b str> {
+        table.get("kind").and_then(|kind| kind.get_ref().as_str())
+    }
+    for (key, value) in over {
+        let (span, value) = (value.span(), value.into_inner());
+        let old = table.get_mut(key.get_ref().as_ref());
+        match (old.map(Spanned::get_mut), value) {
+            (Some(DeValue::Table(old)), DeValue::Table(new))
+                if kind(&new).is_none_or(|new| kind(old) == Some(new)) =>
+            {
+                overlay(old, new);
+            }
+            (_, value) => {
+                // A map keeps the key that it has, and with it the line.
+                table.remove(key.get_ref().as_ref());
+                table.insert(key, Spanned::new(span, value));
+            }
+        }
+    }
+}
+
+/// Where a mistake stands, and what it is.
+type Wrong = (Range<usize>, String);
+
+/// Moves what depends on `kind` and `do` into a table of that name, as serde expects enums. Its
+/// own way for tags (`tag`, `flatten`) loses the lines.
+fn tag(table: &mut DeTable<'_>) -> Result<(), Wrong> {
+    if let Some(topology) = table.get_mut("topology") {
+        let tagged = tagged(topology, "kind", &[])?;
+        *topology.get_mut() = tagged;
+    }
+    for (list, kept, inner) in [
+        ("event", &["at"][..], "action"),
+        ("adversary", &["node", "at"], "mischief"),
+    ] {
+        let items = table.get_mut(list).map(Spanned::get_mut);
+        let Some(DeValue::Array(items)) = items else {
+            continue;
+        };
+        for item in items.iter_mut() {
+            let span = item.span();
+            let tagged = tagged(item, "do", kept)?;
+            if let DeValue::Table(outer) = item.get_mut() {
+                let key = Spanned::new(span.clone(), Cow::Borrowed(inner));
+                outer.insert(key, Spanned::new(span, tagged));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Takes all keys but those `kept` out of a table, and puts them under the name that its `tag` has.
+fn tagged<'a>(
+    from: &mut Spanned<DeValue<'a>>,
+    tag: &str,
+    kept: &[&str],
+) -> Result<DeValue<'a>, Wrong> {
+    let span = from.span();
+    let DeValue::Table(table) = from.get_mut() else {
+        return Err((span, format!("write a table with `{tag}`")));
+    };
+    let name = match table.remove(tag).map(|name| (name.span(), name.into_inner())) {
+        Some((span, DeValue::String(name))) => Spanned::new(span, name),
+        Some((span, _)) => return Err((span, format!("`{tag}` is a text in quotes"))),
+        None => return Err((span, format!("`{tag}` is missing"))),
+    };
+    let (mut outer, mut inner) = (DeTable::new(), DeTable::new());
+    for (key, value) in std::mem::take(table) {
+        match kept.contains(&key.get_ref().as_ref()) {
+            true => table.insert(key, value),
+            false => inner.insert(key, value),
+        };
+    }
+    outer.insert(name, Spanned::new(span, DeValue::Table(inner)));
+    Ok(DeValue::Table(outer))
+}
+
+/// A message of the parser on one line, without Rust's names of types.
+fn plain(message: &str) -> String {
+    let mut message = message.trim().replace('\n', "; ");
+    for (rust, plain) in [
+        ("unexpected keys in table: ", "there is no key "),
+        ("available keys: ", "write one of "),
+        ("unknown field", "there is no key"),
+        ("unknown variant", "there is no"),
+        ("expected u64", "expected a whole number, 0 or more"),
+        ("expected u32", "expected a whole number from 0 to 4294967295"),
+        ("expected usize", "expected a whole number, 0 or more"),
+        ("expected f64", "expected a number"),
+        ("expected a boolean", "expected true or false"),
+        ("expected a string", "expected a text in quotes"),
+        ("missing field", "missing:"),
+    ] {
+        message = message.replace(rust, plain);
+    }
+    message
+}
