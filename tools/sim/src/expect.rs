@@ -136,9 +136,7 @@ impl Comparison {
         let possible = match self.relation {
             Relation::Above => (0.0..1.0).contains(&limit),
             Relation::Below => limit > 0.0 && limit <= 1.0,
-            Relation::AtLeast | Relation::AtMost | Relation::Equal => {
-                (0.0..=1.0).contains(&limit)
-            }
+            Relation::AtLeast | Relation::AtMost | Relation::Equal => (0.0..=1.0).contains(&limit),
         };
         possible || !SHARES.contains(&name)
     }
@@ -191,7 +189,8 @@ mod tests {
     #[test]
     fn comparisons() {
         let holds = |wanted: &str, found| {
-            Comparison::try_from(wanted.to_owned()).map(|comparison| comparison.check("x", found).holds)
+            Comparison::try_from(wanted.to_owned())
+                .map(|comparison| comparison.check("x", found).holds)
         };
         assert!(holds(">= 0.98", Some(0.98)).unwrap());
         assert!(!holds("> 0.98", Some(0.98)).unwrap());

@@ -242,12 +242,7 @@ impl Measurer {
         sample
     }
 
-    fn try_pairs(
-        &mut self,
-        network: &mut Network,
-        alive: &[NodeId],
-        adversaries: bool,
-    ) -> Trials {
+    fn try_pairs(&mut self, network: &mut Network, alive: &[NodeId], adversaries: bool) -> Trials {
         self.graph(network);
         let graph = &self.graph;
         let without = adversaries.then(|| graph.without(|node| network.is_adversary(node)));

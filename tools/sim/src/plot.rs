@@ -1,105 +1,18 @@
 //! Plots of a run, one SVG a measure.
 
+mod figure;
+mod labels;
+mod paint;
+mod ticks;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use plotters::prelude::*;
-
 use crate::error::Error;
-use crate::measure::Sample;
-use crate::report::Report;
+use crate::measure::{Honest, Sample, Spread};
+use crate::report::{Pings, Report};
 
-const SIZE: (u32, u32) = (900, 420);
-const COLOURS: [RGBColor; 4] = [
-    RGBColor(31, 119, 180),
-    RGBColor(214, 108, 20),
-    RGBColor(44, 140, 44),
-    RGBColor(150, 60, 150),
-];
-
-/// One line of a plot.
-struct Line {
-    name: &'static str,
-    of: fn(&Sample) -> f64,
-}
-
-/// One plot.
-struct Plot {
-    file: &'static str,
-    title: &'static str,
-    lines: &'static [Line],
-}
-
-const fn line(name: &'static str, of: fn(&Sample) -> f64) -> Line {
-    Line { name, of }
-}
-
-const PLOTS: &[Plot] = &[
-    Plot {
-        file: "convergence",
-        title: "pairs that reach each other, %",
-        lines: &[
-            line("by key", |s| s.snek.share.unwrap_or(0.0) * 100.0),
-            line("by tree", |s| s.tree.share.unwrap_or(0.0) * 100.0),
-        ],
-    },
-    Plot {
-        file: "stretch",
-        title: "links taken for each that is needed",
-        lines: &[
-            line("by key, mean", |s| s.snek.stretch.mean),
-            line("by key, p99", |s| s.snek.stretch.p99),
-            line("by tree, mean", |s| s.tree.stretch.mean),
-            line("by tree, p99", |s| s.tree.stretch.p99),
-        ],
-    },
-    Plot {
-        file: "hops",
-        title: "links taken",
-        lines: &[
-            line("by key, mean", |s| s.snek.hops.mean),
-            line("by key, p99", |s| s.snek.hops.p99),
-            line("by tree, mean", |s| s.tree.hops.mean),
-            line("by tree, p99", |s| s.tree.hops.p99),
-        ],
-    },
-    Plot {
-        file: "bytes",
-        title: "protocol bytes a node and second",
-        lines: &[
-            line("all", |s| s.protocol.bytes),
-            line("announcements", |s| s.protocol.announcement_bytes),
-            line("bootstraps", |s| s.protocol.bootstrap_bytes),
-            line("broadcasts", |s| s.protocol.broadcast_bytes),
-        ],
-    },
-    Plot {
-        file: "frames",
-        title: "protocol frames a node and second",
-        lines: &[line("all", |s| s.protocol.frames)],
-    },
-    Plot {
-        file: "reparentings",
-        title: "nodes that took another parent",
-        lines: &[
-            line("another parent", |s| s.reparentings as f64),
-            line("another root", |s| s.root_changes as f64),
-        ],
-    },
-    Plot {
-        file: "routes",
-        title: "routes in a node's table",
-        lines: &[
-            line("mean", |s| s.routes.mean),
-            line("p99", |s| s.routes.p99),
-            line("max", |s| s.routes.max),
-        ],
-    },
-    Plot {
-        file: "lost",
-        title: "traffic frames lost",
-        lines: &[line("all", |s| s.lost.values().sum::<u64>() as f64)],
-    },
-];
+use self::figure::{Curve, Figure};
 
 /// Draws all plots into a directory, which is made if need be; the files written.
 ///
@@ -111,9 +24,9 @@ pub fn draw(report: &Report, directory: &Path) -> Result<Vec<PathBuf>, Error> {
         source,
     })?;
     let mut files = Vec::new();
-    for plot in PLOTS {
-        let path = directory.join(plot.file).with_extension("svg");
-        let svg = render(report, plot).map_err(|reason| Error::Plot {
+    for (file, figure) in figures(report) {
+        let path = directory.join(file).with_extension("svg");
+        let svg = paint::paint(&figure).map_err(|reason| Error::Plot {
             path: path.clone(),
             reason,
         })?;
@@ -126,53 +39,240 @@ pub fn draw(report: &Report, directory: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
-fn render(report: &Report, plot: &Plot) -> Result<String, String> {
-    let mut svg = String::new();
-    {
-        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
-        paint(report, plot, &root).map_err(|error| error.to_string())?;
+/// All plots of a run, by the names of their files.
+fn figures(report: &Report) -> Vec<(&'static str, Figure)> {
+    let figure = |title: &str, y, curves| Figure {
+        title: title.into(),
+        subtitle: format!(
+            "{}, seed {}: {}",
+            report.scenario, report.seed, report.about
+        ),
+        y,
+        nothing: None,
+        curves,
+        events: report
+            .events
+            .iter()
+            .filter(|event| event.at > 0.0)
+            .map(|event| (event.at, event.name.clone()))
+            .collect(),
+        end: report.samples.last().map_or(1.0, |sample| sample.at),
+        top: None,
+    };
+    let shares = |title: &str, y, curves| Figure {
+        top: Some(100.0),
+        ..figure(title, y, curves)
+    };
+    let losses = |title: &str, y, nothing, curves| Figure {
+        nothing: Some(nothing),
+        ..figure(title, y, curves)
+    };
+    let over = |name: &str, of: &dyn Fn(&Sample) -> Option<f64>| Curve {
+        name: name.into(),
+        points: report.samples.iter().map(|s| (s.at, of(s))).collect(),
+    };
+    let all = |name: &str, of: fn(&Sample) -> f64| over(name, &|sample| Some(of(sample)));
+    // Of pairs that reached each other.
+    let reached = |name: &str,
+                   way: fn(&Sample) -> &crate::measure::Reach,
+                   of: fn(&crate::measure::Reach) -> f64| {
+        over(name, &|sample| {
+            let reach = way(sample);
+            reach.share.filter(|&share| share > 0.0).map(|_| of(reach))
+        })
+    };
+
+    let mut convergence = vec![
+        over("by key", &|s| s.snek.share.map(percent)),
+        over("by coordinates", &|s| s.tree.share.map(percent)),
+    ];
+    if report.samples.iter().any(|sample| sample.apart > 0) {
+        convergence.push(over("not joined by links", &|s| s.apart().map(percent)));
     }
-    Ok(svg)
+    let mut figures = vec![
+        (
+            "convergence",
+            shares("Pairs that reach each other", "pairs, %", convergence),
+        ),
+        (
+            "stretch",
+            figure(
+                "Links taken for each that is needed",
+                "links taken / links needed",
+                vec![
+                    reached("by key, mean", |s| &s.snek, |r| r.stretch.mean),
+                    reached("by key, p99", |s| &s.snek, |r| r.stretch.p99),
+                    reached("by coordinates, mean", |s| &s.tree, |r| r.stretch.mean),
+                    reached("by coordinates, p99", |s| &s.tree, |r| r.stretch.p99),
+                ],
+            ),
+        ),
+        (
+            "hops",
+            figure(
+                "Links taken",
+                "links",
+                vec![
+                    reached("by key, mean", |s| &s.snek, |r| r.hops.mean),
+                    reached("by key, p99", |s| &s.snek, |r| r.hops.p99),
+                    reached("by coordinates, mean", |s| &s.tree, |r| r.hops.mean),
+                    reached("by coordinates, p99", |s| &s.tree, |r| r.hops.p99),
+                ],
+            ),
+        ),
+        (
+            "bytes",
+            figure(
+                "Protocol traffic by type",
+                "bytes per node and second",
+                vec![
+                    all("all", |s| s.protocol.bytes),
+                    all("bootstraps", |s| s.protocol.bootstrap_bytes),
+                    all("announcements", |s| s.protocol.announcement_bytes),
+                    all("broadcasts", |s| s.protocol.broadcast_bytes),
+                    all("keepalives", |s| s.protocol.keepalive_bytes),
+                ],
+            ),
+        ),
+        (
+            "frames",
+            figure(
+                "Protocol frames",
+                "frames per node and second",
+                vec![all("all", |s| s.protocol.frames)],
+            ),
+        ),
+        (
+            "reparentings",
+            figure(
+                "Nodes that changed their parent or root",
+                "changes since the sample before",
+                vec![
+                    all("another parent", |s| s.reparentings as f64),
+                    all("another root", |s| s.root_changes as f64),
+                ],
+            ),
+        ),
+        (
+            "routes",
+            figure(
+                "Routes in a node's table",
+                "routes",
+                vec![
+                    all("mean", |s| s.routes.mean),
+                    all("p99", |s| s.routes.p99),
+                    all("max", |s| s.routes.max),
+                ],
+            ),
+        ),
+        (
+            "lost-by-key",
+            losses(
+                "Pairs that do not reach each other by key, by reason",
+                "pairs tried, %",
+                "none lost",
+                by_reason(report, |s| &s.snek.lost, |s| s.pairs as f64 / 100.0),
+            ),
+        ),
+        (
+            "lost-by-coordinates",
+            losses(
+                "Pairs that do not reach each other by coordinates, by reason",
+                "pairs tried, %",
+                "none lost",
+                by_reason(report, |s| &s.tree.lost, |s| s.pairs as f64 / 100.0),
+            ),
+        ),
+    ];
+    if report.samples.iter().any(|sample| sample.honest.is_some()) {
+        let honest = |name: &str, of: fn(&Honest) -> Option<f64>| {
+            over(name, &|s| s.honest.as_ref().and_then(of).map(percent))
+        };
+        let curves = vec![
+            honest("by key", |h| h.snek),
+            honest("by coordinates", |h| h.tree),
+            honest("by key, past it", |h| h.snek_clear),
+            honest("by coord., past it", |h| h.tree_clear),
+            honest("by key: met it", |h| h.met),
+        ];
+        let title = "Honest pairs that reach each other, and those not by way of an adversary";
+        figures.push(("honest", shares(title, "pairs, %", curves)));
+    }
+    if let Some(pings) = &report.pings {
+        let rounds = |name: &str, of: fn(&crate::report::Round) -> Option<f64>| Curve {
+            name: name.into(),
+            points: pings.by_round.iter().map(|r| (r.at, of(r))).collect(),
+        };
+        let trips = |name: &str, of: fn(&Spread) -> f64| Curve {
+            name: name.into(),
+            points: round_trips(pings, of),
+        };
+        let shares_of_pings = vec![
+            rounds("arrived", |r| r.arrived.map(percent)),
+            rounds("answered", |r| r.answered.map(percent)),
+        ];
+        figures.extend([
+            (
+                "pings",
+                shares("Pings by round", "pings sent, %", shares_of_pings),
+            ),
+            (
+                "round-trips",
+                figure(
+                    "Round trips of pings, by round",
+                    "ms",
+                    vec![
+                        trips("median", |spread| spread.p50),
+                        trips("p99", |spread| spread.p99),
+                    ],
+                ),
+            ),
+            (
+                "lost",
+                losses(
+                    "Pings and answers lost, by reason",
+                    "frames since the sample before",
+                    "none lost",
+                    by_reason(report, |s| &s.lost, |_| 1.0),
+                ),
+            ),
+        ]);
+    }
+    figures
 }
 
-fn paint<'a>(
+/// A curve for each reason for which something was lost, in parts of a whole.
+fn by_reason(
     report: &Report,
-    plot: &Plot,
-    root: &DrawingArea<SVGBackend<'a>, plotters::coord::Shift>,
-) -> Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>> {
-    root.fill(&WHITE)?;
-    let samples = &report.samples;
-    let end = samples.last().map_or(1.0, |sample| sample.at);
-    let values = plot.lines.iter().flat_map(|l| samples.iter().map(l.of));
-    let top = values.fold(0.0, f64::max).max(1e-9) * 1.05;
-    let title = format!("{}: {}", report.scenario, plot.title);
-    let mut chart = ChartBuilder::on(root)
-        .caption(title, ("sans-serif", 18))
-        .margin(12)
-        .x_label_area_size(36)
-        .y_label_area_size(60)
-        .build_cartesian_2d(0.0..end, 0.0..top)?;
-    chart
-        .configure_mesh()
-        .x_desc("seconds")
-        .light_line_style(WHITE)
-        .draw()?;
-    for mark in &report.events {
-        let grey = BLACK.mix(0.25);
-        let upright = [(mark.at, 0.0), (mark.at, top)];
-        chart.draw_series(LineSeries::new(upright, grey))?;
-    }
-    for (line, colour) in plot.lines.iter().zip(COLOURS) {
-        let points = samples.iter().map(|sample| (sample.at, (line.of)(sample)));
-        chart
-            .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
-            .label(line.name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
-    }
-    chart
-        .configure_series_labels()
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK.mix(0.3))
-        .draw()?;
-    root.present()
+    lost: fn(&Sample) -> &BTreeMap<&'static str, u64>,
+    whole: fn(&Sample) -> f64,
+) -> Vec<Curve> {
+    let samples = report.samples.iter();
+    let reasons: BTreeSet<_> = samples.clone().flat_map(|s| lost(s).keys()).collect();
+    let curve = |reason: &'static str| Curve {
+        name: reason.into(),
+        points: samples
+            .clone()
+            .map(|sample| {
+                let n = lost(sample).get(reason).copied().unwrap_or_default() as f64;
+                let whole = whole(sample);
+                (sample.at, (whole > 0.0).then(|| n / whole))
+            })
+            .collect(),
+    };
+    reasons.into_iter().map(|&reason| curve(reason)).collect()
 }
+
+fn round_trips(pings: &Pings, of: fn(&Spread) -> f64) -> Vec<(f64, Option<f64>)> {
+    let rounds = pings.by_round.iter();
+    rounds
+        .map(|round| (round.at, round.round_trip_ms.as_ref().map(of)))
+        .collect()
+}
+
+fn percent(share: f64) -> f64 {
+    share * 100.0
+}
+
+#[cfg(test)]
+mod tests;

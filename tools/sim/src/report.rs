@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::expect::Expectation;
 use crate::measure::{Sample, Spread, share};
-use crate::network::Network;
+use crate::network::{Network, Ping};
 use crate::scenario::Scenario;
 use crate::time::{Nanos, seconds};
 
@@ -72,6 +72,23 @@ pub struct Pings {
     pub hops: Spread,
     /// Why they or their answers were lost.
     pub lost: BTreeMap<&'static str, u64>,
+    /// How each round fared.
+    pub by_round: Vec<Round>,
+}
+
+/// How a round of pings fared.
+#[derive(Clone, Debug, Serialize)]
+pub struct Round {
+    /// When it was sent, in seconds.
+    pub at: f64,
+    /// How many were sent.
+    pub sent: usize,
+    /// The share that got there.
+    pub arrived: Option<f64>,
+    /// The share that was answered.
+    pub answered: Option<f64>,
+    /// From sending to the answer, in milliseconds; none where none was answered.
+    pub round_trip_ms: Option<Spread>,
 }
 
 impl Mark {
@@ -180,7 +197,11 @@ impl Report {
         };
         if let Some(last) = self.samples.last() {
             for (name, reach, of) in [
-                ("snek", &last.snek, (|s| s.snek.share) as fn(&Sample) -> Option<f64>),
+                (
+                    "snek",
+                    &last.snek,
+                    (|s| s.snek.share) as fn(&Sample) -> Option<f64>,
+                ),
                 ("tree", &last.tree, |s| s.tree.share),
             ] {
                 let some = |value| reach.share.filter(|&share| share > 0.0).map(|_| value);
@@ -262,13 +283,9 @@ fn pings(network: &Network, rounds: &[Range<usize>]) -> Pings {
     for loss in all.iter().filter_map(|ping| ping.lost) {
         *lost.entry(loss.name()).or_default() += 1;
     }
-    let of_round = |round: &Range<usize>| {
-        let pings = all.get(round.clone()).unwrap_or_default();
-        let arrived = pings.iter().filter(|ping| ping.arrived.is_some());
-        share(arrived.count(), pings.len())
-    };
-    let filled = rounds.iter().filter(|round| !round.is_empty());
-    let shares: Vec<_> = filled.filter_map(of_round).collect();
+    let rounds = rounds.iter().filter_map(|round| all.get(round.clone()));
+    let by_round: Vec<_> = rounds.filter_map(Round::of).collect();
+    let shares: Vec<_> = by_round.iter().filter_map(|round| round.arrived).collect();
     let round_trips = all
         .iter()
         .filter_map(|ping| Some(seconds(ping.answered? - ping.sent) * 1e3));
@@ -282,5 +299,24 @@ fn pings(network: &Network, rounds: &[Range<usize>]) -> Pings {
         round_trip_ms: Spread::of(round_trips.collect()),
         hops: Spread::of(hops.collect()),
         lost,
+        by_round,
+    }
+}
+
+impl Round {
+    /// None of a round in which nothing was sent.
+    fn of(pings: &[Ping]) -> Option<Self> {
+        let trips = pings
+            .iter()
+            .filter_map(|ping| Some(seconds(ping.answered? - ping.sent) * 1e3));
+        let trips: Vec<_> = trips.collect();
+        let arrived = pings.iter().filter(|ping| ping.arrived.is_some()).count();
+        Some(Self {
+            at: seconds(pings.first()?.sent),
+            sent: pings.len(),
+            arrived: share(arrived, pings.len()),
+            answered: share(trips.len(), pings.len()),
+            round_trip_ms: (!trips.is_empty()).then(|| Spread::of(trips)),
+        })
     }
 }

@@ -121,7 +121,13 @@ impl Topology {
         };
         let metres = |key, value| whole(key, value, 1, MAX_METRES);
         let most = (MAX_NODES / u64::from(copies.max(1))) as u32;
-        let sized = |nodes| whole("nodes", nodes, 2, most);
+        let sized = |nodes| match most {
+            0 | 1 => Err((
+                "nodes",
+                format!("write fewer copies: at most {MAX_NODES} nodes in all"),
+            )),
+            most => whole("nodes", nodes, 2, most),
+        };
         let links = match *self {
             Self::Line { nodes } | Self::Ring { nodes } => {
                 sized(nodes)?;

@@ -36,8 +36,16 @@ impl Scenario {
         let samples = self.duration / measure.every.max(1);
         let loss = share_below_one("loss", self.link.loss);
         let checks = [
-            ("network.copies", network.copies > 0, "write at least 1".into()),
-            ("network.max-routes", network.max_routes > 0, "write at least 1".into()),
+            (
+                "network.copies",
+                network.copies > 0,
+                "write at least 1".into(),
+            ),
+            (
+                "network.max-routes",
+                network.max_routes > 0,
+                "write at least 1".into(),
+            ),
             (
                 "network.max-routes-per-peer",
                 network.max_routes_per_peer > 0,
@@ -59,7 +67,11 @@ impl Scenario {
                 samples <= MAX_SAMPLES,
                 format!("that makes {samples} samples: at most {MAX_SAMPLES}, write a longer time"),
             ),
-            ("measure.pairs", measure.pairs > 0, "write at least 1".into()),
+            (
+                "measure.pairs",
+                measure.pairs > 0,
+                "write at least 1".into(),
+            ),
             (
                 "measure.pairs",
                 measure.pairs as u64 <= MAX_TRIALS,
@@ -104,7 +116,9 @@ impl Scenario {
         if rounds.saturating_mul(pings.count as u64) > MAX_TRIALS {
             return wrong(
                 "pings.count",
-                format!("that makes {rounds} rounds: write a count with which it is at most {MAX_TRIALS} pings"),
+                format!(
+                    "that makes {rounds} rounds: write a count with which it is at most {MAX_TRIALS} pings"
+                ),
             );
         }
         Ok(())
@@ -126,9 +140,8 @@ impl Scenario {
     }
 
     fn check_action(&self, key: &str, at: Nanos, action: &Action) -> Result<(), Error> {
-        let wrong = |name: &str, wrong: String| {
-            Err(self.source.error(&format!("{key}.{name}"), wrong))
-        };
+        let wrong =
+            |name: &str, wrong: String| Err(self.source.error(&format!("{key}.{name}"), wrong));
         let zero = |name: &str| wrong(name, "write at least 1".into());
         match action {
             Action::AddNodes { count: 0, .. } | Action::RemoveNodes { count: 0, .. } => {
@@ -141,7 +154,10 @@ impl Scenario {
             Action::Link { a, b } | Action::Cut { a, b, .. } | Action::Heal { a, b }
                 if a == b && !a.is_random() =>
             {
-                wrong("b", "a node has no link to itself: write another node".into())
+                wrong(
+                    "b",
+                    "a node has no link to itself: write another node".into(),
+                )
             }
             Action::CutLinks {
                 heal_after: Some(after),
@@ -172,7 +188,9 @@ impl Scenario {
             ),
             Action::Churn { rate, .. } if !(*rate > 0.0 && *rate <= 10.0) => wrong(
                 "rate",
-                format!("`rate` is {rate}, the share of nodes a minute: write a number above 0, at most 10"),
+                format!(
+                    "`rate` is {rate}, the share of nodes a minute: write a number above 0, at most 10"
+                ),
             ),
             Action::Move { range, step, .. } => {
                 for (name, metres) in [("range", *range), ("step", *step)] {
@@ -189,13 +207,12 @@ impl Scenario {
     fn check_adversaries(&self) -> Result<(), Error> {
         for (number, adversary) in self.adversary.iter().enumerate() {
             let key = format!("adversary.{number}");
-            let wrong = |name: &str, wrong: &str| {
-                Err(self.source.error(&format!("{key}.{name}"), wrong))
-            };
+            let wrong =
+                |name: &str, wrong: &str| Err(self.source.error(&format!("{key}.{name}"), wrong));
             self.before_end(&key, "adversary", adversary.at)?;
             let earlier = self.adversary.iter().take(number);
-            let mut same = earlier
-                .filter(|other| (&other.node, other.at) == (&adversary.node, adversary.at));
+            let mut same =
+                earlier.filter(|other| (&other.node, other.at) == (&adversary.node, adversary.at));
             if same.next().is_some() && !adversary.node.is_random() {
                 return wrong(
                     "node",
@@ -207,7 +224,10 @@ impl Scenario {
                     return wrong("frames", "nothing would be dropped: write [\"traffic\"]");
                 }
                 MischiefSettings::Drop { rate, .. } if !(*rate > 0.0 && *rate <= 1.0) => {
-                    return wrong("rate", "`rate` is a share: write a number above 0, at most 1");
+                    return wrong(
+                        "rate",
+                        "`rate` is a share: write a number above 0, at most 1",
+                    );
                 }
                 MischiefSettings::Drop {
                     peer: Some(peer), ..

@@ -75,7 +75,8 @@ impl Scenario {
                 known
                     .check_adversary(&adversary.node, peer)
                     .map_err(|(name, wrong)| {
-                        self.source.error(&format!("adversary.{number}.{name}"), wrong)
+                        self.source
+                            .error(&format!("adversary.{number}.{name}"), wrong)
                     })?;
             }
             if let Some((number, action)) = event {
@@ -92,17 +93,26 @@ impl Scenario {
         match *action {
             Action::AddNodes { count, links } => {
                 if u64::from(links) > known.nodes {
-                    return Err(("links", format!("there are {} nodes: write no more", known.nodes)));
+                    return Err((
+                        "links",
+                        format!("there are {} nodes: write no more", known.nodes),
+                    ));
                 }
                 known.nodes += u64::from(count);
                 known.links += u64::from(count) * u64::from(links);
                 if known.nodes > MAX_NODES {
-                    return Err(("count", format!("write no more than makes {MAX_NODES} nodes")));
+                    return Err((
+                        "count",
+                        format!("write no more than makes {MAX_NODES} nodes"),
+                    ));
                 }
             }
             Action::RemoveNodes { count, .. } => {
                 if count as u64 > known.nodes {
-                    return Err(("count", format!("there are {} nodes: write no more", known.nodes)));
+                    return Err((
+                        "count",
+                        format!("there are {} nodes: write no more", known.nodes),
+                    ));
                 }
                 known.nodes_down = true;
             }
@@ -143,7 +153,10 @@ impl Scenario {
             Action::Merge {} => known.check_links_down()?,
             Action::CutLinks { count, .. } => {
                 if count as u64 > known.links && !known.shuffled {
-                    return Err(("count", format!("there are {} links: write no more", known.links)));
+                    return Err((
+                        "count",
+                        format!("there are {} links: write no more", known.links),
+                    ));
                 }
                 known.links_down = true;
             }
@@ -195,7 +208,10 @@ impl Scenario {
         }
         match known.links <= MAX_LINKS {
             true => Ok(()),
-            false => Err(("links", format!("write no more than makes {MAX_LINKS} links"))),
+            false => Err((
+                "links",
+                format!("write no more than makes {MAX_LINKS} links"),
+            )),
         }
     }
 }

@@ -156,7 +156,10 @@ fn tagged<'a>(
     let DeValue::Table(table) = from.get_mut() else {
         return Err((span, format!("write a table with `{tag}`")));
     };
-    let name = match table.remove(tag).map(|name| (name.span(), name.into_inner())) {
+    let name = match table
+        .remove(tag)
+        .map(|name| (name.span(), name.into_inner()))
+    {
         Some((span, DeValue::String(name))) => Spanned::new(span, name),
         Some((span, _)) => return Err((span, format!("`{tag}` is a text in quotes"))),
         None => return Err((span, format!("`{tag}` is missing"))),
@@ -177,16 +180,20 @@ fn plain(message: &str) -> String {
     let mut message = message.trim().replace('\n', "; ");
     for (rust, plain) in [
         ("unexpected keys in table: ", "there is no key "),
-        ("available keys: ", "write one of "),
+        (", available keys: ", ", write one of "),
         ("unknown field", "there is no key"),
         ("unknown variant", "there is no"),
         ("expected u64", "expected a whole number, 0 or more"),
-        ("expected u32", "expected a whole number from 0 to 4294967295"),
+        (
+            "expected u32",
+            "expected a whole number from 0 to 4294967295",
+        ),
         ("expected usize", "expected a whole number, 0 or more"),
         ("expected f64", "expected a number"),
         ("expected a boolean", "expected true or false"),
         ("expected a string", "expected a text in quotes"),
-        ("missing field", "missing:"),
+        ("missing field", "missing key"),
+        ("expected ", "write "),
     ] {
         message = message.replace(rust, plain);
     }

@@ -67,7 +67,9 @@ fn parse_time(text: &str) -> Result<Nanos, String> {
 
 fn parse_duration(text: &str) -> Result<Nanos, String> {
     match parse_time(text)? {
-        0 => Err(format!("`{text}` must be more than zero: write \"1s\" or \"250ms\"")),
+        0 => Err(format!(
+            "`{text}` must be more than zero: write \"1s\" or \"250ms\""
+        )),
         time => Ok(time),
     }
 }

@@ -103,7 +103,11 @@ fn check_joined(layout: &Layout, first_lines: &[usize]) -> Result<(), (usize, St
     let line = first_lines.get(apart).copied().unwrap_or(1);
     let wrong = match graph.neighbours(apart as NodeId).is_empty() {
         true => format!("`{}` has no link: write two names, like `a b`", name(apart)),
-        false => format!("no link joins `{}` and `{}`: write one", name(apart), name(0)),
+        false => format!(
+            "no link joins `{}` and `{}`: write one",
+            name(apart),
+            name(0)
+        ),
     };
     let hint = "or `islands = true` in the scenario's topology if that is meant";
     Err((line, format!("{wrong}, {hint}")))
@@ -133,9 +137,17 @@ mod tests {
             ("a\nb\n", 1, "write two names a line"),
             ("", 1, "write two names a line"),
             ("a b\ne\n", 2, "`e` has no link: write two names"),
-            ("a b\nc d\n", 2, "no link joins `c` and `a`: write one, or `islands = true`"),
+            (
+                "a b\nc d\n",
+                2,
+                "no link joins `c` and `a`: write one, or `islands = true`",
+            ),
             ("a b\nb b\n", 2, "links a node to itself: write two names"),
-            ("a b\nb c\nb a\n", 3, "the link of line 1 again: write each link once"),
+            (
+                "a b\nb c\nb a\n",
+                3,
+                "the link of line 1 again: write each link once",
+            ),
             ("a hub\n", 1, "write another name"),
         ] {
             let (found, wrong) = parse(text, false).unwrap_err();
