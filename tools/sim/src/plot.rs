@@ -220,7 +220,7 @@ fn figures(report: &Report) -> Vec<(&'static str, Figure)> {
                 "round-trips",
                 figure(
                     "Round trips of pings, by round",
-                    "ms",
+                    "round trip, ms",
                     vec![
                         trips("median", |spread| spread.p50),
                         trips("p99", |spread| spread.p99),

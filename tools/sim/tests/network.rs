@@ -164,3 +164,87 @@ fn the_same_seed_gives_the_same_bytes() {
     };
     assert!(first != result(&other), "another seed");
 }
+
+#[test]
+fn pairs_that_no_link_joins_count_neither_as_reached_nor_as_lost() {
+    let text = r#"
+        name = "split and whole again"
+        duration = "70s"
+        topology = { kind = "line", nodes = 6 }
+        event = [
+            { at = "20s", do = "partition", share = 0.34 },
+            { at = "40s", do = "merge" },
+        ]
+    "#;
+    let scenario = Scenario::parse(text, false).unwrap();
+    let report = run(&scenario, |_| {}).unwrap();
+    let at = |at: f64| {
+        report
+            .samples
+            .iter()
+            .find(|sample| sample.at == at)
+            .unwrap()
+    };
+    // Two nodes on one side, four on the other: of 30 pairs 14 are joined.
+    let split = at(39.0);
+    assert_eq!((split.pairs, split.apart), (14, 16));
+    assert_eq!((split.snek.share, split.tree.share), (Some(1.0), Some(1.0)));
+    assert!(split.snek.lost.is_empty() && split.tree.lost.is_empty());
+    let whole = at(70.0);
+    assert_eq!((whole.pairs, whole.apart), (30, 0));
+    assert_eq!(whole.snek.share, Some(1.0));
+    assert_eq!(report.measures.get("apart"), Some(&0.0));
+}
+
+#[test]
+fn a_network_without_a_link_up_has_not_converged() {
+    let text = r#"
+        name = "all apart"
+        duration = "40s"
+        topology = { kind = "line", nodes = 3 }
+        pings = { from = "20s", every = "1s", count = 2 }
+        event = [{ at = "10s", do = "cut-links", count = 2 }]
+        expect = { "snek.reach" = "<= 1", "pings.arrived" = "<= 1", "apart" = "== 1" }
+    "#;
+    let scenario = Scenario::parse(text, false).unwrap();
+    let report = run(&scenario, |_| {}).unwrap();
+    let last = report.samples.last().unwrap();
+    assert_eq!((last.pairs, last.apart, last.snek.share), (0, 6, None));
+    assert!(!last.is_converged(0.0));
+    // What was not measured holds no comparison.
+    let found = |name: &str| report.expectations.iter().find(|e| e.name == name).unwrap();
+    assert_eq!(
+        (found("snek.reach").found, found("snek.reach").holds),
+        (None, false)
+    );
+    assert_eq!(
+        (found("pings.arrived").found, found("pings.arrived").holds),
+        (None, false)
+    );
+    assert!(found("apart").holds);
+}
+
+#[test]
+fn every_measure_can_be_expected() {
+    let text = r#"
+        name = "all measures"
+        duration = "40s"
+        topology = { kind = "ring", nodes = 8 }
+        pings = { from = "10s", every = "2s", count = 3 }
+        event = [{ at = "20s", do = "cut-links", count = 1 }]
+        adversary = [{ node = 3, do = "drop", frames = ["traffic"] }]
+    "#;
+    let scenario = Scenario::parse(text, false).unwrap();
+    let report = run(&scenario, |_| {}).unwrap();
+    let known = pinecone_sim::expect::measures(&scenario.event_names());
+    for name in report.measures.keys() {
+        assert!(known.contains(name), "add `{name}` to the known measures");
+    }
+    let rare = |name: &&String| !name.starts_with("converge.");
+    for name in known.iter().filter(rare) {
+        assert!(
+            report.measures.contains_key(name),
+            "no run measures `{name}`"
+        );
+    }
+}

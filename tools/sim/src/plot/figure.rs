@@ -44,7 +44,7 @@ impl Figure {
     }
 
     pub(super) fn x_ticks(&self) -> Ticks {
-        Ticks::new(self.end, 8)
+        Ticks::new(self.end, 10)
     }
 }
 

@@ -145,9 +145,13 @@ fn paint_on<'a>(figure: &Figure, root: &Area<'a>) -> Result<(), Failure<'a>> {
             root.draw(&Text::new(nothing, middle, style))?;
         }
         None => {
-            for (number, curve) in figure.curves.iter().enumerate() {
+            // A curve alone needs no wide line for others to lie on.
+            let first = usize::from(figure.curves.len() == 1);
+            let (x, mut y) = (right as i32 + 18, top + 12);
+            for (number, curve) in (first..).zip(&figure.curves) {
                 paint_curve(&mut chart, number, curve)?;
-                paint_legend(root, number, curve, (right as i32 + 18, top + 4))?;
+                paint_legend(root, number, curve, (x, y))?;
+                y += 20;
             }
         }
     }
@@ -233,7 +237,6 @@ fn paint_legend<'b>(
     curve: &Curve,
     (x, y): (i32, i32),
 ) -> Result<(), Failure<'b>> {
-    let y = y + number as i32 * 20 + 8;
     let (style, dashes) = style(number);
     let (mut from, end) = (x, x + 34);
     while from < end {

@@ -30,7 +30,7 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         }
         write!(
             out,
-            "{:7.1} {:6} {:6} {:5} {:5}% |",
+            "{:7.1} {:6} {:6} {:5} {:>5}% |",
             sample.at,
             sample.alive,
             sample.links,
