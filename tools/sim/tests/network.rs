@@ -229,6 +229,7 @@ fn every_measure_can_be_expected() {
     let text = r#"
         name = "all measures"
         duration = "40s"
+        measure = { converged = 0.2 }
         topology = { kind = "ring", nodes = 8 }
         pings = { from = "10s", every = "2s", count = 3 }
         event = [{ at = "20s", do = "cut-links", count = 1 }]
