@@ -58,6 +58,7 @@ with_every_engine! {
     a_slow_reader_gets_whole_frames_with_the_oldest_missing
     silence_is_answered_with_keepalives_and_ends_the_peering
     a_peer_that_sends_keepalives_lives
+    a_peering_that_opens_on_an_idle_worker_has_timers
     ports_come_and_go_under_load
     the_filter_sees_frame_and_peer
     shutdown_closes_everything
@@ -530,6 +531,28 @@ fn silence_is_answered_with_keepalives_and_ends_the_peering(engine: Setting) {
         Some((PortId(1), CloseReason::Dead))
     );
     assert!(started.elapsed() >= Duration::from_millis(4900));
+}
+
+fn a_peering_that_opens_on_an_idle_worker_has_timers(engine: Setting) {
+    let idle_for = [500, 3300, 3600, 6500, 9000, 14_000];
+    std::thread::scope(|scope| {
+        for millis in idle_for {
+            scope.spawn(move || {
+                let mut rig = Rig::new(engine, 1);
+                // The second one stands for an only peer that comes back.
+                for port in [1, 2] {
+                    std::thread::sleep(Duration::from_millis(millis));
+                    let mut peer = rig.port_with(port, true);
+                    assert_eq!(read_frame(&mut peer), KEEPALIVE);
+                    assert_eq!(
+                        rig.report_within(Duration::from_secs(20)),
+                        Some((PortId(port), CloseReason::Dead)),
+                        "after {millis} ms"
+                    );
+                }
+            });
+        }
+    });
 }
 
 fn a_peer_that_sends_keepalives_lives(engine: Setting) {
