@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -273,7 +273,13 @@ impl DataPlane {
     }
 
     fn tell(&self, port: PortId, command: Command) {
-        let worker = self.shared.registry.lock().open.get(&port).map(|r| r.worker);
+        let worker = self
+            .shared
+            .registry
+            .lock()
+            .open
+            .get(&port)
+            .map(|r| r.worker);
         if let Some(worker) = worker {
             self.shared.mailboxes[worker].tell(command);
         }
@@ -410,7 +416,10 @@ fn fail(shared: &Shared, worker: usize, error: WorkerError) {
         let waiting = registered.counters.queued_frames.get();
         registered.counters.dropped(DropReason::PortClosed, waiting);
         registered.counters.queued_frames.set(0);
-        let mut sum = counters.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sum = counters
+            .closed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         sum.add(&registered.counters.snapshot());
         drop(sum);
         let reason = error.clone().into();

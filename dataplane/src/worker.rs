@@ -133,9 +133,7 @@ impl Worker {
             self.counters().handed_over.set(self.handoff.handed_over);
             let lost = self.handoff.take_lost();
             if lost > 0 {
-                self.counters()
-                    .local
-                    .dropped(DropReason::PortClosed, lost);
+                self.counters().local.dropped(DropReason::PortClosed, lost);
             }
             self.flush();
             if self.engine.take_done(&mut events)? {

@@ -30,7 +30,10 @@ fn forbid_waiting() {
         libc::SYS_epoll_wait,
     ];
     let filter = SeccompFilter::new(
-        calls.into_iter().map(|call| (call, Vec::new())).collect::<BTreeMap<_, _>>(),
+        calls
+            .into_iter()
+            .map(|call| (call, Vec::new()))
+            .collect::<BTreeMap<_, _>>(),
         SeccompAction::Allow,
         SeccompAction::Errno(libc::ENOMEM as u32),
         TargetArch::try_from(std::env::consts::ARCH).unwrap(),

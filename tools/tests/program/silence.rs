@@ -15,7 +15,13 @@ pub(crate) fn closing_sockets(table: &str, wanted: impl Fn(&str) -> bool) -> usi
 
 /// The daemon's own sockets in FIN-WAIT.
 fn waiting_for_fin(daemon: &Daemon) -> usize {
-    let port: u16 = daemon.address().rsplit(':').next().unwrap().parse().unwrap();
+    let port: u16 = daemon
+        .address()
+        .rsplit(':')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
     let local = format!("0100007F:{port:04X}");
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     closing_sockets(&table, |line| {
