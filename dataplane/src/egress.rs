@@ -159,6 +159,11 @@ impl Egress {
         }
     }
 
+    /// Shows what waits at each port in its counters.
+    pub(crate) fn update_gauges(&self) {
+        self.ports.iter().flatten().for_each(Port::update_gauges);
+    }
+
     /// When a timer is due next, in milliseconds.
     pub(crate) fn next_due(&self) -> Option<u64> {
         self.wheel.next_due()

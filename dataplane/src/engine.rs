@@ -17,6 +17,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::Shutdown;
+
 use self::epoll::Epoll;
 pub(crate) use self::uring::SharedPoller;
 use self::uring::Uring;
@@ -99,6 +101,14 @@ pub(crate) struct Kept {
 }
 
 impl EngineKind {
+    /// The system call in which its workers wait.
+    pub(crate) const fn call(self) -> &'static str {
+        match self {
+            Self::Uring => "io_uring_enter",
+            Self::Epoll => "epoll_wait",
+        }
+    }
+
     /// Its name.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -200,11 +210,11 @@ impl Engine {
         }
     }
 
-    /// Shuts the stream down; `Event::Closed` follows when the kernel has let go of it.
-    pub(crate) fn close(&mut self, slot: u32, events: &mut Vec<Event>) {
+    /// Shuts the stream down, or resets it; `Event::Closed` follows when the kernel has let go of it.
+    pub(crate) fn close(&mut self, slot: u32, reset: bool, events: &mut Vec<Event>) {
         match self {
-            Self::Uring(uring) => uring.close(slot, events),
-            Self::Epoll(epoll) => epoll.close(slot),
+            Self::Uring(uring) => uring.close(slot, reset, events),
+            Self::Epoll(epoll) => epoll.close(slot, reset),
         }
     }
 
@@ -300,6 +310,20 @@ impl Engine {
             Self::Epoll(epoll) => epoll.clear_gathered(),
         }
     }
+}
+
+/// Ends a stream both ways, whoever else has its descriptor. A reset waits for no answer of the
+/// peer; only TCP knows it.
+fn hang_up(stream: &OwnedFd, reset: bool) {
+    if reset {
+        // For the kernels that disconnect no socket that somebody reads from.
+        let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
+        if rustix::net::connect_unspec(stream).is_ok() {
+            return;
+        }
+    }
+    // Fails only if the peer has already ended the stream.
+    let _ = rustix::net::shutdown(stream, Shutdown::Both);
 }
 
 impl Outgoing {

@@ -47,6 +47,8 @@ pub(crate) struct Handoff {
     pub(crate) handed_over: u64,
     /// Workers that sleep and have been given something.
     asleep: Vec<usize>,
+    /// Frames for workers that have failed.
+    lost: u64,
 }
 
 impl Handoff {
@@ -58,6 +60,7 @@ impl Handoff {
             me,
             handed_over: 0,
             asleep: Vec::new(),
+            lost: 0,
         }
     }
 
@@ -112,6 +115,11 @@ impl Handoff {
         Some((worker, Arc::clone(&self.mailboxes[worker])))
     }
 
+    /// How many frames were dropped since this was last asked for, as their worker has failed.
+    pub(crate) fn take_lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
+    }
+
     /// Drops what is open, and says how many frames that were.
     pub(crate) fn give_up(&mut self) -> u64 {
         let open = self.open.iter_mut().map(std::mem::take);
@@ -135,6 +143,11 @@ impl Handoff {
 
     /// Hands over one block, or keeps it open. Wakes nobody.
     fn flush_one(&mut self, worker: usize) -> bool {
+        if self.mailboxes[worker].is_closed() {
+            self.lost += std::mem::take(&mut self.open[worker]).frames;
+            self.behind[worker].clear();
+            return true;
+        }
         let queue = &self.mailboxes[worker].blocks[self.me];
         let mut empty = queue.take_empty();
         // A reallocation would copy what is there.
@@ -206,6 +219,21 @@ mod tests {
         }
         assert_eq!(came + take_all(&to), taken);
         assert_eq!(handoff.give_up(), 0);
+    }
+
+    #[test]
+    fn frames_for_a_worker_that_has_failed_are_dropped_and_not_offered_again() {
+        let (mut handoff, to) = handoff();
+        let mut taken = 0;
+        while push(&mut handoff, 7) {
+            taken += 1;
+        }
+        assert!(!handoff.flush(), "it is behind");
+        let waited = to.close();
+        assert!(handoff.flush());
+        assert_eq!(waited + handoff.take_lost(), taken);
+        assert!(push(&mut handoff, 7) && handoff.flush());
+        assert_eq!((handoff.take_lost(), handoff.give_up()), (1, 0));
     }
 
     #[test]

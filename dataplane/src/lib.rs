@@ -35,4 +35,4 @@ pub use counters::{CountersSnapshot, DropReason, PortCounters, WorkerStats};
 pub use options::{DataPlaneError, DataPlaneOptions, EngineChoice, EngineInfo, PortOptions};
 pub use plane::{DataPlane, Delivery, PacketFilter};
 pub use port::{LinkType, PortId};
-pub use report::{CloseReason, ProtocolFrame, Report};
+pub use report::{CloseReason, ProtocolFrame, Report, WorkerError};

@@ -47,6 +47,8 @@ pub(crate) struct Mailbox {
     /// One from each worker, so that each has one writer.
     pub(crate) blocks: Box<[BlockQueue]>,
     pub(crate) bell: Doorbell,
+    /// Whether the worker has failed and empties its queues no more.
+    closed: AtomicBool,
 }
 
 impl Mailbox {
@@ -56,12 +58,37 @@ impl Mailbox {
             injected: ArrayQueue::new(INJECTED),
             blocks: (0..workers).map(|_| BlockQueue::new()).collect(),
             bell: Doorbell::new()?,
+            closed: AtomicBool::new(false),
         })
     }
 
     pub(crate) fn tell(&self, command: Command) {
         self.commands.push(command);
-        self.bell.ring();
+        if self.is_closed() {
+            self.drop_commands();
+        } else {
+            self.bell.ring();
+        }
+    }
+
+    /// Closes the queues of a worker that has failed, and says how many frames were in them.
+    pub(crate) fn close(&self) -> u64 {
+        // SeqCst here and in `tell`: either that one sees it, or we see its command.
+        self.closed.store(true, Ordering::SeqCst);
+        self.bell.awake();
+        self.drop_commands();
+        while self.injected.pop().is_some() {}
+        self.drop_blocks()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        std::sync::atomic::fence(Ordering::SeqCst);
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Drops the commands that wait, and the sockets of ports in them.
+    fn drop_commands(&self) {
+        while self.commands.pop().is_some() {}
     }
 
     /// Drops the blocks that wait, and says how many frames were in them.

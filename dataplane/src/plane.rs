@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +17,7 @@ use crate::engine::{EngineKind, SharedPoller};
 use crate::fib::Fib;
 use crate::mailbox::{Command, Mailbox, NewPort};
 use crate::port_map::{MAX_WORKERS, PortMap};
-use crate::report::{Budget, CloseReason, Report};
+use crate::report::{Budget, CloseReason, Report, WorkerError};
 use crate::worker::{Shared, Worker};
 use crate::{DataPlaneError, DataPlaneOptions, EngineChoice, EngineInfo, PortId, PortOptions};
 
@@ -42,7 +43,14 @@ pub struct DataPlane {
 
 /// Which ports there are, and who has them.
 #[derive(Default)]
-pub(crate) struct Registry(Mutex<BTreeMap<PortId, Registered>>);
+pub(crate) struct Registry(Mutex<Ports>);
+
+#[derive(Default)]
+struct Ports {
+    open: BTreeMap<PortId, Registered>,
+    /// The workers that have failed, and why.
+    failed: BTreeMap<usize, WorkerError>,
+}
 
 struct Registered {
     worker: usize,
@@ -161,10 +169,18 @@ impl DataPlane {
             return counters;
         }
         let worker = self.next_worker.fetch_add(1, Ordering::Relaxed) % self.shared.mailboxes.len();
-        let worker = self
+        let added = self
             .shared
             .registry
             .add(port, worker, &counters, self.shared.mailboxes.len());
+        let worker = match added {
+            Ok(worker) => worker,
+            Err(error) => {
+                let reason = error.into();
+                let _ = self.shared.reports.send(Report::Closed { port, reason });
+                return counters;
+            }
+        };
         let budget = Budget::new(self.shared.options.port_pending_bytes);
         let new = NewPort {
             port,
@@ -196,7 +212,7 @@ impl DataPlane {
             usize::from(key.0[31]) % self.shared.mailboxes.len()
         });
         let mailbox = &self.shared.mailboxes[worker];
-        let taken = mailbox.injected.push(frame).is_ok();
+        let taken = !mailbox.is_closed() && mailbox.injected.push(frame).is_ok();
         mailbox.bell.ring();
         taken
     }
@@ -215,6 +231,7 @@ impl DataPlane {
         self.shared
             .registry
             .lock()
+            .open
             .get(&port)
             .map(|r| r.counters.snapshot())
     }
@@ -256,7 +273,13 @@ impl DataPlane {
     }
 
     fn tell(&self, port: PortId, command: Command) {
-        let worker = self.shared.registry.lock().get(&port).map(|r| r.worker);
+        let worker = self
+            .shared
+            .registry
+            .lock()
+            .open
+            .get(&port)
+            .map(|r| r.worker);
         if let Some(worker) = worker {
             self.shared.mailboxes[worker].tell(command);
         }
@@ -272,7 +295,7 @@ impl DataPlane {
             .spawn(move || {
                 let made = pin(worker, core).and_then(|()| {
                     let engine = shared.engine;
-                    Worker::new(worker, shared).map_err(|source| match engine {
+                    Worker::new(worker, Arc::clone(&shared)).map_err(|source| match engine {
                         EngineKind::Uring => DataPlaneError::Uring { source },
                         EngineKind::Epoll => DataPlaneError::Start { worker, source },
                     })
@@ -281,8 +304,8 @@ impl DataPlane {
                     Err(e) => drop(ready.send(Err(e))),
                     Ok(made) => {
                         let _ = ready.send(Ok(made.features()));
-                        if let Err(e) = made.run() {
-                            tracing::error!(worker, error = %e, "worker stopped");
+                        if let Err(error) = run(worker, shared.engine, made) {
+                            fail(&shared, worker, error);
                         }
                     }
                 }
@@ -322,31 +345,89 @@ impl Registry {
         hint: usize,
         counters: &Arc<PortCounters>,
         workers: usize,
-    ) -> usize {
+    ) -> Result<usize, WorkerError> {
         let mut ports = self.lock();
         let mut load = vec![0usize; workers];
-        ports.values().for_each(|r| load[r.worker] += 1);
-        let worker = (0..workers)
+        ports.open.values().for_each(|r| load[r.worker] += 1);
+        let least = (0..workers)
             .map(|i| (hint + i) % workers)
-            .min_by_key(|&w| load[w])
-            .unwrap_or(hint);
-        ports.insert(
+            .filter(|worker| !ports.failed.contains_key(worker))
+            .min_by_key(|&w| load[w]);
+        let worker = match (least, ports.failed.values().next()) {
+            (Some(worker), _) => worker,
+            (None, Some(error)) => return Err(error.clone()),
+            (None, None) => hint,
+        };
+        ports.open.insert(
             port,
             Registered {
                 worker,
                 counters: Arc::clone(counters),
             },
         );
-        worker
+        Ok(worker)
     }
 
     pub(crate) fn remove(&self, port: PortId) {
-        self.lock().remove(&port);
+        self.lock().open.remove(&port);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<PortId, Registered>> {
+    /// Takes all ports from a worker that has failed. It gets no more.
+    fn fail(&self, worker: usize, error: WorkerError) -> BTreeMap<PortId, Registered> {
+        let mut ports = self.lock();
+        ports.failed.insert(worker, error);
+        let (its, others) = std::mem::take(&mut ports.open)
+            .into_iter()
+            .partition(|(_, r)| r.worker == worker);
+        ports.open = others;
+        its
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ports> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Runs a worker to its end. Where panics unwind, one is an error like others.
+fn run(worker: usize, engine: EngineKind, made: Worker) -> Result<(), WorkerError> {
+    match catch_unwind(AssertUnwindSafe(|| made.run())) {
+        Ok(ended) => ended.map_err(|e| WorkerError::System {
+            worker,
+            call: engine.call(),
+            error: e.raw_os_error().unwrap_or(libc::EIO),
+        }),
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().copied();
+            let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            let message = text.unwrap_or("without a message").into();
+            Err(WorkerError::Panicked { worker, message })
+        }
+    }
+}
+
+/// Does what a worker that has failed cannot do itself: closes its ports and its mailbox, so that
+/// nobody waits for it.
+fn fail(shared: &Shared, worker: usize, error: WorkerError) {
+    // Nobody listens any more if the node is being dropped.
+    let _ = shared.reports.send(Report::WorkerFailed(error.clone()));
+    let counters = &shared.counters[worker];
+    for (port, registered) in shared.registry.fail(worker, error.clone()) {
+        shared.map.set(port, None);
+        let waiting = registered.counters.queued_frames.get();
+        registered.counters.dropped(DropReason::PortClosed, waiting);
+        registered.counters.queued_frames.set(0);
+        let mut sum = counters
+            .closed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        sum.add(&registered.counters.snapshot());
+        drop(sum);
+        let reason = error.clone().into();
+        let _ = shared.reports.send(Report::Closed { port, reason });
+    }
+    counters.ports.set(0);
+    let frames = shared.mailboxes[worker].close();
+    counters.local.dropped(DropReason::PortClosed, frames);
 }
 
 fn pin(worker: usize, core: Option<usize>) -> Result<(), DataPlaneError> {

@@ -21,6 +21,31 @@ pub enum Report {
         /// Why.
         reason: CloseReason,
     },
+    /// A worker has ended that should not have. Its ports close; it takes no more.
+    WorkerFailed(WorkerError),
+}
+
+/// Why a worker ended that nobody had told to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WorkerError {
+    /// A system call without which its engine cannot go on failed.
+    #[error("worker {worker} failed: {call}: {}", std::io::Error::from_raw_os_error(*.error))]
+    System {
+        /// Its number.
+        worker: usize,
+        /// The call.
+        call: &'static str,
+        /// The error number.
+        error: i32,
+    },
+    /// It panicked.
+    #[error("worker {worker} panicked: {message}")]
+    Panicked {
+        /// Its number.
+        worker: usize,
+        /// The panic's message.
+        message: Arc<str>,
+    },
 }
 
 /// Why a port closed.
@@ -38,15 +63,28 @@ pub enum CloseReason {
     /// The peer took nothing for 3 s.
     #[error("a write could not finish within 3 s")]
     WriteTimeout,
+    /// The peer began a frame and did not go on with it.
+    #[error("a frame did not end within 5 s and came at less than 1 KiB/s")]
+    SlowFrame,
     /// The peer sent something that is not a frame.
     #[error("bad frame: {0}")]
     Frame(#[from] FrameError),
     /// The kernel reported an error.
     #[error("{}", std::io::Error::from_raw_os_error(*.0))]
     Io(i32),
+    /// The worker that had the port failed.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
     /// The node is shutting down.
     #[error("shutting down")]
     Shutdown,
+}
+
+impl CloseReason {
+    /// Whether the peer does not answer. A connection that is shut down would then wait for it.
+    pub(crate) const fn is_silence(&self) -> bool {
+        matches!(self, Self::Dead | Self::WriteTimeout | Self::SlowFrame)
+    }
 }
 
 /// A whole protocol frame, copied out of the receive buffer. Holding it counts against what its

@@ -105,7 +105,18 @@ impl Worker {
     }
 
     /// Runs until told to shut down.
+    ///
+    /// # Errors
+    /// The engine cannot go on. What waits at ports is in their counters.
     pub(crate) fn run(mut self) -> io::Result<()> {
+        self.turns().inspect_err(|_| {
+            self.egress.update_gauges();
+            let left = self.handoff.give_up();
+            self.counters().local.dropped(DropReason::PortClosed, left);
+        })
+    }
+
+    fn turns(&mut self) -> io::Result<()> {
         let mut events = Vec::new();
         let mut late = Vec::new();
         loop {
@@ -120,6 +131,10 @@ impl Worker {
                 self.engine.wake(worker, &mailbox);
             }
             self.counters().handed_over.set(self.handoff.handed_over);
+            let lost = self.handoff.take_lost();
+            if lost > 0 {
+                self.counters().local.dropped(DropReason::PortClosed, lost);
+            }
             self.flush();
             if self.engine.take_done(&mut events)? {
                 self.settle(&mut events);
@@ -307,6 +322,7 @@ impl Worker {
             Arc::clone(&port.budget),
         );
         let mut carry = std::mem::take(&mut port.carry);
+        let mut goes_on = false;
         let ingress = Ingress {
             port: id,
             counters: &counters,
@@ -324,7 +340,10 @@ impl Worker {
         };
         if !carry.is_empty() {
             match complete(&mut carry, receive.bytes(buffer, at, end - at)) {
-                Ok((taken, false)) => at += taken,
+                Ok((taken, false)) => {
+                    at += taken;
+                    goes_on = true;
+                }
                 Ok((taken, true)) => {
                     at += taken;
                     let owned = egress.turn.own(Vec::new());
@@ -347,8 +366,7 @@ impl Worker {
         }
         let now = self.start.elapsed().as_millis() as u64;
         if let Some(port) = self.egress.get_mut(slot) {
-            port.carry = carry;
-            port.last_rx = now;
+            port.received(carry, goes_on, now);
         }
         if let Err(e) = result {
             self.close(slot, CloseReason::Frame(e), events);
@@ -486,8 +504,9 @@ impl Worker {
             return;
         };
         self.shared.map.set(port.id, None);
+        let reset = reason.is_silence();
         self.egress.abandon(slot, reason);
-        self.engine.close(slot, events);
+        self.engine.close(slot, reset, events);
     }
 
     fn closed(&mut self, slot: u32) {

@@ -6,6 +6,7 @@
 mod rig;
 
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use pinecone_dataplane::{CloseReason, DropReason, PortId, Report};
@@ -58,6 +59,9 @@ with_every_engine! {
     a_slow_reader_gets_whole_frames_with_the_oldest_missing
     silence_is_answered_with_keepalives_and_ends_the_peering
     a_peer_that_sends_keepalives_lives
+    a_peering_that_opens_on_an_idle_worker_has_timers
+    a_frame_that_does_not_go_on_ends_the_peering
+    a_peer_that_does_not_answer_is_reset
     ports_come_and_go_under_load
     the_filter_sees_frame_and_peer
     shutdown_closes_everything
@@ -530,6 +534,109 @@ fn silence_is_answered_with_keepalives_and_ends_the_peering(engine: Setting) {
         Some((PortId(1), CloseReason::Dead))
     );
     assert!(started.elapsed() >= Duration::from_millis(4900));
+}
+
+fn a_peering_that_opens_on_an_idle_worker_has_timers(engine: Setting) {
+    let idle_for = [500, 3300, 3600, 6500, 9000, 14_000];
+    std::thread::scope(|scope| {
+        for millis in idle_for {
+            scope.spawn(move || {
+                let mut rig = Rig::new(engine, 1);
+                // The second one stands for an only peer that comes back.
+                for port in [1, 2] {
+                    std::thread::sleep(Duration::from_millis(millis));
+                    let mut peer = rig.port_with(port, true);
+                    assert_eq!(read_frame(&mut peer), KEEPALIVE);
+                    assert_eq!(
+                        rig.report_within(Duration::from_secs(20)),
+                        Some((PortId(port), CloseReason::Dead)),
+                        "after {millis} ms"
+                    );
+                }
+            });
+        }
+    });
+}
+
+fn a_frame_that_does_not_go_on_ends_the_peering(engine: Setting) {
+    let mut rig = Rig::new(engine, 1);
+    let own = rig.own_key();
+    let long = traffic(own, 7, &payload(1, 24_000));
+    let dribble = |mut peer: UnixStream, bytes: Vec<u8>, chunk: usize, millis: u64| {
+        std::thread::spawn(move || {
+            let sent = bytes.chunks(chunk).all(|chunk| {
+                std::thread::sleep(Duration::from_millis(millis));
+                peer.write_all(chunk).is_ok()
+            });
+            // Held open: its end would end the peering too.
+            (sent, peer)
+        })
+    };
+    let start = std::time::Instant::now();
+    // 2.5 bytes a second, some 200 bytes a second after a good start, 2 KiB a second.
+    let slow = dribble(rig.port_with(1, true), long.clone(), 1, 400);
+    let mut fading = rig.port_with(2, true);
+    fading.write_all(&long[..8000]).unwrap();
+    let fading = dribble(fading, long[8000..].into(), 80, 400);
+    let steady = dribble(rig.port_with(3, true), long.clone(), 512, 250);
+    // Small frames that are never cut off for long, though never whole at the end of a read.
+    let small = [&KEEPALIVE[..5], &KEEPALIVE.repeat(35)[5..]].concat();
+    let cut = [&small[..5], &small[5..]].concat();
+    let cut = dribble(rig.port_with(4, true), cut, 7, 250);
+    for port in [1, 2] {
+        assert_eq!(
+            rig.report_within(Duration::from_secs(20)),
+            Some((PortId(port), CloseReason::SlowFrame))
+        );
+        assert!(start.elapsed() >= Duration::from_millis(4900 * u64::from(port)));
+    }
+    assert!(!slow.join().unwrap().0 && !fading.join().unwrap().0);
+    let (whole, _open) = steady.join().unwrap();
+    let (small, _open) = cut.join().unwrap();
+    assert!(whole && small);
+    rig.wait_for(|r| !r.delivered().is_empty());
+    assert_eq!(rig.delivered()[0].1, long);
+    rig.wait_for(|r| r.counters(4).rx_protocol_frames == 35);
+}
+
+fn a_peer_that_does_not_answer_is_reset(engine: Setting) {
+    let mut rig = Rig::new(engine, 1);
+    let (mut silent, mut slow) = (rig.tcp_port_with(1, true), rig.tcp_port_with(2, true));
+    let (mut full, mut source) = (rig.tcp_port(3), rig.port(4));
+    slow.write_all(&KEEPALIVE[..5]).unwrap();
+    rig.route(KEY, 3, 7);
+    // More than its socket and its queue hold.
+    let frame = traffic(KEY, 7, &payload(0, 60_000));
+    for _ in 0..300 {
+        source.write_all(&frame).unwrap();
+    }
+    let mut slowly = slow.try_clone().unwrap();
+    let bytes = std::thread::spawn(move || {
+        // Four bytes in all, so that it is not silent and its frame does not end.
+        for byte in &KEEPALIVE[5..9] {
+            std::thread::sleep(Duration::from_millis(1200));
+            if slowly.write_all(&[*byte]).is_err() {
+                return;
+            }
+        }
+    });
+    let mut closed: Vec<_> = (0..3)
+        .map(|_| rig.report_within(Duration::from_secs(20)).unwrap())
+        .collect();
+    closed.sort_by_key(|(port, _)| port.0);
+    assert_eq!(
+        closed,
+        [
+            (PortId(1), CloseReason::Dead),
+            (PortId(2), CloseReason::SlowFrame),
+            (PortId(3), CloseReason::WriteTimeout),
+        ]
+    );
+    bytes.join().unwrap();
+    for peer in [&mut silent, &mut slow, &mut full] {
+        let error = peer.read_to_end(&mut Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    }
 }
 
 fn a_peer_that_sends_keepalives_lives(engine: Setting) {

@@ -8,13 +8,15 @@ use crate::Counter;
 #[derive(Default)]
 pub(crate) struct Closings([u64; NAMES.len()]);
 
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 8] = [
     "peerings_closed_by_us",
     "peerings_closed_by_peer",
     "peerings_dead",
     "peerings_write_timeout",
     "peerings_bad_frame",
     "peerings_io_error",
+    "peerings_slow_frame",
+    "peerings_worker_failed",
 ];
 
 impl Closings {
@@ -26,6 +28,8 @@ impl Closings {
             CloseReason::WriteTimeout => 3,
             CloseReason::Frame(_) => 4,
             CloseReason::Io(_) => 5,
+            CloseReason::SlowFrame => 6,
+            CloseReason::Worker(_) => 7,
         };
         self.0[kind] += 1;
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
@@ -21,7 +21,9 @@ use crate::intake::Intake;
 use crate::local::Local;
 use crate::report;
 use crate::verifiers::Verifiers;
-use crate::{ConnectError, Direction, Event, LinkType, Peer, PeerBandwidth, Status, Traffic};
+use crate::{
+    ConnectError, Direction, Event, LinkType, NodeError, Peer, PeerBandwidth, Status, Traffic,
+};
 
 /// Reports handled before the tables are published and effects carried out.
 const BATCH: usize = 256;
@@ -49,6 +51,8 @@ pub(crate) enum Command {
     Status {
         reply: oneshot::Sender<Status>,
     },
+    /// The node cannot go on.
+    Fail(NodeError),
     Close,
 }
 
@@ -80,6 +84,8 @@ pub(crate) struct Control {
     pub(crate) transports: Transports,
     pub(crate) static_peers: StaticPeersHandle,
     pub(crate) runtime: RuntimeThread,
+    /// Why the node failed, once it has.
+    pub(crate) failure: Arc<OnceLock<NodeError>>,
 }
 
 /// The runtime thread, which ends when told or when the sender is dropped.
@@ -161,8 +167,12 @@ impl Running {
             if self.setup.clock.uptime() >= self.next_bandwidth {
                 self.tell_bandwidth();
             }
-            let come = reports.try_iter().take(COLLECT);
-            come.for_each(|report| self.intake.push(port_of(&report), report));
+            for report in reports.try_iter().take(COLLECT) {
+                self.take_in(report);
+            }
+            if self.has_failed() {
+                return;
+            }
             if self.work() {
                 match commands.try_recv() {
                     Ok(Command::Close) | Err(TryRecvError::Disconnected) => return,
@@ -181,7 +191,7 @@ impl Running {
                 recv(reports) -> report => {
                     // The data plane ends only when this thread says so.
                     let Ok(report) = report else { return };
-                    self.intake.push(port_of(&report), report);
+                    self.take_in(report);
                 }
                 recv(verified) -> batch => {
                     // The threads end only when this one says so.
@@ -195,6 +205,26 @@ impl Running {
                 default(wait) => {}
             }
         }
+    }
+
+    fn take_in(&mut self, report: Report) {
+        let port = match &report {
+            Report::Frame(frame) => frame.port,
+            Report::Closed { port, .. } => *port,
+            Report::WorkerFailed(error) => return self.fail(error.clone().into()),
+        };
+        self.intake.push(port, report);
+    }
+
+    /// Notes why the node cannot go on. The first reason counts.
+    fn fail(&mut self, error: NodeError) {
+        if self.setup.failure.set(error.clone()).is_ok() {
+            self.tell(Event::Failed { error });
+        }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.setup.failure.get().is_some()
     }
 
     /// Deals with what has come, for a while. Whether there was anything.
@@ -218,6 +248,7 @@ impl Running {
                     self.setup.control.frame(now, frame.port, frame.bytes());
                 }
                 Report::Closed { port, reason } => self.port_closed(port, &reason),
+                Report::WorkerFailed(error) => self.fail(error.into()),
             }
             if self.setup.clock.uptime() >= end {
                 break;
@@ -253,6 +284,7 @@ impl Running {
                     }
                 }
                 Report::Closed { port, reason } => self.port_closed(port, &reason),
+                Report::WorkerFailed(error) => self.fail(error.into()),
             }
         }
         self.setup.verifiers.flush();
@@ -297,6 +329,7 @@ impl Running {
             Command::Status { reply } => {
                 let _ = reply.send(self.status());
             }
+            Command::Fail(error) => self.fail(error),
             // Looked at before.
             Command::Close => {}
         }
@@ -505,14 +538,8 @@ impl Running {
         let uptime_s = self.setup.clock.uptime().as_secs();
         self.setup.runtime.end();
         self.setup.verifiers.end();
-        tracing::info!(key = %self.setup.own, uptime_s, "node closed");
-    }
-}
-
-fn port_of(report: &Report) -> PortId {
-    match report {
-        Report::Frame(frame) => frame.port,
-        Report::Closed { port, .. } => *port,
+        let failure = self.setup.failure.get().map(tracing::field::display);
+        tracing::info!(key = %self.setup.own, uptime_s, failure, "node closed");
     }
 }
 

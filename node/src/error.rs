@@ -1,6 +1,6 @@
 use std::io;
 
-use pinecone_dataplane::DataPlaneError;
+use pinecone_dataplane::{DataPlaneError, WorkerError};
 use pinecone_transports::{AddressError, DialError, HandshakeFailed, ListenError};
 
 /// Why a node does not start.
@@ -23,6 +23,21 @@ pub enum StartError {
         what: String,
         /// What the system says.
         source: io::Error,
+    },
+}
+
+/// Why a node closed though nobody had asked it to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// A worker cannot move frames any more.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// Another thread of the node panicked.
+    #[error("the {thread} thread panicked")]
+    Panicked {
+        /// The thread.
+        thread: &'static str,
     },
 }
 

@@ -4,7 +4,7 @@ use pinecone_dataplane::{LinkType, PortId};
 use pinecone_wire::{Coordinates, PublicKey};
 use tokio::sync::broadcast;
 
-use crate::Traffic;
+use crate::{NodeError, Traffic};
 
 /// Events that a subscriber may be behind before it misses some.
 pub(crate) const BACKLOG: usize = 4096;
@@ -76,6 +76,11 @@ pub enum Event {
     Bandwidth {
         /// Every peering that is up, lowest port first.
         peers: Vec<PeerBandwidth>,
+    },
+    /// The node cannot go on and closes: the last event but for the peerings that go.
+    Failed {
+        /// Why.
+        error: NodeError,
     },
     /// This subscriber was too slow: so many events are not coming.
     Missed {

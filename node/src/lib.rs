@@ -51,12 +51,14 @@ mod unanswered;
 mod verifiers;
 
 pub use builder::Builder;
-pub use error::{ConnectError, PingError, SendError, StartError};
+pub use error::{ConnectError, NodeError, PingError, SendError, StartError};
 pub use event::{Event, Events, PeerBandwidth};
 pub use key::generate_key;
 pub use node::{Node, StreamOptions, pipe};
 pub use pinecone_controlplane::{Config as ControlConfig, LimitError};
-pub use pinecone_dataplane::{DataPlaneOptions, EngineChoice, LinkType, PacketFilter, PortId};
+pub use pinecone_dataplane::{
+    DataPlaneOptions, EngineChoice, LinkType, PacketFilter, PortId, WorkerError,
+};
 pub use pinecone_transports::{DialSchedule, Direction, Limits};
 pub use pinecone_wire::{Coordinates, KeyError, PublicKey, SecretKey};
 pub use status::{Counter, Peer, PingReply, StaticPeer, Status, Traffic, Worker};

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ use crate::control::Command;
 use crate::local::{Local, Received};
 use crate::runtime::Request;
 use crate::{
-    Builder, ConnectError, Direction, Event, Events, PacketFilter, Peer, PingError, PingReply,
-    SendError, StartError, Status, start,
+    Builder, ConnectError, Direction, Event, Events, NodeError, PacketFilter, Peer, PingError,
+    PingReply, SendError, StartError, Status, start,
 };
 
 /// Bytes of a ping's data that tell it from others.
@@ -49,6 +49,8 @@ pub(crate) struct Inner {
     /// Both lose their sender when the control thread, the last one, ends.
     pub(crate) ended: watch::Receiver<()>,
     pub(crate) ended_blocking: Receiver<()>,
+    /// Why the node failed, if it did.
+    pub(crate) failure: Arc<OnceLock<NodeError>>,
     pub(crate) control_thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -269,6 +271,19 @@ impl Node {
         let mut ended = self.0.ended.clone();
         while ended.changed().await.is_ok() {}
         self.0.join();
+    }
+
+    /// Waits until the node has closed, by [`Self::close`] or because it could not go on.
+    ///
+    /// # Errors
+    /// [`NodeError`] if it could not go on. [`Event::Failed`] tells subscribers so as well.
+    pub async fn closed(&self) -> Result<(), NodeError> {
+        let mut ended = self.0.ended.clone();
+        while ended.changed().await.is_ok() {}
+        match self.0.failure.get() {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
     }
 
     /// As [`Self::close`], for callers outside async code.

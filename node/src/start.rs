@@ -1,6 +1,7 @@
 //! Starts the parts of a node in the order in which they need each other.
 
-use std::sync::{Arc, Mutex};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, unbounded};
@@ -14,13 +15,13 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::builder::Options;
 use crate::clock::Clock;
-use crate::control::{Control, RuntimeThread};
+use crate::control::{Command, Control, RuntimeThread};
 use crate::local::Local;
 use crate::node::Inner;
 use crate::pin::pin_to;
 use crate::runtime::{self, Ready};
 use crate::verifiers::Verifiers;
-use crate::{ControlConfig, StartError, event, generate_key};
+use crate::{ControlConfig, NodeError, StartError, event, generate_key};
 
 /// Starts a node; on an error everything that ran already has ended when this returns.
 pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
@@ -57,6 +58,7 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
     let (control, commands) = unbounded();
     let (runtime, requests) = mpsc::unbounded_channel();
     let (stop, stopped) = watch::channel(false);
+    let failure = Arc::new(OnceLock::new());
     let setup = runtime::Setup {
         key: key.clone(),
         core: options.runtime_core,
@@ -96,6 +98,7 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
             transports: ready.transports,
             static_peers: ready.static_peers,
             runtime: runtime_thread,
+            failure: Arc::clone(&failure),
         };
         start_control(control, options.control_core).map(|thread| (thread, weak_events))
     });
@@ -124,6 +127,7 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
         events,
         ended,
         ended_blocking,
+        failure,
         control_thread: Mutex::new(Some(control_thread)),
     })
 }
@@ -142,7 +146,11 @@ fn start_control(control: Control, core: Option<usize>) -> Result<ControlThread,
         if failed {
             control.abandon();
         } else {
-            control.run();
+            let failure = Arc::clone(&control.failure);
+            // All else of the node ends with what it held.
+            if catch_unwind(AssertUnwindSafe(|| control.run())).is_err() {
+                let _ = failure.set(NodeError::Panicked { thread: "control" });
+            }
         }
         // Lost when all else of the node is.
         drop((end, end_blocking));
@@ -161,7 +169,13 @@ fn start_runtime(
     stop: watch::Sender<bool>,
 ) -> Result<(RuntimeThread, Ready), StartError> {
     let (ready, started) = std::sync::mpsc::sync_channel(1);
-    let thread = spawn("pinecone-runtime", move || runtime::run(setup, ready))?;
+    let control = setup.control.clone();
+    let thread = spawn("pinecone-runtime", move || {
+        if catch_unwind(AssertUnwindSafe(|| runtime::run(setup, ready))).is_err() {
+            // Fails if the node is closed already.
+            let _ = control.send(Command::Fail(NodeError::Panicked { thread: "runtime" }));
+        }
+    })?;
     match started.recv() {
         Ok(Ok(ready)) => Ok((RuntimeThread { stop, thread }, ready)),
         failed => {

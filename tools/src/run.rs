@@ -93,6 +93,7 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
     };
     let name = tokio::select! {
         name = signals.next() => name,
+        ended = node.closed() => return ended.map_err(Failure::runtime),
         () = serve => return Err(Failure::runtime("the admin socket ended")),
     };
     tracing::info!(signal = name, "closing all peerings");

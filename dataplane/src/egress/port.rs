@@ -34,6 +34,9 @@ const DRAIN_SLOW_MS: u64 = 1000;
 const KEEPALIVE_MS: u64 = 3000;
 const DEAD_MS: u64 = 5000;
 const WRITE_MS: u64 = 3000;
+/// A frame that has begun ends within this time, or as many bytes of it come: 1 KiB a second.
+const FRAME_MS: u64 = 5000;
+const FRAME_BYTES: usize = 5 << 10;
 
 /// Frames that wait for a Bluetooth peering at the most: 16 flows of 16, as in the deployed nodes
 /// (protocol section 7).
@@ -60,7 +63,9 @@ pub(crate) struct Port {
     /// The beginning of a frame whose rest has not come.
     pub(crate) carry: Vec<u8>,
     /// When bytes came last, in the worker's milliseconds.
-    pub(crate) last_rx: u64,
+    last_rx: u64,
+    /// Since when `carry` is to have grown by [`FRAME_BYTES`], and how long it was then.
+    frame_mark: (u64, usize),
     /// Why the port is closing, if it is.
     pub(crate) closing: Option<CloseReason>,
     /// Whether it is in its worker's list of ports to flush.
@@ -155,6 +160,7 @@ impl Port {
             budget,
             carry: Vec::new(),
             last_rx: now,
+            frame_mark: (now, 0),
             closing: None,
             dirty: false,
             options,
@@ -320,6 +326,17 @@ impl Port {
         self.update_gauges();
     }
 
+    /// Takes the beginning of a frame whose rest has not come, at `now`. It `goes_on` if it is the
+    /// one that was taken before.
+    #[inline]
+    pub(crate) fn received(&mut self, carry: Vec<u8>, goes_on: bool, now: u64) {
+        self.carry = carry;
+        self.last_rx = now;
+        if !goes_on {
+            self.frame_mark = (now, 0);
+        }
+    }
+
     /// When to look at the port's timers first.
     pub(super) fn first_timer(&mut self) -> Option<u64> {
         if !self.options.keepalives {
@@ -354,6 +371,16 @@ impl Port {
         if self.options.keepalives {
             if now >= self.last_rx + DEAD_MS {
                 return Err(CloseReason::Dead);
+            }
+            if !self.carry.is_empty() {
+                let (since, len) = self.frame_mark;
+                if now >= since + FRAME_MS {
+                    if self.carry.len() < len + FRAME_BYTES {
+                        return Err(CloseReason::SlowFrame);
+                    }
+                    self.frame_mark = (now, self.carry.len());
+                }
+                due = due.min(self.frame_mark.0 + FRAME_MS);
             }
             if now >= self.last_tx + KEEPALIVE_MS && !self.sending && self.protocol.is_empty() {
                 self.last_tx = now;
@@ -577,7 +604,7 @@ impl Port {
         }
     }
 
-    fn update_gauges(&self) {
+    pub(super) fn update_gauges(&self) {
         self.counters.queued_frames.set(self.waiting);
         self.counters
             .queued_bytes

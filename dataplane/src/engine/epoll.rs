@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use rustix::time::Timespec;
 
 use super::memory::Memory;
-use super::{ENOUGH, Event, Outgoing};
+use super::{ENOUGH, Event, Outgoing, hang_up};
 use crate::buffer::RECEIVE_LEN;
 use crate::mailbox::Mailbox;
 
@@ -128,11 +128,10 @@ impl Epoll {
         });
     }
 
-    pub(super) fn close(&mut self, slot: u32) {
+    pub(super) fn close(&mut self, slot: u32, reset: bool) {
         let entry = std::mem::take(&mut self.slots[slot as usize]);
         let Some(stream) = entry.stream else { return };
-        // Fails only if the peer has already ended the stream.
-        let _ = rustix::net::shutdown(&stream, Shutdown::Both);
+        hang_up(&stream, reset);
         // Others may hold the socket: closing ours would not end the polling.
         let _ = epoll::delete(&self.epoll, &stream);
         if entry.listed {
@@ -363,8 +362,7 @@ impl Epoll {
 impl Drop for Epoll {
     fn drop(&mut self) {
         for stream in self.slots.iter().filter_map(|s| s.stream.as_ref()) {
-            // Others may hold the socket.
-            let _ = rustix::net::shutdown(stream, Shutdown::Both);
+            hang_up(stream, false);
         }
     }
 }

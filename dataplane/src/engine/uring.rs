@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
-use rustix::net::{AddressFamily, Shutdown};
+use rustix::net::AddressFamily;
 
 use self::buffer_ring::BufferRing;
 use self::enter::Entrance;
@@ -26,7 +26,7 @@ use self::probe::{Features, Setup};
 use self::request::Target;
 use self::zero_copy::Lent;
 use super::memory::Memory;
-use super::{ENOUGH, Event, Outgoing};
+use super::{ENOUGH, Event, Outgoing, hang_up};
 use crate::DataPlaneOptions;
 use crate::buffer::RECEIVE_LEN;
 use crate::mailbox::Mailbox;
@@ -65,6 +65,8 @@ pub(crate) struct Uring {
     /// Inline sends not yet completed: while there are any, the turn's memory must stay.
     inline: usize,
     lent: Lent,
+    /// Why a request could not be queued. The engine is of no use then, as the request is lost.
+    failed: Option<io::Error>,
     mailbox: Arc<Mailbox>,
     bell_armed: bool,
     /// The workers that we have sent messages, by their numbers.
@@ -119,6 +121,7 @@ impl Uring {
             enough: ENOUGH,
             inline: 0,
             lent: Lent::default(),
+            failed: None,
             mailbox,
             bell_armed: false,
             others: Vec::new(),
@@ -159,9 +162,14 @@ impl Uring {
             (self.slots.len() - 1) as u32
         });
         if self.features.fixed_files > slot {
-            self.ring
+            let registered = self
+                .ring
                 .submitter()
-                .register_files_update(slot, &[stream.as_raw_fd()])?;
+                .register_files_update(slot, &[stream.as_raw_fd()]);
+            if let Err(e) = registered {
+                self.free.push(slot);
+                return Err(e);
+            }
         }
         let zero_copy = self.features.zero_copy.is_some() && is_internet(&stream);
         self.slots[slot as usize] = Slot {
@@ -225,15 +233,14 @@ impl Uring {
         unsafe { self.push(&request.user_data(send_tag(slot, kind))) };
     }
 
-    pub(super) fn close(&mut self, slot: u32, events: &mut Vec<Event>) {
+    pub(super) fn close(&mut self, slot: u32, reset: bool, events: &mut Vec<Event>) {
         let entry = &mut self.slots[slot as usize];
         if entry.closing {
             return;
         }
         entry.closing = true;
         if let Some(stream) = &entry.stream {
-            // Fails only if the peer has already ended the stream.
-            let _ = rustix::net::shutdown(stream, Shutdown::Both);
+            hang_up(stream, reset);
         }
         let receiving = entry.receiving.then(|| tag(Op::Receive, slot));
         let sending = entry
@@ -331,6 +338,9 @@ impl Uring {
 
     /// Submits, and waits at most `timeout` for something to complete.
     fn enter(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        if let Some(e) = self.failed.take() {
+            return Err(e);
+        }
         let want = u32::from(timeout != Some(Duration::ZERO));
         if self.inline > 0 && matches!(self.features.setup, Setup::Polled(_)) {
             // The kernel's thread is at it; going to sleep would take longer.
@@ -515,7 +525,8 @@ impl Uring {
         unsafe { self.push(&poll.user_data(tag(Op::Bell, 0))) };
     }
 
-    /// Queues a request, submitting first if the queue is full.
+    /// Queues a request, submitting first if the queue is full. If the kernel takes none, the next
+    /// [`Self::enter`] fails.
     ///
     /// # Safety
     /// What the request points to must stay valid until it completes.
@@ -525,7 +536,10 @@ impl Uring {
             if unsafe { self.ring.submission().push(request) }.is_ok() {
                 return;
             }
-            self.entrance.make_room(&mut self.ring);
+            if let Err(e) = self.entrance.make_room(&mut self.ring) {
+                self.failed.get_or_insert(e);
+                return;
+            }
         }
     }
 }
@@ -537,7 +551,7 @@ impl Drop for Uring {
         let _ = self.enter(Some(Duration::ZERO));
         for slot in 0..self.slots.len() as u32 {
             if self.slots[slot as usize].stream.is_some() {
-                self.close(slot, &mut events);
+                self.close(slot, false, &mut events);
             }
         }
         let busy = |this: &Self| {
@@ -554,9 +568,14 @@ impl Drop for Uring {
             self.reap(&mut events);
         }
         if busy(self) {
-            // The kernel may still write: better to lose the memory than to hand it to others.
+            // The kernel may still read and write: better to lose the memory than to hand it to
+            // others. The ring of buffers is where it looks up addresses to write to.
+            self.buffers.leak();
             std::mem::forget(std::mem::replace(&mut self.memory, Memory::new(0)));
-            std::mem::forget(std::mem::take(&mut self.slots));
+            let mut slots = std::mem::take(&mut self.slots);
+            // The kernel has references of its own to the sockets.
+            slots.iter_mut().for_each(|slot| slot.stream = None);
+            std::mem::forget(slots);
             std::mem::forget(std::mem::take(&mut self.lent));
         }
     }

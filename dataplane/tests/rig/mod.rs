@@ -122,11 +122,15 @@ impl Rig {
 
     /// The same over TCP.
     pub fn tcp_port(&mut self, port: u32) -> TcpStream {
+        self.tcp_port_with(port, false)
+    }
+
+    pub fn tcp_port_with(&mut self, port: u32, keepalives: bool) -> TcpStream {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         theirs.set_read_timeout(Some(DEADLINE)).unwrap();
         let (ours, _) = listener.accept().unwrap();
-        self.add(port, ours.into(), false);
+        self.add(port, ours.into(), keepalives);
         theirs
     }
 

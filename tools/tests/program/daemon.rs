@@ -222,10 +222,19 @@ impl Daemon {
         )
     }
 
-    /// Sends a signal and waits for the end.
-    pub(crate) fn end(mut self, signal: rustix::process::Signal) -> (ExitStatus, String) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let id = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(id, signal).unwrap();
+    }
+
+    /// Sends a signal and waits for the end.
+    pub(crate) fn end(self, signal: rustix::process::Signal) -> (ExitStatus, String) {
+        self.signal(signal);
+        self.wait_for_end()
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn wait_for_end(mut self) -> (ExitStatus, String) {
         let status = wait_until("the daemon to end", || {
             self.child.try_wait().unwrap().ok_or("runs")
         });

@@ -12,4 +12,5 @@ mod mixed;
 mod namespaces;
 mod network;
 mod raw_peer;
+mod silence;
 mod without_io_uring;

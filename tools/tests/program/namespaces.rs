@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::daemon::{Daemon, Start, key, wait_at_most, wait_until};
+use crate::silence::closing_sockets;
 
 const HOSTS: usize = 5;
 const ROOT: usize = HOSTS / 2;
@@ -18,10 +19,10 @@ struct Hosts(Vec<String>);
 impl Hosts {
     /// Host `i` has the interface `right` to host `i + 1`, whose interface `left` it is; the link
     /// has the network 10.77.i.0/24, with 1 at the left and 2 at the right end.
-    fn new() -> Result<Self, String> {
+    fn new(test: &str) -> Result<Self, String> {
         let mut hosts = Self(Vec::new());
         for i in 0..HOSTS {
-            let name = format!("pinecone-{}-{i}", std::process::id());
+            let name = format!("pinecone-{test}-{}-{i}", std::process::id());
             ip(&["netns", "add", &name])?;
             hosts.0.push(name);
             hosts.ip(i, &["link", "set", "lo", "up"])?;
@@ -108,6 +109,15 @@ fn all_pairs_ping(what: &str, start: Instant, daemons: &[&Daemon]) {
     );
 }
 
+/// Sockets of a host that wait for an answer to their FIN.
+fn waiting_for_fin(host: &str) -> usize {
+    let output = Command::new("ip")
+        .args(["netns", "exec", host, "cat", "/proc/net/tcp"])
+        .output()
+        .unwrap();
+    closing_sockets(&String::from_utf8_lossy(&output.stdout), |_| true)
+}
+
 fn lost(daemon: &Daemon, neighbour: &Daemon) {
     wait_until("the loss of the peering", || {
         daemon.peer(&neighbour.key).map_or(Ok(()), Err)
@@ -116,7 +126,7 @@ fn lost(daemon: &Daemon, neighbour: &Daemon) {
 
 #[test]
 fn a_line_of_hosts_survives_cuts_and_the_death_of_its_root() {
-    let hosts = match Hosts::new() {
+    let hosts = match Hosts::new("line") {
         Ok(hosts) => hosts,
         Err(reason) => {
             println!("skipped: no network namespaces here ({reason})");
@@ -170,4 +180,40 @@ fn a_line_of_hosts_survives_cuts_and_the_death_of_its_root() {
     let start = Instant::now();
     let again = hosts.start(ROOT, seeds[ROOT]);
     all_pairs_ping("with the root back", start, &[a, b, &again, c, d]);
+}
+
+#[test]
+fn an_only_peer_behind_a_dead_link_is_dropped_reset_and_taken_back() {
+    let hosts = match Hosts::new("silence") {
+        Ok(hosts) => hosts,
+        Err(reason) => {
+            println!("skipped: no network namespaces here ({reason})");
+            return;
+        }
+    };
+    let start = |host: usize, connect: &[&str]| {
+        Start {
+            listen: Some(":65432"),
+            connect: connect.iter().map(|&peer| peer.to_owned()).collect(),
+            namespace: Some(&hosts.0[host]),
+            ..Start::default()
+        }
+        .run()
+    };
+    let server = start(0, &[]);
+    std::thread::sleep(Duration::from_secs(8));
+    let client = start(1, &["10.77.0.1:65432"]);
+    for idle in [Duration::from_secs(8), Duration::from_secs(1)] {
+        wait_until("the peering", || server.peer(&client.key).ok_or("none"));
+        hosts.ip(0, &["link", "set", "right", "down"]).unwrap();
+        for (host, daemon, other) in [(0, &server, &client), (1, &client, &server)] {
+            wait_at_most(Duration::from_secs(8), "the loss of the peering", || {
+                daemon.peer(&other.key).map_or(Ok(()), Err)
+            });
+            assert_eq!(waiting_for_fin(&hosts.0[host]), 0, "host {host}");
+        }
+        std::thread::sleep(idle);
+        hosts.ip(0, &["link", "set", "right", "up"]).unwrap();
+    }
+    server.wait_for_log("peer was silent for 5 s");
 }

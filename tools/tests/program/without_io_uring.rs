@@ -1,12 +1,16 @@
-//! A daemon that may not have io_uring.
+//! A daemon that may not have io_uring, or loses it while it runs.
 
 use std::collections::BTreeMap;
 use std::process::Output;
 
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, apply_filter,
+};
 use tempfile::TempDir;
 
-use crate::daemon::{Daemon, Start, run};
+use crate::daemon::{Daemon, Start, key, run, wait_until};
+use crate::raw_peer::RawPeer;
 
 const WHY: &str = "io_uring cannot be set up: Operation not permitted";
 
@@ -83,4 +87,74 @@ fn epoll_when_asked_for() {
     assert_eq!(daemon.status()["engine"]["name"], "epoll");
     let peer = daemon.start_peer();
     peer.wait_for_ping(&daemon.key);
+}
+
+/// Makes `io_uring_enter` fail where a worker submits this many requests or more, which it does only
+/// with several peers.
+fn forbid_large_turns(requests: u64) {
+    // Workers name their ring by its registered number; the runtime thread does not.
+    const REGISTERED_RING: u64 = 1 << 4;
+    let condition = |argument, operator, value| {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value).unwrap()
+    };
+    let rule = SeccompRule::new(vec![
+        condition(3, SeccompCmpOp::MaskedEq(REGISTERED_RING), REGISTERED_RING),
+        condition(1, SeccompCmpOp::Ge, requests),
+    ]);
+    let rule = rule.unwrap();
+    let filter = SeccompFilter::new(
+        BTreeMap::from([(libc::SYS_io_uring_enter, vec![rule])]),
+        SeccompAction::Allow,
+        SeccompAction::Errno(libc::ENOMEM as u32),
+        TargetArch::try_from(std::env::consts::ARCH).unwrap(),
+    );
+    let program: BpfProgram = filter.unwrap().try_into().unwrap();
+    apply_filter(&program).unwrap();
+}
+
+#[test]
+fn a_worker_that_fails_is_one_line_and_exit_code_1() {
+    let mut seeds: Vec<u8> = (1..=16).collect();
+    seeds.sort_by_key(|&seed| key(seed).public_key());
+    let lowest = seeds.remove(0);
+    let start = move || {
+        forbid_large_turns(6);
+        Start {
+            seed: Some(lowest),
+            arguments: &["--log", "error"],
+            ..Start::default()
+        }
+        .run()
+    };
+    let mut daemon = std::thread::spawn(start).join().unwrap();
+    if daemon.status()["engine"]["name"] != "io_uring" {
+        println!("skipped: no io_uring here");
+        return;
+    }
+    let mut peers: Vec<_> = (seeds.iter())
+        .map(|&seed| RawPeer::connect(daemon.address(), key(seed)))
+        .collect();
+    // Each new sequence of a root is passed on to all of them at once.
+    let (mut sequence, root) = (0, peers.last_mut().unwrap());
+    wait_until("the end of the daemon", || {
+        sequence += 1;
+        let announcement = crate::raw_peer::chain(&[&root.key], sequence);
+        // Fails once it has ended.
+        let _ = std::io::Write::write_all(&mut root.stream, &announcement);
+        if daemon.is_running() {
+            Err("runs")
+        } else {
+            Ok(())
+        }
+    });
+    let (status, log) = daemon.wait_for_end();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(
+        log.contains("worker 0 failed: io_uring_enter: Cannot allocate memory"),
+        "{log}"
+    );
+    for peer in &mut peers {
+        peer.wait_closed();
+    }
 }

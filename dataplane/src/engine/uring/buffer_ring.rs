@@ -45,6 +45,12 @@ impl BufferRing {
         Ok(this)
     }
 
+    /// Leaves the ring's memory to the kernel for good. No buffer may be given after this.
+    pub(super) fn leak(&mut self) {
+        self.spare.clear();
+        std::mem::forget(std::mem::replace(&mut self.memory, Region::new(0)));
+    }
+
     /// How many buffers the kernel has.
     pub(super) const fn out(&self) -> usize {
         self.out

@@ -1,12 +1,16 @@
 //! Entering the kernel with a ring.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::sync::atomic;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, types};
+
+/// How long the kernel may say that it is short of something before that is taken for its last word.
+const SHORTAGE: Duration = Duration::from_secs(10);
 
 const GETEVENTS: u32 = 1 << 0;
 const SQ_WAKEUP: u32 = 1 << 1;
@@ -21,6 +25,8 @@ pub(super) struct Entrance {
     flags: u32,
     /// Whether a kernel thread takes requests by itself.
     polled: bool,
+    /// Since when the kernel has been short of something.
+    short_since: Cell<Option<Instant>>,
 }
 
 impl Entrance {
@@ -57,7 +63,12 @@ impl Entrance {
             _ => (fd, 0),
         };
         let polled = ring.params().is_setup_sqpoll();
-        Self { fd, flags, polled }
+        Self {
+            fd,
+            flags,
+            polled,
+            short_since: Cell::new(None),
+        }
     }
 
     /// Submits what is queued, runs what work the kernel has waiting, and waits until there are
@@ -94,27 +105,40 @@ impl Entrance {
             }
         };
         match result {
-            Ok(()) => Ok(()),
-            // A time-out, a signal, or completions that must be reaped first.
-            Err(e)
-                if matches!(
-                    e.raw_os_error(),
-                    Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)
-                ) =>
-            {
+            Ok(()) => {
+                self.short_since.set(None);
                 Ok(())
             }
-            Err(e) => Err(e),
+            Err(e) => match e.raw_os_error() {
+                // A time-out, or a signal.
+                Some(libc::ETIME | libc::EINTR) => Ok(()),
+                // Completions that must be reaped first, or memory that is not to be had now.
+                Some(libc::EBUSY | libc::EAGAIN) => {
+                    let since = self.short_since.get().unwrap_or_else(Instant::now);
+                    self.short_since.set(Some(since));
+                    match since.elapsed() < SHORTAGE {
+                        true => Ok(()),
+                        false => Err(e),
+                    }
+                }
+                _ => Err(e),
+            },
         }
     }
 
     /// Makes room in the submission queue, which is full.
-    pub(super) fn make_room(&self, ring: &mut IoUring) {
-        // A failure (EBUSY, EINTR) is worth another try, and the caller tries again.
-        let _ = self.enter(ring, 0, None);
+    ///
+    /// # Errors
+    /// The kernel takes nothing, and another try will not change that.
+    pub(super) fn make_room(&self, ring: &mut IoUring) -> io::Result<()> {
+        self.enter(ring, 0, None)?;
         if self.polled {
-            let _ = self.call(0, 0, self.flags | SQ_WAIT, ptr::null(), 0);
+            match self.call(0, 0, self.flags | SQ_WAIT, ptr::null(), 0) {
+                Err(e) if e.raw_os_error() != Some(libc::EINTR) => return Err(e),
+                _ => {}
+            }
         }
+        Ok(())
     }
 
     fn call(

@@ -1,0 +1,83 @@
+//! A node that cannot go on says so to whoever waits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pinecone::{
+    EngineChoice, Event, Node, NodeError, PacketFilter, PortId, SendError, WorkerError, pipe,
+};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
+
+use crate::harness::{builder, event, node, removed, within};
+
+/// Makes waiting fail on the worker thread that sees a frame.
+struct ForbidWaiting;
+
+impl PacketFilter for ForbidWaiting {
+    fn pass(&self, _: PortId, _: &[u8]) -> bool {
+        let calls = [
+            libc::SYS_io_uring_enter,
+            libc::SYS_epoll_pwait,
+            libc::SYS_epoll_pwait2,
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_epoll_wait,
+        ];
+        let filter = SeccompFilter::new(
+            calls
+                .into_iter()
+                .map(|call| (call, Vec::new()))
+                .collect::<BTreeMap<_, _>>(),
+            SeccompAction::Allow,
+            SeccompAction::Errno(libc::ENOMEM as u32),
+            TargetArch::try_from(std::env::consts::ARCH).unwrap(),
+        );
+        let program: BpfProgram = filter.unwrap().try_into().unwrap();
+        apply_filter(&program).unwrap();
+        true
+    }
+}
+
+async fn a_node_ends_with_its_worker(engine: EngineChoice, call: &'static str) {
+    let (a, b) = (
+        builder(1).engine(engine).start().await.unwrap(),
+        node(2).await,
+    );
+    let (mut events, mut others) = (a.events(), b.events());
+    pipe(&a, &b).await.unwrap();
+    a.set_packet_filter(Some(Arc::new(ForbidWaiting)));
+    a.send_to(&b.public_key(), "bait").unwrap();
+    let expected = NodeError::Worker(WorkerError::System {
+        worker: 0,
+        call,
+        error: libc::ENOMEM,
+    });
+    let told = event("the failure", &mut events, |event| match event {
+        Event::Failed { error } => Some(error.clone()),
+        _ => None,
+    });
+    assert_eq!(told.await, expected);
+    let (key, reason) = removed(&mut events).await;
+    assert_eq!((key, reason), (b.public_key(), expected.to_string()));
+    assert_eq!(within("its end", a.closed()).await, Err(expected));
+    assert_eq!(removed(&mut others).await.0, a.public_key());
+    assert_eq!(a.send_to(&b.public_key(), "late"), Err(SendError::Closed));
+    assert!(a.status().await.is_none() && a.recv_from().await.is_none());
+    within("closing what is closed", a.close()).await;
+    b.close().await;
+    assert_eq!(b.closed().await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_node_ends_with_its_io_uring_worker() {
+    let engine = Node::builder().engine(EngineChoice::Uring).start().await;
+    match engine {
+        Ok(probe) => probe.close().await,
+        Err(reason) => return println!("skipped: {reason}"),
+    }
+    a_node_ends_with_its_worker(EngineChoice::Uring, "io_uring_enter").await;
+}
+
+#[tokio::test]
+async fn a_node_ends_with_its_epoll_worker() {
+    a_node_ends_with_its_worker(EngineChoice::Epoll, "epoll_wait").await;
+}

@@ -1,0 +1,67 @@
+//! Peers that are stopped: dropped in time, and without a trace.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::daemon::{Daemon, Start, wait_at_most, wait_until};
+
+/// Of the sockets in `/proc/net/tcp` whose line is `wanted`, those in FIN-WAIT-1 or FIN-WAIT-2.
+pub(crate) fn closing_sockets(table: &str, wanted: impl Fn(&str) -> bool) -> usize {
+    let lines = table.lines().skip(1).filter(|line| wanted(line));
+    let states = lines.filter_map(|line| line.split_whitespace().nth(3));
+    states.filter(|state| ["04", "05"].contains(state)).count()
+}
+
+/// The daemon's own sockets in FIN-WAIT.
+fn waiting_for_fin(daemon: &Daemon) -> usize {
+    let port: u16 = daemon
+        .address()
+        .rsplit(':')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let local = format!("0100007F:{port:04X}");
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    closing_sockets(&table, |line| {
+        line.split_whitespace().nth(1) == Some(local.as_str())
+    })
+}
+
+fn a_stopped_peer_is_dropped(engine: &str) {
+    let arguments = ["--engine", engine];
+    let server = Start {
+        arguments: &arguments,
+        ..Start::default()
+    }
+    .run();
+    // Longer than the timer wheel goes round.
+    std::thread::sleep(Duration::from_secs(8));
+    let client = server.start_peer();
+    // The second time, an only peer has come back.
+    for idle in [4, 1] {
+        wait_until("the peering", || server.peer(&client.key).ok_or("none"));
+        std::thread::sleep(Duration::from_secs(idle));
+        assert!(server.peer(&client.key).is_some(), "it was alive");
+        client.signal(Signal::STOP);
+        wait_at_most(Duration::from_secs(8), "the end of the peering", || {
+            server.peer(&client.key).map_or(Ok(()), Err)
+        });
+        assert_eq!(waiting_for_fin(&server), 0);
+        std::thread::sleep(Duration::from_secs(8));
+        client.signal(Signal::CONT);
+    }
+    let dead = server.counter("peerings_dead");
+    assert_eq!(dead, 2, "{}", server.log());
+}
+
+#[test]
+fn a_stopped_peer_is_dropped_with_io_uring() {
+    a_stopped_peer_is_dropped("auto");
+}
+
+#[test]
+fn a_stopped_peer_is_dropped_with_epoll() {
+    a_stopped_peer_is_dropped("epoll");
+}
