@@ -257,7 +257,11 @@ mod tests {
         assert_eq!(taken(&mut budget, start, 1000), BURST);
         assert_eq!(taken(&mut budget, start + GAP / 2, 1000), 0);
         for n in 1..100 {
-            assert_eq!(taken(&mut budget, start + GAP * n, 1000), 1, "after {n} gaps");
+            assert_eq!(
+                taken(&mut budget, start + GAP * n, 1000),
+                1,
+                "after {n} gaps"
+            );
         }
     }
 
