@@ -40,7 +40,7 @@ fn strangers(daemon: &Daemon) {
 /// The daemon has refused the strangers, peers with `peer`, and ends as it should.
 fn assert_unharmed(daemon: Daemon, peer: &Daemon) {
     wait_until("the strangers to be refused", || {
-        let refused = daemon.counter("refused_version");
+        let refused = daemon.counter("handshakes_refused_version");
         (refused >= STRANGERS).then_some(()).ok_or(refused)
     });
     wait_until("the peering", || daemon.peer(&peer.key).ok_or("none"));
