@@ -525,11 +525,11 @@ impl ControlPlane {
             return;
         };
         match reason {
-            None => debug!(%port, key = %peer.key, "peer removed: stream closed"),
+            None => debug!(%port, key = %peer.key, reason = "stream closed", "peer removed"),
             Some(reason @ CloseReason::Requested) => {
-                debug!(%port, key = %peer.key, "peer removed: {reason}");
+                debug!(%port, key = %peer.key, %reason, "peer removed");
             }
-            Some(reason) => warn!(%port, key = %peer.key, "peer removed: {reason}"),
+            Some(reason) => warn!(%port, key = %peer.key, %reason, "peer removed"),
         }
         self.fib.remove_peer(port);
         self.broadcasts.forget_peering(peer.serial);

@@ -40,6 +40,7 @@ mod intake;
 mod key;
 mod limits;
 mod local;
+mod log_limit;
 mod node;
 mod pin;
 mod pings;
@@ -54,6 +55,7 @@ pub use builder::Builder;
 pub use error::{ConnectError, NodeError, PingError, SendError, StartError};
 pub use event::{Event, Events, PeerBandwidth};
 pub use key::generate_key;
+pub use log_limit::LogLimit;
 pub use node::{Node, StreamOptions, pipe};
 pub use pinecone_controlplane::{Config as ControlConfig, LimitError};
 pub use pinecone_dataplane::{

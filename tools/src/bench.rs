@@ -23,8 +23,8 @@ use pinecone::{PublicKey, SecretKey};
 
 use crate::failure::Failure;
 use crate::output::print;
-use crate::run::Signals;
 use crate::secret;
+use crate::signals::{Signals, stopped_by};
 
 use frames::{Carousel, Flow};
 use link::Link;
@@ -182,7 +182,7 @@ impl Bench {
     async fn run(&self, options: &BenchOptions, signals: &mut Signals) -> Result<Window, Failure> {
         tokio::select! {
             found = self.find_routes(options) => found?,
-            _ = signals.next() => return Err(Failure::runtime("interrupted")),
+            name = signals.next() => return Err(stopped_by(name)),
         }
         let route = self.start.elapsed();
         options.say(&self.headline(options))?;
@@ -198,7 +198,10 @@ impl Bench {
         let cpu = used.map(|(after, before)| Some(after?.saturating_sub(before?)));
         let cpu = cpu.collect();
         self.shared.enter(Phase::Draining);
-        self.drain().await?;
+        tokio::select! {
+            drained = self.drain() => drained?,
+            _ = signals.next() => {}
+        }
         Ok(Window {
             route,
             time,

@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 use crate::cli::MomentaryNode;
 use crate::failure::Failure;
 use crate::momentary::{self, Role};
-use crate::run::Signals;
+use crate::signals::{Signals, stopped_by};
+use crate::stderr::say;
 use crate::transfer::{self, Kind, OVERHEAD, Receiver, Segment, Sender, State};
 
 /// Pieces between a standard stream's thread and the protocol.
@@ -24,6 +25,8 @@ const BATCH: usize = 16;
 const BUSY_WAIT: Duration = Duration::from_millis(1);
 /// What the last words of a stream may need to leave the node before it closes.
 const PARTING: Duration = Duration::from_millis(100);
+/// How long what has arrived may take to be written after a signal.
+const OUTPUT_LIMIT: Duration = Duration::from_secs(1);
 /// Streams that ended, so that late repeats don't open them again.
 const REMEMBERED: usize = 64;
 
@@ -31,10 +34,11 @@ const REMEMBERED: usize = 64;
 pub(crate) async fn send(key: PublicKey, options: MomentaryNode, size: u32) -> Result<(), Failure> {
     options.log.start("warn")?;
     let mut signals = Signals::new()?;
-    let node = momentary::join(&options.connect, options.key_file.as_deref(), Role::Asks).await?;
+    let join = momentary::join(&options.connect, options.key_file.as_deref(), Role::Asks);
+    let node = signals.unless(join).await?;
     let result = tokio::select! {
         result = send_input(&node, key, size as usize) => result,
-        name = signals.next() => Err(Failure::runtime(format!("stopped by {name}"))),
+        name = signals.next() => Err(stopped_by(name)),
     };
     tokio::time::sleep(PARTING).await;
     node.close().await;
@@ -46,18 +50,28 @@ pub(crate) async fn send(key: PublicKey, options: MomentaryNode, size: u32) -> R
 pub(crate) async fn recv(options: MomentaryNode, keep: bool) -> Result<(), Failure> {
     options.log.start("warn")?;
     let mut signals = Signals::new()?;
-    let node =
-        momentary::join(&options.connect, options.key_file.as_deref(), Role::Answers).await?;
+    let join = momentary::join(&options.connect, options.key_file.as_deref(), Role::Answers);
+    let node = signals.unless(join).await?;
     say(&format!("receiving as {}", node.public_key()));
     let mut output = Output::start();
+    let mut stopped = false;
     let result = tokio::select! {
         result = receive(&node, &mut output, keep) => result,
-        name = signals.next() => match keep {
-            true => Ok(()),
-            false => Err(Failure::runtime(format!("stopped by {name}"))),
-        },
+        name = signals.next() => {
+            stopped = true;
+            match keep {
+                true => Ok(()),
+                false => Err(stopped_by(name)),
+            }
+        }
     };
-    let written = output.finish().await;
+    let written = match stopped {
+        // Whoever reads standard output may have stopped for good.
+        true => tokio::time::timeout(OUTPUT_LIMIT, output.finish())
+            .await
+            .unwrap_or_else(|_| Err(Failure::runtime("standard output takes nothing any more"))),
+        false => signals.unless(output.finish()).await,
+    };
     node.close().await;
     result.and(written)
 }
@@ -346,9 +360,4 @@ fn write_output(mut pieces: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
         }
     }
     stdout.flush()
-}
-
-/// A line on standard error, for people; lost if nobody is there.
-fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -19,9 +19,10 @@ mod pings;
 mod run;
 mod secret;
 mod show;
+mod signals;
+mod stderr;
 mod transfer;
 
-use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -31,15 +32,16 @@ use output::print;
 use pinecone::SecretKey;
 
 fn main() -> ExitCode {
+    logging::catch_panics();
     let code = match cli::parse().and_then(|cli| cli.map_or(Ok(true), execute)) {
         Ok(true) => 0,
         Ok(false) => 1,
         Err(failure) => {
-            // Nobody may be there to read it.
-            let _ = writeln!(io::stderr(), "pinecone: {failure}");
+            stderr::say(&format!("pinecone: {failure}"));
             failure.code
         }
     };
+    logging::end();
     ExitCode::from(code)
 }
 

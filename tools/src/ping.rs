@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::momentary::{self, Role};
 use crate::output::print;
 use crate::pings::{Pings, Series};
-use crate::run::Signals;
+use crate::signals::Signals;
 
 /// Pings until the count is reached or a signal comes. False if nothing answered.
 pub(crate) async fn ping(options: PingOptions) -> Result<bool, Failure> {
@@ -23,14 +23,15 @@ pub(crate) async fn ping(options: PingOptions) -> Result<bool, Failure> {
         options.key, options.size
     ))?;
     if options.connect.is_empty() {
-        let mut client = Client::connect(&options.admin).await?;
+        let mut client = signals.unless(Client::connect(&options.admin)).await?;
         let pings = from_running_node(&options, &mut client, &mut tally);
         tokio::select! {
             done = pings => done?,
             _ = signals.next() => {}
         }
     } else {
-        let node = momentary::join(&options.connect, None, Role::Asks).await?;
+        let join = momentary::join(&options.connect, None, Role::Asks);
+        let node = signals.unless(join).await?;
         let mut pings = Pings::start(
             node.clone(),
             Series {

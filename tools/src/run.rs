@@ -1,17 +1,16 @@
 //! `pinecone run`: a node until a signal ends it.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pinecone::{EngineChoice, Node, StartError, Status};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::admin::server::AdminSocket;
 use crate::cli::RunOptions;
 use crate::failure::Failure;
-use crate::{addresses, cores};
+use crate::signals::{Ignored, Signals};
+use crate::{addresses, cores, output};
 
 /// How long peerings may take to close after a signal.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
@@ -19,6 +18,8 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 /// Runs the node; comes back when SIGTERM or SIGINT came and all peerings are closed.
 pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
     options.log.start("info")?;
+    let mut ignored = Ignored::new()?;
+    tokio::spawn(async move { ignored.log().await });
     let (workers, worker_cores) = workers(&options)?;
     check_engine(&options, &worker_cores)?;
     addresses::check_listen(&options.listen)?;
@@ -79,10 +80,7 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
         if let Some(admin) = &admin {
             let _ = writeln!(text, "admin       {}", admin.path().display());
         }
-        // A closed standard output is no reason to stop.
-        let mut stdout = io::stdout().lock();
-        let _ = stdout.write_all(text.as_bytes());
-        let _ = stdout.flush();
+        output::offer(text);
     }
 
     let serve = async {
@@ -96,10 +94,13 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
         ended = node.closed() => return ended.map_err(Failure::runtime),
         () = serve => return Err(Failure::runtime("the admin socket ended")),
     };
+    let first = Instant::now();
     tracing::info!(signal = name, "closing all peerings");
     tokio::select! {
         () = node.close() => Ok(()),
-        name = signals.next() => Err(Failure::runtime(format!("{name} while closing"))),
+        name = signals.next_after(first) => {
+            Err(Failure::runtime(format!("{name} while closing")))
+        }
         () = tokio::time::sleep(CLOSE_LIMIT) => Err(Failure::runtime(format!(
             "not everything closed within {} s",
             CLOSE_LIMIT.as_secs()
@@ -112,33 +113,6 @@ pub(crate) fn start_failure(error: StartError) -> Failure {
     match &error {
         StartError::StaticPeers(_) => Failure::usage(error),
         _ => Failure::runtime(error),
-    }
-}
-
-/// SIGTERM and SIGINT.
-#[derive(Debug)]
-pub(crate) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    pub(crate) fn new() -> Result<Self, Failure> {
-        let listen = |kind| {
-            signal(kind).map_err(|e| Failure::runtime(format!("cannot listen to signals: {e}")))
-        };
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-        })
-    }
-
-    /// The name of the next one.
-    pub(crate) async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
     }
 }
 

@@ -11,7 +11,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::admission::Admission;
 use crate::counters::Counters;
-use crate::refusals::RefusalLog;
 use crate::{
     Backend, HandshakeFailed, StaticPeerId, TransportCounters, exchange, pipe::pipe, pipe::relay,
 };
@@ -98,7 +97,6 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) counters: Counters,
     pub(crate) admission: Admission,
-    pub(crate) refusals: RefusalLog,
 }
 
 impl Transports {
@@ -125,7 +123,6 @@ impl Transports {
                 limits,
                 counters: Counters::default(),
                 admission: Admission::default(),
-                refusals: RefusalLog::default(),
             }),
         }
     }

@@ -22,7 +22,6 @@ mod exchange;
 mod handshake;
 mod listen;
 mod pipe;
-mod refusals;
 mod runtime;
 mod static_peers;
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -121,7 +121,7 @@ impl Transports {
                 }
                 None => {
                     self.shared.counters.over_cap.add();
-                    self.refused(remote, &"too many handshakes are running");
+                    refused(remote, &"too many handshakes are running");
                 }
             }
         }
@@ -142,7 +142,7 @@ impl Transports {
         match adopt.await {
             // Fails only when the node is closing.
             Ok(peer) => drop(established.send(peer).await),
-            Err(error) => self.refused(remote, &error),
+            Err(error) => refused(remote, &error),
         }
     }
 
@@ -152,17 +152,13 @@ impl Transports {
             return;
         }
         self.shared.counters.accept_failed.add();
-        if let Some(unlogged) = self.shared.refusals.admit(Instant::now()) {
-            tracing::warn!(%error, unlogged, "cannot accept connections");
-        }
+        tracing::warn!(%error, "cannot accept connections");
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
+}
 
-    fn refused(&self, remote: SocketAddr, reason: &dyn std::fmt::Display) {
-        if let Some(unlogged) = self.shared.refusals.admit(Instant::now()) {
-            tracing::info!(%remote, %reason, unlogged, "connection refused");
-        }
-    }
+fn refused(remote: SocketAddr, reason: &dyn std::fmt::Display) {
+    tracing::info!(%remote, %reason, "connection refused");
 }
 
 fn prepare(stream: TcpStream) -> io::Result<OwnedFd> {

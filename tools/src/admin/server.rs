@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::protocol::{MAX_REQUEST, PeerInfo, PingRequest, Reply, Request, StatusInfo};
 use crate::failure::Failure;
-use crate::pings;
+use crate::{logging, pings};
 
 /// Clients served at once; the next one is told to come later.
 const MAX_CLIENTS: usize = 16;
@@ -149,7 +149,11 @@ async fn serve_client(
 async fn answer(node: &Node, request: Request, write: &mut OwnedWriteHalf) -> io::Result<()> {
     let reply = match request {
         Request::Status {} => match node.status().await {
-            Some(status) => Reply::Status(Box::new(StatusInfo::from(&status))),
+            Some(status) => {
+                let mut status = StatusInfo::from(&status);
+                status.counters.extend(logging::counters());
+                Reply::Status(Box::new(status))
+            }
             None => error("the node is closing"),
         },
         Request::Peers {} => Reply::Peers {

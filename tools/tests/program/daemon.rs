@@ -45,6 +45,8 @@ pub(crate) struct Start<'a> {
     pub(crate) environment: &'a [(&'a str, &'a str)],
     /// A network namespace to run in.
     pub(crate) namespace: Option<&'a str>,
+    /// Default: collected for [`Daemon::log`].
+    pub(crate) stderr: Option<Stdio>,
 }
 
 impl Start<'_> {
@@ -78,10 +80,10 @@ impl Start<'_> {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(self.stderr.unwrap_or_else(Stdio::piped))
             .spawn()
             .unwrap();
-        let log = collect(child.stderr.take().unwrap());
+        let log = child.stderr.take().map(collect).unwrap_or_default();
         let mut daemon = Daemon {
             key: PublicKey::default(),
             listeners: Vec::new(),
