@@ -57,6 +57,8 @@ pub use key::generate_key;
 pub use node::{Node, StreamOptions, pipe};
 pub use pinecone_controlplane::{Config as ControlConfig, LimitError};
 pub use pinecone_dataplane::{DataPlaneOptions, EngineChoice, LinkType, PacketFilter, PortId};
-pub use pinecone_transports::{DialSchedule, Direction, Limits};
+pub use pinecone_transports::{DialSchedule, Direction, Limits, MissingListener};
 pub use pinecone_wire::{Coordinates, KeyError, PublicKey, SecretKey};
-pub use status::{Counter, Peer, PingReply, StaticPeer, Status, Traffic, Worker};
+pub use status::{
+    Counter, OwnKeyElsewhere, Peer, PingReply, StaticPeer, Status, Traffic, Worker,
+};

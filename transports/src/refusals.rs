@@ -7,8 +7,11 @@ const WINDOW: Duration = Duration::from_secs(10);
 const LINES_PER_WINDOW: u64 = 50;
 
 /// Decides which refusals get a line of the log. All are counted elsewhere.
-#[derive(Debug, Default)]
-pub(crate) struct RefusalLog(Mutex<Window>);
+#[derive(Debug)]
+pub(crate) struct RefusalLog {
+    lines: u64,
+    window: Mutex<Window>,
+}
 
 #[derive(Debug, Default)]
 struct Window {
@@ -16,24 +19,38 @@ struct Window {
     refusals: u64,
 }
 
+impl Default for RefusalLog {
+    fn default() -> Self {
+        Self::new(LINES_PER_WINDOW)
+    }
+}
+
 impl RefusalLog {
+    /// Admits so many lines in a window.
+    pub(crate) fn new(lines: u64) -> Self {
+        Self {
+            lines,
+            window: Mutex::default(),
+        }
+    }
+
     /// Whether to log one more refusal at `now`. The first of a window comes with how many went
     /// unlogged in the window before.
     pub(crate) fn admit(&self, now: Instant) -> Option<u64> {
-        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         let mut unlogged = 0;
         if window
             .began
             .is_none_or(|began| now.saturating_duration_since(began) >= WINDOW)
         {
-            unlogged = window.refusals.saturating_sub(LINES_PER_WINDOW);
+            unlogged = window.refusals.saturating_sub(self.lines);
             *window = Window {
                 began: Some(now),
                 refusals: 0,
             };
         }
         window.refusals += 1;
-        (window.refusals <= LINES_PER_WINDOW).then_some(unlogged)
+        (window.refusals <= self.lines).then_some(unlogged)
     }
 }
 
