@@ -59,6 +59,4 @@ pub use pinecone_controlplane::{Config as ControlConfig, LimitError};
 pub use pinecone_dataplane::{DataPlaneOptions, EngineChoice, LinkType, PacketFilter, PortId};
 pub use pinecone_transports::{DialSchedule, Direction, Limits, MissingListener};
 pub use pinecone_wire::{Coordinates, KeyError, PublicKey, SecretKey};
-pub use status::{
-    Counter, OwnKeyElsewhere, Peer, PingReply, StaticPeer, Status, Traffic, Worker,
-};
+pub use status::{Counter, OwnKeyElsewhere, Peer, PingReply, StaticPeer, Status, Traffic, Worker};

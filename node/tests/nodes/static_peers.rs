@@ -91,7 +91,10 @@ async fn an_address_that_is_not_there_is_waited_for() {
         .start()
         .await
         .unwrap();
-    until("it listens", || async { (!b.local_addrs().is_empty()).then_some(()) }).await;
+    until("it listens", || async {
+        (!b.local_addrs().is_empty()).then_some(())
+    })
+    .await;
     // What is written wrong, or taken by others, is not waited for.
     for (address, told) in [
         ("127.0.0.1", "port"),
