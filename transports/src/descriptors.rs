@@ -4,6 +4,7 @@
 //! last descriptor is taken, so that the admin socket, lookups and files still work. Dials stop
 //! earlier, so that a long list of static peers leaves room for inbound connections.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -41,6 +42,18 @@ pub(crate) fn check(descriptor: impl AsFd, purpose: Purpose) -> io::Result<()> {
         return Ok(());
     }
     Err(Errno::MFILE.into())
+}
+
+/// Whether a dial would get a descriptor now.
+pub(crate) fn has_room_for_dial() -> bool {
+    let probe = File::open("/dev/null");
+    probe.is_ok_and(|probe| check(probe, Purpose::Dial).is_ok())
+}
+
+/// Whether this is the failure of [`check`], or of the system, for want of descriptors.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    errno.is_some_and(|errno| [Errno::MFILE, Errno::NFILE].contains(&errno))
 }
 
 #[cfg(test)]

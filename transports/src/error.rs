@@ -31,7 +31,9 @@ pub enum ListenError {
     #[error(transparent)]
     Address(#[from] AddressError),
     /// The host does not resolve.
-    #[error("cannot resolve {host:?} to listen on it: {source}")]
+    #[error(
+        "cannot listen on {host}: the name does not resolve ({source}); --listen-retry waits for it"
+    )]
     Resolve {
         /// The host.
         host: String,

@@ -5,15 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::task::{JoinHandle, JoinSet, yield_now};
+use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::descriptors;
 use crate::refusals::RefusalLog;
 use crate::static_peers::{DialSchedule, DueDial, StaticPeerId, StaticPeerStatus, StaticPeers};
 use crate::{DialError, Established, PeerAddress, Transports};
 
 /// How long an address may take to connect in a short try: enough for the first SYN's answer.
 const SHORT_TRY: Duration = Duration::from_secs(1);
+/// Until room for a dial is looked for again.
+const ROOM_PAUSE: Duration = Duration::from_millis(100);
 /// Lines of the log about failures in a window.
 const FAILURE_LINES: u64 = 10;
 
@@ -133,12 +136,21 @@ impl Driver {
             };
             tokio::select! {
                 permit = transports.dial_permit(), if any_queued => {
+                    if !descriptors::has_room_for_dial() {
+                        drop(permit);
+                        sleep(ROOM_PAUSE).await;
+                        continue;
+                    }
                     let Some(dial) = self.lock().next_dial() else { continue };
                     let (driver, transports) = (self.clone(), transports.clone());
                     let established = established.clone();
                     tasks.spawn_local(async move {
                         driver.dial(&transports, dial, permit, &established).await;
                     });
+                    // It, and the task that connects for it, have their descriptor before room is
+                    // looked for again.
+                    yield_now().await;
+                    yield_now().await;
                 }
                 () = self.changed.notified() => {}
                 () = until_due => {}
@@ -187,6 +199,13 @@ impl Driver {
 
     /// Logs only what is new: a peer that stays away does not repeat itself.
     fn failed(&self, id: StaticPeerId, address: &PeerAddress, error: &DialError) {
+        if let DialError::Connect { source, .. } = error
+            && descriptors::is_shortage(source)
+        {
+            self.lock().put_off(self.now(), id, error.to_string());
+            tracing::debug!(%address, %error, "static peer put off");
+            return;
+        }
         let wait = self.lock().failed(self.now(), id, error.to_string());
         let wait_s = wait.as_secs_f32();
         let kind = Some(discriminant(error));

@@ -14,6 +14,9 @@ use rand::{RngExt, SeedableRng};
 
 use crate::PeerAddress;
 
+/// The least wait of a peer that could not be tried.
+const PUT_OFF: Duration = Duration::from_secs(1);
+
 /// Names one static peer of one [`StaticPeers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StaticPeerId(usize);
@@ -228,6 +231,15 @@ impl StaticPeers {
                 self.back_off(now, id)
             }
             None => Duration::ZERO,
+        }
+    }
+
+    /// The peer could not be tried for a reason of our own: it waits, which is no failure of its own.
+    pub fn put_off(&mut self, now: Duration, id: StaticPeerId, error: String) {
+        let wait = PUT_OFF.mul_f64(1.0 + self.random.random::<f64>());
+        if let Some(peer) = self.in_state(id, |s| s == StaticPeerState::Dialling) {
+            peer.status.last_error = Some(error);
+            peer.status.state = StaticPeerState::Waiting { until: now + wait };
         }
     }
 

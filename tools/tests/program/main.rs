@@ -7,6 +7,7 @@ mod bad_input;
 mod bench;
 mod command_line;
 mod daemon;
+mod dialling;
 mod idle;
 mod mixed;
 mod namespaces;
