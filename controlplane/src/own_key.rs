@@ -20,7 +20,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 pub(crate) struct OwnKey {
-    /// The first input's time, and the time of day then.
+    /// When such a frame was first looked at, and the time of day then.
     started: Option<(Duration, u64)>,
     last_check: Option<Duration>,
     last_complaint: Option<Duration>,
