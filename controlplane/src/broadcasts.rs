@@ -164,11 +164,14 @@ impl ControlPlane {
         key: &PublicKey,
         body: &SignedBody,
     ) -> bool {
-        let (counters, config) = (&mut self.counters, &self.config);
         if *key == self.own {
-            counters.broadcasts_own += 1;
+            self.counters.broadcasts_own += 1;
+            if self.is_own_body_elsewhere(body, self.broadcasts.last_sequence) {
+                self.counters.broadcasts_own_elsewhere += 1;
+            }
             return false;
         }
+        let (counters, config) = (&mut self.counters, &self.config);
         let position = self.tree.position();
         if (body.root, body.root_sequence) != (position.root, position.root_sequence) {
             counters.broadcasts_other_root += 1;

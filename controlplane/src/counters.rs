@@ -31,10 +31,14 @@ counters! {
     announcements_too_long,
     /// Announcements not sent because they were the last ones sent on that peering.
     announcements_unchanged,
+    /// Announcements signed with our key where we have not signed.
+    announcements_own_elsewhere,
     /// Bootstraps that came.
     bootstraps,
     /// Bootstraps of our own that came back.
     bootstraps_own,
+    /// Of these, bootstraps signed with our key that we have not made.
+    bootstraps_own_elsewhere,
     /// Bootstraps under another root than ours.
     bootstraps_other_root,
     /// Bootstraps no newer than what that key sent before.
@@ -81,6 +85,8 @@ counters! {
     broadcasts,
     /// Broadcasts of our own that came back.
     broadcasts_own,
+    /// Of these, broadcasts signed with our key that we have not made.
+    broadcasts_own_elsewhere,
     /// Broadcasts under another root than ours.
     broadcasts_other_root,
     /// Broadcasts seen before, or too soon after the last.

@@ -18,6 +18,7 @@ mod events;
 mod key_index;
 mod keys;
 mod limits;
+mod own_key;
 mod peers;
 mod plane;
 mod ports;

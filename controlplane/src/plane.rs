@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 use crate::breaks;
 use crate::broadcasts::Broadcasts;
 use crate::keys::Signer;
+use crate::own_key::OwnKey;
 use crate::peers::Peers;
 use crate::ports::Ports;
 use crate::routes::Room;
@@ -55,6 +56,7 @@ pub struct ControlPlane {
     pub(crate) tree: Tree,
     pub(crate) snake: Snake,
     pub(crate) broadcasts: Broadcasts,
+    pub(crate) own_key: OwnKey,
     pub(crate) counters: Counters,
     effects: VecDeque<Effect>,
 }
@@ -304,6 +306,7 @@ impl ControlPlane {
             tree,
             snake: Snake::default(),
             broadcasts: Broadcasts::default(),
+            own_key: OwnKey::default(),
             counters: Counters::default(),
             effects: VecDeque::new(),
         }

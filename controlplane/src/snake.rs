@@ -364,11 +364,14 @@ impl ControlPlane {
         key: &PublicKey,
         body: &SignedBody,
     ) -> Option<Room> {
-        let counters = &mut self.counters;
         if *key == self.own {
-            counters.bootstraps_own += 1;
+            self.counters.bootstraps_own += 1;
+            if self.is_own_body_elsewhere(body, self.snake.last_sequence) {
+                self.counters.bootstraps_own_elsewhere += 1;
+            }
             return None;
         }
+        let counters = &mut self.counters;
         let position = self.tree.position();
         if (body.root, body.root_sequence) != (position.root, position.root_sequence) {
             counters.bootstraps_other_root += 1;

@@ -184,6 +184,7 @@ impl ControlPlane {
             return self.refuse_announcement(port, AnnouncementError::Signature { index });
         }
         self.signer.trust(&announcement);
+        self.look_for_own_key(&announcement);
         let from_parent = self.tree.parent == Some(port);
         if from_parent && self.is_repeated(port, &announcement) {
             self.counters.announcements_repeated += 1;

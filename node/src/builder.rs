@@ -17,6 +17,7 @@ pub struct Builder(pub(crate) Options);
 pub(crate) struct Options {
     pub(crate) secret_key: Option<SecretKey>,
     pub(crate) listen: Vec<String>,
+    pub(crate) listen_retry: bool,
     pub(crate) static_peers: Vec<String>,
     pub(crate) dataplane: DataPlaneOptions,
     pub(crate) control: ControlConfig,
@@ -36,6 +37,7 @@ impl Builder {
         Self(Options {
             secret_key: None,
             listen: Vec::new(),
+            listen_retry: false,
             static_peers: Vec::new(),
             dataplane: DataPlaneOptions::default(),
             control: ControlConfig::default(),
@@ -57,11 +59,18 @@ impl Builder {
         self
     }
 
-    /// Listens on one more TCP address: `host:port`, or `:port` for all addresses of the machine;
-    /// port 0 takes a free one, which [`Node::local_addrs`](crate::Node::local_addrs) tells.
-    /// Without any, the node listens on nothing.
+    /// Listens on one more TCP address: `host:port`, or `:port` for all addresses of the machine; of a
+    /// name, on all of its addresses. Port 0 takes a free one, which
+    /// [`Node::local_addrs`](crate::Node::local_addrs) tells. Without any, the node listens on nothing.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.0.listen.push(address.into());
+        self
+    }
+
+    /// Whether to wait in the background for addresses to listen on that this machine does not have
+    /// yet, and for names that do not resolve yet. Default: no, the start fails.
+    pub fn listen_retry(mut self, on: bool) -> Self {
+        self.0.listen_retry = on;
         self
     }
 
@@ -203,13 +212,25 @@ impl Builder {
         self
     }
 
-    /// Bounds on connecting and handshakes. Default: the protocol's.
+    /// Bounds on connecting and handshakes. Overrides what [`Self::max_dials`] has set before.
     pub fn transport_limits(mut self, limits: Limits) -> Self {
         self.0.limits = limits;
         self
     }
 
-    /// When static peers are dialled again. Default: the protocol's.
+    /// Dials that may run at a time; more wait for their turn. Default: 64.
+    pub fn max_dials(mut self, dials: usize) -> Self {
+        self.0.limits.max_dials = dials;
+        self
+    }
+
+    /// The longest wait until a static peer that cannot be connected is dialled again. Default: 5 min.
+    pub fn max_backoff(mut self, wait: Duration) -> Self {
+        self.0.dial_schedule.longest_wait = wait;
+        self
+    }
+
+    /// When static peers are dialled again. Overrides what [`Self::max_backoff`] has set before.
     pub fn dial_schedule(mut self, schedule: DialSchedule) -> Self {
         self.0.dial_schedule = schedule;
         self

@@ -2,7 +2,6 @@
 //! what it decides.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -11,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use crossbeam::channel::{Receiver, TryRecvError, select};
 use pinecone_controlplane::{ControlPlane, Effect, NewPeer};
 use pinecone_dataplane::{CloseReason, DataPlane, PortCounters, PortId, PortOptions, Report};
-use pinecone_transports::{StaticPeerId, StaticPeersHandle, Transports};
+use pinecone_transports::{Listeners, Place, StaticPeerId, StaticPeersHandle, Transports};
 use pinecone_wire::{Extensions, PublicKey};
 use tokio::sync::{broadcast, oneshot, watch};
 
@@ -22,7 +21,8 @@ use crate::local::Local;
 use crate::report;
 use crate::verifiers::Verifiers;
 use crate::{
-    ConnectError, Direction, Event, LinkType, NodeError, Peer, PeerBandwidth, Status, Traffic,
+    ConnectError, Direction, Event, LinkType, NodeError, OwnKeyElsewhere, Peer, PeerBandwidth,
+    StaticPeer, Status, Traffic,
 };
 
 /// Reports handled before the tables are published and effects carried out.
@@ -48,6 +48,9 @@ pub(crate) enum Command {
     Peers {
         reply: oneshot::Sender<Vec<Peer>>,
     },
+    StaticPeers {
+        reply: oneshot::Sender<Vec<StaticPeer>>,
+    },
     Status {
         reply: oneshot::Sender<Status>,
     },
@@ -66,6 +69,8 @@ pub(crate) struct NewPeering {
     pub(crate) direction: Direction,
     pub(crate) keepalives: bool,
     pub(crate) static_peer: Option<StaticPeerId>,
+    /// Kept until the stream is a peering, so that those that wait are bounded.
+    pub(crate) place: Option<Place>,
 }
 
 /// See the module.
@@ -80,7 +85,7 @@ pub(crate) struct Control {
     pub(crate) clock: Clock,
     pub(crate) bandwidth_interval: Duration,
     pub(crate) own: PublicKey,
-    pub(crate) listeners: Vec<SocketAddr>,
+    pub(crate) listeners: Listeners,
     pub(crate) transports: Transports,
     pub(crate) static_peers: StaticPeersHandle,
     pub(crate) runtime: RuntimeThread,
@@ -326,6 +331,9 @@ impl Running {
             Command::Peers { reply } => {
                 let _ = reply.send(self.peers());
             }
+            Command::StaticPeers { reply } => {
+                let _ = reply.send(report::static_peers(&self.setup.static_peers));
+            }
             Command::Status { reply } => {
                 let _ = reply.send(self.status());
             }
@@ -348,7 +356,7 @@ impl Running {
             Err(refused) => {
                 tracing::info!(peer = %key, remote = new.remote, reason = %refused, "peering refused");
                 if let Some(id) = new.static_peer {
-                    self.setup.static_peers.ended(id);
+                    self.setup.static_peers.ended(id, refused.to_string());
                 }
                 return Err(refused.into());
             }
@@ -380,6 +388,7 @@ impl Running {
         };
         self.peerings.insert(port, peering);
         self.settle();
+        drop(new.place);
         Ok(port)
     }
 
@@ -408,7 +417,7 @@ impl Running {
         tracing::info!(%port, peer = %peering.key, remote = peering.remote, %reason, "peering down");
         self.closings.count(reason);
         if let Some(id) = peering.static_peer {
-            self.setup.static_peers.ended(id);
+            self.setup.static_peers.ended(id, reason.to_string());
         }
         self.tell(Event::PeerRemoved {
             port,
@@ -512,13 +521,15 @@ impl Running {
             descending: decided.descending,
             routes: decided.routes,
             peers: self.peers(),
-            static_peers: report::static_peers(&setup.static_peers.status()),
+            static_peers: report::static_peers(&setup.static_peers),
             engine: info.name.to_owned(),
             engine_reason: info.description.clone(),
             workers,
             counters,
             uptime: setup.clock.uptime(),
-            listeners: setup.listeners.clone(),
+            listeners: setup.listeners.local_addrs(),
+            missing_listeners: setup.listeners.missing(),
+            own_key_elsewhere: own_key_elsewhere(setup),
         }
     }
 
@@ -540,6 +551,16 @@ impl Running {
         self.setup.verifiers.end();
         let failure = self.setup.failure.get().map(tracing::field::display);
         tracing::info!(key = %self.setup.own, uptime_s, failure, "node closed");
+    }
+}
+
+fn own_key_elsewhere(setup: &Control) -> OwnKeyElsewhere {
+    let signed = setup.control.counters();
+    OwnKeyElsewhere {
+        handshakes: setup.transports.counters().own_key_elsewhere,
+        signed_frames: signed.bootstraps_own_elsewhere
+            + signed.broadcasts_own_elsewhere
+            + signed.announcements_own_elsewhere,
     }
 }
 

@@ -61,6 +61,6 @@ pub use pinecone_controlplane::{Config as ControlConfig, LimitError};
 pub use pinecone_dataplane::{
     DataPlaneOptions, EngineChoice, LinkType, PacketFilter, PortId, WorkerError,
 };
-pub use pinecone_transports::{DialSchedule, Direction, Limits};
+pub use pinecone_transports::{DialSchedule, Direction, Limits, MissingListener};
 pub use pinecone_wire::{Coordinates, KeyError, PublicKey, SecretKey};
-pub use status::{Counter, Peer, PingReply, StaticPeer, Status, Traffic, Worker};
+pub use status::{Counter, OwnKeyElsewhere, Peer, PingReply, StaticPeer, Status, Traffic, Worker};

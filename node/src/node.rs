@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender};
 use pinecone_dataplane::{DataPlane, LinkType, PortId};
-use pinecone_transports::PeerAddress;
+use pinecone_transports::{Listeners, PeerAddress};
 use pinecone_wire::PublicKey;
 use pinecone_wire::ping::{self, Ping, PingType};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,7 +20,7 @@ use crate::local::{Local, Received};
 use crate::runtime::Request;
 use crate::{
     Builder, ConnectError, Direction, Event, Events, NodeError, PacketFilter, Peer, PingError,
-    PingReply, SendError, StartError, Status, start,
+    PingReply, SendError, StartError, StaticPeer, Status, start,
 };
 
 /// Bytes of a ping's data that tell it from others.
@@ -38,7 +38,7 @@ pub struct Node(Arc<Inner>);
 /// What the handles share.
 pub(crate) struct Inner {
     pub(crate) own: PublicKey,
-    pub(crate) local_addrs: Vec<SocketAddr>,
+    pub(crate) listeners: Listeners,
     pub(crate) local: Arc<Local>,
     /// Weak: it goes when the control thread ends, though handles remain.
     pub(crate) dataplane: Weak<DataPlane>,
@@ -92,17 +92,17 @@ impl Node {
         self.0.own
     }
 
-    /// The addresses that it listens on, in the order they were asked for.
+    /// The addresses that it listens on now, in the order they were asked for.
     #[must_use]
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.0.local_addrs.clone()
+        self.0.listeners.local_addrs()
     }
 
     /// Dials `host:port` once and makes a peering of it. For a peer to keep, use
     /// [`Builder::connect`].
     ///
     /// # Errors
-    /// [`ConnectError`] if it cannot be reached within 5 s, the handshake fails, or the peering is
+    /// [`ConnectError`] if it cannot be looked up or reached in time, the handshake fails, or the peering is
     /// refused.
     pub async fn connect(&self, address: &str) -> Result<PortId, ConnectError> {
         let address: PeerAddress = address.parse()?;
@@ -151,6 +151,12 @@ impl Node {
     /// The peerings that are up, lowest port first. None once the node is closed.
     pub async fn peers(&self) -> Vec<Peer> {
         let peers = self.ask(|reply| Command::Peers { reply }).await;
+        peers.unwrap_or_default()
+    }
+
+    /// The static peers, in the order they were given. None once the node is closed.
+    pub async fn static_peers(&self) -> Vec<StaticPeer> {
+        let peers = self.ask(|reply| Command::StaticPeers { reply }).await;
         peers.unwrap_or_default()
     }
 

@@ -1,7 +1,9 @@
 //! Turns the numbers of the parts into the node's own.
 
+use std::time::Duration;
+
 use pinecone_dataplane::{CountersSnapshot, DropReason, WorkerStats};
-use pinecone_transports::{StaticPeerState, StaticPeerStatus, TransportCounters};
+use pinecone_transports::{StaticPeerState, StaticPeersHandle, TransportCounters};
 
 use crate::{Counter, StaticPeer, Traffic, Worker};
 
@@ -61,6 +63,10 @@ pub(crate) fn transports(counters: &TransportCounters) -> Vec<Counter> {
     named([
         ("connections_accepted", counters.accepted),
         ("connections_over_cap", counters.over_cap),
+        (
+            "connections_short_of_descriptors",
+            counters.short_of_descriptors,
+        ),
         ("accepts_failed", counters.accept_failed),
         ("dialled", counters.dialled),
         ("dials_failed", counters.dial_failed),
@@ -72,6 +78,7 @@ pub(crate) fn transports(counters: &TransportCounters) -> Vec<Counter> {
         ),
         ("handshakes_refused_signature", counters.refused_signature),
         ("handshakes_refused_own_key", counters.refused_own_key),
+        ("handshakes_own_key_elsewhere", counters.own_key_elsewhere),
         ("handshakes_timed_out", counters.timed_out),
         ("handshakes_closed_early", counters.closed_early),
         ("handshakes_stream_failed", counters.stream_failed),
@@ -85,17 +92,25 @@ pub(crate) fn control(counters: &pinecone_controlplane::Counters) -> Vec<Counter
         .collect()
 }
 
-pub(crate) fn static_peers(peers: &[StaticPeerStatus]) -> Vec<StaticPeer> {
+pub(crate) fn static_peers(handle: &StaticPeersHandle) -> Vec<StaticPeer> {
     let state = |state| match state {
         StaticPeerState::Waiting { .. } => "waiting",
+        StaticPeerState::Resolving => "resolving",
+        StaticPeerState::Queued => "queued",
         StaticPeerState::Dialling => "dialling",
         StaticPeerState::Connected { .. } => "connected",
-        StaticPeerState::Ourselves => "ourselves",
     };
-    let peers = peers.iter().map(|peer| StaticPeer {
+    let now = handle.now();
+    let peers = handle.status().into_iter().map(|peer| StaticPeer {
         address: peer.address.to_string(),
         state: state(peer.state),
         failures: peer.failures,
+        last_error: peer.last_error,
+        next_dial: match peer.state {
+            StaticPeerState::Waiting { until } => Some(until.saturating_sub(now)),
+            StaticPeerState::Resolving | StaticPeerState::Queued => Some(Duration::ZERO),
+            StaticPeerState::Dialling | StaticPeerState::Connected { .. } => None,
+        },
     });
     peers.collect()
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crossbeam::channel::Sender;
 use pinecone_transports::{
-    BoundListener, DialSchedule, Established, HandshakeFailed, Limits, Link, Listening,
-    PeerAddress, Runtime, StaticPeersHandle, Transports,
+    DialSchedule, Established, HandshakeFailed, Limits, Link, Listen, Listeners, PeerAddress,
+    Runtime, StaticPeersHandle, Transports,
 };
 use pinecone_wire::{Extensions, Handshake, SecretKey};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -59,7 +59,7 @@ pub(crate) struct Setup {
     pub(crate) core: Option<usize>,
     pub(crate) limits: Limits,
     pub(crate) extensions: Extensions,
-    pub(crate) listeners: Vec<BoundListener>,
+    pub(crate) listen: Vec<Listen>,
     pub(crate) static_peers: Vec<PeerAddress>,
     pub(crate) dial_schedule: DialSchedule,
     pub(crate) control: Sender<Command>,
@@ -71,6 +71,7 @@ pub(crate) struct Setup {
 pub(crate) struct Ready {
     pub(crate) transports: Transports,
     pub(crate) static_peers: StaticPeersHandle,
+    pub(crate) listeners: Listeners,
 }
 
 /// The thread. Says to `ready` how its start went.
@@ -94,11 +95,8 @@ pub(crate) fn run(setup: Setup, ready: std::sync::mpsc::SyncSender<Result<Ready,
             setup.extensions,
         );
         let (established, receiver) = mpsc::channel(ESTABLISHED);
-        let listening: Result<Vec<Listening>, _> = (setup.listeners.into_iter())
-            .map(|listener| transports.listen(listener, established.clone()))
-            .collect();
-        let listening = match listening {
-            Ok(listening) => listening,
+        let listeners = match transports.keep_listening(setup.listen, &established) {
+            Ok(listeners) => listeners,
             Err(source) => return drop(ready.send(Err(system("listen", source)))),
         };
         let static_peers =
@@ -106,6 +104,7 @@ pub(crate) fn run(setup: Setup, ready: std::sync::mpsc::SyncSender<Result<Ready,
         let handed_out = Ready {
             transports: transports.clone(),
             static_peers,
+            listeners: listeners.clone(),
         };
         if ready.send(Ok(handed_out)).is_err() {
             return;
@@ -115,7 +114,7 @@ pub(crate) fn run(setup: Setup, ready: std::sync::mpsc::SyncSender<Result<Ready,
             control: setup.control,
         });
         serve(&thread, receiver, setup.requests, setup.stop).await;
-        drop(listening);
+        listeners.end();
     });
 }
 
@@ -216,6 +215,8 @@ impl Thread {
                     direction: options.direction,
                     keepalives: options.keepalives,
                     static_peer: None,
+                    // Whoever asked for it waits for the reply.
+                    place: None,
                 },
                 Some(reply),
             ),
@@ -237,6 +238,7 @@ impl Thread {
             direction: stream.direction,
             keepalives: true,
             static_peer: stream.static_peer,
+            place: Some(stream.place),
         };
         self.hand_over(peering, reply);
     }

@@ -8,7 +8,7 @@ use crossbeam::channel::{Receiver, unbounded};
 use pinecone_controlplane::ControlPlane;
 use pinecone_dataplane::DataPlane;
 use pinecone_dataplane::fib::FibWriter;
-use pinecone_transports::{BoundListener, PeerAddress, parse_static_peers};
+use pinecone_transports::{Listen, PeerAddress, parse_static_peers};
 use rand::TryRng;
 use rand::rngs::SysRng;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -33,10 +33,13 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
     let own = key.public_key();
     // First what is most likely to fail, and leaves nothing behind.
     let static_peers = read_static_peers(&options.static_peers)?;
-    let listeners = (options.listen.iter())
-        .map(|address| BoundListener::bind(address))
+    let bind = match options.listen_retry {
+        true => Listen::when_possible,
+        false => Listen::now,
+    };
+    let listen = (options.listen.iter())
+        .map(|address| bind(address))
         .collect::<Result<Vec<_>, _>>()?;
-    let local_addrs: Vec<_> = listeners.iter().map(BoundListener::local_addr).collect();
     let first_nonce = SysRng.try_next_u64();
     let first_nonce = first_nonce.map_err(|e| no_random_numbers(std::io::Error::other(e)))?;
 
@@ -64,7 +67,7 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
         core: options.runtime_core,
         limits: options.limits.clone(),
         extensions: options.control.extensions(),
-        listeners,
+        listen,
         static_peers,
         dial_schedule: options.dial_schedule.clone(),
         control: control.clone(),
@@ -72,6 +75,7 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
         stop: stopped,
     };
     let started = start_runtime(setup, stop).and_then(|(runtime_thread, ready)| {
+        let listeners = ready.listeners.clone();
         let (events, _) = broadcast::channel(event::BACKLOG);
         let weak_events = events.downgrade();
         let config = options.control.clone();
@@ -94,21 +98,22 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
             clock,
             bandwidth_interval: options.bandwidth_interval,
             own,
-            listeners: local_addrs.clone(),
+            listeners: ready.listeners,
             transports: ready.transports,
             static_peers: ready.static_peers,
             runtime: runtime_thread,
             failure: Arc::clone(&failure),
         };
-        start_control(control, options.control_core).map(|thread| (thread, weak_events))
+        let thread = start_control(control, options.control_core)?;
+        Ok((thread, weak_events, listeners))
     });
-    let ((control_thread, ended, ended_blocking), events) =
+    let ((control_thread, ended, ended_blocking), events, listeners) =
         started.inspect_err(|_| dataplane.shutdown())?;
 
     let info = dataplane.info();
     tracing::info!(
         key = %own,
-        listen = ?local_addrs,
+        listen = ?listeners.local_addrs(),
         engine = info.name,
         engine_reason = info.description,
         workers = options.dataplane.workers,
@@ -118,7 +123,7 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
     );
     Ok(Inner {
         own,
-        local_addrs,
+        listeners,
         local,
         dataplane: Arc::downgrade(&dataplane),
         control,

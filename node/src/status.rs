@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use pinecone_dataplane::{LinkType, PortId};
-use pinecone_transports::Direction;
+use pinecone_transports::{Direction, MissingListener};
 use pinecone_wire::{Coordinates, PublicKey};
 
 /// Frames and bytes, each way, protocol and traffic apart. Received ("rx") is from the peer.
@@ -75,10 +75,27 @@ pub struct Peer {
 pub struct StaticPeer {
     /// As configured.
     pub address: String,
-    /// `waiting` (to be dialled), `dialling`, `connected`, or `ourselves` (never dialled again).
+    /// `waiting` (until the next dial), `resolving`, `queued` (others are being dialled), `dialling` or
+    /// `connected`.
     pub state: &'static str,
     /// Failures in a row.
     pub failures: u32,
+    /// Why the last dial failed or the last peering ended; none once a peering has been good for a
+    /// minute.
+    pub last_error: Option<String>,
+    /// How long until it is dialled next; none if it is connected or being dialled.
+    pub next_dial: Option<Duration>,
+}
+
+/// Signs that another node uses our key. All are zero unless somebody copied a key file, or plays
+/// tricks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnKeyElsewhere {
+    /// Handshakes with our key that were not between this node and itself. They prove nothing:
+    /// somebody may have sent our own handshake back.
+    pub handshakes: u64,
+    /// Frames signed with our key that this node has not made.
+    pub signed_frames: u64,
 }
 
 /// One worker thread of the data plane.
@@ -125,6 +142,10 @@ pub struct Status {
     pub uptime: Duration,
     /// Addresses that it listens on.
     pub listeners: Vec<SocketAddr>,
+    /// Addresses that it waits for, to listen on them.
+    pub missing_listeners: Vec<MissingListener>,
+    /// Signs that another node uses our key.
+    pub own_key_elsewhere: OwnKeyElsewhere,
 }
 
 /// An answered ping.

@@ -4,28 +4,36 @@ use std::net::ToSocketAddrs;
 
 use crate::failure::Failure;
 
-/// Checks the addresses to listen on: `host:port`, or `:port` for all addresses.
+/// Checks how the addresses to listen on are written: `host:port`, or `:port` for all addresses.
 pub(crate) fn check_listen(addresses: &[String]) -> Result<(), Failure> {
     for address in addresses {
-        let (host, port) = split(address, "--listen")?;
-        if !host.is_empty() {
-            resolve(host, port, "--listen")?;
-        }
+        split(address, "--listen")?;
     }
     Ok(())
 }
 
-/// Checks lists of static peers, and that their names resolve now.
+/// Checks how lists of static peers are written.
+pub(crate) fn check_syntax(lists: &[String]) -> Result<(), Failure> {
+    entries(lists).try_for_each(|entry| split_peer(entry, "--connect").map(drop))
+}
+
+/// Checks lists of static peers, and that their names resolve now: for commands that end if not.
 pub(crate) fn check_static_peers(lists: &[String]) -> Result<(), Failure> {
-    let entries = lists.iter().flat_map(|list| list.split(','));
-    for entry in entries.map(str::trim).filter(|entry| !entry.is_empty()) {
-        check_peer(entry, "--connect")?;
-    }
-    Ok(())
+    entries(lists).try_for_each(|entry| check_peer(entry, "--connect"))
 }
 
 /// Checks an address to connect to, as it was given to `flag`, and that its name resolves now.
 pub(crate) fn check_peer(address: &str, flag: &str) -> Result<(), Failure> {
+    let (host, port) = split_peer(address, flag)?;
+    resolve(host, port, flag)
+}
+
+fn entries(lists: &[String]) -> impl Iterator<Item = &str> {
+    let entries = lists.iter().flat_map(|list| list.split(','));
+    entries.map(str::trim).filter(|entry| !entry.is_empty())
+}
+
+fn split_peer<'a>(address: &'a str, flag: &str) -> Result<(&'a str, u16), Failure> {
     if let Some((scheme, _)) = address.split_once("://") {
         return Err(Failure::usage(format!(
             "{flag}: {address:?}: {scheme}:// is not supported yet: write host:port for plain TCP"
@@ -35,7 +43,7 @@ pub(crate) fn check_peer(address: &str, flag: &str) -> Result<(), Failure> {
     if host.is_empty() || port == 0 {
         return Err(malformed(address, flag));
     }
-    resolve(host, port, flag)
+    Ok((host, port))
 }
 
 fn split<'a>(address: &'a str, flag: &str) -> Result<(&'a str, u16), Failure> {
@@ -75,6 +83,22 @@ mod tests {
         let failure = check_static_peers(&["wss://a.example/".to_owned()]).unwrap_err();
         assert_eq!(failure.code, 2);
         assert!(failure.to_string().contains("wss:// is not supported yet"));
+    }
+
+    #[test]
+    fn a_running_node_asks_for_no_name_at_its_start() {
+        // A label that is too long for any resolver.
+        let name = format!("{}.invalid:1", "a".repeat(64));
+        assert!(check_syntax(std::slice::from_ref(&name)).is_ok());
+        assert!(check_listen(std::slice::from_ref(&name)).is_ok());
+        assert_eq!(check_static_peers(&[name]).unwrap_err().code, 1);
+        for wrong in ["a", "a:0", ":1", "ws://a:1", "::1:80", "a:1,b"] {
+            assert_eq!(
+                check_syntax(&[wrong.to_owned()]).unwrap_err().code,
+                2,
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

@@ -108,13 +108,22 @@ pub(crate) enum Command {
 /// Options of `pinecone run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunOptions {
-    /// TCP address to listen on; `:65432` means all addresses of the machine. May be given
-    /// several times.
+    /// TCP address to listen on; `:65432` means all addresses of the machine, a name all of its
+    /// addresses. May be given several times.
     #[arg(long, value_name = "ADDR", default_value = ":65432")]
     pub(crate) listen: Vec<String>,
-    /// Static peers, `host:port`, separated by commas.
+    /// Wait for addresses to listen on that this machine does not have yet, instead of failing.
+    #[arg(long)]
+    pub(crate) listen_retry: bool,
+    /// Static peers, `host:port`, separated by commas. A name need not resolve at the start.
     #[arg(long, value_name = "LIST")]
     pub(crate) connect: Vec<String>,
+    /// Dials that may run at a time.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) max_dials: u16,
+    /// Seconds that may pass until a static peer that cannot be connected is dialled again.
+    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds)]
+    pub(crate) max_backoff: Duration,
     #[command(flatten)]
     pub(crate) key: KeyOptions,
     /// Threads that move frames. [default: as many as --worker-cores names, else 1]

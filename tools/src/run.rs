@@ -23,7 +23,7 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
     let (workers, worker_cores) = workers(&options)?;
     check_engine(&options, &worker_cores)?;
     addresses::check_listen(&options.listen)?;
-    addresses::check_static_peers(&options.connect)?;
+    addresses::check_syntax(&options.connect)?;
     let key = options.key.secret_key()?;
     let mut signals = Signals::new()?;
     let admin = match options.admin.socket_path() {
@@ -45,6 +45,9 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
         .verify_threads(usize::from(options.verify_threads))
         .batch_wait(Duration::from_micros(options.batch_wait))
         .hop_limiting(options.hop_limiting.is_on())
+        .listen_retry(options.listen_retry)
+        .max_dials(usize::from(options.max_dials))
+        .max_backoff(options.max_backoff)
         .queues(
             options.port_queue.saturating_mul(1024),
             options.queue.saturating_mul(1024),
@@ -177,6 +180,13 @@ fn banner(status: &Status) -> String {
     let mut text = format!("public key  {}\n", status.public_key);
     for address in &status.listeners {
         let _ = writeln!(text, "listening   {address}");
+    }
+    for missing in &status.missing_listeners {
+        let _ = writeln!(
+            text,
+            "waiting     for {}: {}",
+            missing.address, missing.error
+        );
     }
     let _ = writeln!(
         text,

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::admin::client::Client;
-use crate::admin::protocol::{PeerInfo, Reply, Request, StatusInfo};
+use crate::admin::protocol::{PeerInfo, Reply, Request, StaticPeerInfo, StatusInfo};
 use crate::cli::AdminOptions;
 use crate::failure::Failure;
 use crate::output::print;
@@ -29,13 +29,24 @@ pub(crate) async fn status(admin: &AdminOptions, json: bool) -> Result<(), Failu
 pub(crate) async fn peers(admin: &AdminOptions, json: bool, full: bool) -> Result<(), Failure> {
     let mut client = Client::connect(admin).await?;
     client.send(&Request::Peers {}).await?;
-    let Reply::Peers { peers } = client.receive().await? else {
+    let Reply::Peers {
+        peers,
+        static_peers,
+    } = client.receive().await?
+    else {
         return Err(client.strange("not a list of peers"));
     };
     print(&if json {
-        to_json(&peers)?
+        to_json(&Reply::Peers {
+            peers,
+            static_peers,
+        })?
     } else {
-        peers_text(&peers, full)
+        let mut text = peers_text(&peers, full);
+        for peer in static_peers.iter().filter(|p| p.state != "connected") {
+            let _ = writeln!(text, "static peer {}", static_peer(peer));
+        }
+        text
     })
 }
 
@@ -72,13 +83,26 @@ fn status_text(status: &StatusInfo) -> String {
     for address in &status.listeners {
         rows.push(("listening", address.clone()));
     }
+    for missing in &status.missing_listeners {
+        let text = format!("for {}: {}", missing.address, missing.error);
+        rows.push(("waiting", text));
+    }
+    let elsewhere = &status.own_key_elsewhere;
+    if elsewhere.signed_frames > 0 {
+        let frames = elsewhere.signed_frames;
+        let text = format!("another node uses our key: it signed {frames} frames that came here");
+        rows.push(("warning", text));
+    }
+    if elsewhere.handshakes > 0 {
+        let handshakes = elsewhere.handshakes;
+        let text = format!(
+            "{handshakes} handshakes with our key that are not ours: another node uses it, or our \
+             own were sent back"
+        );
+        rows.push(("warning", text));
+    }
     for peer in &status.static_peers {
-        let failures = match peer.failures {
-            0 => String::new(),
-            failures => format!(", {failures} failures in a row"),
-        };
-        let text = format!("{} {}{failures}", peer.address, peer.state);
-        rows.push(("static peer", text));
+        rows.push(("static peer", static_peer(peer)));
     }
     rows.push((
         "engine",
@@ -133,6 +157,24 @@ fn peers_text(peers: &[PeerInfo], full: bool) -> String {
         ]);
     }
     table(&rows)
+}
+
+fn static_peer(peer: &StaticPeerInfo) -> String {
+    let mut text = format!("{} {}", peer.address, peer.state);
+    match peer.failures {
+        0 => {}
+        1 => text.push_str(", 1 failure"),
+        failures => {
+            let _ = write!(text, ", {failures} failures in a row");
+        }
+    }
+    if let Some(seconds) = peer.next_dial_seconds.filter(|_| peer.state == "waiting") {
+        let _ = write!(text, ", dialled again in {}", duration(seconds));
+    }
+    if let Some(error) = &peer.last_error {
+        let _ = write!(text, ": {error}");
+    }
+    text
 }
 
 /// Columns as wide as their widest cell, two spaces apart.
@@ -222,6 +264,29 @@ mod tests {
         assert_eq!(duration(90000.0), "1d01h");
         assert_eq!(coordinates(&[]), "[]");
         assert_eq!(coordinates(&[1, 22]), "[1 22]");
+    }
+
+    #[test]
+    fn a_static_peer_says_why_and_when() {
+        let mut peer = StaticPeerInfo {
+            address: "a:1".to_owned(),
+            state: "waiting".to_owned(),
+            failures: 2,
+            last_error: Some("no answer".to_owned()),
+            next_dial_seconds: Some(3.25),
+        };
+        let text = "a:1 waiting, 2 failures in a row, dialled again in 3.2s: no answer";
+        assert_eq!(static_peer(&peer), text);
+        peer.failures = 1;
+        assert!(static_peer(&peer).contains("1 failure, "));
+        let connected = StaticPeerInfo {
+            state: "connected".to_owned(),
+            failures: 0,
+            last_error: None,
+            next_dial_seconds: None,
+            ..peer
+        };
+        assert_eq!(static_peer(&connected), "a:1 connected");
     }
 
     #[test]

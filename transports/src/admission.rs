@@ -1,22 +1,64 @@
-//! How many inbound handshakes may run at a time.
+//! How many streams may be on their way to a peering at a time.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::handshake::Shared;
+
+/// A place under a limit on streams that are no peerings yet: inbound handshakes, or dials. Whoever
+/// takes an [`Established`](crate::Established) keeps it until the stream is a peering or closed;
+/// dropping it makes room for another stream.
+#[derive(Debug)]
+pub struct Place {
+    _held: Held,
+}
+
+#[derive(Debug)]
+enum Held {
+    /// The stream came from an embedder, who limits them.
+    Unlimited,
+    Inbound {
+        _slot: Slot,
+    },
+    Dial {
+        _permit: OwnedSemaphorePermit,
+    },
+}
+
+impl Place {
+    pub(crate) const fn unlimited() -> Self {
+        Self {
+            _held: Held::Unlimited,
+        }
+    }
+
+    pub(crate) const fn inbound(slot: Slot) -> Self {
+        Self {
+            _held: Held::Inbound { _slot: slot },
+        }
+    }
+
+    pub(crate) const fn dial(permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            _held: Held::Dial { _permit: permit },
+        }
+    }
+}
 
 /// Who holds slots. Never iterated.
 #[derive(Debug, Default)]
-pub(crate) struct Admission(Mutex<Held>);
+pub(crate) struct Admission(Mutex<Taken>);
 
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct Taken {
     all: usize,
     by_network: HashMap<IpAddr, usize>,
 }
 
-/// The right to run one inbound handshake; given back when dropped.
+/// The right to one inbound stream that is no peering yet; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Slot {
     shared: Arc<Shared>,
@@ -57,7 +99,7 @@ impl Drop for Slot {
 }
 
 impl Admission {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Held> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Taken> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,8 +8,10 @@ use crate::HandshakeFailed;
 pub struct TransportCounters {
     /// Connections accepted by listeners, before any handshake.
     pub accepted: u64,
-    /// Connections closed at once because too many inbound handshakes were running.
+    /// Connections closed at once because too many were handshaking, or waiting to become peerings.
     pub over_cap: u64,
+    /// Connections closed at once because few file descriptors were left.
+    pub short_of_descriptors: u64,
     /// Times that the system would not give us a waiting connection (out of descriptors, say).
     pub accept_failed: u64,
     /// Attempts to dial.
@@ -26,6 +28,8 @@ pub struct TransportCounters {
     pub refused_signature: u64,
     /// Our own key.
     pub refused_own_key: u64,
+    /// Of these, handshakes that were not between this node and itself.
+    pub own_key_elsewhere: u64,
     /// Not done within the limit.
     pub timed_out: u64,
     /// The peer closed the stream before its 104 bytes were there.
@@ -38,6 +42,7 @@ pub struct TransportCounters {
 pub(crate) struct Counters {
     pub(crate) accepted: Counter,
     pub(crate) over_cap: Counter,
+    pub(crate) short_of_descriptors: Counter,
     pub(crate) accept_failed: Counter,
     pub(crate) dialled: Counter,
     pub(crate) dial_failed: Counter,
@@ -46,6 +51,7 @@ pub(crate) struct Counters {
     refused_capabilities: Counter,
     refused_signature: Counter,
     refused_own_key: Counter,
+    pub(crate) own_key_elsewhere: Counter,
     timed_out: Counter,
     closed_early: Counter,
     stream_failed: Counter,
@@ -84,6 +90,7 @@ impl Counters {
         TransportCounters {
             accepted: self.accepted.get(),
             over_cap: self.over_cap.get(),
+            short_of_descriptors: self.short_of_descriptors.get(),
             accept_failed: self.accept_failed.get(),
             dialled: self.dialled.get(),
             dial_failed: self.dial_failed.get(),
@@ -92,6 +99,7 @@ impl Counters {
             refused_capabilities: self.refused_capabilities.get(),
             refused_signature: self.refused_signature.get(),
             refused_own_key: self.refused_own_key.get(),
+            own_key_elsewhere: self.own_key_elsewhere.get(),
             timed_out: self.timed_out.get(),
             closed_early: self.closed_early.get(),
             stream_failed: self.stream_failed.get(),

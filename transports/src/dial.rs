@@ -1,105 +1,174 @@
 //! Dialling a peer.
 
+use std::collections::VecDeque;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::address::Host;
-use crate::{DialError, Direction, Established, Link, PeerAddress, Transports};
+use crate::admission::Place;
+use crate::descriptors::{self, Purpose};
+use crate::{DialError, Direction, Established, HandshakeFailed, Link, PeerAddress, Transports};
 
 /// How long an address may take before the next one is tried beside it: one that swallows
 /// packets must not use up the time of those behind it (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
+/// Addresses of one name that are connected to at a time.
+const AT_ONCE: usize = 4;
+/// Addresses of one name that are tried.
+const MOST_ADDRESSES: usize = 16;
 
 impl Transports {
-    /// Connects to `address` over TCP and does the handshake. A name is resolved and its addresses
-    /// tried in the resolver's order.
+    /// Connects to `address` over TCP and does the handshake. A name is resolved, and its addresses
+    /// are tried in the resolver's order until the handshake with one succeeds.
     ///
     /// The connection itself is made by readiness polling on both backends: tokio-uring cannot
     /// take back a connect that is under way.
     ///
     /// # Errors
-    /// No connection within the limit, or the handshake failed.
+    /// The name does not resolve, or no address could be connected and handshaken with.
     pub async fn dial(&self, address: &PeerAddress) -> Result<Established, DialError> {
+        let addresses = self.resolve(address).await?;
+        let permit = self.dial_permit().await;
+        let limit = self.shared.limits.connect_timeout;
+        self.dial_any(address, addresses, limit, permit).await
+    }
+
+    /// Looks up the addresses of a peer.
+    pub(crate) async fn resolve(&self, peer: &PeerAddress) -> Result<Vec<SocketAddr>, DialError> {
         let shared = &self.shared;
-        shared.counters.dialled.add();
-        let limit = shared.limits.connect_timeout;
-        let connected = timeout(limit, connect(address))
-            .await
-            .unwrap_or(Err(DialError::Timeout(limit)));
-        let (socket, remote) = connected.inspect_err(|_| shared.counters.dial_failed.add())?;
-        let remote = match address.host {
-            Host::Ip(_) => address.to_string(),
-            Host::Name(_) => format!("{address} ({remote})"),
-        };
-        let (stream, peer) = self.handshake_socket(socket).await?;
-        Ok(Established {
-            stream,
-            key: peer.public_key,
-            extensions: peer.extensions,
-            remote,
-            link: Link::Remote,
-            direction: Direction::Outbound,
-            static_peer: None,
+        let limit = shared.limits.lookup_timeout;
+        let found = shared.resolver.resolve(&peer.host, peer.port, limit).await;
+        found.inspect_err(|_| {
+            shared.counters.dialled.add();
+            shared.counters.dial_failed.add();
         })
+    }
+
+    /// Waits until one more may dial.
+    pub(crate) async fn dial_permit(&self) -> Option<OwnedSemaphorePermit> {
+        // Fails only if the semaphore is closed, which it never is.
+        Arc::clone(&self.shared.dials).acquire_owned().await.ok()
+    }
+
+    /// Dials the addresses of `peer` until one gives a handshake; `limit` is for connecting to each.
+    pub(crate) async fn dial_any(
+        &self,
+        peer: &PeerAddress,
+        addresses: Vec<SocketAddr>,
+        limit: Duration,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<Established, DialError> {
+        let counters = &self.shared.counters;
+        counters.dialled.add();
+        let mut untried: VecDeque<_> = addresses.into_iter().take(MOST_ADDRESSES).collect();
+        let mut failure = None;
+        while !untried.is_empty() {
+            let Some((socket, remote)) = connect_first(&mut untried, limit, &mut failure).await
+            else {
+                break;
+            };
+            match self.handshake_socket(socket).await {
+                Ok((stream, shaken)) => {
+                    return Ok(Established {
+                        stream,
+                        key: shaken.public_key,
+                        extensions: shaken.extensions,
+                        remote: match peer.host {
+                            Host::Ip(_) => peer.to_string(),
+                            Host::Name(_) => format!("{peer} ({remote})"),
+                        },
+                        link: Link::Remote,
+                        direction: Direction::Outbound,
+                        static_peer: None,
+                        place: permit.map_or(Place::unlimited(), Place::dial),
+                    });
+                }
+                Err(source) => {
+                    if matches!(source, HandshakeFailed::OwnKey) {
+                        self.saw_own_key(Direction::Outbound, remote);
+                    }
+                    let error = DialError::Handshake {
+                        address: remote,
+                        source,
+                    };
+                    failure = Some(worth_telling(failure, error));
+                }
+            }
+        }
+        counters.dial_failed.add();
+        Err(failure
+            .unwrap_or_else(|| DialError::Resolve(io::Error::other("the name has no address"))))
     }
 }
 
-async fn connect(address: &PeerAddress) -> Result<(OwnedFd, SocketAddr), DialError> {
-    let mut untried = resolve(address)
-        .await
-        .map_err(DialError::Resolve)?
-        .into_iter()
-        .peekable();
+/// Of two failures, the later one; but that an address is ourselves says nothing of the others.
+fn worth_telling(before: Option<DialError>, error: DialError) -> DialError {
+    match before {
+        Some(before) if error.is_own_key() => before,
+        _ => error,
+    }
+}
+
+/// Connects to the first address that answers. Those that have not failed by then are left untried.
+async fn connect_first(
+    untried: &mut VecDeque<SocketAddr>,
+    limit: Duration,
+    failure: &mut Option<DialError>,
+) -> Option<(OwnedFd, SocketAddr)> {
     let mut attempts = JoinSet::new();
-    let mut last_failure = DialError::Resolve(io::Error::other("the name has no address"));
+    let mut under_way = Vec::new();
     loop {
-        if let Some(address) = untried.next() {
-            attempts.spawn_local(async move { (address, connect_one(address).await) });
+        if attempts.len() < AT_ONCE
+            && let Some(address) = untried.pop_front()
+        {
+            under_way.push(address);
+            attempts.spawn_local(async move { (address, connect(address, limit).await) });
         }
         tokio::select! {
             ended = attempts.join_next() => match ended {
-                Some(Ok((remote, Ok(socket)))) => return Ok((socket, remote)),
-                Some(Ok((address, Err(source)))) => {
-                    last_failure = DialError::Connect { address, source };
+                Some(Ok((address, ended))) => {
+                    under_way.retain(|other| *other != address);
+                    match ended {
+                        Ok(socket) => {
+                            under_way.into_iter().rev().for_each(|a| untried.push_front(a));
+                            return Some((socket, address));
+                        }
+                        Err(error) => *failure = Some(error),
+                    }
                 }
                 Some(Err(_)) => {}
-                None => return Err(last_failure),
+                None => return None,
             },
-            () = sleep(STAGGER), if untried.peek().is_some() => {}
+            () = sleep(STAGGER), if !untried.is_empty() && attempts.len() < AT_ONCE => {}
         }
     }
 }
 
-async fn connect_one(address: SocketAddr) -> io::Result<OwnedFd> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
+async fn connect(address: SocketAddr, limit: Duration) -> Result<OwnedFd, DialError> {
+    match timeout(limit, connect_socket(address)).await {
+        Ok(connected) => connected.map_err(|source| DialError::Connect { address, source }),
+        Err(_) => Err(DialError::Timeout { address, limit }),
+    }
+}
+
+async fn connect_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    descriptors::check(&socket, Purpose::Dial)?;
+    socket.set_nodelay(true)?;
+    let stream: TcpStream = socket.connect(address).await?;
     Ok(stream.into_std()?.into())
 }
 
-/// Resolves on a thread of its own: a resolver cannot be interrupted, and the runtime's own
-/// threads would hold up its end.
-async fn resolve(address: &PeerAddress) -> io::Result<Vec<SocketAddr>> {
-    let port = address.port;
-    let name = match &address.host {
-        Host::Ip(ip) => return Ok(vec![SocketAddr::new(*ip, port)]),
-        Host::Name(name) => name.clone(),
-    };
-    let (answer, answered) = oneshot::channel();
-    std::thread::Builder::new()
-        .name("resolver".into())
-        .spawn(move || {
-            let addresses = (name.as_str(), port).to_socket_addrs();
-            // Nobody waits any more if it took too long.
-            let _ = answer.send(addresses.map(Iterator::collect));
-        })?;
-    answered
-        .await
-        .map_err(|_| io::Error::other("the resolver ended"))?
-}
+#[cfg(test)]
+mod tests;

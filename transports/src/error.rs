@@ -31,7 +31,9 @@ pub enum ListenError {
     #[error(transparent)]
     Address(#[from] AddressError),
     /// The host does not resolve.
-    #[error("cannot resolve {host:?} to listen on it: {source}")]
+    #[error(
+        "cannot listen on {host}: the name does not resolve ({source}); --listen-retry waits for it"
+    )]
     Resolve {
         /// The host.
         host: String,
@@ -66,8 +68,8 @@ pub enum HandshakeFailed {
     /// The signature is not the claimed key's.
     #[error("handshake signature does not verify")]
     Signature,
-    /// The key is our own: we dialled ourselves, or our handshake was sent back to us. Refused
-    /// for good: the same address is not to be dialled again.
+    /// The key is our own: we dialled ourselves, another node uses our key, or our handshake was sent
+    /// back to us.
     #[error("the other side has our own key: that is this node itself, or a copy of its key")]
     OwnKey,
     /// Not done in time.
@@ -94,32 +96,51 @@ impl From<pinecone_wire::HandshakeError> for HandshakeFailed {
     }
 }
 
-/// Why dialling did not end in a peering. The text does not name the address dialled.
+/// Why dialling did not end in a peering. Of several addresses of a name, the last failure is told.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     /// The host does not resolve.
     #[error("host does not resolve: {0}")]
     Resolve(io::Error),
-    /// No address could be connected within the limit.
-    #[error("not connected within {} s", .0.as_secs_f32())]
-    Timeout(Duration),
-    /// Every address refused; the last answer.
+    /// The lookup of the host was not answered within the limit.
+    #[error("host not looked up within {} s: check this machine's name servers", .0.as_secs_f32())]
+    LookupTimeout(Duration),
+    /// The address did not answer within the limit.
+    #[error("no answer from {address} within {} s", .limit.as_secs_f32())]
+    Timeout {
+        /// The address.
+        address: SocketAddr,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The address refused the connection, or cannot be reached.
     #[error("cannot connect to {address}: {source}")]
     Connect {
-        /// The address tried last.
+        /// The address.
         address: SocketAddr,
         /// What the system says.
         source: io::Error,
     },
     /// Connected, but the handshake failed.
-    #[error(transparent)]
-    Handshake(#[from] HandshakeFailed),
+    #[error("no handshake with {address}: {source}")]
+    Handshake {
+        /// The address.
+        address: SocketAddr,
+        /// What went wrong.
+        source: HandshakeFailed,
+    },
 }
 
 impl DialError {
-    /// Whether dialling this address again is pointless: it is ourselves.
+    /// Whether the address dialled has our own key: it is this node, or another one with its key.
     #[must_use]
-    pub fn is_final(&self) -> bool {
-        matches!(self, Self::Handshake(HandshakeFailed::OwnKey))
+    pub fn is_own_key(&self) -> bool {
+        matches!(
+            self,
+            Self::Handshake {
+                source: HandshakeFailed::OwnKey,
+                ..
+            }
+        )
     }
 }

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_uring::buf::BoundedBuf;
 
+use crate::descriptors::{self, Purpose};
 use crate::{Backend, HandshakeFailed};
 
 /// Sends `ours`, receives theirs, and gives back the socket in blocking mode. On any failure, and
@@ -75,7 +76,7 @@ async fn by_ring(
     socket.set_nonblocking(false)?;
     // tokio-uring keeps the descriptor it is given until its last operation ends, and gives none
     // back: it gets a duplicate.
-    let stream = tokio_uring::net::TcpStream::from_std(socket.try_clone()?.into());
+    let stream = tokio_uring::net::TcpStream::from_std(duplicate(socket)?.into());
     let sent = stream.write_all(ours.to_vec()).await.0;
     sent.map_err(|error| closed_or_failed(error, 0))?;
     let mut buffer = vec![0; HANDSHAKE_LEN];
@@ -98,7 +99,7 @@ async fn by_readiness(
     ours: [u8; HANDSHAKE_LEN],
 ) -> Result<[u8; HANDSHAKE_LEN], HandshakeFailed> {
     socket.set_nonblocking(true)?;
-    let polled = socket.try_clone()?;
+    let polled = duplicate(socket)?;
     let theirs = if socket.domain()? == Domain::UNIX {
         over_stream(&mut UnixStream::from_std(polled.into())?, &ours).await?
     } else {
@@ -106,6 +107,12 @@ async fn by_readiness(
     };
     socket.set_nonblocking(false)?;
     Ok(theirs)
+}
+
+fn duplicate(socket: &Socket) -> io::Result<Socket> {
+    let duplicate = socket.try_clone()?;
+    descriptors::check(&duplicate, Purpose::Inbound)?;
+    Ok(duplicate)
 }
 
 /// A peer that closes with our bytes unread resets the connection: that is no fault of the stream.

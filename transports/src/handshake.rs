@@ -3,14 +3,17 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pinecone_wire::handshake::{Extensions, Handshake};
 use pinecone_wire::{HANDSHAKE_LEN, PublicKey, SecretKey, handshake};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Place};
 use crate::counters::Counters;
+use crate::own_key::{COUNTERPART_WITHIN, OwnKey, Verdict};
+use crate::resolve::Resolver;
 use crate::{
     Backend, HandshakeFailed, StaticPeerId, TransportCounters, exchange, pipe::pipe, pipe::relay,
 };
@@ -53,6 +56,8 @@ pub struct Established {
     /// Set if the static peer driver opened it: it must be told when the peering ends, with
     /// [`StaticPeersHandle::ended`](crate::StaticPeersHandle::ended).
     pub static_peer: Option<StaticPeerId>,
+    /// Its place under the limits on streams that are no peerings yet: to be dropped when it is one.
+    pub place: Place,
 }
 
 /// Limits in time and number, each with the protocol's value or a safe one as its default.
@@ -60,13 +65,17 @@ pub struct Established {
 pub struct Limits {
     /// For both halves of a handshake together: 10 s.
     pub handshake_timeout: Duration,
-    /// For resolving a name and connecting to one of its addresses: 5 s.
+    /// For looking up a name: 20 s. The system's resolver waits for 5 s for each name server.
+    pub lookup_timeout: Duration,
+    /// For connecting to each address: 5 s.
     pub connect_timeout: Duration,
-    /// Inbound handshakes that may run at a time: 1,024. A connection above it is closed at once
-    /// and counted in [`TransportCounters::over_cap`].
+    /// Dials at a time, static peers and others together: 64. More wait for their turn.
+    pub max_dials: usize,
+    /// Inbound connections that may be handshaking or wait to become peerings: 1,024. A connection
+    /// above it is closed at once and counted in [`TransportCounters::over_cap`].
     pub inbound_handshakes: usize,
-    /// Inbound handshakes that may run at a time for one remote address (IPv6: for one /64), so
-    /// that one host cannot use up all: 512. Also counted in [`TransportCounters::over_cap`].
+    /// The same for one remote address (IPv6: for one /64), so that one host cannot use up all: 512.
+    /// Also counted in [`TransportCounters::over_cap`].
     pub inbound_handshakes_per_address: usize,
 }
 
@@ -74,7 +83,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             handshake_timeout: Duration::from_secs(10),
+            lookup_timeout: Duration::from_secs(20),
             connect_timeout: Duration::from_secs(5),
+            max_dials: 64,
             inbound_handshakes: 1024,
             inbound_handshakes_per_address: 512,
         }
@@ -97,6 +108,9 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) counters: Counters,
     pub(crate) admission: Admission,
+    pub(crate) dials: Arc<Semaphore>,
+    pub(crate) resolver: Resolver,
+    own_keys: OwnKey,
 }
 
 impl Transports {
@@ -115,14 +129,28 @@ impl Transports {
         limits: Limits,
         extensions: Extensions,
     ) -> Self {
+        Self::resolving(backend, key, limits, extensions, Resolver::system())
+    }
+
+    /// Looks names up with this resolver.
+    pub(crate) fn resolving(
+        backend: Backend,
+        key: &SecretKey,
+        limits: Limits,
+        extensions: Extensions,
+        resolver: Resolver,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 backend,
                 own_key: key.public_key(),
                 own_handshake: handshake::encode_offering(key, extensions),
+                dials: Arc::new(Semaphore::new(limits.max_dials.max(1))),
                 limits,
                 counters: Counters::default(),
                 admission: Admission::default(),
+                resolver,
+                own_keys: OwnKey::default(),
             }),
         }
     }
@@ -198,6 +226,7 @@ impl Transports {
             link,
             direction,
             static_peer: None,
+            place: Place::unlimited(),
         })
     }
 
@@ -232,7 +261,40 @@ impl Transports {
             link,
             direction,
             static_peer: None,
+            place: Place::unlimited(),
         })
+    }
+
+    /// A handshake over TCP has shown our own key: counts and logs it unless it turns out to be the
+    /// other end of one of ours.
+    pub(crate) fn saw_own_key(&self, direction: Direction, remote: SocketAddr) {
+        let sighting = match self.shared.own_keys.seen(direction) {
+            Verdict::Ourselves => return,
+            Verdict::Wait(sighting) => Some(sighting),
+            Verdict::Elsewhere => None,
+        };
+        let this = self.clone();
+        let judge = move || {
+            let own_keys = &this.shared.own_keys;
+            if sighting.is_some_and(|sighting| !own_keys.is_elsewhere(sighting)) {
+                return;
+            }
+            this.shared.counters.own_key_elsewhere.add();
+            if own_keys.complain(Instant::now()) {
+                tracing::warn!(
+                    %remote, ?direction,
+                    "a handshake with our own key that is not ours: another node uses this key, or \
+                     our handshake was sent back; looked at again in an hour"
+                );
+            }
+        };
+        if sighting.is_none() {
+            return judge();
+        }
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(COUNTERPART_WITHIN).await;
+            judge();
+        });
     }
 
     fn judge(&self, theirs: &[u8; HANDSHAKE_LEN]) -> Result<Handshake, HandshakeFailed> {

@@ -15,23 +15,33 @@
 
 mod address;
 mod admission;
+mod bind;
 mod counters;
+mod descriptors;
 mod dial;
 mod error;
 mod exchange;
 mod handshake;
+mod keep_connected;
+mod keep_listening;
 mod listen;
+mod own_key;
 mod pipe;
+mod resolve;
 mod runtime;
 mod static_peers;
 
 pub use address::{DEFAULT_PORT, PeerAddress, parse_static_peers};
+pub use admission::Place;
+pub use bind::{BoundListener, ListenAddress};
 pub use counters::TransportCounters;
 pub use error::{AddressError, DialError, HandshakeFailed, ListenError};
 pub use handshake::{Direction, Established, Limits, Link, Transports};
-pub use listen::{BoundListener, Listening};
+pub use keep_connected::StaticPeersHandle;
+pub use keep_listening::{Listen, Listeners, MissingListener};
+pub use listen::Listening;
 pub use pipe::{pipe, relay};
 pub use runtime::{Backend, Runtime};
 pub use static_peers::{
-    DialSchedule, StaticPeerId, StaticPeerState, StaticPeerStatus, StaticPeers, StaticPeersHandle,
+    DialSchedule, DueDial, StaticPeerId, StaticPeerState, StaticPeerStatus, StaticPeers,
 };

@@ -1,55 +1,23 @@
 //! Listening for peers.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::address::{Host, split};
-use crate::admission::Slot;
+use crate::admission::{Place, Slot};
+use crate::bind::BoundListener;
+use crate::descriptors::{self, Purpose};
 use crate::handshake::canonical;
-use crate::{Direction, Established, Link, ListenError, Transports};
+use crate::{Direction, Established, HandshakeFailed, Link, Transports};
 
-/// Connections that the kernel keeps for us until they are accepted.
-const BACKLOG: i32 = 4096;
 /// How long to leave the kernel alone when it cannot give us a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// A socket that listens, not yet served. Needs no runtime: bind early, and report early what
-/// cannot be bound.
-#[derive(Debug)]
-pub struct BoundListener {
-    socket: Socket,
-    address: SocketAddr,
-}
-
-impl BoundListener {
-    /// Binds and listens on `host:port`, `[IPv6]:port`, or `:port` for all addresses, IPv4 and
-    /// IPv6. Port 0 takes a free one. An address given in full listens for its own family only;
-    /// of a name's addresses the first IPv4 one is taken, else the first.
-    ///
-    /// # Errors
-    /// The address is malformed, does not resolve, is in use, or is refused by the system.
-    pub fn bind(address: &str) -> Result<Self, ListenError> {
-        match split(address.trim())? {
-            (None, port) => bind_all(port),
-            (Some(Host::Ip(ip)), port) => bind_one(SocketAddr::new(ip, port), true),
-            (Some(Host::Name(host)), port) => bind_one(resolve(host, port)?, true),
-        }
-    }
-
-    /// What it listens on, with the port that it was given.
-    #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
-        self.address
-    }
-}
 
 /// A listener at work. Dropped, it stops accepting, and the handshakes it still runs end.
 #[derive(Debug)]
@@ -84,7 +52,7 @@ impl Transports {
         listener: BoundListener,
         established: mpsc::Sender<Established>,
     ) -> io::Result<Listening> {
-        let BoundListener { socket, address } = listener;
+        let (socket, address) = listener.into_parts();
         let socket = TcpListener::from_std(socket.into())?;
         let transports = self.clone();
         let task = tokio::task::spawn_local(async move {
@@ -111,17 +79,24 @@ impl Transports {
                 }
             };
             self.shared.counters.accepted.add();
+            if let Err(error) = descriptors::check(&stream, Purpose::Inbound) {
+                self.shared.counters.short_of_descriptors.add();
+                refused(remote, &error);
+                continue;
+            }
             match Slot::take(&self.shared, remote.ip()) {
                 Some(slot) => {
                     let (transports, established) = (self.clone(), established.clone());
                     handshakes.spawn_local(async move {
-                        transports.welcome(stream, remote, &established).await;
-                        drop(slot);
+                        transports.welcome(stream, remote, slot, &established).await;
                     });
                 }
                 None => {
                     self.shared.counters.over_cap.add();
-                    refused(remote, &"too many handshakes are running");
+                    refused(
+                        remote,
+                        &"too many connections are handshaking or wait to become peerings",
+                    );
                 }
             }
         }
@@ -131,6 +106,7 @@ impl Transports {
         &self,
         stream: TcpStream,
         remote: SocketAddr,
+        slot: Slot,
         established: &mpsc::Sender<Established>,
     ) {
         let adopt = async {
@@ -140,9 +116,17 @@ impl Transports {
                 .await
         };
         match adopt.await {
-            // Fails only when the node is closing.
-            Ok(peer) => drop(established.send(peer).await),
-            Err(error) => refused(remote, &error),
+            Ok(mut peer) => {
+                peer.place = Place::inbound(slot);
+                // Fails only when the node is closing.
+                drop(established.send(peer).await);
+            }
+            Err(error) => {
+                if matches!(error, HandshakeFailed::OwnKey) {
+                    self.saw_own_key(Direction::Inbound, remote);
+                }
+                refused(remote, &error);
+            }
         }
     }
 
@@ -164,65 +148,4 @@ fn refused(remote: SocketAddr, reason: &dyn std::fmt::Display) {
 fn prepare(stream: TcpStream) -> io::Result<OwnedFd> {
     stream.set_nodelay(true)?;
     Ok(stream.into_std()?.into())
-}
-
-fn resolve(host: String, port: u16) -> Result<SocketAddr, ListenError> {
-    let resolved = (host.as_str(), port)
-        .to_socket_addrs()
-        .map(Iterator::collect::<Vec<_>>)
-        .and_then(|addresses| {
-            let v4 = addresses.iter().find(|a| a.is_ipv4());
-            v4.or(addresses.first())
-                .copied()
-                .ok_or_else(|| io::Error::other("the name has no address"))
-        });
-    resolved.map_err(|source| ListenError::Resolve { host, source })
-}
-
-fn bind_all(port: u16) -> Result<BoundListener, ListenError> {
-    match bind_one(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), false) {
-        Err(ListenError::Io { source, .. }) if is_without_ipv6(&source) => bind_one(
-            SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
-            true,
-        ),
-        other => other,
-    }
-}
-
-fn is_without_ipv6(error: &io::Error) -> bool {
-    Errno::from_io_error(error).is_some_and(|errno| {
-        [
-            Errno::AFNOSUPPORT,
-            Errno::ADDRNOTAVAIL,
-            Errno::PROTONOSUPPORT,
-        ]
-        .contains(&errno)
-    })
-}
-
-fn bind_one(address: SocketAddr, one_family: bool) -> Result<BoundListener, ListenError> {
-    let bound = || {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        if address.is_ipv6() {
-            socket.set_only_v6(one_family)?;
-        }
-        // Restarting must not wait for the connections of the process before.
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        let local = socket.local_addr()?.as_socket();
-        Ok(BoundListener {
-            address: local.unwrap_or(address),
-            socket,
-        })
-    };
-    bound().map_err(|source: io::Error| match source.kind() {
-        io::ErrorKind::AddrInUse => ListenError::InUse { address },
-        _ => ListenError::Io { address, source },
-    })
 }

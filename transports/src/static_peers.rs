@@ -1,45 +1,63 @@
-//! Keeping static peers connected (protocol section 9).
+//! Which static peers to dial, and when.
 //!
-//! [`StaticPeers`] decides, with the time handed in; a [driver](Transports::keep_connected) dials.
+//! [`StaticPeers`] decides, with the time handed in; a [driver](crate::Transports::keep_connected)
+//! dials. A peer waits until its dial is due, then its name is looked up, and then it queues for one
+//! of the dials that may run at a time. In the queue, peers that have not failed go first: a peer whose
+//! good peering was lost does not wait behind thousands that never answer.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
-use crate::{DialError, Established, PeerAddress, Transports};
+use crate::PeerAddress;
+
+/// The least wait of a peer that could not be tried.
+const PUT_OFF: Duration = Duration::from_secs(1);
 
 /// Names one static peer of one [`StaticPeers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StaticPeerId(usize);
 
+impl StaticPeerId {
+    /// Its place in the list.
+    pub(crate) const fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// When to dial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DialSchedule {
-    /// Time between two looks at the list: 5 s.
-    pub look_every: Duration,
-    /// The longest wait after a failure: 1 h.
+    /// The longest wait after a failure: 5 min.
     pub longest_wait: Duration,
-    /// How long a peering must last to be a success: 10 s. One that ends sooner counts as a
-    /// failure more, so that a peer that takes us and throws us out is not dialled for ever at
-    /// full pace; one that lasts sets the count back to none.
+    /// How long a peering must last not to be a failure: 10 s. So a peer that takes us and throws us
+    /// out is not dialled for ever at full pace.
+    pub lasting_after: Duration,
+    /// How long a peering must last to be good: 60 s. That sets the count of failures back, and the
+    /// peer is dialled again at once when the peering is lost.
     pub settled_after: Duration,
+    /// The peers of lost good peerings are dialled again at a random moment within this time, so that
+    /// the many peers of a node that went do not come back in step: 1 s.
+    pub spread: Duration,
 }
 
 impl Default for DialSchedule {
     fn default() -> Self {
         Self {
-            look_every: Duration::from_secs(5),
-            longest_wait: Duration::from_secs(3600),
-            settled_after: Duration::from_secs(10),
+            longest_wait: Duration::from_secs(300),
+            lasting_after: Duration::from_secs(10),
+            settled_after: Duration::from_secs(60),
+            spread: Duration::from_secs(1),
         }
     }
 }
 
 impl DialSchedule {
-    /// The wait after the `failures`th failure in a row: 2^n s, up to the longest.
+    /// The longest wait after the `failures`th failure in a row: 2^n s, up to the limit. The actual
+    /// wait is a random part of it, three quarters at least.
     #[must_use]
     pub fn wait(&self, failures: u32) -> Duration {
         let seconds = 1u64.checked_shl(failures).unwrap_or(u64::MAX);
@@ -50,11 +68,15 @@ impl DialSchedule {
 /// What a static peer is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StaticPeerState {
-    /// Not connected; to be dialled at the first look at or after `until`.
+    /// Not connected.
     Waiting {
-        /// On the clock of the calls.
+        /// When it is dialled next, on the clock of the calls.
         until: Duration,
     },
+    /// Its name is being looked up.
+    Resolving,
+    /// Looked up, and waiting for others' dials to end.
+    Queued,
     /// Being dialled.
     Dialling,
     /// Connected.
@@ -62,8 +84,6 @@ pub enum StaticPeerState {
         /// On the clock of the calls.
         since: Duration,
     },
-    /// It is ourselves: never dialled again.
-    Ourselves,
 }
 
 /// One static peer, for people.
@@ -75,247 +95,224 @@ pub struct StaticPeerStatus {
     pub state: StaticPeerState,
     /// Failures in a row.
     pub failures: u32,
+    /// Why the last attempt failed or the last peering ended. None once a peering has been good.
+    pub last_error: Option<String>,
+}
+
+/// A peer to dial now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueDial {
+    /// Which peer it is.
+    pub id: StaticPeerId,
+    /// As configured.
+    pub peer: PeerAddress,
+    /// What it was looked up to be.
+    pub addresses: Vec<SocketAddr>,
+    /// The peer has not failed yet and others queue behind it: it gets a short try now, and a full one
+    /// after its first wait.
+    pub short: bool,
 }
 
 /// The list of static peers and when to dial each. Time is handed in: a duration since any fixed
 /// start, never going back.
-#[derive(Clone, Debug)]
 pub struct StaticPeers {
     schedule: DialSchedule,
-    peers: Vec<StaticPeerStatus>,
-    next_look: Duration,
+    peers: Vec<Peer>,
+    random: StdRng,
+}
+
+#[derive(Debug)]
+struct Peer {
+    status: StaticPeerStatus,
+    /// When it was due to be dialled.
+    due: Duration,
+    addresses: Vec<SocketAddr>,
 }
 
 impl StaticPeers {
-    /// All of `addresses`, to be dialled at the first look, which is due at once.
+    /// All of `addresses`, due at once. Waits are random, and the same for the same seed.
     #[must_use]
-    pub fn new(schedule: DialSchedule, addresses: Vec<PeerAddress>) -> Self {
-        let waiting = |address| StaticPeerStatus {
-            address,
-            state: StaticPeerState::Waiting {
-                until: Duration::ZERO,
+    pub fn new(schedule: DialSchedule, addresses: Vec<PeerAddress>, seed: u64) -> Self {
+        let peer = |address| Peer {
+            status: StaticPeerStatus {
+                address,
+                state: StaticPeerState::Waiting {
+                    until: Duration::ZERO,
+                },
+                failures: 0,
+                last_error: None,
             },
-            failures: 0,
+            due: Duration::ZERO,
+            addresses: Vec::new(),
         };
         Self {
             schedule,
-            peers: addresses.into_iter().map(waiting).collect(),
-            next_look: Duration::ZERO,
+            peers: addresses.into_iter().map(peer).collect(),
+            random: StdRng::seed_from_u64(seed),
         }
     }
 
-    /// When [`look`](Self::look) is due.
+    /// Returns when [`due`](Self::due) has something next, unless something else happens before.
     #[must_use]
-    pub fn next_look(&self) -> Duration {
-        self.next_look
+    pub fn next_due(&self) -> Option<Duration> {
+        let waiting = self
+            .peers
+            .iter()
+            .filter_map(|peer| match peer.status.state {
+                StaticPeerState::Waiting { until } => Some(until),
+                _ => None,
+            });
+        waiting.min()
     }
 
-    /// Looks at the list: whom to dial now, in the list's order. Each counts as being dialled until
-    /// [`connected`](Self::connected), [`failed`](Self::failed) or [`ourselves`](Self::ourselves)
-    /// is called for it. Does nothing before it is due.
-    pub fn look(&mut self, now: Duration) -> Vec<(StaticPeerId, PeerAddress)> {
-        if now < self.next_look {
-            return Vec::new();
-        }
-        self.next_look = now + self.schedule.look_every;
+    /// The peers to look up now. Each counts as being looked up until [`resolved`](Self::resolved) or
+    /// [`failed`](Self::failed) is called for it.
+    pub fn due(&mut self, now: Duration) -> Vec<(StaticPeerId, PeerAddress)> {
         let mut due = Vec::new();
         for (index, peer) in self.peers.iter_mut().enumerate() {
-            if matches!(peer.state, StaticPeerState::Waiting { until } if until <= now) {
-                peer.state = StaticPeerState::Dialling;
-                due.push((StaticPeerId(index), peer.address.clone()));
+            if let StaticPeerState::Waiting { until } = peer.status.state
+                && until <= now
+            {
+                peer.due = until;
+                peer.status.state = StaticPeerState::Resolving;
+                due.push((StaticPeerId(index), peer.status.address.clone()));
             }
         }
         due
     }
 
-    /// The dialled peer is connected.
-    pub fn connected(&mut self, now: Duration, id: StaticPeerId) {
-        if let Some(peer) = self.in_state(id, |s| matches!(s, StaticPeerState::Dialling)) {
-            peer.state = StaticPeerState::Connected { since: now };
+    /// The peer has these addresses: it queues for a dial.
+    pub fn resolved(&mut self, id: StaticPeerId, addresses: Vec<SocketAddr>) {
+        if let Some(peer) = self.in_state(id, |s| s == StaticPeerState::Resolving) {
+            peer.addresses = addresses;
+            peer.status.state = StaticPeerState::Queued;
         }
     }
 
-    /// The dialled peer could not be connected. Returns the wait until it may be dialled again.
-    pub fn failed(&mut self, now: Duration, id: StaticPeerId) -> Duration {
-        let schedule = self.schedule.clone();
-        match self.in_state(id, |s| matches!(s, StaticPeerState::Dialling)) {
-            Some(peer) => peer.failed(now, &schedule),
+    /// Whether any peer queues for a dial.
+    #[must_use]
+    pub fn any_queued(&self) -> bool {
+        self.queued().next().is_some()
+    }
+
+    /// The next peer of the queue. It counts as being dialled until [`connected`](Self::connected) or
+    /// [`failed`](Self::failed) is called for it.
+    pub fn next_dial(&mut self) -> Option<DueDial> {
+        let first = self.queued().min_by_key(|(index, peer)| {
+            let failed = peer.status.failures > 0;
+            (failed, peer.due, *index)
+        });
+        let (index, _) = first?;
+        let alone = self.queued().nth(1).is_none();
+        let peer = self.peers.get_mut(index)?;
+        peer.status.state = StaticPeerState::Dialling;
+        Some(DueDial {
+            id: StaticPeerId(index),
+            peer: peer.status.address.clone(),
+            addresses: std::mem::take(&mut peer.addresses),
+            short: peer.status.failures == 0 && !alone,
+        })
+    }
+
+    /// The dialled peer is connected.
+    pub fn connected(&mut self, now: Duration, id: StaticPeerId) {
+        if let Some(peer) = self.in_state(id, |s| s == StaticPeerState::Dialling) {
+            peer.status.state = StaticPeerState::Connected { since: now };
+        }
+    }
+
+    /// The peer could not be looked up or connected. Returns the wait until it is tried again.
+    pub fn failed(&mut self, now: Duration, id: StaticPeerId, error: String) -> Duration {
+        let trying = |s| matches!(s, StaticPeerState::Resolving | StaticPeerState::Dialling);
+        match self.in_state(id, trying) {
+            Some(peer) => {
+                peer.status.last_error = Some(error);
+                peer.status.failures = peer.status.failures.saturating_add(1);
+                self.back_off(now, id)
+            }
             None => Duration::ZERO,
         }
     }
 
-    /// The dialled peer turned out to be this node: it is never dialled again.
-    pub fn ourselves(&mut self, id: StaticPeerId) {
-        if let Some(peer) = self.in_state(id, |s| matches!(s, StaticPeerState::Dialling)) {
-            peer.state = StaticPeerState::Ourselves;
+    /// The peer could not be tried for a reason of our own: it waits, which is no failure of its own.
+    pub fn put_off(&mut self, now: Duration, id: StaticPeerId, error: String) {
+        let wait = PUT_OFF.mul_f64(1.0 + self.random.random::<f64>());
+        if let Some(peer) = self.in_state(id, |s| s == StaticPeerState::Dialling) {
+            peer.status.last_error = Some(error);
+            peer.status.state = StaticPeerState::Waiting { until: now + wait };
         }
     }
 
-    /// The peering with a connected peer has ended. If it lasted, the peer is dialled at the next
-    /// look; else this is one failure more.
-    pub fn ended(&mut self, now: Duration, id: StaticPeerId) {
+    /// The peering with a connected peer has ended, or never came to be.
+    pub fn ended(&mut self, now: Duration, id: StaticPeerId, reason: String) {
         let schedule = self.schedule.clone();
         let Some(peer) = self.peers.get_mut(id.0) else {
             return;
         };
-        let StaticPeerState::Connected { since } = peer.state else {
+        let StaticPeerState::Connected { since } = peer.status.state else {
             return;
         };
-        if now.saturating_sub(since) >= schedule.settled_after {
-            peer.failures = 0;
-            peer.state = StaticPeerState::Waiting { until: now };
-        } else {
-            peer.failed(now, &schedule);
+        peer.status.last_error = Some(reason);
+        let lasted = now.saturating_sub(since);
+        if lasted >= schedule.settled_after {
+            peer.status.failures = 0;
+            let until = now + schedule.spread.mul_f64(self.random.random::<f64>());
+            peer.status.state = StaticPeerState::Waiting { until };
+            return;
         }
+        if lasted < schedule.lasting_after {
+            peer.status.failures = peer.status.failures.saturating_add(1);
+        }
+        self.back_off(now, id);
     }
 
-    /// All of them, in the list's order.
+    /// All of them at this time, in the list's order.
     #[must_use]
-    pub fn status(&self) -> &[StaticPeerStatus] {
-        &self.peers
+    pub fn status(&self, now: Duration) -> Vec<StaticPeerStatus> {
+        let settled_after = self.schedule.settled_after;
+        let status = |peer: &Peer| match peer.status.state {
+            StaticPeerState::Connected { since } if now.saturating_sub(since) >= settled_after => {
+                StaticPeerStatus {
+                    failures: 0,
+                    last_error: None,
+                    ..peer.status.clone()
+                }
+            }
+            _ => peer.status.clone(),
+        };
+        self.peers.iter().map(status).collect()
+    }
+
+    fn back_off(&mut self, now: Duration, id: StaticPeerId) -> Duration {
+        let part = self.random.random_range(0.75..=1.0);
+        let Some(peer) = self.peers.get_mut(id.0) else {
+            return Duration::ZERO;
+        };
+        let wait = self.schedule.wait(peer.status.failures).mul_f64(part);
+        peer.status.state = StaticPeerState::Waiting { until: now + wait };
+        wait
+    }
+
+    fn queued(&self) -> impl Iterator<Item = (usize, &Peer)> {
+        let peers = self.peers.iter().enumerate();
+        peers.filter(|(_, peer)| peer.status.state == StaticPeerState::Queued)
     }
 
     fn in_state(
         &mut self,
         id: StaticPeerId,
         matching: impl Fn(StaticPeerState) -> bool,
-    ) -> Option<&mut StaticPeerStatus> {
-        self.peers.get_mut(id.0).filter(|peer| matching(peer.state))
+    ) -> Option<&mut Peer> {
+        let peer = self.peers.get_mut(id.0);
+        peer.filter(|peer| matching(peer.status.state))
     }
 }
 
-impl StaticPeerStatus {
-    fn failed(&mut self, now: Duration, schedule: &DialSchedule) -> Duration {
-        self.failures = self.failures.saturating_add(1);
-        let wait = schedule.wait(self.failures);
-        self.state = StaticPeerState::Waiting { until: now + wait };
-        wait
+impl fmt::Debug for StaticPeers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StaticPeers")
+            .field("schedule", &self.schedule)
+            .field("peers", &self.peers)
+            .finish_non_exhaustive()
     }
-}
-
-/// Speaks to the driver of static peers, from any thread. When the last clone is dropped, the
-/// driver stops; established peerings stay.
-#[derive(Clone, Debug)]
-pub struct StaticPeersHandle {
-    driver: Arc<Driver>,
-    _task: Arc<AbortOnDrop>,
-}
-
-impl StaticPeersHandle {
-    /// The node tells that the peering with a static peer has ended, or never came to be.
-    pub fn ended(&self, id: StaticPeerId) {
-        self.driver.lock().ended(self.driver.now(), id);
-    }
-
-    /// All of them, in the list's order.
-    #[must_use]
-    pub fn status(&self) -> Vec<StaticPeerStatus> {
-        self.driver.lock().status().to_vec()
-    }
-}
-
-impl Transports {
-    /// Keeps `addresses` connected with a task of this runtime: dials, and sends what comes of it
-    /// to `established`, with [`Established::static_peer`] set. The task ends when the receiver is
-    /// dropped.
-    #[must_use]
-    pub fn keep_connected(
-        &self,
-        addresses: Vec<PeerAddress>,
-        schedule: DialSchedule,
-        established: mpsc::Sender<Established>,
-    ) -> StaticPeersHandle {
-        let driver = Arc::new(Driver {
-            started: Instant::now(),
-            peers: Mutex::new(StaticPeers::new(schedule, addresses)),
-        });
-        let (transports, running) = (self.clone(), driver.clone());
-        let task = tokio::task::spawn_local(async move {
-            tokio::select! {
-                () = established.closed() => {}
-                () = running.run(&transports, &established) => {}
-            }
-        });
-        StaticPeersHandle {
-            driver,
-            _task: Arc::new(AbortOnDrop(task)),
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Driver {
-    started: Instant,
-    peers: Mutex<StaticPeers>,
-}
-
-#[derive(Debug)]
-struct AbortOnDrop(JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl Driver {
-    fn now(&self) -> Duration {
-        self.started.elapsed()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, StaticPeers> {
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn run(
-        self: &Arc<Self>,
-        transports: &Transports,
-        established: &mpsc::Sender<Established>,
-    ) {
-        let mut dials = JoinSet::new();
-        loop {
-            let due = self.lock().look(self.now());
-            for (id, address) in due {
-                let (driver, transports) = (self.clone(), transports.clone());
-                let established = established.clone();
-                dials.spawn_local(async move {
-                    driver.dial(&transports, id, &address, &established).await;
-                });
-            }
-            let next_look = self.started + self.lock().next_look();
-            while dials.try_join_next().is_some() {}
-            sleep_until(next_look).await;
-        }
-    }
-
-    async fn dial(
-        &self,
-        transports: &Transports,
-        id: StaticPeerId,
-        address: &PeerAddress,
-        established: &mpsc::Sender<Established>,
-    ) {
-        match transports.dial(address).await {
-            Ok(mut peer) => {
-                peer.static_peer = Some(id);
-                // Before the node has it, which may tell at once that it has ended.
-                self.lock().connected(self.now(), id);
-                // Fails only when the node is closing.
-                drop(established.send(peer).await);
-            }
-            Err(error) if error.is_final() => {
-                self.lock().ourselves(id);
-                tracing::warn!(%address, "static peer is this node itself, not dialled again");
-            }
-            Err(error) => {
-                let wait = self.lock().failed(self.now(), id);
-                log_failure(address, &error, wait);
-            }
-        }
-    }
-}
-
-fn log_failure(address: &PeerAddress, error: &DialError, wait: Duration) {
-    let wait_s = wait.as_secs();
-    tracing::info!(%address, %error, wait_s, "static peer not connected");
 }

@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Server, key, on_each_backend, refused_address, until};
+use common::{BlackHoles, Server, key, on_each_backend, refused_address, until};
 use pinecone_transports::{
     DialSchedule, Limits, PeerAddress, StaticPeerId, StaticPeerState, StaticPeers, Transports,
 };
@@ -19,67 +19,163 @@ fn addresses(n: u16) -> Vec<PeerAddress> {
     (1..=n).map(|p| format!("a:{p}").parse().unwrap()).collect()
 }
 
-#[test]
-fn waits_double_up_to_an_hour() {
-    let schedule = DialSchedule::default();
-    let waits: Vec<_> = (1..=13).map(|n| schedule.wait(n).as_secs()).collect();
-    let expected = [2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3600, 3600];
-    assert_eq!(waits, expected);
-    assert_eq!(schedule.wait(u32::MAX), 3600 * S);
+/// A list of this length, and the answer of a resolver.
+fn list(n: u16) -> StaticPeers {
+    StaticPeers::new(DialSchedule::default(), addresses(n), 7)
 }
 
-#[test]
-fn a_lasting_peering_is_dialled_again_at_the_next_look_and_clears_the_failures() {
-    let mut peers = StaticPeers::new(DialSchedule::default(), addresses(1));
-    let mut id = peers.look(Duration::ZERO)[0].0;
-    assert_eq!(peers.failed(5 * S, id), 2 * S);
-    assert_eq!(peers.look(5 * S), []);
-    id = peers.look(10 * S)[0].0;
-    assert_eq!(peers.failed(11 * S, id), 4 * S);
-    id = peers.look(15 * S)[0].0;
-    peers.connected(15 * S, id);
-    assert_eq!(peers.status()[0].failures, 2);
-    assert_eq!(peers.look(100 * S), []);
-    peers.ended(103 * S, id);
-    assert_eq!(peers.status()[0].failures, 0);
-    assert_eq!(peers.look(104 * S), [], "between looks");
-    assert_eq!(peers.look(105 * S).len(), 1);
-}
-
-#[test]
-fn a_peering_that_ends_at_once_is_a_failure_more() {
-    let mut peers = StaticPeers::new(DialSchedule::default(), addresses(1));
-    for failures in 1..=4 {
-        let (now, id) = loop {
-            let now = peers.next_look();
-            if let Some((id, _)) = peers.look(now).pop() {
-                break (now, id);
-            }
-        };
-        peers.connected(now, id);
-        peers.ended(now + S, id);
-        let until = now + S + S * 2u32.pow(failures);
-        assert_eq!(peers.status()[0].state, StaticPeerState::Waiting { until });
-        assert_eq!(peers.status()[0].failures, failures);
+/// Looks up and dials everybody who is due, in order.
+fn dial(peers: &mut StaticPeers, now: Duration) -> Vec<StaticPeerId> {
+    for (id, _) in peers.due(now) {
+        peers.resolved(id, Vec::new());
     }
+    std::iter::from_fn(|| peers.next_dial())
+        .map(|dial| dial.id)
+        .collect()
+}
+
+fn dial_one(peers: &mut StaticPeers) -> (Duration, StaticPeerId) {
+    let now = peers.next_due().unwrap();
+    let [id] = dial(peers, now)[..] else {
+        panic!("one is due")
+    };
+    (now, id)
+}
+
+#[test]
+fn waits_double_up_to_five_minutes() {
+    let schedule = DialSchedule::default();
+    let waits: Vec<_> = (1..=10).map(|n| schedule.wait(n).as_secs()).collect();
+    assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+    assert_eq!(schedule.wait(u32::MAX), 300 * S);
+}
+
+#[test]
+fn a_good_peering_that_is_lost_is_dialled_again_at_once_and_not_in_step() {
+    let mut peers = list(60);
+    for id in dial(&mut peers, Duration::ZERO) {
+        peers.failed(S, id, "first".to_owned());
+    }
+    for id in dial(&mut peers, 10 * S) {
+        peers.connected(10 * S, id);
+    }
+    let status = &peers.status(69 * S)[0];
+    assert_eq!(
+        (status.failures, status.last_error.as_deref()),
+        (1, Some("first"))
+    );
+    // A minute of good peering sets it back.
+    let status = &peers.status(70 * S)[0];
+    assert_eq!((status.failures, &status.last_error), (0, &None));
+    assert_eq!(peers.next_due(), None);
+    for id in dial_ids(60) {
+        peers.ended(70 * S, id, "lost".to_owned());
+    }
+    let mut seen: Vec<_> = (peers.status(70 * S).into_iter())
+        .map(|peer| match peer.state {
+            StaticPeerState::Waiting { until } if peer.failures == 0 => until,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    seen.sort();
+    assert!(seen[0] >= 70 * S && seen[59] <= 71 * S, "{seen:?}");
+    assert!(seen[59] - seen[0] > S / 2, "spread: {seen:?}");
+    assert_eq!(peers.status(70 * S)[3].last_error.as_deref(), Some("lost"));
+}
+
+fn dial_ids(n: u16) -> Vec<StaticPeerId> {
+    list(n)
+        .due(Duration::ZERO)
+        .into_iter()
+        .map(|(id, _)| id)
+        .collect()
+}
+
+#[test]
+fn a_peering_that_ends_at_once_is_a_failure_more_and_a_short_one_is_none() {
+    let mut peers = list(1);
+    for failures in 1..=4 {
+        let (now, id) = dial_one(&mut peers);
+        peers.connected(now, id);
+        peers.ended(now + 9 * S, id, "thrown out".to_owned());
+        let wait = peers.next_due().unwrap() - (now + 9 * S);
+        let longest = S * 2u32.pow(failures);
+        assert!(longest * 3 / 4 <= wait && wait <= longest, "{wait:?}");
+        assert_eq!(peers.status(now)[0].failures, failures);
+    }
+    let (now, id) = dial_one(&mut peers);
+    peers.connected(now, id);
+    peers.ended(now + 59 * S, id, "lost".to_owned());
+    let wait = peers.next_due().unwrap() - (now + 59 * S);
+    assert!(12 * S <= wait && wait <= 16 * S, "{wait:?}");
+    assert_eq!(peers.status(now)[0].failures, 4);
+}
+
+#[test]
+fn who_has_not_failed_goes_first_and_nobody_is_passed_over() {
+    let mut peers = list(101);
+    let ids = dial_ids(101);
+    let healthy = ids[100];
+    assert_eq!(
+        dial(&mut peers, Duration::ZERO),
+        ids,
+        "in order at the start"
+    );
+    for id in &ids[..100] {
+        peers.failed(S, *id, "no answer".to_owned());
+    }
+    peers.connected(S, healthy);
+    peers.ended(100 * S, healthy, "lost".to_owned());
+    // All are due: the one that was good goes before the hundred.
+    for (id, _) in peers.due(200 * S) {
+        peers.resolved(id, Vec::new());
+    }
+    let first = peers.next_dial().unwrap();
+    assert_eq!(first.id, healthy);
+    assert!(first.short, "others queue behind it");
+    // Then those that have waited longest: one that failed more often does not starve.
+    let second = peers.next_dial().unwrap();
+    assert!(!second.short);
+    peers.failed(200 * S, second.id, "no answer".to_owned());
+    let rest: Vec<_> = std::iter::from_fn(|| peers.next_dial()).collect();
+    assert_eq!(rest.len(), 99);
+    assert!(rest.iter().all(|dial| !dial.short));
 }
 
 /// What a peer may be at, kept as plainly as can be.
+#[derive(Clone, Debug, Default, PartialEq)]
+enum At {
+    #[default]
+    Waiting,
+    Resolving,
+    Queued,
+    Dialling,
+    Connected(Duration),
+}
+
 #[derive(Clone, Default)]
 struct Model {
-    dialling: bool,
-    connected_since: Option<Duration>,
-    ourselves: bool,
+    at: At,
     failures: u32,
-    not_before: Duration,
+    /// No earlier and no later than.
+    due: (Duration, Duration),
+}
+
+impl Model {
+    fn back_off(&mut self, now: Duration) {
+        let longest = S * 2u32.pow(self.failures.min(9)).min(300);
+        self.due = (now + longest * 3 / 4, now + longest);
+        self.at = At::Waiting;
+    }
 }
 
 #[derive(Clone, Debug)]
 enum Step {
     Pass(u64),
+    Resolved(usize),
+    Next,
     Connected(usize),
     Failed(usize),
-    Ourselves(usize),
     Ended(usize),
 }
 
@@ -87,97 +183,100 @@ fn step() -> impl Strategy<Value = Step> {
     let peer = 0..5usize;
     prop_oneof![
         4 => (0..9_000u64).prop_map(Step::Pass),
-        1 => (0..10_000_000u64).prop_map(Step::Pass),
+        2 => (0..400_000u64).prop_map(Step::Pass),
+        5 => peer.clone().prop_map(Step::Resolved),
+        5 => Just(Step::Next),
         3 => peer.clone().prop_map(Step::Connected),
         4 => peer.clone().prop_map(Step::Failed),
-        1 => peer.clone().prop_map(Step::Ourselves),
         3 => peer.prop_map(Step::Ended),
     ]
 }
 
 proptest! {
-    /// Any order of calls, wrong ones included: the same peers are dialled at the same looks as by
-    /// a model that keeps what it knows in plain fields.
+    /// Any order of calls, wrong ones included: the same peers are dialled, within the bounds of
+    /// chance, as by a model that keeps what it knows in plain fields.
     #[test]
     fn dials_when_the_model_does(steps in prop::collection::vec(step(), 1..200)) {
-        let mut peers = StaticPeers::new(DialSchedule::default(), addresses(5));
+        let mut peers = list(5);
         let mut model = vec![Model::default(); 5];
-        let mut ids: Vec<StaticPeerId> = Vec::new();
-        let (mut now, mut looked) = (Duration::ZERO, None::<Duration>);
+        let ids = dial_ids(5);
+        let mut now = Duration::ZERO;
         for step in std::iter::once(Step::Pass(0)).chain(steps) {
             match step {
                 Step::Pass(ms) => {
                     now += Duration::from_millis(ms);
-                    let dialled = peers.look(now);
-                    let mut expected = Vec::new();
-                    if looked.is_none_or(|at| now >= at + 5 * S) {
-                        looked = Some(now);
-                        for (i, peer) in model.iter_mut().enumerate() {
-                            if !peer.dialling && !peer.ourselves && peer.connected_since.is_none()
-                                && now >= peer.not_before
-                            {
-                                peer.dialling = true;
-                                expected.push(format!("a:{}", i + 1));
-                            }
+                    let due = peers.due(now);
+                    let due: Vec<_> = due.into_iter().map(|(id, _)| id).collect();
+                    for (peer, id) in model.iter_mut().zip(&ids) {
+                        let taken = due.contains(id);
+                        match peer.at {
+                            At::Waiting if now >= peer.due.1 => prop_assert!(taken),
+                            At::Waiting if now >= peer.due.0 => {}
+                            _ => prop_assert!(!taken),
+                        }
+                        if taken {
+                            peer.at = At::Resolving;
                         }
                     }
-                    if ids.is_empty() {
-                        ids = dialled.iter().map(|(id, _)| *id).collect();
+                }
+                Step::Resolved(i) => {
+                    peers.resolved(ids[i], Vec::new());
+                    if model[i].at == At::Resolving {
+                        model[i].at = At::Queued;
                     }
-                    let dialled: Vec<_> = dialled.iter().map(|(_, a)| a.to_string()).collect();
-                    prop_assert_eq!(dialled, expected);
-                    prop_assert_eq!(peers.next_look(), looked.unwrap_or_default() + 5 * S);
+                }
+                Step::Next => {
+                    let queued: Vec<_> = (0..5).filter(|i| model[*i].at == At::Queued).collect();
+                    match peers.next_dial() {
+                        None => prop_assert!(queued.is_empty()),
+                        Some(dial) => {
+                            let i = ids.iter().position(|id| *id == dial.id).unwrap();
+                            prop_assert!(queued.contains(&i));
+                            let unfailed = queued.iter().any(|i| model[*i].failures == 0);
+                            prop_assert_eq!(unfailed, model[i].failures == 0);
+                            prop_assert_eq!(dial.short, unfailed && queued.len() > 1);
+                            model[i].at = At::Dialling;
+                        }
+                    }
                 }
                 Step::Connected(i) => {
                     peers.connected(now, ids[i]);
-                    if std::mem::take(&mut model[i].dialling) {
-                        model[i].connected_since = Some(now);
+                    if model[i].at == At::Dialling {
+                        model[i].at = At::Connected(now);
                     }
                 }
                 Step::Failed(i) => {
-                    peers.failed(now, ids[i]);
-                    if std::mem::take(&mut model[i].dialling) {
+                    peers.failed(now, ids[i], "failed".to_owned());
+                    if matches!(model[i].at, At::Dialling | At::Resolving) {
                         model[i].failures += 1;
-                        model[i].not_before = now + wait(model[i].failures);
-                    }
-                }
-                Step::Ourselves(i) => {
-                    peers.ourselves(ids[i]);
-                    if std::mem::take(&mut model[i].dialling) {
-                        model[i].ourselves = true;
+                        model[i].back_off(now);
                     }
                 }
                 Step::Ended(i) => {
-                    peers.ended(now, ids[i]);
-                    if let Some(since) = model[i].connected_since.take() {
-                        if now - since >= 10 * S {
-                            model[i].failures = 0;
-                            model[i].not_before = now;
+                    peers.ended(now, ids[i], "ended".to_owned());
+                    if let At::Connected(since) = model[i].at {
+                        if now - since >= 60 * S {
+                            model[i] = Model { due: (now, now + S), ..Model::default() };
                         } else {
-                            model[i].failures += 1;
-                            model[i].not_before = now + wait(model[i].failures);
+                            model[i].failures += u32::from(now - since < 10 * S);
+                            model[i].back_off(now);
                         }
                     }
                 }
             }
+            let any_queued = model.iter().any(|peer| peer.at == At::Queued);
+            prop_assert_eq!(peers.any_queued(), any_queued);
         }
     }
 }
 
-fn wait(failures: u32) -> Duration {
-    S * if failures > 11 {
-        3600
-    } else {
-        2u32.pow(failures)
-    }
-}
-
-/// Looks and waits short enough to see many.
+/// Waits short enough to see many.
 fn fast() -> DialSchedule {
     DialSchedule {
-        look_every: Duration::from_millis(5),
         longest_wait: Duration::from_millis(5),
         settled_after: Duration::ZERO,
+        spread: Duration::from_millis(5),
+        ..DialSchedule::default()
     }
 }
 
@@ -187,7 +286,7 @@ fn the_driver_dials_again_what_has_ended_and_nothing_that_is_connected() {
         let mut server = Server::start(backend, Limits::default());
         let ours = Transports::new(backend, &key(2), Limits::default());
         let (sender, mut established) = mpsc::channel(4);
-        // The second never answers, and shows that looks go on.
+        // The second never answers, and shows that dials go on.
         let list = vec![server.peer_address(), refused_address()];
         let statics = ours.keep_connected(list, fast(), sender);
         for round in 1..=3 {
@@ -199,24 +298,65 @@ fn the_driver_dials_again_what_has_ended_and_nothing_that_is_connected() {
             let before = status[1].failures;
             until(|| statics.status()[1].failures >= before + 5).await;
             assert_eq!(server.transports.counters().accepted, round);
-            statics.ended(peer.static_peer.unwrap());
+            statics.ended(peer.static_peer.unwrap(), "closed".to_owned());
         }
         established.recv().await.unwrap();
     });
 }
 
 #[test]
-fn the_driver_never_dials_ourselves_again() {
+fn a_peer_behind_many_that_swallow_packets_is_dialled_soon() {
     on_each_backend(|backend| async move {
-        let server = Server::start(backend, Limits::default());
+        let holes = BlackHoles::new(40);
+        let mut server = Server::start(backend, Limits::default());
+        let limits = Limits {
+            max_dials: 4,
+            ..Limits::default()
+        };
+        let ours = Transports::new(backend, &key(2), limits);
+        let mut list = holes.addresses();
+        list.push(server.peer_address());
         let (sender, mut established) = mpsc::channel(4);
-        let list = vec![server.peer_address(), refused_address()];
-        let statics = server.transports.keep_connected(list, fast(), sender);
-        until(|| statics.status()[0].state == StaticPeerState::Ourselves).await;
-        let before = statics.status()[1].failures;
-        until(|| statics.status()[1].failures >= before + 5).await;
-        assert_eq!(server.transports.counters().accepted, 1);
-        assert!(established.try_recv().is_err());
+        let statics = ours.keep_connected(list, DialSchedule::default(), sender);
+        let queued = |s: &StaticPeerState| matches!(s, StaticPeerState::Queued);
+        until(|| statics.status().iter().any(|peer| queued(&peer.state))).await;
+        let dialling = |s: &StaticPeerState| matches!(s, StaticPeerState::Dialling);
+        // With tries of five seconds it would take fifty.
+        let most = async {
+            loop {
+                let status = statics.status();
+                let at_once = status.iter().filter(|peer| dialling(&peer.state)).count();
+                assert!(at_once <= 4, "{at_once} dials at a time");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let first = tokio::select! {
+            first = established.recv() => first.unwrap(),
+            () = most => unreachable!(),
+            () = tokio::time::sleep(Duration::from_secs(30)) => panic!("starved"),
+        };
+        assert_eq!(first.key, key(1).public_key());
+        server.established.recv().await.unwrap();
+        // It is lost when it had been good: it goes before all those that wait.
+        drop(holes);
+    });
+}
+
+#[test]
+fn errors_and_the_next_try_are_told() {
+    on_each_backend(|backend| async move {
+        let ours = Transports::new(backend, &key(2), Limits::default());
+        let (sender, _established) = mpsc::channel(4);
+        let schedule = DialSchedule::default();
+        let statics = ours.keep_connected(vec![refused_address()], schedule, sender);
+        until(|| statics.status()[0].failures == 1).await;
+        let status = statics.status().remove(0);
+        assert!(status.last_error.unwrap().contains("Connection refused"));
+        let StaticPeerState::Waiting { until } = status.state else {
+            panic!("{:?}", status.state)
+        };
+        let rest = until.saturating_sub(statics.now());
+        assert!(rest <= 2 * S, "{rest:?}");
     });
 }
 

@@ -9,10 +9,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, TcpStream as StdStream};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use common::{DEADLINE, Server, key, on_each_backend, refused_address, until};
+use common::{DEADLINE, Server, bind, key, on_each_backend, refused_address, until};
 use pinecone_transports::{
-    BoundListener, DialError, Direction, HandshakeFailed, Limits, Link, ListenError, PeerAddress,
-    Transports,
+    DialError, Direction, Limits, Link, ListenError, PeerAddress, Transports,
 };
 use pinecone_wire::handshake;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -218,6 +217,98 @@ fn connections_above_the_cap_are_closed_at_once_and_counted() {
 }
 
 #[test]
+fn streams_that_nobody_has_taken_count_against_the_cap() {
+    let limits = Limits {
+        inbound_handshakes: 3,
+        ..limits()
+    };
+    on_each_backend(|backend| {
+        let limits = limits.clone();
+        async move {
+            let mut server = Server::start(backend, limits.clone());
+            let dialler = Transports::new(backend, &key(2), limits);
+            let mut waiting = Vec::new();
+            for _ in 0..3 {
+                let out = dialler.dial(&server.peer_address()).await.unwrap();
+                let inn = server.established.recv().await.unwrap();
+                waiting.push((out, inn));
+            }
+            // All handshakes are done, and no stream is a peering yet.
+            let fourth = TcpStream::connect(server.address()).await.unwrap();
+            assert_eq!(closed(fourth).await, 0);
+            assert_eq!(server.transports.counters().over_cap, 1);
+            let (_out, inn) = waiting.pop().unwrap();
+            drop(inn.place);
+            dialler.dial(&server.peer_address()).await.unwrap();
+            server.established.recv().await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn no_more_dials_run_at_a_time_than_allowed() {
+    on_each_backend(|backend| async move {
+        let mut server = Server::start(backend, limits());
+        let limits = Limits {
+            max_dials: 1,
+            ..limits()
+        };
+        let dialler = Transports::new(backend, &key(2), limits);
+        let first = dialler.dial(&server.peer_address()).await.unwrap();
+        server.established.recv().await.unwrap();
+        let address = server.peer_address();
+        let mut second = Box::pin(dialler.dial(&address));
+        // Nobody has taken the first: the second waits.
+        let early = tokio::time::timeout(Duration::from_millis(100), &mut second).await;
+        assert!(early.is_err());
+        assert_eq!(server.transports.counters().accepted, 1);
+        drop(first.place);
+        second.await.unwrap();
+    });
+}
+
+#[test]
+fn a_name_is_listened_on_at_all_its_addresses() {
+    let found = std::net::ToSocketAddrs::to_socket_addrs(&("localhost", 0)).unwrap();
+    let mut expected: Vec<_> = found.map(|a| a.ip()).collect();
+    expected.sort();
+    expected.dedup();
+    expected.retain(|ip| std::net::TcpListener::bind((*ip, 0)).is_ok());
+    if expected.len() < 2 {
+        eprintln!("skipped: localhost has one address here");
+    }
+    let mut bound: Vec<_> = (bind("localhost:0").unwrap().iter())
+        .map(|listener| listener.local_addr().ip())
+        .collect();
+    bound.sort();
+    assert_eq!(bound, expected);
+}
+
+#[test]
+fn our_key_at_another_node_is_told_from_ourselves() {
+    on_each_backend(|backend| async move {
+        let server = Server::start(backend, limits());
+        // Ourselves: both ends are here.
+        server
+            .transports
+            .dial(&server.peer_address())
+            .await
+            .unwrap_err();
+        until(|| server.transports.counters().refused_own_key == 2).await;
+        // Another node with our key, dialled, and dialling us.
+        let other = Server::start(backend, limits());
+        server
+            .transports
+            .dial(&other.peer_address())
+            .await
+            .unwrap_err();
+        until(|| server.transports.counters().own_key_elsewhere == 1).await;
+        until(|| other.transports.counters().own_key_elsewhere == 1).await;
+        assert_eq!(server.transports.counters().refused_own_key, 3);
+    });
+}
+
+#[test]
 fn a_listener_that_is_dropped_ends_its_handshakes() {
     on_each_backend(|backend| async move {
         let server = Server::start(backend, limits());
@@ -252,16 +343,12 @@ fn a_runtime_ends_with_handshakes_under_way() {
 }
 
 #[test]
-fn our_own_key_is_refused_for_good() {
+fn our_own_key_is_refused() {
     on_each_backend(|backend| async move {
         let mut server = Server::start(backend, limits());
         let error = server.transports.dial(&server.peer_address()).await;
         let error = error.unwrap_err();
-        assert!(
-            matches!(error, DialError::Handshake(HandshakeFailed::OwnKey)),
-            "{error}"
-        );
-        assert!(error.is_final());
+        assert!(error.is_own_key(), "{error}");
         until(|| server.transports.counters().refused_own_key == 2).await;
         assert!(server.established.try_recv().is_err());
     });
@@ -337,15 +424,15 @@ fn a_connect_that_takes_too_long_is_given_up() {
             },
         );
         let error = dialler.dial(&address.to_string().parse().unwrap()).await;
-        assert!(matches!(error, Err(DialError::Timeout(_))), "{error:?}");
+        assert!(matches!(error, Err(DialError::Timeout { .. })), "{error:?}");
     });
 }
 
 #[test]
 fn a_port_in_use_is_named() {
-    let first = BoundListener::bind("127.0.0.1:0").unwrap();
+    let first = bind("127.0.0.1:0").unwrap().remove(0);
     let address = first.local_addr();
-    let error = BoundListener::bind(&address.to_string()).unwrap_err();
+    let error = bind(&address.to_string()).unwrap_err();
     assert!(matches!(error, ListenError::InUse { .. }), "{error}");
     assert!(
         error
@@ -353,10 +440,10 @@ fn a_port_in_use_is_named() {
             .starts_with(&format!("{address} is in use")),
         "{error}"
     );
-    let error = BoundListener::bind("192.0.2.1:0").unwrap_err();
+    let error = bind("192.0.2.1:0").unwrap_err();
     assert!(error.to_string().contains("192.0.2.1:0"), "{error}");
     for bad in ["", "65432", "127.0.0.1", "[::1", "127.0.0.1:70000"] {
-        let error = BoundListener::bind(bad).unwrap_err();
+        let error = bind(bad).unwrap_err();
         assert!(matches!(error, ListenError::Address(_)), "{bad:?}: {error}");
     }
 }
@@ -372,6 +459,6 @@ fn a_port_can_be_listened_on_again_at_once() {
         drop(out);
         let address = server.address();
         drop(server.listening);
-        until(|| BoundListener::bind(&address.to_string()).is_ok()).await;
+        until(|| bind(&address.to_string()).is_ok()).await;
     });
 }

@@ -5,6 +5,7 @@
 mod bench;
 mod breaks;
 mod broadcasts;
+mod own_key;
 mod paths;
 mod peers;
 mod snake;

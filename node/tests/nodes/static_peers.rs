@@ -8,9 +8,10 @@ use crate::harness::{builder, event, key, listening, reaches, removed, until};
 
 fn quick() -> DialSchedule {
     DialSchedule {
-        look_every: Duration::from_millis(50),
         longest_wait: Duration::from_millis(100),
         settled_after: Duration::ZERO,
+        spread: Duration::from_millis(100),
+        ..DialSchedule::default()
     }
 }
 
@@ -53,7 +54,7 @@ async fn one_that_restarts_is_dialled_again() {
 }
 
 #[tokio::test]
-async fn ourselves_we_dial_once() {
+async fn ourselves_is_told_and_tried_again() {
     // A free port that nobody else takes in between: ours, from a node that has gone.
     let (before, address) = listening(15).await;
     before.close().await;
@@ -64,9 +65,43 @@ async fn ourselves_we_dial_once() {
         .await
         .unwrap();
     assert_eq!(a.public_key(), key(8).public_key());
-    until("it is recognised", || async {
-        (state(&a).await == "ourselves").then_some(())
+    until("it is recognised, again and again", || async {
+        let peer = a.static_peers().await.remove(0);
+        let error = peer.last_error.unwrap_or_default();
+        (error.contains("own key") && peer.failures >= 3).then_some(())
     })
     .await;
     assert!(a.peers().await.is_empty());
+    assert_eq!(a.status().await.unwrap().own_key_elsewhere.handshakes, 0);
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_there_is_waited_for() {
+    let builder = || builder(8).listen("192.0.2.1:0").listen("127.0.0.1:0");
+    let error = builder().start().await.unwrap_err().to_string();
+    assert!(error.contains("192.0.2.1:0"), "{error}");
+    let a = builder().listen_retry(true).start().await.unwrap();
+    assert_eq!(a.local_addrs().len(), 1);
+    let missing = a.status().await.unwrap().missing_listeners;
+    assert_eq!(missing.len(), 1);
+    assert_eq!(missing[0].address, "192.0.2.1:0");
+    // A name is looked up in the background.
+    let b = (super::harness::builder(9).listen("localhost:0"))
+        .listen_retry(true)
+        .start()
+        .await
+        .unwrap();
+    until("it listens", || async {
+        (!b.local_addrs().is_empty()).then_some(())
+    })
+    .await;
+    // What is written wrong, or taken by others, is not waited for.
+    for (address, told) in [
+        ("127.0.0.1", "port"),
+        (b.local_addrs()[0].to_string().as_str(), "in use"),
+    ] {
+        let builder = super::harness::builder(10).listen(address);
+        let error = builder.listen_retry(true).start().await.unwrap_err();
+        assert!(error.to_string().contains(told), "{error}");
+    }
 }

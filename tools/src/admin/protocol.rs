@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pinecone::{Counter, Direction, LinkType, Peer, Status};
+use pinecone::{Counter, Direction, LinkType, Peer, StaticPeer, Status};
 use serde::{Deserialize, Serialize};
 
 /// The longest request, in bytes. Replies are as long as what they tell.
@@ -51,6 +51,9 @@ pub(crate) enum Reply {
     Status(Box<StatusInfo>),
     Peers {
         peers: Vec<PeerInfo>,
+        /// What `--connect` named.
+        #[serde(default)]
+        static_peers: Vec<StaticPeerInfo>,
     },
     Ping(PingInfo),
     /// Nothing more comes.
@@ -93,6 +96,11 @@ pub(crate) struct StatusInfo {
     pub(crate) descending: Option<String>,
     pub(crate) routes: usize,
     pub(crate) listeners: Vec<String>,
+    /// What `--listen-retry` waits for.
+    #[serde(default)]
+    pub(crate) missing_listeners: Vec<MissingListenerInfo>,
+    #[serde(default)]
+    pub(crate) own_key_elsewhere: OwnKeyElsewhereInfo,
     pub(crate) engine: EngineInfo,
     pub(crate) workers: Vec<WorkerInfo>,
     /// What the whole node dropped, refused and turned away.
@@ -103,13 +111,35 @@ pub(crate) struct StatusInfo {
 }
 
 /// A peer that is dialled again whenever it is lost.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StaticPeerInfo {
     pub(crate) address: String,
-    /// `waiting` (to be dialled), `dialling`, `connected`, or `ourselves` (never dialled again).
+    /// `waiting` (until the next dial), `resolving`, `queued`, `dialling` or `connected`.
     pub(crate) state: String,
     /// Failures in a row.
     pub(crate) failures: u32,
+    /// Null once a peering has been good for a minute.
+    #[serde(default)]
+    pub(crate) last_error: Option<String>,
+    /// Null if it is connected or being dialled.
+    #[serde(default)]
+    pub(crate) next_dial_seconds: Option<f64>,
+}
+
+/// An address that is not listened on yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MissingListenerInfo {
+    pub(crate) address: String,
+    pub(crate) error: String,
+}
+
+/// Signs that another node uses our key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OwnKeyElsewhereInfo {
+    /// Perhaps our own, sent back.
+    pub(crate) handshakes: u64,
+    /// Proved by their signatures.
+    pub(crate) signed_frames: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,6 +210,18 @@ impl From<&Status> for StatusInfo {
             descending: status.descending.map(|key| key.to_string()),
             routes: status.routes,
             listeners: status.listeners.iter().map(ToString::to_string).collect(),
+            missing_listeners: status
+                .missing_listeners
+                .iter()
+                .map(|missing| MissingListenerInfo {
+                    address: missing.address.clone(),
+                    error: missing.error.clone(),
+                })
+                .collect(),
+            own_key_elsewhere: OwnKeyElsewhereInfo {
+                handshakes: status.own_key_elsewhere.handshakes,
+                signed_frames: status.own_key_elsewhere.signed_frames,
+            },
             engine: EngineInfo {
                 name: status.engine.clone(),
                 reason: status.engine_reason.clone(),
@@ -198,12 +240,20 @@ impl From<&Status> for StatusInfo {
             static_peers: status
                 .static_peers
                 .iter()
-                .map(|peer| StaticPeerInfo {
-                    address: peer.address.clone(),
-                    state: peer.state.to_owned(),
-                    failures: peer.failures,
-                })
+                .map(StaticPeerInfo::from)
                 .collect(),
+        }
+    }
+}
+
+impl From<&StaticPeer> for StaticPeerInfo {
+    fn from(peer: &StaticPeer) -> Self {
+        Self {
+            address: peer.address.clone(),
+            state: peer.state.to_owned(),
+            failures: peer.failures,
+            last_error: peer.last_error.clone(),
+            next_dial_seconds: peer.next_dial.map(|wait| wait.as_secs_f64()),
         }
     }
 }

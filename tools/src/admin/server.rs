@@ -13,7 +13,9 @@ use tokio::net::UnixListener;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Semaphore;
 
-use super::protocol::{MAX_REQUEST, PeerInfo, PingRequest, Reply, Request, StatusInfo};
+use super::protocol::{
+    MAX_REQUEST, PeerInfo, PingRequest, Reply, Request, StaticPeerInfo, StatusInfo,
+};
 use crate::failure::Failure;
 use crate::{logging, pings};
 
@@ -158,6 +160,9 @@ async fn answer(node: &Node, request: Request, write: &mut OwnedWriteHalf) -> io
         },
         Request::Peers {} => Reply::Peers {
             peers: node.peers().await.iter().map(PeerInfo::from).collect(),
+            static_peers: (node.static_peers().await.iter())
+                .map(StaticPeerInfo::from)
+                .collect(),
         },
         Request::Disconnect { port } => {
             if node.disconnect(PortId(port)).await {

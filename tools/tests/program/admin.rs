@@ -72,8 +72,9 @@ fn peers_are_listed_for_people_and_programs() {
     let (a, b) = pair();
     let (code, text, _) = command(&b, &["peers", "--json"]);
     assert_eq!(code, Some(0));
-    let peers: Value = serde_json::from_str(&text).unwrap();
-    let peer = &peers[0];
+    let reply: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(reply["static_peers"][0]["state"], "connected");
+    let peer = &reply["peers"][0];
     assert_eq!(peer["port"], 1);
     assert_eq!(peer["key"], a.key.to_string());
     assert_eq!(peer["remote"], a.address());

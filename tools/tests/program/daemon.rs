@@ -47,6 +47,8 @@ pub(crate) struct Start<'a> {
     pub(crate) namespace: Option<&'a str>,
     /// Default: collected for [`Daemon::log`].
     pub(crate) stderr: Option<Stdio>,
+    /// The limit on open files.
+    pub(crate) files: Option<u32>,
 }
 
 impl Start<'_> {
@@ -61,7 +63,12 @@ impl Start<'_> {
             None => program(directory.path()),
             Some(namespace) => {
                 let mut command = Command::new("ip");
-                command.args(["netns", "exec", namespace, env!("CARGO_BIN_EXE_pinecone")]);
+                command.args(["netns", "exec", namespace]);
+                if let Some(files) = self.files {
+                    let script = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
+                    command.args(["sh", "-c", &script]);
+                }
+                command.arg(env!("CARGO_BIN_EXE_pinecone"));
                 at_home(&mut command, directory.path());
                 command
             }

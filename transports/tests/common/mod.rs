@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use pinecone_transports::{
-    Backend, BoundListener, Established, Limits, Listening, PeerAddress, Runtime, Transports,
+    Backend, BoundListener, Established, Limits, ListenError, Listening, PeerAddress, Runtime,
+    Transports,
 };
 use pinecone_wire::SecretKey;
 use tokio::sync::mpsc;
@@ -57,7 +58,7 @@ impl Server {
 
     pub fn listen(transports: Transports, address: &str) -> Self {
         let (sender, established) = mpsc::channel(16);
-        let bound = BoundListener::bind(address).unwrap();
+        let bound = bind(address).unwrap().remove(0);
         Self {
             listening: transports.listen(bound, sender).unwrap(),
             transports,
@@ -74,8 +75,37 @@ impl Server {
     }
 }
 
+/// Binds an address as people write it.
+pub fn bind(address: &str) -> Result<Vec<BoundListener>, ListenError> {
+    BoundListener::bind(&address.parse()?)
+}
+
 /// An address on loopback where nothing listens.
 pub fn refused_address() -> PeerAddress {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     free.local_addr().unwrap().to_string().parse().unwrap()
+}
+
+/// Addresses of loopback that swallow what is sent to them: listeners whose queues are full.
+pub struct BlackHoles(Vec<(socket2::Socket, std::net::TcpStream)>);
+
+impl BlackHoles {
+    pub fn new(n: usize) -> Self {
+        let hole = |_| {
+            let stream = socket2::Type::STREAM;
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, stream, None).unwrap();
+            let any = SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, 0));
+            socket.bind(&any.into()).unwrap();
+            socket.listen(0).unwrap();
+            let address = socket.local_addr().unwrap().as_socket().unwrap();
+            let queued = std::net::TcpStream::connect(address).unwrap();
+            (socket, queued)
+        };
+        Self((0..n).map(hole).collect())
+    }
+
+    pub fn addresses(&self) -> Vec<PeerAddress> {
+        let addresses = self.0.iter().map(|(_, queued)| queued.peer_addr().unwrap());
+        addresses.map(|a| a.to_string().parse().unwrap()).collect()
+    }
 }

@@ -1,0 +1,82 @@
+//! Frames signed with our own key that we have not made: another node uses it.
+//!
+//! A frame of our own may come back at any time, and of one that we made before a restart nothing is
+//! remembered. So only what we cannot have made counts: sequences above all that we have sent, and
+//! announcements by us of a root's sequence that we have not come to follow yet.
+
+use std::time::Duration;
+
+use pinecone_wire::{Announcement, PublicKey, SignedBody};
+use tracing::warn;
+
+use crate::ControlPlane;
+
+/// Between two checks of signatures that are said to be ours: anybody can make us check them.
+const CHECK_GAP: Duration = Duration::from_secs(1);
+/// Between two lines of the log.
+const COMPLAINT_GAP: Duration = Duration::from_secs(3600);
+/// After a start others may still announce what we were before.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Default)]
+pub(crate) struct OwnKey {
+    /// When such a frame was first looked at, and the time of day then.
+    started: Option<(Duration, u64)>,
+    last_check: Option<Duration>,
+    last_complaint: Option<Duration>,
+}
+
+impl ControlPlane {
+    /// Whether a bootstrap or broadcast with our key, signed by it, was made by another node; `last`
+    /// is the highest sequence that we have sent.
+    pub(crate) fn is_own_body_elsewhere(&mut self, body: &SignedBody, last: u64) -> bool {
+        let now = self.now.monotonic;
+        let (_, unix_ms) = *(self.own_key.started).get_or_insert((now, self.now.unix_ms));
+        if body.sequence <= last.max(unix_ms) {
+            return false;
+        }
+        let checked = self.own_key.last_check;
+        if checked.is_some_and(|last| now < last + CHECK_GAP) {
+            return false;
+        }
+        self.own_key.last_check = Some(now);
+        self.counters.signatures_checked += 1;
+        let own: PublicKey = self.own;
+        let ready = own.verifying_key();
+        if !ready.is_some_and(|key| body.verify(&key)) {
+            return false;
+        }
+        self.complain_of_own_key();
+        true
+    }
+
+    /// Looks for our own signature in an announcement whose signatures are good, where we cannot have
+    /// put it.
+    pub(crate) fn look_for_own_key(&mut self, announcement: &Announcement) {
+        let now = self.now.monotonic;
+        let (started, _) = *(self.own_key.started).get_or_insert((now, self.now.unix_ms));
+        let position = self.tree.position();
+        let (root, sequence) = (announcement.root(), announcement.root_sequence());
+        let newer = if root == self.own {
+            sequence > self.tree.own_sequence() && now >= started + FORGOTTEN_AFTER
+        } else {
+            root == position.root && sequence > position.root_sequence
+        };
+        if newer && announcement.is_signed_by(&self.own) {
+            self.counters.announcements_own_elsewhere += 1;
+            self.complain_of_own_key();
+        }
+    }
+
+    fn complain_of_own_key(&mut self) {
+        let now = self.now.monotonic;
+        let last = self.own_key.last_complaint;
+        if last.is_none_or(|last| now >= last + COMPLAINT_GAP) {
+            self.own_key.last_complaint = Some(now);
+            warn!(
+                key = %self.own,
+                "another node uses our key: neither can be reached reliably; give it a key of its own"
+            );
+        }
+    }
+}

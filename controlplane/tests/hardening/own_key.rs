@@ -1,0 +1,95 @@
+//! Another node with our key: what it signs is told from what comes back to us.
+
+use std::time::Duration;
+
+use pinecone_controlplane::Config;
+use pinecone_wire::announcement::{push_frame, root_payload, sign};
+use pinecone_wire::frame::{HEADER_LEN, push_broadcast};
+use pinecone_wire::{SecretKey, SignedBody};
+
+use crate::bench::{Bench, UNIX_MS, bootstrap, root_announcement};
+
+const OWN: u8 = 8;
+const ROOT: u8 = 15;
+const BOOTSTRAP: u8 = 2;
+
+fn key(n: u8) -> SecretKey {
+    SecretKey::from_seed(&[n; 32])
+}
+
+/// A node that follows a root.
+fn bench() -> (Bench, pinecone_dataplane::PortId) {
+    let mut bench = Bench::signed(Config::default());
+    let root = key(ROOT);
+    let port = bench.connect(root.public_key());
+    bench.frame(port, &root_announcement(root.public_key(), Some(&root), 5));
+    assert!(bench.closed.is_empty(), "{:?}", bench.closed);
+    (bench, port)
+}
+
+fn body(signer: u8, sequence: u64) -> SignedBody {
+    SignedBody::sign(&key(signer), sequence, key(ROOT).public_key(), 5)
+}
+
+/// An announcement by these, root first.
+fn chain(signers: &[u8], sequence: u64) -> Vec<u8> {
+    let mut payload = root_payload(&key(signers[0]).public_key(), sequence);
+    let mut frame = Vec::new();
+    for signer in signers {
+        let signer = key(*signer);
+        let signature = sign(&payload, &signer);
+        frame.clear();
+        push_frame(&mut frame, &payload, 1, &signer.public_key(), &signature).unwrap();
+        payload = frame[HEADER_LEN + 2..].to_vec();
+    }
+    frame
+}
+
+#[test]
+fn only_bootstraps_that_we_cannot_have_sent_count() {
+    let (mut bench, port) = bench();
+    let own = key(OWN).public_key();
+    bench.wait(Duration::from_secs(7));
+    let ours = bench.take_sent(BOOTSTRAP);
+    assert!(!ours.is_empty());
+    for (_, frame) in &ours {
+        bench.frame(port, frame);
+    }
+    // From before a restart, and what others write.
+    bench.frame(port, &bootstrap(own, &body(OWN, UNIX_MS - 1)));
+    bench.frame(port, &bootstrap(own, &body(3, UNIX_MS + 60_000)));
+    let counters = bench.node.counters();
+    assert_eq!(counters.bootstraps_own, ours.len() as u64 + 2);
+    assert_eq!(counters.bootstraps_own_elsewhere, 0);
+    // Signatures are checked once in a while only.
+    bench.frame(port, &bootstrap(own, &body(OWN, UNIX_MS + 60_000)));
+    assert_eq!(bench.node.counters().bootstraps_own_elsewhere, 0);
+    for seen in 1..=3 {
+        bench.wait(Duration::from_secs(seen));
+        bench.frame(port, &bootstrap(own, &body(OWN, UNIX_MS + 60_000 + seen)));
+        assert_eq!(bench.node.counters().bootstraps_own_elsewhere, seen);
+    }
+    bench.wait(Duration::from_secs(2));
+    let mut broadcast = Vec::new();
+    let signed = body(OWN, UNIX_MS + 90_000).encode();
+    push_broadcast(&mut broadcast, (0, 5), &own, &signed).unwrap();
+    bench.frame(port, &broadcast);
+    assert_eq!(bench.node.counters().broadcasts_own_elsewhere, 1);
+    assert!(bench.closed.is_empty());
+}
+
+#[test]
+fn only_announcements_ahead_of_ours_count() {
+    let (mut bench, _) = bench();
+    let peer = bench.connect(key(3).public_key());
+    // What we have announced, and what we announced before a restart.
+    for sequence in [4, 5] {
+        bench.frame(peer, &chain(&[ROOT, OWN, 3], sequence));
+        assert_eq!(bench.node.counters().announcements_own_elsewhere, 0);
+    }
+    bench.frame(peer, &chain(&[ROOT, 2, 3], 6));
+    assert_eq!(bench.node.counters().announcements_own_elsewhere, 0);
+    bench.frame(peer, &chain(&[ROOT, OWN, 3], 7));
+    assert_eq!(bench.node.counters().announcements_own_elsewhere, 1);
+    assert!(bench.closed.is_empty(), "{:?}", bench.closed);
+}

@@ -1,0 +1,260 @@
+//! Listening on what is there, and waiting for what is not there yet.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::bind::{BoundListener, ListenAddress};
+use crate::{Established, ListenError, Listening, Transports};
+
+/// Between two attempts to listen.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// One address to listen on.
+#[derive(Debug)]
+pub struct Listen {
+    address: ListenAddress,
+    bound: Vec<BoundListener>,
+    /// What is missing, if that is to be waited for.
+    missing: Option<String>,
+}
+
+/// An address that is not listened on yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingListener {
+    /// As configured.
+    pub address: String,
+    /// Why it cannot be listened on.
+    pub error: String,
+}
+
+impl Listen {
+    /// Binds an address; all of it must be there.
+    ///
+    /// # Errors
+    /// The address is malformed or cannot be listened on.
+    pub fn now(address: &str) -> Result<Self, ListenError> {
+        let address = address.parse()?;
+        Ok(Self {
+            bound: BoundListener::bind(&address)?,
+            address,
+            missing: None,
+        })
+    }
+
+    /// Binds an address if it is there. Otherwise, and if it is a name, it is left to
+    /// [`Transports::keep_listening`], so that this does not block.
+    ///
+    /// # Errors
+    /// The address is malformed or in use.
+    pub fn when_possible(address: &str) -> Result<Self, ListenError> {
+        let address: ListenAddress = address.parse()?;
+        let mut this = Self {
+            bound: Vec::new(),
+            missing: None,
+            address,
+        };
+        if this.address.is_name() {
+            this.missing = Some("not looked up yet".to_owned());
+            return Ok(this);
+        }
+        match BoundListener::bind(&this.address) {
+            Ok(bound) => this.bound = bound,
+            Err(error @ ListenError::InUse { .. }) => return Err(error),
+            Err(error) => this.missing = Some(error.to_string()),
+        }
+        Ok(this)
+    }
+}
+
+/// A node's listeners, now and in time to come. They end with [`Listeners::end`], or when the last
+/// clone is dropped.
+#[derive(Clone, Debug, Default)]
+pub struct Listeners {
+    state: Arc<Mutex<Vec<State>>>,
+    tasks: Arc<Mutex<Tasks>>,
+}
+
+#[derive(Debug)]
+struct State {
+    address: ListenAddress,
+    bound: Vec<SocketAddr>,
+    missing: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Tasks {
+    waiting: Vec<JoinHandle<()>>,
+    listening: Vec<Listening>,
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.waiting.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Listeners {
+    /// What is listened on, in the order of the addresses given.
+    #[must_use]
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        let states = lock(&self.state);
+        states
+            .iter()
+            .flat_map(|s| s.bound.iter().copied())
+            .collect()
+    }
+
+    /// Stops listening, and waiting for addresses.
+    pub fn end(&self) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        *tasks = Tasks::default();
+    }
+
+    /// The addresses that are waited for.
+    #[must_use]
+    pub fn missing(&self) -> Vec<MissingListener> {
+        let states = lock(&self.state);
+        let missing = states.iter().filter_map(|state| {
+            Some(MissingListener {
+                address: state.address.to_string(),
+                error: state.missing.clone()?,
+            })
+        });
+        missing.collect()
+    }
+}
+
+impl Transports {
+    /// [Serves](Self::listen) what is bound, and waits for the rest with tasks of this runtime.
+    ///
+    /// # Errors
+    /// The runtime cannot poll a socket.
+    pub fn keep_listening(
+        &self,
+        all: Vec<Listen>,
+        established: &mpsc::Sender<Established>,
+    ) -> std::io::Result<Listeners> {
+        let mut states = Vec::new();
+        let mut tasks = Tasks::default();
+        let mut waiting = Vec::new();
+        for (index, listen) in all.into_iter().enumerate() {
+            states.push(State {
+                bound: listen.bound.iter().map(BoundListener::local_addr).collect(),
+                address: listen.address.clone(),
+                missing: listen.missing.clone(),
+            });
+            for listener in listen.bound {
+                let listening = self.listen(listener, established.clone())?;
+                tasks.listening.push(listening);
+            }
+            if let Some(error) = listen.missing {
+                tracing::warn!(address = %listen.address, %error, "waiting to listen");
+                waiting.push((index, listen.address));
+            }
+        }
+        let state = Arc::new(Mutex::new(states));
+        for (index, address) in waiting {
+            let waiter = Waiter {
+                transports: self.clone(),
+                established: established.clone(),
+                state: Arc::clone(&state),
+                index,
+                address,
+            };
+            tasks.waiting.push(tokio::task::spawn_local(waiter.run()));
+        }
+        Ok(Listeners {
+            state,
+            tasks: Arc::new(Mutex::new(tasks)),
+        })
+    }
+}
+
+/// Waits for one address.
+struct Waiter {
+    transports: Transports,
+    established: mpsc::Sender<Established>,
+    state: Arc<Mutex<Vec<State>>>,
+    index: usize,
+    address: ListenAddress,
+}
+
+impl Waiter {
+    async fn run(self) {
+        let mut listening = Vec::new();
+        let mut told = None;
+        loop {
+            let missing = self.attempt(&mut listening).await;
+            if let Some(error) = &missing
+                && told.as_ref() != Some(error)
+            {
+                tracing::info!(address = %self.address, %error, "not listening yet");
+            }
+            self.update(|state| state.missing.clone_from(&missing));
+            if missing.is_none() {
+                break;
+            }
+            told = missing;
+            sleep(RETRY).await;
+        }
+        // The listeners live as long as this task.
+        std::future::pending::<()>().await;
+    }
+
+    /// Listens on what has come to be there. Returns what is missing.
+    async fn attempt(&self, listening: &mut Vec<Listening>) -> Option<String> {
+        let mut missing = None;
+        let Some(host) = &self.address.host else {
+            return self.start(BoundListener::bind_all(self.address.port), listening);
+        };
+        let limits = &self.transports.shared.limits;
+        let resolver = &self.transports.shared.resolver;
+        let found = resolver.resolve(host, self.address.port, limits.lookup_timeout);
+        let found = match found.await {
+            Ok(found) => found,
+            Err(error) => return Some(error.to_string()),
+        };
+        let bound: Vec<IpAddr> = listening.iter().map(|l| l.local_addr().ip()).collect();
+        for address in found.into_iter().filter(|a| !bound.contains(&a.ip())) {
+            let failed = self.start(BoundListener::bind_one(address), listening);
+            missing = failed.or(missing);
+        }
+        missing
+    }
+
+    fn start(
+        &self,
+        bound: Result<BoundListener, ListenError>,
+        listening: &mut Vec<Listening>,
+    ) -> Option<String> {
+        let bound = match bound {
+            Ok(bound) => bound,
+            Err(error) => return Some(error.to_string()),
+        };
+        match self.transports.listen(bound, self.established.clone()) {
+            Ok(started) => {
+                let address = started.local_addr();
+                tracing::info!(%address, "listening");
+                listening.push(started);
+                self.update(|state| state.bound.push(address));
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    fn update(&self, change: impl FnOnce(&mut State)) {
+        if let Some(state) = lock(&self.state).get_mut(self.index) {
+            change(state);
+        }
+    }
+}
+
+fn lock(state: &Mutex<Vec<State>>) -> MutexGuard<'_, Vec<State>> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}

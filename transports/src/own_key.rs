@@ -1,0 +1,125 @@
+//! Handshakes with our own key that are not between this node and itself.
+//!
+//! A node that dials itself sees its own key twice: as the dialler and as the listener. A sighting
+//! without a counterpart is another node with our key, or somebody who sends our handshake back.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::Direction;
+
+/// How long a sighting waits for its counterpart.
+pub(crate) const COUNTERPART_WITHIN: Duration = Duration::from_secs(3);
+/// Sightings that may wait: strangers can cause them.
+const MOST_WAITING: usize = 64;
+/// Between two lines of the log.
+const COMPLAINT_GAP: Duration = Duration::from_secs(3600);
+
+/// Names a sighting that waits for its counterpart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sighting(u64);
+
+/// What is to be made of a sighting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is the other end of an earlier one.
+    Ourselves,
+    /// The counterpart may still come: ask again with [`OwnKey::is_elsewhere`].
+    Wait(Sighting),
+    /// Too many wait.
+    Elsewhere,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct OwnKey(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    waiting: VecDeque<(Sighting, Direction)>,
+    last_complaint: Option<Instant>,
+}
+
+impl OwnKey {
+    /// Our own key was seen by the end of a stream that opened it in this direction.
+    pub(crate) fn seen(&self, direction: Direction) -> Verdict {
+        let mut state = self.lock();
+        let other = state.waiting.iter().position(|(_, d)| *d != direction);
+        if let Some(other) = other {
+            state.waiting.remove(other);
+            return Verdict::Ourselves;
+        }
+        if state.waiting.len() >= MOST_WAITING {
+            return Verdict::Elsewhere;
+        }
+        let sighting = Sighting(state.next);
+        state.next += 1;
+        state.waiting.push_back((sighting, direction));
+        Verdict::Wait(sighting)
+    }
+
+    /// Returns whether the sighting has had no counterpart. To be asked once, when
+    /// [`COUNTERPART_WITHIN`] is over.
+    pub(crate) fn is_elsewhere(&self, sighting: Sighting) -> bool {
+        let mut state = self.lock();
+        let at = state.waiting.iter().position(|(s, _)| *s == sighting);
+        at.and_then(|at| state.waiting.remove(at)).is_some()
+    }
+
+    /// Whether to log it: once an hour.
+    pub(crate) fn complain(&self, now: Instant) -> bool {
+        let last = &mut self.lock().last_complaint;
+        let due = last.is_none_or(|at| now.saturating_duration_since(at) >= COMPLAINT_GAP);
+        if due {
+            *last = Some(now);
+        }
+        due
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Direction::{Inbound, Outbound};
+
+    #[test]
+    fn both_ends_of_a_stream_to_ourselves_are_paired() {
+        let own = OwnKey::default();
+        let Verdict::Wait(first) = own.seen(Inbound) else {
+            panic!("has no counterpart yet")
+        };
+        let Verdict::Wait(second) = own.seen(Inbound) else {
+            panic!("is of the same end")
+        };
+        assert_eq!(own.seen(Outbound), Verdict::Ourselves);
+        assert!(!own.is_elsewhere(first));
+        assert!(own.is_elsewhere(second));
+        assert!(!own.is_elsewhere(second), "only once");
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let own = OwnKey::default();
+        for _ in 0..MOST_WAITING {
+            assert!(matches!(own.seen(Inbound), Verdict::Wait(_)));
+        }
+        assert_eq!(own.seen(Inbound), Verdict::Elsewhere);
+        assert_eq!(own.seen(Outbound), Verdict::Ourselves);
+    }
+
+    #[test]
+    fn it_is_logged_once_an_hour() {
+        let own = OwnKey::default();
+        let start = Instant::now();
+        let logged = |s: u64| own.complain(start + Duration::from_secs(s));
+        assert_eq!(
+            [0, 1, 3599, 3600, 3601].map(logged),
+            [true, false, false, true, false]
+        );
+    }
+}
