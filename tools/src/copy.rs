@@ -31,9 +31,10 @@ const REMEMBERED: usize = 64;
 pub(crate) async fn send(key: PublicKey, options: MomentaryNode, size: u32) -> Result<(), Failure> {
     options.log.start("warn")?;
     let mut signals = Signals::new()?;
-    let node = momentary::join(&options.connect, options.key_file.as_deref(), Role::Asks).await?;
+    let joined = momentary::join(&options.connect, options.key_file.as_deref(), Role::Asks).await?;
+    let node = &joined.node;
     let result = tokio::select! {
-        result = send_input(&node, key, size as usize) => result,
+        result = send_input(node, key, size as usize) => result,
         name = signals.next() => Err(Failure::runtime(format!("stopped by {name}"))),
     };
     tokio::time::sleep(PARTING).await;
@@ -46,12 +47,13 @@ pub(crate) async fn send(key: PublicKey, options: MomentaryNode, size: u32) -> R
 pub(crate) async fn recv(options: MomentaryNode, keep: bool) -> Result<(), Failure> {
     options.log.start("warn")?;
     let mut signals = Signals::new()?;
-    let node =
+    let joined =
         momentary::join(&options.connect, options.key_file.as_deref(), Role::Answers).await?;
+    let node = &joined.node;
     say(&format!("receiving as {}", node.public_key()));
     let mut output = Output::start();
     let result = tokio::select! {
-        result = receive(&node, &mut output, keep) => result,
+        result = receive(node, &mut output, keep) => result,
         name = signals.next() => match keep {
             true => Ok(()),
             false => Err(Failure::runtime(format!("stopped by {name}"))),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use pinecone::{Node, SecretKey};
 
 use crate::failure::Failure;
+use crate::secret::{KeyLock, NodeKey};
 use crate::{addresses, run, secret};
 
 /// How long it may take to find a place in the network.
@@ -21,16 +22,23 @@ pub(crate) enum Role {
     Answers,
 }
 
+/// A node for the moment.
+#[derive(Debug)]
+pub(crate) struct Momentary {
+    pub(crate) node: Node,
+    _lock: KeyLock,
+}
+
 /// Starts a node and waits until it follows the same root as one of its peers.
 pub(crate) async fn join(
     connect: &[String],
     key_file: Option<&Path>,
     role: Role,
-) -> Result<Node, Failure> {
+) -> Result<Momentary, Failure> {
     addresses::check_static_peers(connect)?;
-    let key = match key_file {
-        Some(path) => secret::load(path)?,
-        None => low_key(role)?,
+    let NodeKey { key, lock } = match key_file {
+        Some(path) => NodeKey::hold(path)?,
+        None => NodeKey::unlocked(low_key(role)?),
     };
     let mut builder = Node::builder().secret_key(key);
     for list in connect {
@@ -51,7 +59,7 @@ pub(crate) async fn join(
             JOIN_LIMIT.as_secs()
         )));
     }
-    Ok(node)
+    Ok(Momentary { node, _lock: lock })
 }
 
 async fn has_joined(node: &Node) -> bool {

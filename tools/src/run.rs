@@ -8,9 +8,10 @@ use pinecone::{EngineChoice, Node, StartError, Status};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::admin::server::AdminSocket;
+use crate::admin::socket::AdminSocket;
 use crate::cli::RunOptions;
 use crate::failure::Failure;
+use crate::secret::NodeKey;
 use crate::{addresses, cores};
 
 /// How long peerings may take to close after a signal.
@@ -23,8 +24,8 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
     check_engine(&options, &worker_cores)?;
     addresses::check_listen(&options.listen)?;
     addresses::check_static_peers(&options.connect)?;
-    let key = options.key.secret_key()?;
     let mut signals = Signals::new()?;
+    // Before the key, which is made if there is none: a mistake leaves nothing behind.
     let admin = match options.admin.socket_path() {
         Some(path) => Some(AdminSocket::bind(&path)?),
         None => {
@@ -32,6 +33,7 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
             None
         }
     };
+    let NodeKey { key, lock: _lock } = options.key.node_key()?;
     raise_file_limit();
 
     let mut builder = Node::builder()
