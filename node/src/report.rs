@@ -96,6 +96,7 @@ pub(crate) fn static_peers(peers: &[StaticPeerStatus]) -> Vec<StaticPeer> {
         address: peer.address.to_string(),
         state: state(peer.state),
         failures: peer.failures,
+        last_error: peer.last_error.clone(),
     });
     peers.collect()
 }

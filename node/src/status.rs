@@ -79,6 +79,8 @@ pub struct StaticPeer {
     pub state: &'static str,
     /// Failures in a row.
     pub failures: u32,
+    /// Why the last dial failed; none once it has been connected.
+    pub last_error: Option<String>,
 }
 
 /// One worker thread of the data plane.

@@ -20,12 +20,21 @@ const CRATES: [&str; 5] = [
     "pinecone_wire",
 ];
 
-/// Returns the filter that the flag names, or else `RUST_LOG`, or else `default`.
-pub(crate) fn filter(flag: Option<&str>, default: &str) -> Result<EnvFilter, Failure> {
+/// Returns the filter that the flag names, or else `RUST_LOG`, or else `default`; without what is
+/// logged for the target `hidden`.
+pub(crate) fn filter(
+    flag: Option<&str>,
+    default: &str,
+    hidden: Option<&str>,
+) -> Result<EnvFilter, Failure> {
     let text = match flag {
         Some(text) => check(text, "--log")?,
         None => from_environment(env::var(VARIABLE).ok().as_deref())?
             .unwrap_or_else(|| default.to_owned()),
+    };
+    let text = match hidden {
+        Some(target) => format!("{text},{target}=off"),
+        None => text,
     };
     EnvFilter::try_new(&text).map_err(|e| refused(&text, &format!("no log filter ({e})")))
 }
@@ -83,7 +92,8 @@ fn directives(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn is_level(text: &str) -> bool {
-    text.trim().parse::<LevelFilter>().is_ok()
+    // Nothing at all would be read as a level, too.
+    !text.trim().is_empty() && text.trim().parse::<LevelFilter>().is_ok()
 }
 
 /// Whether the target is one of our crates or a module in it.

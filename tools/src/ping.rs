@@ -28,6 +28,8 @@ pub(crate) async fn ping(options: PingOptions) -> Result<bool, Failure> {
         output.begin(options.size)?;
         let pings = from_running_node(&options, &mut client, &mut output);
         tokio::select! {
+            // First what the node has said already: it counts.
+            biased;
             done = pings => done?,
             _ = signals.next() => {}
         }
@@ -48,6 +50,7 @@ pub(crate) async fn ping(options: PingOptions) -> Result<bool, Failure> {
         );
         loop {
             let step = tokio::select! {
+                biased;
                 step = pings.next() => step,
                 _ = signals.next() => None,
             };

@@ -12,14 +12,17 @@ use crate::admin::socket::AdminSocket;
 use crate::cli::RunOptions;
 use crate::failure::Failure;
 use crate::secret::NodeKey;
-use crate::{addresses, cores};
+use crate::{addresses, cores, output};
 
+/// The target of the log line that says what the banner says.
+const STARTED: &str = "pinecone::started";
 /// How long peerings may take to close after a signal.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs the node; comes back when SIGTERM or SIGINT came and all peerings are closed.
 pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
-    options.log.start("info")?;
+    let banner_is_enough = output::is_also_stderr().then_some(STARTED);
+    options.log.start_without("info", banner_is_enough)?;
     let (workers, worker_cores) = workers(&options)?;
     check_engine(&options, &worker_cores)?;
     addresses::check_listen(&options.listen)?;

@@ -75,6 +75,8 @@ pub struct StaticPeerStatus {
     pub state: StaticPeerState,
     /// Failures in a row.
     pub failures: u32,
+    /// Why the last attempt failed. None once it has been connected.
+    pub last_error: Option<String>,
 }
 
 /// The list of static peers and when to dial each. Time is handed in: a duration since any fixed
@@ -96,6 +98,7 @@ impl StaticPeers {
                 until: Duration::ZERO,
             },
             failures: 0,
+            last_error: None,
         };
         Self {
             schedule,
@@ -132,6 +135,7 @@ impl StaticPeers {
     pub fn connected(&mut self, now: Duration, id: StaticPeerId) {
         if let Some(peer) = self.in_state(id, |s| matches!(s, StaticPeerState::Dialling)) {
             peer.state = StaticPeerState::Connected { since: now };
+            peer.last_error = None;
         }
     }
 
@@ -308,7 +312,13 @@ impl Driver {
                 tracing::warn!(%address, "static peer is this node itself, not dialled again");
             }
             Err(error) => {
-                let wait = self.lock().failed(self.now(), id);
+                let wait = {
+                    let mut peers = self.lock();
+                    if let Some(peer) = peers.peers.get_mut(id.0) {
+                        peer.last_error = Some(error.to_string());
+                    }
+                    peers.failed(self.now(), id)
+                };
                 log_failure(address, &error, wait);
             }
         }
