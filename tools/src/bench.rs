@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use pinecone::{PublicKey, SecretKey};
 
 use crate::failure::Failure;
-use crate::output::print;
+use crate::output::{counted, print};
 use crate::run::Signals;
 use crate::secret;
 
@@ -279,10 +279,10 @@ impl Bench {
             Some(rate) => format!("{rate} a second"),
         };
         format!(
-            "BENCH through {}: {peers}, {} flows, frames of {} bytes ({} of payload), {rate}, for \
+            "BENCH through {}: {peers}, {}, frames of {} bytes ({} of payload), {rate}, for \
              {} s\n",
             options.through.join(" to "),
-            options.flows,
+            counted(options.flows.into(), "flow"),
             self.frame_len,
             options.size,
             options.seconds.as_secs_f64()

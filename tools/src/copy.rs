@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use crate::cli::MomentaryNode;
 use crate::failure::Failure;
 use crate::momentary::{self, Role};
+use crate::output::counted;
 use crate::run::Signals;
 use crate::transfer::{self, Kind, OVERHEAD, Receiver, Segment, Sender, State};
 
@@ -102,9 +103,10 @@ async fn send_input(node: &Node, key: PublicKey, size: usize) -> Result<(), Fail
     }
     let seconds = clock.elapsed().as_secs_f64();
     say(&format!(
-        "sent {total} bytes in {seconds:.3} s ({:.1} MiB/s), {} pieces sent again",
+        "sent {} in {seconds:.3} s ({:.1} MiB/s), {} sent again",
+        counted(total as u64, "byte"),
         total as f64 / seconds / f64::from(1 << 20),
-        sender.repeats()
+        counted(sender.repeats(), "piece")
     ));
     Ok(())
 }

@@ -159,8 +159,8 @@ fn workers(options: &RunOptions) -> Result<(usize, Vec<usize>), Failure> {
     let workers = asked.unwrap_or(list.0.len());
     if workers != list.0.len() {
         return Err(Failure::usage(format!(
-            "--workers {workers} with {} cores in --worker-cores: name one core a worker",
-            list.0.len()
+            "--workers {workers} with {} in --worker-cores: name one core a worker",
+            output::counted(list.0.len() as u64, "core")
         )));
     }
     Ok((workers, list.0.clone()))

@@ -71,6 +71,15 @@ fn status_says_where_the_node_stands() {
     ] {
         assert!(text.contains(&words), "{words:?} is missing: {text}");
     }
+    // Counters that have counted nothing are left out.
+    let counters = text
+        .lines()
+        .filter(|line| line.starts_with("worker") || line.starts_with("counter"));
+    for counter in
+        counters.flat_map(|line| line.split(", ").skip(usize::from(line.starts_with("w"))))
+    {
+        assert!(!counter.ends_with(" 0"), "{counter:?}: {text}");
+    }
 }
 
 #[test]

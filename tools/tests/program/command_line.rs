@@ -604,3 +604,105 @@ fn a_second_daemon_does_not_take_the_socket_of_the_first() {
     assert_fails(&output, 2, &[shown, "no socket"]);
     assert_eq!(fs::read(&file).unwrap(), b"mine");
 }
+
+#[test]
+fn the_version_is_the_programs() {
+    let home = TempDir::new().unwrap();
+    let version = concat!("pinecone ", env!("CARGO_PKG_VERSION"));
+    assert_eq!(text(&run(home.path(), &["--version"])), version);
+}
+
+#[test]
+fn what_goes_to_one_place_is_said_there_once() {
+    let home = TempDir::new().unwrap();
+    let (read, write) = std::io::pipe().unwrap();
+    let mut child = program(home.path())
+        .args(["run", "--listen", "127.0.0.1:0"])
+        .stdout(write.try_clone().unwrap())
+        .stderr(write)
+        .spawn()
+        .unwrap();
+    let said = collect(read);
+    wait_until("an answer", || {
+        let output = run(home.path(), &["status"]);
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err("none")
+        }
+    });
+    let id = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(id, Signal::TERM).unwrap();
+    child.wait().unwrap();
+    wait_until("the end of the log", || {
+        let said = said.lock().unwrap();
+        if said.contains("node closed") {
+            Ok(())
+        } else {
+            Err(said.clone())
+        }
+    });
+    let said = said.lock().unwrap().clone();
+    for once in ["127.0.0.1:", "io_uring", "admin  "] {
+        let lines = said.lines().filter(|line| line.contains(once)).count();
+        assert_eq!(lines, 1, "{once}: {said}");
+    }
+    assert!(!said.contains("node started"), "{said}");
+    // Two places get a line each.
+    let daemon = Daemon::start();
+    daemon.wait_for_log("node started");
+}
+
+#[test]
+fn the_cause_of_a_wait_is_said_at_once_and_at_the_end() {
+    let home = TempDir::new().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = closed.local_addr().unwrap().to_string();
+    drop(closed);
+    // A peer that never says a word.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let list = format!("{address},{}", silent.local_addr().unwrap());
+    let start = std::time::Instant::now();
+    let programs: Vec<_> = [
+        &["send", KEY, "--connect", &list][..],
+        &["recv", "--connect", &list],
+        &["ping", KEY, "--connect", &list],
+        &["ping", KEY, "--json", "--connect", &list],
+    ]
+    .into_iter()
+    .map(|arguments| {
+        let mut child = program(home.path())
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = collect(child.stderr.take().unwrap());
+        (child, said)
+    })
+    .collect();
+    for (mut child, said) in programs {
+        wait_until("the cause", || {
+            let said = said.lock().unwrap();
+            let known = said.contains(&address) && said.contains("refused");
+            if known { Ok(()) } else { Err(said.clone()) }
+        });
+        let waits = start.elapsed() < std::time::Duration::from_secs(15);
+        assert!(!waits || child.try_wait().unwrap().is_none());
+        let output = wait_until("the end", || child.try_wait().unwrap().ok_or("runs"));
+        assert_eq!(output.code(), Some(1));
+        let mut printed = String::new();
+        std::io::Read::read_to_string(child.stdout.as_mut().unwrap(), &mut printed).unwrap();
+        assert_eq!(printed, "", "there is no result");
+        wait_until("the last words", || {
+            let said = said.lock().unwrap();
+            let last = said.lines().last().unwrap_or_default();
+            let full = last.contains("no peering came up within 15 s")
+                && last.contains(&address)
+                && last.contains("refused")
+                && last.contains(&silent.local_addr().unwrap().to_string());
+            if full { Ok(()) } else { Err(said.clone()) }
+        });
+    }
+}
