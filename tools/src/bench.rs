@@ -52,8 +52,8 @@ const CANDIDATES: usize = 256;
 
 /// Runs it. False if nothing came through.
 pub(crate) async fn bench(options: BenchOptions) -> Result<bool, Failure> {
-    options.check()?;
     options.log.start("error")?;
+    options.check()?;
     let bench = Bench::start(&options)?;
     let mut signals = Signals::new()?;
     let report = bench.run(&options, &mut signals).await;

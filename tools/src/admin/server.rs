@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::protocol::{MAX_REQUEST, PeerInfo, PingRequest, Reply, Request, StatusInfo};
-use super::seats::{SeatId, Seats};
+use super::seats::{Dismissal, SeatId, Seats};
 use super::socket::AdminSocket;
 use crate::pings::{self, Step};
 
@@ -65,7 +65,9 @@ impl AdminSocket {
                     continue;
                 }
             };
-            tokio::spawn(clients.clone().serve(node.clone(), stream));
+            // Here and not in the task: the next look at the seats must see it.
+            let entered = clients.seats().enter(Instant::now());
+            tokio::spawn(clients.clone().serve(node.clone(), stream, entered));
         }
     }
 }
@@ -75,10 +77,14 @@ impl Clients {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn serve(self, node: Node, stream: UnixStream) {
+    async fn serve(
+        self,
+        node: Node,
+        stream: UnixStream,
+        entered: Result<(SeatId, Dismissal), String>,
+    ) {
         let (read, mut write) = stream.into_split();
         let mut read = BufReader::new(read);
-        let entered = self.seats().enter(Instant::now());
         let why = match entered {
             Err(full) => full,
             Ok((id, mut dismissal)) => {

@@ -16,9 +16,13 @@ use crate::failure::Failure;
 pub(crate) struct AdminSocket {
     pub(super) listener: UnixListener,
     path: PathBuf,
-    /// Device and number of the file that we made.
-    file: Option<(u64, u64)>,
+    /// The file that we made.
+    file: Option<FileId>,
 }
+
+/// Tells a file from others that had or will have its path: device, number, and when it was made, as
+/// numbers are used again.
+type FileId = (u64, u64, i64, i64);
 
 impl AdminSocket {
     /// Takes the path: replaces a socket that nobody listens on any more, refuses one that is
@@ -84,7 +88,7 @@ impl Drop for AdminSocket {
     }
 }
 
-fn file_at(path: &Path) -> Option<(u64, u64)> {
-    let number = |metadata: Metadata| (metadata.dev(), metadata.ino());
-    std::fs::symlink_metadata(path).ok().map(number)
+fn file_at(path: &Path) -> Option<FileId> {
+    let id = |file: Metadata| (file.dev(), file.ino(), file.mtime(), file.mtime_nsec());
+    std::fs::symlink_metadata(path).ok().map(id)
 }
