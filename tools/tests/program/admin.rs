@@ -374,13 +374,17 @@ fn a_missing_node_is_told_from_a_wrong_path() {
     says(&stale, 1, "nobody listens");
 
     // Its file removed, a node still runs; a later one of the same name keeps its own file.
-    let first = Daemon::start();
+    let mut first = Daemon::start();
     let path = first.admin();
     std::fs::remove_file(&path).unwrap();
     says(&path, 1, "a node runs with the admin socket");
     let listener = UnixListener::bind(&path).unwrap();
-    let (status, log) = first.end(Signal::TERM);
-    assert_eq!(status.code(), Some(0), "{log}");
+    let id = Pid::from_raw(first.process_id().cast_signed()).unwrap();
+    kill_process(id, Signal::TERM).unwrap();
+    wait_until("the node to end", || match first.is_running() {
+        true => Err("runs"),
+        false => Ok(()),
+    });
     assert!(path.exists(), "not the node's own file");
     drop(listener);
 }
