@@ -128,7 +128,10 @@ impl Engine {
     ) -> io::Result<Self> {
         let buffers = options.receive_buffers;
         Ok(match kind {
-            EngineKind::Uring => Self::Uring(Box::new(Uring::new(mailbox, poller, options)?)),
+            EngineKind::Uring => {
+                let uring = Uring::new(mailbox, poller, options).map_err(uring::name_limit)?;
+                Self::Uring(Box::new(uring))
+            }
             EngineKind::Epoll => Self::Epoll(Box::new(Epoll::new(mailbox, buffers)?)),
         })
     }

@@ -112,6 +112,8 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
 
     let info = dataplane.info();
     tracing::info!(
+        // A target of its own: a program that prints the same elsewhere can leave it out.
+        target: "pinecone::started",
         key = %own,
         listen = ?listeners.local_addrs(),
         engine = info.name,

@@ -5,4 +5,6 @@
 
 pub(crate) mod client;
 pub(crate) mod protocol;
-pub(crate) mod server;
+mod seats;
+mod server;
+pub(crate) mod socket;

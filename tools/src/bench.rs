@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use pinecone::{PublicKey, SecretKey};
 
 use crate::failure::Failure;
-use crate::output::print;
+use crate::output::{counted, print};
 use crate::secret;
 use crate::signals::{Signals, stopped_by};
 
@@ -52,8 +52,8 @@ const CANDIDATES: usize = 256;
 
 /// Runs it. False if nothing came through.
 pub(crate) async fn bench(options: BenchOptions) -> Result<bool, Failure> {
-    options.check()?;
     options.log.start("error")?;
+    options.check()?;
     let bench = Bench::start(&options)?;
     let mut signals = Signals::new()?;
     let report = bench.run(&options, &mut signals).await;
@@ -282,10 +282,10 @@ impl Bench {
             Some(rate) => format!("{rate} a second"),
         };
         format!(
-            "BENCH through {}: {peers}, {} flows, frames of {} bytes ({} of payload), {rate}, for \
+            "BENCH through {}: {peers}, {}, frames of {} bytes ({} of payload), {rate}, for \
              {} s\n",
             options.through.join(" to "),
-            options.flows,
+            counted(options.flows.into(), "flow"),
             self.frame_len,
             options.size,
             options.seconds.as_secs_f64()

@@ -16,7 +16,7 @@ use crate::secret::KeyOptions;
 ///
 /// Without a subcommand it runs a static peer, as `pinecone run` does.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(name = "pinecone", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -209,6 +209,9 @@ pub(crate) struct PingOptions {
     /// Seconds to wait for each answer.
     #[arg(short = 'W', value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub(crate) timeout: Duration,
+    /// One JSON object a line: each ping when it is over, and a summary.
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Ask as a node of our own with these static peers, not from the running node.
     #[arg(long, value_name = "LIST", conflicts_with = "path")]
     pub(crate) connect: Vec<String>,

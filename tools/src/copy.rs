@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use crate::cli::MomentaryNode;
 use crate::failure::Failure;
 use crate::momentary::{self, Role};
+use crate::output::counted;
 use crate::signals::{Signals, stopped_by};
 use crate::stderr::say;
 use crate::transfer::{self, Kind, OVERHEAD, Receiver, Segment, Sender, State};
@@ -35,9 +36,10 @@ pub(crate) async fn send(key: PublicKey, options: MomentaryNode, size: u32) -> R
     options.log.start("warn")?;
     let mut signals = Signals::new()?;
     let join = momentary::join(&options.connect, options.key_file.as_deref(), Role::Asks);
-    let node = signals.unless(join).await?;
+    let joined = signals.unless(join).await?;
+    let node = &joined.node;
     let result = tokio::select! {
-        result = send_input(&node, key, size as usize) => result,
+        result = send_input(node, key, size as usize) => result,
         name = signals.next() => Err(stopped_by(name)),
     };
     tokio::time::sleep(PARTING).await;
@@ -51,12 +53,13 @@ pub(crate) async fn recv(options: MomentaryNode, keep: bool) -> Result<(), Failu
     options.log.start("warn")?;
     let mut signals = Signals::new()?;
     let join = momentary::join(&options.connect, options.key_file.as_deref(), Role::Answers);
-    let node = signals.unless(join).await?;
+    let joined = signals.unless(join).await?;
+    let node = &joined.node;
     say(&format!("receiving as {}", node.public_key()));
     let mut output = Output::start();
     let mut stopped = false;
     let result = tokio::select! {
-        result = receive(&node, &mut output, keep) => result,
+        result = receive(node, &mut output, keep) => result,
         name = signals.next() => {
             stopped = true;
             match keep {
@@ -114,9 +117,10 @@ async fn send_input(node: &Node, key: PublicKey, size: usize) -> Result<(), Fail
     }
     let seconds = clock.elapsed().as_secs_f64();
     say(&format!(
-        "sent {total} bytes in {seconds:.3} s ({:.1} MiB/s), {} pieces sent again",
+        "sent {} in {seconds:.3} s ({:.1} MiB/s), {} sent again",
+        counted(total as u64, "byte"),
         total as f64 / seconds / f64::from(1 << 20),
-        sender.repeats()
+        counted(sender.repeats(), "piece")
     ));
     Ok(())
 }

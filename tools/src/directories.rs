@@ -1,7 +1,11 @@
 //! Where files live unless the operator says otherwise.
 
-use std::env;
-use std::path::PathBuf;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::{env, io};
+
+use crate::failure::Failure;
 
 /// What is kept from one start to the next: `$XDG_STATE_HOME/pinecone`, or
 /// `~/.local/state/pinecone`. Nothing without a home directory.
@@ -16,6 +20,44 @@ pub(crate) fn admin_socket() -> Option<PathBuf> {
     absolute("XDG_RUNTIME_DIR")
         .map(|directory| directory.join("pinecone.sock"))
         .or_else(|| state().map(|directory| directory.join("admin.sock")))
+}
+
+/// Makes sure that the directory of `path`, which `flag` names, is there. Only the default
+/// directories are made: a directory that is missing elsewhere is a mistyped path.
+pub(crate) fn prepare(path: &Path, flag: &str) -> Result<(), Failure> {
+    let directory = parent(path);
+    let default = |file: Option<PathBuf>| file.is_some_and(|file| parent(&file) == directory);
+    if default(admin_socket()) || state().is_some_and(|state| state == directory) {
+        return DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(|e| {
+                Failure::runtime(format!(
+                    "cannot make the directory {}: {e}; name a file elsewhere with {flag}",
+                    directory.display()
+                ))
+            });
+    }
+    let shown = path.display();
+    let problem = match fs::metadata(directory) {
+        Ok(metadata) if metadata.is_dir() => return Ok(()),
+        Ok(_) => "is not a directory".to_owned(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => "does not exist".to_owned(),
+        Err(e) => format!("cannot be entered ({e})"),
+    };
+    Err(Failure::usage(format!(
+        "{flag} {shown}: the directory {} {problem}: make it, or correct the path",
+        directory.display()
+    )))
+}
+
+/// The directory that a file is in.
+pub(crate) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// The variable's value, unless it is relative: the XDG specification tells to ignore those.

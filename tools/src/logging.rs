@@ -6,11 +6,12 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 
 use pinecone::LogLimit;
-use tracing_subscriber::filter::{EnvFilter, FilterExt};
+use tracing_subscriber::filter::FilterExt;
 use tracing_subscriber::prelude::*;
 
 use crate::cli::LogOptions;
 use crate::failure::Failure;
+use crate::log_filter;
 use crate::stderr;
 
 static LIMIT: OnceLock<LogLimit> = OnceLock::new();
@@ -18,17 +19,12 @@ static LIMIT: OnceLock<LogLimit> = OnceLock::new();
 impl LogOptions {
     /// Starts logging: what the flag says, or else `RUST_LOG`, or else `level`.
     pub(crate) fn start(&self, level: &str) -> Result<(), Failure> {
-        let from_environment = || std::env::var("RUST_LOG").ok().filter(|v| !v.is_empty());
-        let filter = self
-            .log
-            .clone()
-            .or_else(from_environment)
-            .unwrap_or_else(|| level.to_owned());
-        let filter = EnvFilter::try_new(&filter).map_err(|e| {
-            Failure::usage(format!(
-                "{filter:?} is no log level or filter ({e}): try error, warn, info, debug or trace"
-            ))
-        })?;
+        self.start_without(level, None)
+    }
+
+    /// As [`Self::start`], but leaves out one target.
+    pub(crate) fn start_without(&self, level: &str, target: Option<&str>) -> Result<(), Failure> {
+        let filter = log_filter::filter(self.log.as_deref(), level, target)?;
         let failed = |e| Failure::runtime(format!("cannot start the log: {e}"));
         let limit = LogLimit::start().map_err(failed)?;
         let limit = LIMIT.get_or_init(|| limit).clone();

@@ -11,6 +11,7 @@ mod copy;
 mod cores;
 mod directories;
 mod failure;
+mod log_filter;
 mod logging;
 mod momentary;
 mod output;

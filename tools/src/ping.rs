@@ -3,35 +3,40 @@
 use std::fmt::Write as _;
 
 use pinecone::PublicKey;
+use serde::Serialize;
 
 use crate::admin::client::Client;
 use crate::admin::protocol::{PingInfo, PingOutcome, PingRequest, Reply, Request};
 use crate::cli::PingOptions;
 use crate::failure::Failure;
 use crate::momentary::{self, Role};
-use crate::output::print;
-use crate::pings::{Pings, Series};
+use crate::output::{counted, print};
+use crate::pings::{Pings, Series, Step};
 use crate::signals::Signals;
 
 /// Pings until the count is reached or a signal comes. False if nothing answered.
 pub(crate) async fn ping(options: PingOptions) -> Result<bool, Failure> {
     options.log.start("warn")?;
     let mut signals = Signals::new()?;
-    let mut tally = Tally::default();
-    print(&format!(
-        "PING {}: {} bytes of filler\n",
-        options.key, options.size
-    ))?;
+    let mut output = Output {
+        key: options.key,
+        json: options.json,
+        tally: Tally::default(),
+    };
     if options.connect.is_empty() {
         let mut client = signals.unless(Client::connect(&options.admin)).await?;
-        let pings = from_running_node(&options, &mut client, &mut tally);
+        output.begin(options.size)?;
+        let pings = from_running_node(&options, &mut client, &mut output);
         tokio::select! {
+            // First what the node has said already: it counts.
+            biased;
             done = pings => done?,
             _ = signals.next() => {}
         }
     } else {
         let join = momentary::join(&options.connect, None, Role::Asks);
-        let node = signals.unless(join).await?;
+        let node = signals.unless(join).await?.node;
+        output.begin(options.size)?;
         let mut pings = Pings::start(
             node.clone(),
             Series {
@@ -43,24 +48,28 @@ pub(crate) async fn ping(options: PingOptions) -> Result<bool, Failure> {
             },
         );
         loop {
-            let info = tokio::select! {
-                info = pings.next() => info,
+            let step = tokio::select! {
+                biased;
+                step = pings.next() => step,
                 _ = signals.next() => None,
             };
-            let Some(info) = info else { break };
-            print(&tally.add(&options.key, &info))?;
+            match step {
+                Some(Step::Sent { .. }) => output.tally.sent += 1,
+                Some(Step::Over(info)) => output.over(info)?,
+                None => break,
+            }
         }
         drop(pings);
         node.close().await;
     }
-    print(&tally.summary(&options.key))?;
-    Ok(tally.answered > 0)
+    output.end()?;
+    Ok(output.tally.answered > 0)
 }
 
 async fn from_running_node(
     options: &PingOptions,
     client: &mut Client,
-    tally: &mut Tally,
+    output: &mut Output,
 ) -> Result<(), Failure> {
     let request = Request::Ping(PingRequest {
         key: options.key.to_string(),
@@ -68,15 +77,66 @@ async fn from_running_node(
         size: options.size,
         interval_ms: options.interval.as_millis() as u64,
         timeout_ms: options.timeout.as_millis() as u64,
+        report_sent: true,
     });
     client.send(&request).await?;
     loop {
         match client.receive().await? {
-            Reply::Ping(info) => print(&tally.add(&options.key, &info))?,
+            Reply::Sent { .. } => output.tally.sent += 1,
+            Reply::Ping(info) => output.over(info)?,
             Reply::Done {} => return Ok(()),
             _ => return Err(client.strange("another kind of reply")),
         }
     }
+}
+
+/// What is printed of a series, for people or as JSON, one object a line.
+#[derive(Debug)]
+struct Output {
+    key: PublicKey,
+    json: bool,
+    tally: Tally,
+}
+
+impl Output {
+    fn begin(&self, size: u32) -> Result<(), Failure> {
+        if self.json {
+            return Ok(());
+        }
+        let filler = counted(size.into(), "byte");
+        print(&format!("PING {}: {filler} of filler\n", self.key))
+    }
+
+    fn over(&mut self, info: PingInfo) -> Result<(), Failure> {
+        self.tally.add(&info.outcome);
+        if self.json {
+            return print_json(&Reply::Ping(info));
+        }
+        let (key, seq) = (&self.key, info.seq);
+        print(&match info.outcome {
+            PingOutcome::Answer { hops, rtt_ms } => {
+                let bytes = counted(info.bytes as u64, "byte");
+                format!("{bytes} from {key}: seq={seq} hops={hops} time={rtt_ms:.3} ms\n")
+            }
+            PingOutcome::Failed { error } => format!("from {key}: seq={seq} {error}\n"),
+        })
+    }
+
+    fn end(&self) -> Result<(), Failure> {
+        let summary = self.tally.summary();
+        if self.json {
+            return print_json(&summary);
+        }
+        print(&format!(
+            "\n--- {} ping statistics ---\n{}",
+            self.key,
+            summary.text()
+        ))
+    }
+}
+
+fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    print(&(serde_json::to_string(value).map_err(Failure::runtime)? + "\n"))
 }
 
 /// What came of the pings so far.
@@ -91,44 +151,73 @@ struct Tally {
 }
 
 impl Tally {
-    /// Counts one, and says it in a line.
-    fn add(&mut self, key: &PublicKey, info: &PingInfo) -> String {
-        self.sent += 1;
-        let seq = info.seq;
-        match &info.outcome {
-            PingOutcome::Answer { hops, rtt_ms } => {
-                let ms = *rtt_ms;
-                self.min = if self.answered == 0 {
-                    ms
-                } else {
-                    self.min.min(ms)
-                };
-                self.max = self.max.max(ms);
-                self.sum += ms;
-                self.sum_of_squares += ms * ms;
-                self.answered += 1;
-                let bytes = info.bytes;
-                format!("{bytes} bytes from {key}: seq={seq} hops={hops} time={ms:.3} ms\n")
-            }
-            PingOutcome::Failed { error } => format!("from {key}: seq={seq} {error}\n"),
-        }
+    fn add(&mut self, outcome: &PingOutcome) {
+        let PingOutcome::Answer { rtt_ms: ms, .. } = *outcome else {
+            return;
+        };
+        self.min = match self.answered {
+            0 => ms,
+            _ => self.min.min(ms),
+        };
+        self.max = self.max.max(ms);
+        self.sum += ms;
+        self.sum_of_squares += ms * ms;
+        self.answered += 1;
     }
 
-    fn summary(&self, key: &PublicKey) -> String {
-        let lost = self.sent - self.answered;
-        let loss = 100.0 * lost as f64 / self.sent.max(1) as f64;
+    fn summary(&self) -> Summary {
+        let lost = self.sent.saturating_sub(self.answered);
+        let n = self.answered as f64;
+        let avg = self.sum / n;
+        Summary {
+            reply: "done",
+            sent: self.sent,
+            answered: self.answered,
+            loss_percent: 100.0 * lost as f64 / self.sent.max(1) as f64,
+            rtt_ms: (self.answered > 0).then(|| RoundTrips {
+                min: self.min,
+                avg,
+                max: self.max,
+                mdev: (self.sum_of_squares / n - avg * avg).max(0.0).sqrt(),
+            }),
+        }
+    }
+}
+
+/// The end of a series.
+#[derive(Debug, Serialize)]
+struct Summary {
+    reply: &'static str,
+    sent: u64,
+    answered: u64,
+    /// Those that were not answered when the series ended.
+    loss_percent: f64,
+    /// Null if nothing was answered.
+    rtt_ms: Option<RoundTrips>,
+}
+
+/// Round-trip times in milliseconds.
+#[derive(Debug, Serialize)]
+struct RoundTrips {
+    min: f64,
+    avg: f64,
+    max: f64,
+    /// The standard deviation.
+    mdev: f64,
+}
+
+impl Summary {
+    fn text(&self) -> String {
+        let sent = counted(self.sent, "ping");
         let mut text = format!(
-            "\n--- {key} ping statistics ---\n{} pings sent, {} answered, {loss:.0}% loss\n",
-            self.sent, self.answered
+            "{sent} sent, {} answered, {:.0}% loss\n",
+            self.answered, self.loss_percent
         );
-        if self.answered > 0 {
-            let n = self.answered as f64;
-            let mean = self.sum / n;
-            let deviation = (self.sum_of_squares / n - mean * mean).max(0.0).sqrt();
+        if let Some(rtt) = &self.rtt_ms {
             let _ = writeln!(
                 text,
-                "rtt min/avg/max/mdev = {:.3}/{mean:.3}/{:.3}/{deviation:.3} ms",
-                self.min, self.max
+                "rtt min/avg/max/mdev = {:.3}/{:.3}/{:.3}/{:.3} ms",
+                rtt.min, rtt.avg, rtt.max, rtt.mdev
             );
         }
         text
@@ -141,40 +230,35 @@ mod tests {
 
     #[test]
     fn answers_are_counted_and_summed_up() {
-        let key = PublicKey([0xab; 32]);
         let mut tally = Tally::default();
-        let mut add = |seq, outcome| {
-            let info = PingInfo {
-                seq,
-                bytes: 131,
-                outcome,
-            };
-            tally.add(&key, &info)
-        };
         let answer = |rtt_ms| PingOutcome::Answer { hops: 2, rtt_ms };
-        assert_eq!(
-            add(1, answer(1.0)),
-            format!("131 bytes from {key}: seq=1 hops=2 time=1.000 ms\n")
-        );
-        add(2, answer(3.0));
         let error = "no answer in time".to_owned();
+        for outcome in [answer(1.0), answer(3.0), PingOutcome::Failed { error }] {
+            tally.sent += 1;
+            tally.add(&outcome);
+        }
         assert_eq!(
-            add(3, PingOutcome::Failed { error }),
-            format!("from {key}: seq=3 no answer in time\n")
+            tally.summary().text(),
+            "3 pings sent, 2 answered, 33% loss\n\
+             rtt min/avg/max/mdev = 1.000/2.000/3.000/1.000 ms\n"
         );
-        let summary = tally.summary(&key);
-        assert!(
-            summary.contains("3 pings sent, 2 answered, 33% loss\n"),
-            "{summary}"
+        assert_eq!(
+            Tally::default().summary().text(),
+            "0 pings sent, 0 answered, 0% loss\n"
         );
-        assert!(
-            summary.ends_with("rtt min/avg/max/mdev = 1.000/2.000/3.000/1.000 ms\n"),
-            "{summary}"
-        );
-        let none = Tally::default().summary(&key);
-        assert!(
-            none.ends_with("0 pings sent, 0 answered, 0% loss\n"),
-            "{none}"
+    }
+
+    #[test]
+    fn what_is_not_answered_yet_was_sent() {
+        let tally = Tally {
+            sent: 1,
+            ..Tally::default()
+        };
+        let summary = tally.summary();
+        assert_eq!(summary.text(), "1 ping sent, 0 answered, 100% loss\n");
+        assert_eq!(
+            serde_json::to_string(&summary).unwrap(),
+            r#"{"reply":"done","sent":1,"answered":0,"loss_percent":100.0,"rtt_ms":null}"#
         );
     }
 }

@@ -26,31 +26,40 @@ pub(crate) struct Series {
     pub(crate) timeout: Duration,
 }
 
+/// Something that happens in a series.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Step {
+    /// A ping is sent.
+    Sent {
+        /// Its number in the series, from 1.
+        seq: u64,
+    },
+    /// A ping is answered, or has failed.
+    Over(PingInfo),
+}
+
 /// A running series; dropping it stops it.
 #[derive(Debug)]
 pub(crate) struct Pings {
-    outcomes: mpsc::Receiver<PingInfo>,
+    steps: mpsc::Receiver<Step>,
     _task: JoinSet<()>,
 }
 
 impl Pings {
     pub(crate) fn start(node: Node, series: Series) -> Self {
-        let (sender, outcomes) = mpsc::channel(16);
+        let (sender, steps) = mpsc::channel(16);
         let mut task = JoinSet::new();
         task.spawn(run(node, series, sender));
-        Self {
-            outcomes,
-            _task: task,
-        }
+        Self { steps, _task: task }
     }
 
-    /// The next outcome, as they come; nothing after the last.
-    pub(crate) async fn next(&mut self) -> Option<PingInfo> {
-        self.outcomes.recv().await
+    /// Returns the next step, as they come; nothing after the last.
+    pub(crate) async fn next(&mut self) -> Option<Step> {
+        self.steps.recv().await
     }
 }
 
-async fn run(node: Node, series: Series, outcomes: mpsc::Sender<PingInfo>) {
+async fn run(node: Node, series: Series, steps: mpsc::Sender<Step>) {
     let mut ticks = tokio::time::interval(series.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut waiting = JoinSet::new();
@@ -60,7 +69,9 @@ async fn run(node: Node, series: Series, outcomes: mpsc::Sender<PingInfo>) {
             waiting.join_next().await;
         }
         while waiting.try_join_next().is_some() {}
-        let (node, outcomes) = (node.clone(), outcomes.clone());
+        // Fails when nobody listens any more.
+        let _ = steps.send(Step::Sent { seq }).await;
+        let (node, steps) = (node.clone(), steps.clone());
         waiting.spawn(async move {
             let asked = node
                 .ping(&series.key, series.size as usize, series.timeout)
@@ -79,8 +90,7 @@ async fn run(node: Node, series: Series, outcomes: mpsc::Sender<PingInfo>) {
                 bytes: ping::LEN + series.size as usize,
                 outcome,
             };
-            // Fails when nobody listens any more.
-            let _ = outcomes.send(info).await;
+            let _ = steps.send(Step::Over(info)).await;
         });
     }
     waiting.join_all().await;

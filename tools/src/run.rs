@@ -6,26 +6,30 @@ use std::time::{Duration, Instant};
 use pinecone::{EngineChoice, Node, StartError, Status};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::admin::server::AdminSocket;
+use crate::admin::socket::AdminSocket;
 use crate::cli::RunOptions;
 use crate::failure::Failure;
+use crate::secret::NodeKey;
 use crate::signals::{Ignored, Signals};
 use crate::{addresses, cores, output};
 
+/// The target of the log line that says what the banner says.
+const STARTED: &str = "pinecone::started";
 /// How long peerings may take to close after a signal.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs the node; comes back when SIGTERM or SIGINT came and all peerings are closed.
 pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
-    options.log.start("info")?;
+    let banner_is_enough = output::is_also_stderr().then_some(STARTED);
+    options.log.start_without("info", banner_is_enough)?;
     let mut ignored = Ignored::new()?;
     tokio::spawn(async move { ignored.log().await });
     let (workers, worker_cores) = workers(&options)?;
     check_engine(&options, &worker_cores)?;
     addresses::check_listen(&options.listen)?;
     addresses::check_syntax(&options.connect)?;
-    let key = options.key.secret_key()?;
     let mut signals = Signals::new()?;
+    // Before the key, which is made if there is none: a mistake leaves nothing behind.
     let admin = match options.admin.socket_path() {
         Some(path) => Some(AdminSocket::bind(&path)?),
         None => {
@@ -33,6 +37,7 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
             None
         }
     };
+    let NodeKey { key, lock: _lock } = options.key.node_key()?;
     raise_file_limit();
 
     let mut builder = Node::builder()
@@ -131,8 +136,8 @@ fn workers(options: &RunOptions) -> Result<(usize, Vec<usize>), Failure> {
     let workers = asked.unwrap_or(list.0.len());
     if workers != list.0.len() {
         return Err(Failure::usage(format!(
-            "--workers {workers} with {} cores in --worker-cores: name one core a worker",
-            list.0.len()
+            "--workers {workers} with {} in --worker-cores: name one core a worker",
+            output::counted(list.0.len() as u64, "core")
         )));
     }
     Ok((workers, list.0.clone()))

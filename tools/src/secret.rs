@@ -1,12 +1,14 @@
 //! Where the secret key comes from: a file that nobody else can read, made at the first start.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use pinecone::{KeyError, SecretKey};
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use crate::directories;
@@ -27,15 +29,60 @@ pub(crate) struct KeyOptions {
     secretkey: Option<String>,
 }
 
+/// A key for a node to run with.
+#[derive(Debug)]
+pub(crate) struct NodeKey {
+    pub(crate) key: SecretKey,
+    /// Keeps other nodes of this machine from running with the key file.
+    pub(crate) lock: KeyLock,
+}
+
+/// Holds the lock on a key file, if the key came from one, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct KeyLock {
+    _file: Option<File>,
+}
+
+impl NodeKey {
+    /// A key that is in no file.
+    pub(crate) fn unlocked(key: SecretKey) -> Self {
+        Self {
+            key,
+            lock: KeyLock { _file: None },
+        }
+    }
+
+    /// Reads the key from a file that only its owner can read, and locks the file.
+    pub(crate) fn hold(path: &Path) -> Result<Self, Failure> {
+        let file = open(path)?;
+        let key = read(&file, path)?;
+        lock(&file, path)?;
+        Ok(Self {
+            key,
+            lock: KeyLock { _file: Some(file) },
+        })
+    }
+
+    /// As [`Self::hold`]; if there is no such file, makes it, with a new key.
+    fn hold_or_create(path: &Path) -> Result<Self, Failure> {
+        let absent = fs::metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+        // Another process may be faster: then its key is the one.
+        if absent && create(path)?.is_some() {
+            tracing::info!(path = %path.display(), "made a new key");
+        }
+        Self::hold(path)
+    }
+}
+
 impl KeyOptions {
     /// The key that they name.
-    pub(crate) fn secret_key(&self) -> Result<SecretKey, Failure> {
+    pub(crate) fn node_key(&self) -> Result<NodeKey, Failure> {
         if let Some(hex) = &self.secretkey {
             let key = parse(hex, "--secretkey")?;
             tracing::warn!(
                 "a key given by --secretkey is visible in the process list: use --key-file"
             );
-            return Ok(key);
+            return Ok(NodeKey::unlocked(key));
         }
         let path = match &self.key_file {
             Some(path) => path.clone(),
@@ -47,59 +94,31 @@ impl KeyOptions {
                 })?
                 .join("key"),
         };
-        load_or_create(&path)
+        NodeKey::hold_or_create(&path)
     }
 }
 
 /// Reads the key from a file that only its owner can read.
 pub(crate) fn load(path: &Path) -> Result<SecretKey, Failure> {
-    let file = File::open(path).map_err(|e| unreadable(path, &e))?;
-    read(&file, path)
+    read(&open(path)?, path)
 }
 
 /// Reads the key from standard input.
 pub(crate) fn read_stdin() -> Result<SecretKey, Failure> {
-    let mut text = Zeroizing::new(String::with_capacity(MAX_LEN as usize));
-    io::stdin()
-        .take(MAX_LEN)
-        .read_to_string(&mut text)
+    let text = read_limited(io::stdin())
         .map_err(|e| Failure::runtime(format!("cannot read the key from standard input: {e}")))?;
-    parse(&text, "standard input")
+    parse_bytes(&text, "standard input")
 }
 
-/// As [`load`]; if there is no such file, makes it, with a new key.
-pub(crate) fn load_or_create(path: &Path) -> Result<SecretKey, Failure> {
-    match File::open(path) {
-        Ok(file) => return read(&file, path),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(unreadable(path, &e)),
-    }
-    match create(path)? {
-        Some(key) => {
-            tracing::info!(path = %path.display(), "made a new key");
-            Ok(key)
-        }
-        // Another process was faster.
-        None => load(path),
-    }
-}
-
-/// Makes a file with a new key, mode 0600, and the directory that it is in, mode 0700. Nothing if
-/// there is a file already.
+/// Makes a file with a new key, mode 0600, and the directory that it is in if that is the default
+/// one. Nothing if there is a file already.
 pub(crate) fn create(path: &Path) -> Result<Option<SecretKey>, Failure> {
     let failed = |e: io::Error| {
         Failure::runtime(format!("cannot write the key file {}: {e}", path.display()))
     };
+    directories::prepare(path, "--key-file")?;
+    let directory = directories::parent(path);
     let key = generate()?;
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(failed)?;
     // Written aside, then linked: nobody ever sees half a key, nothing is ever overwritten.
     let aside = directory.join(format!(".pinecone-key.{}", std::process::id()));
     let written = write_new(&aside, &key).and_then(|()| match fs::hard_link(&aside, path) {
@@ -139,35 +158,102 @@ fn write_new(path: &Path, key: &SecretKey) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Opens a key file. Anything but a file is refused before it is opened: opening a FIFO waits, and
+/// opening a device may do anything.
+fn open(path: &Path) -> Result<File, Failure> {
+    let metadata = fs::metadata(path).map_err(|e| unreadable(path, &e))?;
+    check_type(&metadata, path)?;
+    OpenOptions::new()
+        .read(true)
+        // It may have become a FIFO since.
+        .custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed())
+        .open(path)
+        .map_err(|e| unreadable(path, &e))
+}
+
+fn check_type(metadata: &fs::Metadata, path: &Path) -> Result<(), Failure> {
+    let kind = metadata.file_type();
+    let name = match kind {
+        _ if kind.is_file() => return Ok(()),
+        _ if kind.is_dir() => "a directory",
+        _ if kind.is_fifo() => "a FIFO",
+        _ if kind.is_socket() => "a socket",
+        _ => "a device",
+    };
+    Err(Failure::usage(format!(
+        "the key file {} is {name}: name a regular file with --key-file",
+        path.display()
+    )))
+}
+
+/// Locks a key file for this process, as long as the file is open.
+fn lock(file: &File, path: &Path) -> Result<(), Failure> {
+    let shown = path.display();
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(()),
+        Err(Errno::WOULDBLOCK) => Err(Failure::runtime(format!(
+            "another node runs with the key file {shown}: stop it, or give this one a key of its \
+             own with --key-file"
+        ))),
+        // Some network file systems lock only files that are open for writing, or none.
+        Err(error) => {
+            tracing::warn!(
+                path = %shown,
+                %error,
+                "cannot lock the key file: make sure that no other node runs with it"
+            );
+            Ok(())
+        }
+    }
+}
+
 fn read(file: &File, path: &Path) -> Result<SecretKey, Failure> {
     let metadata = file.metadata().map_err(|e| unreadable(path, &e))?;
+    check_type(&metadata, path)?;
     let shown = path.display();
-    if !metadata.is_file() {
-        return Err(Failure::runtime(format!(
-            "the key file {shown} is not a file: name one with --key-file"
-        )));
-    }
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(Failure::runtime(format!(
             "others have access to the key file {shown} (mode {mode:04o}): run chmod 600 {shown}"
         )));
     }
-    let mut text = Zeroizing::new(String::with_capacity(MAX_LEN as usize));
-    file.take(MAX_LEN)
-        .read_to_string(&mut text)
-        .map_err(|e| unreadable(path, &e))?;
-    parse(&text, &format!("the key file {shown} is malformed"))
+    let text = read_limited(file).map_err(|e| unreadable(path, &e))?;
+    parse_bytes(&text, &format!("the key file {shown} is malformed"))
+}
+
+fn read_limited(source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_LEN as usize));
+    source.take(MAX_LEN).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads a key that `origin` gave, which may be anything.
+fn parse_bytes(bytes: &[u8], origin: &str) -> Result<SecretKey, Failure> {
+    let wrong = |what: &str| {
+        Failure::usage(format!(
+            "{origin}: it {what}, not a key of 64 hexadecimal digits; `pinecone genkey` makes one"
+        ))
+    };
+    match std::str::from_utf8(bytes) {
+        Ok(text) if text.trim().is_empty() => Err(wrong("is empty")),
+        Ok(text) => parse(text, origin),
+        Err(_) => Err(wrong("holds bytes that are no text")),
+    }
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {
     let shown = path.display();
-    let help = match error.kind() {
-        io::ErrorKind::NotFound => "; `pinecone genkey --key-file` makes one",
-        io::ErrorKind::PermissionDenied => "; run as its owner, or name another with --key-file",
-        _ => "; name another with --key-file",
-    };
-    Failure::runtime(format!("cannot read the key file {shown}: {error}{help}"))
+    let say = |help| format!("cannot read the key file {shown}: {error}{help}");
+    match error.kind() {
+        io::ErrorKind::NotFound => Failure::usage(say("; `pinecone genkey --key-file` makes one")),
+        io::ErrorKind::NotADirectory
+        | io::ErrorKind::InvalidFilename
+        | io::ErrorKind::InvalidInput => Failure::usage(say("; correct --key-file")),
+        io::ErrorKind::PermissionDenied => {
+            Failure::runtime(say("; run as its owner, or name another with --key-file"))
+        }
+        _ => Failure::runtime(say("; name another with --key-file")),
+    }
 }
 
 #[cfg(test)]
@@ -177,18 +263,17 @@ mod tests {
     #[test]
     fn a_key_file_is_made_once_and_kept() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("a/b/key");
-        let key = load_or_create(&path).unwrap();
-        assert_eq!(
-            load_or_create(&path).unwrap().public_key(),
-            key.public_key()
-        );
+        let path = directory.path().join("key");
+        let public = || NodeKey::hold_or_create(&path).unwrap().key.public_key();
+        let key = public();
+        assert_eq!(public(), key);
         assert!(create(&path).unwrap().is_none());
-        assert_eq!(load(&path).unwrap().public_key(), key.public_key());
-        let mode = |p: &Path| fs::metadata(p).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&path), 0o600);
-        assert_eq!(mode(path.parent().unwrap()), 0o700);
-        let names: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().collect();
+        assert_eq!(load(&path).unwrap().public_key(), key);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        let names: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
         assert_eq!(names.len(), 1, "nothing is left aside: {names:?}");
     }
 
@@ -210,8 +295,30 @@ mod tests {
             assert_eq!(load(&path).unwrap_err().code, 2, "{content:?}");
         }
         fs::write(&path, [0xff, 0xfe]).unwrap();
-        assert_eq!(load(&path).unwrap_err().code, 1);
-        assert_eq!(load(directory.path()).unwrap_err().code, 1);
-        assert_eq!(load(Path::new("/nonexistent/key")).unwrap_err().code, 1);
+        for wrong in [
+            path.as_path(),
+            directory.path(),
+            Path::new("/nonexistent/key"),
+        ] {
+            assert_eq!(load(wrong).unwrap_err().code, 2, "{}", wrong.display());
+        }
+    }
+
+    #[test]
+    fn one_node_at_a_time_holds_a_key_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        create(&path).unwrap();
+        let held = NodeKey::hold(&path).unwrap();
+        let failure = NodeKey::hold(&path).unwrap_err();
+        assert_eq!(failure.code, 1);
+        assert!(
+            failure.to_string().contains(path.to_str().unwrap()),
+            "{failure}"
+        );
+        // To look at it is no harm.
+        assert_eq!(load(&path).unwrap().public_key(), held.key.public_key());
+        drop(held);
+        NodeKey::hold(&path).unwrap();
     }
 }

@@ -14,47 +14,36 @@ use crate::output::print;
 /// Prints the node's status.
 pub(crate) async fn status(admin: &AdminOptions, json: bool) -> Result<(), Failure> {
     let mut client = Client::connect(admin).await?;
-    client.send(&Request::Status {}).await?;
-    let Reply::Status(status) = client.receive().await? else {
-        return Err(client.strange("not a status"));
-    };
-    print(&if json {
-        to_json(&status)?
-    } else {
-        status_text(&status)
-    })
+    match client.ask(&Request::Status {}).await? {
+        reply @ Reply::Status(_) if json => print(&to_json(&reply)?),
+        Reply::Status(status) => print(&status_text(&status)),
+        _ => Err(client.strange("not a status")),
+    }
 }
 
 /// Prints the node's peerings.
 pub(crate) async fn peers(admin: &AdminOptions, json: bool, full: bool) -> Result<(), Failure> {
     let mut client = Client::connect(admin).await?;
-    client.send(&Request::Peers {}).await?;
-    let Reply::Peers {
-        peers,
-        static_peers,
-    } = client.receive().await?
-    else {
-        return Err(client.strange("not a list of peers"));
-    };
-    print(&if json {
-        to_json(&Reply::Peers {
+    match client.ask(&Request::Peers {}).await? {
+        reply @ Reply::Peers { .. } if json => print(&to_json(&reply)?),
+        Reply::Peers {
             peers,
             static_peers,
-        })?
-    } else {
-        let mut text = peers_text(&peers, full);
-        for peer in static_peers.iter().filter(|p| p.state != "connected") {
-            let _ = writeln!(text, "static peer {}", static_peer(peer));
+        } => {
+            let mut text = peers_text(&peers, full);
+            for peer in static_peers.iter().filter(|p| p.state != "connected") {
+                let _ = writeln!(text, "static peer {}", static_peer(peer));
+            }
+            print(&text)
         }
-        text
-    })
+        _ => Err(client.strange("not a list of peers")),
+    }
 }
 
 /// Closes a peering of the node.
 pub(crate) async fn disconnect(admin: &AdminOptions, port: u32) -> Result<(), Failure> {
     let mut client = Client::connect(admin).await?;
-    client.send(&Request::Disconnect { port }).await?;
-    match client.receive().await? {
+    match client.ask(&Request::Disconnect { port }).await? {
         Reply::Done {} => Ok(()),
         _ => Err(client.strange("another kind of reply")),
     }
@@ -197,9 +186,10 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
     text
 }
 
+/// The counters that have counted something.
 fn counters(counters: &BTreeMap<String, u64>) -> String {
     let mut text = String::new();
-    for (name, value) in counters {
+    for (name, value) in counters.iter().filter(|(_, value)| **value > 0) {
         let _ = write!(text, ", {name} {value}");
     }
     text

@@ -42,6 +42,9 @@ pub(crate) struct PingRequest {
     pub(crate) interval_ms: u64,
     /// Milliseconds to wait for each answer.
     pub(crate) timeout_ms: u64,
+    /// Whether each is reported by a [`Reply::Sent`], too, when it is sent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) report_sent: bool,
 }
 
 /// What the node answers.
@@ -54,6 +57,10 @@ pub(crate) enum Reply {
         /// What `--connect` named.
         #[serde(default)]
         static_peers: Vec<StaticPeerInfo>,
+    },
+    /// A ping is on its way; only where the request asks to be told.
+    Sent {
+        seq: u64,
     },
     Ping(PingInfo),
     /// Nothing more comes.
@@ -321,6 +328,7 @@ mod tests {
             size: 8,
             interval_ms: 1000,
             timeout_ms: 5000,
+            report_sent: false,
         });
         let text = r#"{"request":"ping","key":"ab","size":8,"interval_ms":1000,"timeout_ms":5000}"#;
         assert_eq!(read(text).unwrap(), ping);

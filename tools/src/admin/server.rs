@@ -1,154 +1,195 @@
 //! The running node's end of the admin socket.
 
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pinecone::{Node, PortId, PublicKey};
-use rustix::fs::Mode;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixListener;
+use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::protocol::{
     MAX_REQUEST, PeerInfo, PingRequest, Reply, Request, StaticPeerInfo, StatusInfo,
 };
-use crate::failure::Failure;
-use crate::{logging, pings};
+use super::seats::{Dismissal, SeatId, Seats};
+use super::socket::AdminSocket;
+use crate::logging;
+use crate::pings::{self, Step};
 
-/// Clients served at once; the next one is told to come later.
-const MAX_CLIENTS: usize = 16;
 /// A client that does not take its answer for so long is let go.
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
+/// How often to look for clients that are silent, or that have hung up while they are answered.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a client that is sent away may take to read why.
+const PARTING_LIMIT: Duration = Duration::from_secs(1);
+/// Clients that are told why they are sent away, at once; more are closed without a word.
+const MAX_PARTING: usize = 64;
 
-/// The bound socket. Its file goes when this does.
+/// The clients, and those that are leaving.
+#[derive(Clone, Debug)]
+struct Clients {
+    seats: Arc<Mutex<Seats>>,
+    parting: Arc<Semaphore>,
+}
+
+/// A client's seat; it is free when this is dropped.
 #[derive(Debug)]
-pub(crate) struct AdminSocket {
-    listener: UnixListener,
-    path: PathBuf,
+struct Seated {
+    clients: Clients,
+    id: SeatId,
 }
 
 impl AdminSocket {
-    /// Takes the path: replaces a socket that nobody listens on any more, refuses one that is
-    /// alive. To be called while the process has one thread, as it changes the umask for a moment.
-    pub(crate) fn bind(path: &Path) -> Result<Self, Failure> {
-        let shown = path.display();
-        let failed = |e: io::Error| {
-            Failure::runtime(format!(
-                "cannot make the admin socket {shown}: {e}; name another with --admin"
-            ))
-        };
-        if let Some(directory) = path.parent().filter(|d| *d != Path::new("")) {
-            std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(directory)
-                .map_err(failed)?;
-        }
-        match std::fs::symlink_metadata(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(failed(e)),
-            Ok(metadata) if !metadata.file_type().is_socket() => {
-                return Err(Failure::runtime(format!(
-                    "{shown} is no socket: name another path with --admin"
-                )));
-            }
-            Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
-                Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
-                    std::fs::remove_file(path).map_err(failed)?;
-                }
-                Err(e) => return Err(failed(e)),
-                Ok(_) => {
-                    return Err(Failure::runtime(format!(
-                        "another node runs with the admin socket {shown}: stop it, or name another \
-                         path with --admin"
-                    )));
-                }
-            },
-        }
-        // Never open to others, not even for the moment before a chmod.
-        let umask = rustix::process::umask(Mode::from_raw_mode(0o177));
-        let bound = UnixListener::bind(path);
-        rustix::process::umask(umask);
-        Ok(Self {
-            listener: bound.map_err(failed)?,
-            path: path.to_owned(),
-        })
-    }
-
-    /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Answers clients, for ever.
     pub(crate) async fn serve(&self, node: &Node) {
-        let clients = Arc::new(Semaphore::new(MAX_CLIENTS));
+        let clients = Clients {
+            seats: Arc::default(),
+            parting: Arc::new(Semaphore::new(MAX_PARTING)),
+        };
         loop {
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Out of file descriptors, say: try again when some may be free.
-                    tracing::warn!(%error, "admin socket does not accept");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
+            let crowded = clients.seats().is_crowded();
+            let stream = tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        // Out of file descriptors, say: try again when some may be free.
+                        tracing::warn!(%error, "admin socket does not accept");
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        continue;
+                    }
+                },
+                () = tokio::time::sleep(LOOK_EVERY), if crowded => {
+                    clients.seats().sweep(Instant::now());
                     continue;
                 }
             };
-            let node = node.clone();
-            let slot = Arc::clone(&clients).try_acquire_owned();
-            tokio::spawn(async move {
-                let (read, mut write) = stream.into_split();
-                // An error here is a client that hung up.
-                let _ = match slot {
-                    Ok(_slot) => serve_client(&node, read, &mut write).await,
-                    Err(_) => {
-                        let error = format!("{MAX_CLIENTS} clients are connected: try again later");
-                        respond(&mut write, &Reply::Error { error }).await
-                    }
-                };
-            });
+            // Here and not in the task: the next look at the seats must see it.
+            let entered = clients.seats().enter(Instant::now());
+            tokio::spawn(clients.clone().serve(node.clone(), stream, entered));
         }
     }
 }
 
-impl Drop for AdminSocket {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+impl Clients {
+    fn seats(&self) -> MutexGuard<'_, Seats> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn serve(
+        self,
+        node: Node,
+        stream: UnixStream,
+        entered: Result<(SeatId, Dismissal), String>,
+    ) {
+        let (read, mut write) = stream.into_split();
+        let mut read = BufReader::new(read);
+        let why = match entered {
+            Err(full) => full,
+            Ok((id, mut dismissal)) => {
+                let seat = Seated {
+                    clients: self.clone(),
+                    id,
+                };
+                tokio::select! {
+                    // Ended, or an error: a client that hung up.
+                    _ = seat.serve(&node, &mut read, &mut write) => return,
+                    // Only a client that waits for nothing is dismissed.
+                    why = &mut dismissal => match why {
+                        Ok(why) => why,
+                        Err(_) => return,
+                    },
+                }
+            }
+        };
+        let Ok(_parting) = self.parting.try_acquire() else {
+            return;
+        };
+        let _ = tokio::time::timeout(PARTING_LIMIT, part(read, write, why)).await;
     }
 }
 
-async fn serve_client(
+impl Seated {
+    async fn serve(
+        &self,
+        node: &Node,
+        read: &mut BufReader<OwnedReadHalf>,
+        write: &mut OwnedWriteHalf,
+    ) -> io::Result<()> {
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let limit = MAX_REQUEST as u64 + 1;
+            let len = (&mut *read)
+                .take(limit)
+                .read_until(b'\n', &mut line)
+                .await?;
+            if len == 0 {
+                return Ok(());
+            }
+            if !self.clients.seats().asked(self.id) {
+                // Dismissed this very moment.
+                return std::future::pending().await;
+            }
+            if len > MAX_REQUEST {
+                let text = format!("a request is one line of at most {MAX_REQUEST} bytes");
+                return respond(write, &error(text)).await;
+            }
+            // The last line may have no newline.
+            match serde_json::from_slice(&line) {
+                Ok(request) => answer(node, request, read.get_ref(), write).await?,
+                Err(e) => {
+                    let text = format!("request not understood: {e}");
+                    respond(write, &error(text)).await?;
+                }
+            }
+            self.clients.seats().answered(self.id, Instant::now());
+        }
+    }
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        self.clients.seats().leave(self.id);
+    }
+}
+
+/// Says why the client has to go. What it still sends is read: closing at once would make its next
+/// write fail before it has read why.
+async fn part(
+    mut read: BufReader<OwnedReadHalf>,
+    mut write: OwnedWriteHalf,
+    why: String,
+) -> io::Result<()> {
+    respond(&mut write, &error(why)).await?;
+    write.shutdown().await?;
+    tokio::io::copy(&mut read, &mut tokio::io::sink()).await?;
+    Ok(())
+}
+
+/// Comes back when the client has hung up; one that only has nothing more to ask has not.
+async fn hung_up(read: &OwnedReadHalf) {
+    let stream: &UnixStream = read.as_ref();
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let mut fds = [PollFd::from_borrowed_fd(stream.as_fd(), PollFlags::empty())];
+        let polled = poll(&mut fds, Some(&Timespec::default()));
+        if polled.is_ok() && fds[0].revents().contains(PollFlags::HUP) {
+            return;
+        }
+    }
+}
+
+async fn answer(
     node: &Node,
-    read: OwnedReadHalf,
+    request: Request,
+    read: &OwnedReadHalf,
     write: &mut OwnedWriteHalf,
 ) -> io::Result<()> {
-    let mut read = BufReader::new(read);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let limit = MAX_REQUEST as u64 + 1;
-        let len = (&mut read).take(limit).read_until(b'\n', &mut line).await?;
-        if len == 0 {
-            return Ok(());
-        }
-        if line.last() != Some(&b'\n') {
-            let error = format!("a request is one line of at most {MAX_REQUEST} bytes");
-            return respond(write, &Reply::Error { error }).await;
-        }
-        match serde_json::from_slice(&line) {
-            Ok(request) => answer(node, request, write).await?,
-            Err(e) => {
-                let error = format!("request not understood: {e}");
-                respond(write, &Reply::Error { error }).await?;
-            }
-        }
-    }
-}
-
-async fn answer(node: &Node, request: Request, write: &mut OwnedWriteHalf) -> io::Result<()> {
     let reply = match request {
         Request::Status {} => match node.status().await {
             Some(status) => {
@@ -174,8 +215,19 @@ async fn answer(node: &Node, request: Request, write: &mut OwnedWriteHalf) -> io
         Request::Ping(ping) => match series(&ping) {
             Ok(series) => {
                 let mut pings = pings::Pings::start(node.clone(), series);
-                while let Some(info) = pings.next().await {
-                    respond(write, &Reply::Ping(info)).await?;
+                loop {
+                    let step = tokio::select! {
+                        step = pings.next() => step,
+                        () = hung_up(read) => return Err(io::ErrorKind::BrokenPipe.into()),
+                    };
+                    match step {
+                        Some(Step::Sent { seq }) if ping.report_sent => {
+                            respond(write, &Reply::Sent { seq }).await?;
+                        }
+                        Some(Step::Sent { .. }) => {}
+                        Some(Step::Over(info)) => respond(write, &Reply::Ping(info)).await?,
+                        None => break,
+                    }
                 }
                 Reply::Done {}
             }

@@ -2,11 +2,16 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use crate::daemon::{Daemon, PATIENCE, run, wait_until};
+use crate::daemon::{Daemon, PATIENCE, collect, program, run, wait_at_most, wait_until};
 
 fn command(daemon: &Daemon, arguments: &[&str]) -> (Option<i32>, String, String) {
     let admin = daemon.admin();
@@ -36,6 +41,7 @@ fn status_says_where_the_node_stands() {
     let (code, text, _) = command(low, &["status", "--json"]);
     assert_eq!(code, Some(0));
     let status: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(status["reply"], "status");
     assert_eq!(status["public_key"], low.key.to_string());
     assert_eq!(status["root"]["key"], high.key.to_string());
     assert_eq!(status["parent"], high.key.to_string());
@@ -65,6 +71,15 @@ fn status_says_where_the_node_stands() {
     ] {
         assert!(text.contains(&words), "{words:?} is missing: {text}");
     }
+    // Counters that have counted nothing are left out.
+    let counters = text
+        .lines()
+        .filter(|line| line.starts_with("worker") || line.starts_with("counter"));
+    for counter in
+        counters.flat_map(|line| line.split(", ").skip(usize::from(line.starts_with("w"))))
+    {
+        assert!(!counter.ends_with(" 0"), "{counter:?}: {text}");
+    }
 }
 
 #[test]
@@ -72,7 +87,9 @@ fn peers_are_listed_for_people_and_programs() {
     let (a, b) = pair();
     let (code, text, _) = command(&b, &["peers", "--json"]);
     assert_eq!(code, Some(0));
+    // The reply object, as over the socket.
     let reply: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(reply["reply"], "peers");
     assert_eq!(reply["static_peers"][0]["state"], "connected");
     let peer = &reply["peers"][0];
     assert_eq!(peer["port"], 1);
@@ -171,8 +188,33 @@ fn malformed_requests_get_an_error_and_do_no_harm() {
     assert_eq!(daemon.status()["reply"], "status");
 }
 
+/// One line, then the end.
+fn last_line(client: &UnixStream) -> Value {
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut text = String::new();
+    let mut client = client;
+    client.read_to_string(&mut text).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    serde_json::from_str(&text).unwrap()
+}
+
 #[test]
-fn clients_are_served_side_by_side_up_to_a_limit() {
+fn a_request_without_a_newline_is_served_at_the_end() {
+    let daemon = Daemon::start();
+    for (request, reply) in [
+        (r#"{"request":"peers"}"#, "peers"),
+        (r#"{"request":"pe"#, "request not understood"),
+    ] {
+        let mut client = UnixStream::connect(daemon.admin()).unwrap();
+        client.write_all(request.as_bytes()).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let line = last_line(&client).to_string();
+        assert!(line.contains(reply), "{line}");
+    }
+}
+
+#[test]
+fn idle_clients_lock_nobody_out() {
     let daemon = Daemon::start();
     let connect = || UnixStream::connect(daemon.admin()).unwrap();
     // One that never asks, one that hung up half-way, one that pings for ever.
@@ -188,23 +230,263 @@ fn clients_are_served_side_by_side_up_to_a_limit() {
     writeln!(endless, "{request}").unwrap();
     assert_eq!(daemon.status()["reply"], "status");
 
-    let many: Vec<_> = (0..20).map(|_| connect()).collect();
-    let refused = wait_until("a refusal", || {
-        let mut last = many.last().unwrap();
-        let mut text = String::new();
-        last.set_read_timeout(Some(PATIENCE)).unwrap();
-        last.read_to_string(&mut text).map(|_| text)
-    });
-    assert!(refused.contains("try again later"), "{refused}");
-    drop((many, silent, endless));
-    wait_until("room for clients", || {
-        let reply = daemon
-            .try_ask(&json!({ "request": "status" }))
-            .map_err(|e| e.to_string())?;
-        if reply["reply"] == "status" {
+    // Many that never ask.
+    let many: Vec<_> = (0..200).map(|_| connect()).collect();
+    assert_eq!(daemon.status()["reply"], "status");
+    let (code, _, error) = command(&daemon, &["peers"]);
+    assert_eq!(code, Some(0), "{error}");
+    // The first are told why they are closed.
+    let reply = last_line(&silent);
+    assert!(
+        reply["error"].as_str().unwrap().contains("s of silence"),
+        "{reply}"
+    );
+    // The last are still served.
+    let mut last = many.last().unwrap();
+    writeln!(last, r#"{{"request":"peers"}}"#).unwrap();
+    let mut line = String::new();
+    last.set_read_timeout(Some(PATIENCE)).unwrap();
+    BufReader::new(last).read_line(&mut line).unwrap();
+    assert!(line.contains(r#""reply":"peers""#), "{line}");
+}
+
+#[test]
+fn one_too_many_is_told_so() {
+    let daemon = Daemon::start();
+    // Busy until they hang up, and some that never read.
+    let key = "00".repeat(32);
+    let busy: Vec<_> = (0..32)
+        .map(|n| {
+            let mut client = UnixStream::connect(daemon.admin()).unwrap();
+            let request = json!({
+                "request": "ping", "key": key, "size": 8,
+                "interval_ms": if n % 2 == 0 { 86_400_000 } else { 5 }, "timeout_ms": 86_400_000,
+                "report_sent": true,
+            });
+            writeln!(client, "{request}").unwrap();
+            // It is being answered from its first reply on.
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            client.read_exact(&mut [0]).unwrap();
+            client
+        })
+        .collect();
+    let words = "32 clients already: try again later";
+    wait_until("a refusal", || {
+        let reply = daemon.try_ask(&json!({ "request": "status" }));
+        let reply = reply.map_err(|e| e.to_string())?.to_string();
+        if reply.contains(words) {
             Ok(())
         } else {
-            Err(reply.to_string())
+            Err(reply)
         }
     });
+    for _ in 0..20 {
+        let (code, _, error) = command(&daemon, &["status"]);
+        assert_eq!(code, Some(1), "{error}");
+        assert!(error.contains(words), "{error}");
+    }
+    // Those that hang up leave their seats, whatever they wait for.
+    drop(busy);
+    wait_until("room for clients", || {
+        let (code, _, error) = command(&daemon, &["status"]);
+        if code == Some(0) { Ok(()) } else { Err(error) }
+    });
+}
+
+#[test]
+fn silent_clients_go_after_a_minute_when_there_are_many() {
+    let daemon = Daemon::start();
+    let connect = || UnixStream::connect(daemon.admin()).unwrap();
+    let start = Instant::now();
+    let first = connect();
+    let others: Vec<_> = (0..16).map(|_| connect()).collect();
+    assert_eq!(daemon.status()["reply"], "status");
+    // Those that ask now and then stay.
+    let ask_all = || {
+        for client in &others {
+            let mut client = client;
+            writeln!(client, r#"{{"request":"peers"}}"#).unwrap();
+        }
+    };
+    first
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    let mut lines = BufReader::new(&first);
+    let mut line = String::new();
+    wait_at_most(Duration::from_secs(90), "the silent client's end", || {
+        ask_all();
+        lines.read_line(&mut line).map(drop)
+    });
+    let elapsed = start.elapsed();
+    assert!(line.contains("60 s of silence"), "{line}");
+    assert!(elapsed >= Duration::from_secs(60), "{elapsed:?}");
+    for mut client in &others {
+        writeln!(client, r#"{{"request":"status"}}"#).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let found = BufReader::new(client)
+            .lines()
+            .map_while(Result::ok)
+            .any(|line| line.contains(r#""reply":"status""#));
+        assert!(found);
+    }
+}
+
+#[test]
+fn a_missing_node_is_told_from_a_wrong_path() {
+    let home = TempDir::new().unwrap();
+    let ask = |path: &Path| {
+        let shown = path.to_str().unwrap();
+        let texts: Vec<_> = [
+            &["status"][..],
+            &["peers", "--json"],
+            &["disconnect", "1"],
+            &["ping", "00", "--json"],
+        ]
+        .iter()
+        .map(|command| {
+            let key = "00".repeat(32);
+            let words = command
+                .iter()
+                .map(|word| if *word == "00" { &*key } else { word });
+            let arguments: Vec<_> = words.chain(["--admin", shown]).collect();
+            let output = run(home.path(), &arguments);
+            assert!(output.stdout.is_empty(), "{output:?}");
+            let text = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(text.lines().count(), 1, "{text}");
+            assert!(text.contains(shown), "{text}");
+            (output.status.code().unwrap(), text)
+        })
+        .collect();
+        assert!(texts.iter().all(|text| *text == texts[0]), "{texts:?}");
+        texts[0].clone()
+    };
+    let says = |path: &Path, code: i32, words: &str| {
+        let (found, text) = ask(path);
+        assert!(text.contains(words), "{text}");
+        assert_eq!(found, code, "{text}");
+    };
+    let absent = home.path().join("absent.sock");
+    says(
+        &absent,
+        1,
+        "no node runs with it: start one with `pinecone run`",
+    );
+    says(Path::new("/etc/passwd"), 2, "no socket");
+    says(Path::new("/etc/passwd/x"), 2, "cannot be a socket");
+    says(home.path(), 2, "no socket");
+    let stale = home.path().join("stale.sock");
+    drop(UnixListener::bind(&stale).unwrap());
+    says(&stale, 1, "nobody listens");
+
+    // Its file removed, a node still runs; a later one of the same name keeps its own file.
+    let mut first = Daemon::start();
+    let path = first.admin();
+    std::fs::remove_file(&path).unwrap();
+    says(&path, 1, "a node runs with the admin socket");
+    let listener = UnixListener::bind(&path).unwrap();
+    let id = Pid::from_raw(first.process_id().cast_signed()).unwrap();
+    kill_process(id, Signal::TERM).unwrap();
+    wait_until("the node to end", || match first.is_running() {
+        true => Err("runs"),
+        false => Ok(()),
+    });
+    assert!(path.exists(), "not the node's own file");
+    drop(listener);
+}
+
+#[test]
+fn a_node_that_is_stopped_is_said_to_be() {
+    let daemon = Daemon::start();
+    let id = Pid::from_raw(daemon.process_id().cast_signed()).unwrap();
+    kill_process(id, Signal::STOP).unwrap();
+    let start = Instant::now();
+    let (code, _, error) = command(&daemon, &["status"]);
+    kill_process(id, Signal::CONT).unwrap();
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("has not answered within 30 s"), "{error}");
+    assert!(start.elapsed() >= Duration::from_secs(30));
+}
+
+#[test]
+fn pings_are_printed_as_json() {
+    let (a, b) = pair();
+    let key = b.key.to_string();
+    let lines = |text: &str| -> Vec<Value> {
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    let (code, text, _) = command(&a, &["ping", &key, "-c", "3", "-i", "0.05", "--json"]);
+    assert_eq!(code, Some(0), "{text}");
+    let objects = lines(&text);
+    assert_eq!(objects.len(), 4, "{text}");
+    for (object, seq) in objects.iter().zip(1..=3) {
+        assert_eq!(
+            (&object["reply"], &object["seq"]),
+            (&json!("ping"), &json!(seq))
+        );
+        assert!(object["rtt_ms"].is_number(), "{object}");
+    }
+    let done = &objects[3];
+    assert_eq!((&done["reply"], &done["sent"]), (&json!("done"), &json!(3)));
+    assert_eq!(done["answered"], 3);
+    assert!(done["rtt_ms"]["avg"].is_number(), "{done}");
+}
+
+#[test]
+fn an_interrupted_ping_has_counted_what_it_sent() {
+    let daemon = Daemon::start();
+    let home = TempDir::new().unwrap();
+    let (nobody, somebody) = ("00".repeat(32), daemon.key.to_string());
+    let admin = daemon.admin();
+    let ways: [&[&str]; 2] = [
+        &["--admin", admin.to_str().unwrap()],
+        &["--connect", daemon.address()],
+    ];
+    for (way, json) in ways.into_iter().flat_map(|way| [(way, false), (way, true)]) {
+        let before = daemon.counter("unreachable");
+        let unanswered = way[0] == "--admin";
+        let key = if unanswered { &nobody } else { &somebody };
+        let mut child = program(home.path())
+            .args(["ping", key, "-i", "0.05", "-W", "300"])
+            .args(way)
+            .args(json.then_some("--json"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let id = Pid::from_child(&child);
+        let stdout = collect(child.stdout.take().unwrap());
+        wait_until("pings to be sent", || {
+            let sent = match unanswered {
+                // Only the daemon can tell.
+                true => daemon.counter("unreachable") - before,
+                false => stdout.lock().unwrap().matches("seq").count() as u64,
+            };
+            if sent >= 3 { Ok(()) } else { Err(sent) }
+        });
+        kill_process(id, Signal::INT).unwrap();
+        let status = wait_until("ping to end", || child.try_wait().unwrap().ok_or("runs"));
+        assert_eq!(status.code(), Some(i32::from(unanswered)));
+        let text = stdout.lock().unwrap().clone();
+        let last = text.lines().last().unwrap().to_owned();
+        let (sent, rest) = if json {
+            let done: Value = serde_json::from_str(&last).unwrap();
+            (
+                done["sent"].as_u64().unwrap(),
+                (done["answered"] == 0) == unanswered,
+            )
+        } else {
+            let line = text
+                .lines()
+                .find(|line| line.contains("pings sent"))
+                .unwrap();
+            let sent = line.split(' ').next().unwrap();
+            (
+                sent.parse().unwrap(),
+                text.contains("pings sent, 0 answered, 100% loss") == unanswered,
+            )
+        };
+        assert!(sent >= 2 && rest, "{text}");
+    }
 }

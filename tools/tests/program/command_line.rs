@@ -101,7 +101,22 @@ fn wrong_flags_end_with_one_line_and_code_2() {
         (&["run", "--connect", "peer"], &["--connect", "host:port"]),
         (&["run", "--connect", "a:0"], &["host:port"]),
         (&["run", "--connect", "gopher://a:1"], &["gopher"]),
-        (&["run", "--log", "=,="], &["log level"]),
+        (&["run", "--log", "=,="], &["--log", "log level"]),
+        (&["run", "--log", "inof"], &["inof", "log level"]),
+        (&["run", "--log", "info,inof"], &["inof", "log level"]),
+        (
+            &["run", "--log", "pinecone_controlplain=debug"],
+            &["pinecone_controlplain", "pinecone_controlplane"],
+        ),
+        (&["ping", KEY, "--log", "warm"], &["warm", "log level"]),
+        (
+            &["recv", "--connect", "a:1", "--log", "warm"],
+            &["warm", "log level"],
+        ),
+        (
+            &["bench", "--through", "a:1", "--log", "warm"],
+            &["warm", "log level"],
+        ),
         (
             &["run", "--key-file", "a", "--secretkey", KEY],
             &["cannot be used with"],
@@ -132,6 +147,21 @@ fn wrong_flags_end_with_one_line_and_code_2() {
 }
 
 #[test]
+fn a_mistyped_level_in_the_environment_is_refused() {
+    let home = TempDir::new().unwrap();
+    let with = |value: &str| {
+        program(home.path())
+            .args(["recv", "--connect", "127.0.0.1:0"])
+            .env("RUST_LOG", value)
+            .output()
+            .unwrap()
+    };
+    assert_fails(&with("inof"), 2, &["RUST_LOG", "inof", "log level"]);
+    // Other programs' modules are none of our business.
+    assert_fails(&with("hyper=debug"), 2, &["--connect"]);
+}
+
+#[test]
 fn malformed_keys_end_with_code_2() {
     let home = TempDir::new().unwrap();
     let run = |arguments: &[&str]| run(home.path(), arguments);
@@ -145,63 +175,188 @@ fn malformed_keys_end_with_code_2() {
         2,
         &["64 hexadecimal digits"],
     );
-    assert_fails(&run(&["pubkey"]), 2, &["standard input"]);
+    assert_fails(&run(&["pubkey"]), 2, &["standard input", "empty"]);
     let path = home.path().join("key");
-    fs::write(&path, "no key").unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let shown = path.to_str().unwrap();
-    assert_fails(
-        &run(&["run", "--key-file", shown]),
-        2,
-        &[shown, "malformed"],
+    let longer = format!("{KEY}00");
+    for (content, word) in [
+        (&b"no key"[..], "64 hexadecimal digits"),
+        (b"", "empty"),
+        (b" \n", "empty"),
+        (b"\xff\xfe\x00\x01", "no text"),
+        (&[0xff; 100_000], "no text"),
+        (&KEY.as_bytes()[1..], "63 characters"),
+        (longer.as_bytes(), "66 characters"),
+        (&[b'0'; 100_000], "64 hexadecimal digits"),
+    ] {
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        for command in [
+            &["run"][..],
+            &["pubkey"],
+            &["send", KEY, "--connect", "127.0.0.1:1"],
+            &["recv", "--connect", "127.0.0.1:1"],
+        ] {
+            let arguments = [command, &["--key-file", shown]].concat();
+            assert_fails(&run(&arguments), 2, &[shown, "malformed", word]);
+        }
+        let mut child = program(home.path())
+            .arg("pubkey")
+            .stdin(fs::File::open(&path).unwrap())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        wait_until("pubkey to end", || child.try_wait().unwrap().ok_or("runs"));
+        let output = child.wait_with_output().unwrap();
+        assert_fails(&output, 2, &["standard input", word]);
+    }
+}
+
+#[test]
+fn what_is_no_key_file_ends_with_code_2() {
+    let home = TempDir::new().unwrap();
+    let fifo = home.path().join("fifo");
+    let status = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(status.unwrap().success());
+    let socket = home.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let missing = home.path().join("missing/key");
+    let beneath_a_file = socket.join("key");
+    for (path, word) in [
+        (fifo.as_path(), "is a FIFO"),
+        (&socket, "is a socket"),
+        (home.path(), "is a directory"),
+        (Path::new("/dev/tty"), "is a device"),
+        (&missing, "missing"),
+        (&beneath_a_file, "socket/key"),
+    ] {
+        let shown = path.to_str().unwrap();
+        for command in [
+            &["run"][..],
+            &["pubkey"],
+            &["send", KEY, "--connect", "127.0.0.1:1"],
+            &["recv", "--connect", "127.0.0.1:1"],
+        ] {
+            // None of them waits.
+            let mut child = program(home.path())
+                .args(command)
+                .args(["--key-file", shown])
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            wait_until("the program to end", || {
+                child.try_wait().unwrap().ok_or("runs")
+            });
+            let output = child.wait_with_output().unwrap();
+            assert_fails(&output, 2, &[shown, word, "--key-file"]);
+        }
+    }
+    // A mistyped path does not become a new identity.
+    let shown = missing.to_str().unwrap();
+    let advice = "does not exist: make it, or correct the path";
+    let output = run(home.path(), &["run", "--key-file", shown]);
+    assert_fails(&output, 2, &[shown, advice]);
+    let output = run(home.path(), &["genkey", "--key-file", shown]);
+    assert_fails(&output, 2, &[shown, advice]);
+    assert!(!missing.parent().unwrap().exists());
+}
+
+#[test]
+fn an_admin_socket_in_a_missing_directory_ends_with_code_2() {
+    let home = TempDir::new().unwrap();
+    let missing = home.path().join("missing/admin.sock");
+    let shown = missing.to_str().unwrap();
+    let output = run(
+        home.path(),
+        &["run", "--listen", "127.0.0.1:0", "--admin", shown],
     );
-    assert_fails(
-        &run(&["pubkey", "--key-file", shown]),
-        2,
-        &[shown, "malformed"],
+    assert_fails(&output, 2, &["--admin", shown, "does not exist"]);
+    let long = home.path().join("x".repeat(200));
+    let output = run(
+        home.path(),
+        &[
+            "run",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            long.to_str().unwrap(),
+        ],
     );
+    assert_fails(&output, 2, &["admin socket", "--admin"]);
+    let left: Vec<_> = fs::read_dir(home.path()).unwrap().collect();
+    assert!(left.is_empty(), "not even a key is made: {left:?}");
 }
 
 #[test]
 fn keys_that_cannot_be_read_end_with_code_1() {
     let home = TempDir::new().unwrap();
-    let run = |arguments: &[&str]| run(home.path(), arguments);
     let path = home.path().join("key");
     let shown = path.to_str().unwrap();
-    assert_fails(
-        &run(&["pubkey", "--key-file", shown]),
-        1,
-        &[shown, "genkey --key-file"],
-    );
     fs::write(&path, KEY).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let advice = format!("run chmod 600 {shown}");
     assert_fails(
-        &run(&["run", "--key-file", shown]),
+        &run(home.path(), &["run", "--key-file", shown]),
         1,
         &["mode 0644", &advice],
     );
-    let directory = home.path().to_str().unwrap();
-    assert_fails(&run(&["run", "--key-file", directory]), 1, &["--key-file"]);
-    assert_fails(
-        &run(&["run", "--key-file", "/proc/none/key"]),
-        1,
-        &["/proc/none/key"],
-    );
+}
+
+#[test]
+fn a_key_is_for_one_node_at_a_time() {
+    let daemon = Daemon::start();
+    let home = TempDir::new().unwrap();
+    let path = daemon.key_file();
+    let shown = path.to_str().unwrap();
+    let key_file = ["--key-file", shown];
+    for command in [
+        &["run", "--listen", "127.0.0.1:0"][..],
+        &["send", KEY, "--connect", daemon.address()],
+        &["recv", "--connect", daemon.address()],
+    ] {
+        let output = run(home.path(), &[command, &key_file].concat());
+        assert_fails(&output, 1, &["another node", shown, "--key-file"]);
+    }
+    assert!(!home.path().join("pinecone.sock").exists());
+    // By another name it is the same file.
+    let link = home.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let shown = link.to_str().unwrap();
+    let output = run(home.path(), &["run", "--key-file", shown]);
+    assert_fails(&output, 1, &["another node", shown]);
+    // Its public key may be asked for, and another key may be made beside it.
+    let output = run(home.path(), &[&["pubkey"][..], &key_file].concat());
+    assert_eq!(text(&output), daemon.key.to_string());
+    let other = home.path().join("other");
+    text(&run(
+        home.path(),
+        &["genkey", "--key-file", other.to_str().unwrap()],
+    ));
+    // Whoever holds it: a node for the moment does as well.
+    let idle = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = idle.local_addr().unwrap().to_string();
+    let mut receiver = program(home.path())
+        .args(["recv", "--connect", &address, "--key-file"])
+        .arg(&other)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    idle.accept().unwrap();
+    let shown = other.to_str().unwrap();
+    let output = run(home.path(), &["run", "--key-file", shown]);
+    receiver.kill().unwrap();
+    receiver.wait().unwrap();
+    assert_fails(&output, 1, &["another node", shown]);
 }
 
 #[test]
 fn what_cannot_be_reached_ends_with_code_1() {
     let home = TempDir::new().unwrap();
     let run = |arguments: &[&str]| run(home.path(), arguments);
-    let socket = home.path().join("pinecone.sock");
-    for command in [&["status"][..], &["peers"], &["disconnect", "1"]] {
-        assert_fails(
-            &run(command),
-            1,
-            &[socket.to_str().unwrap(), "pinecone run"],
-        );
-    }
     let name = "no-such-host.invalid:65432";
     for command in [
         &["recv", "--connect", name][..],
@@ -251,14 +406,21 @@ fn keys_go_round() {
     writeln!(child.stdin.take().unwrap(), "{secret}").unwrap();
     assert_eq!(text(&child.wait_with_output().unwrap()), public);
 
-    let path = home.path().join("new/key");
+    let path = home.path().join("key");
     let shown = path.to_str().unwrap();
     let public = text(&run(home.path(), &["genkey", "--key-file", shown]));
-    assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+    assert_eq!(mode(&path), 0o600);
     assert_eq!(
         text(&run(home.path(), &["pubkey", "--key-file", shown])),
         public
     );
+    // The default directory is made whoever names it.
+    let default = home.path().join("state/pinecone/key");
+    text(&run(
+        home.path(),
+        &["genkey", "--key-file", default.to_str().unwrap()],
+    ));
+    assert_eq!(mode(default.parent().unwrap()), 0o700);
     let again = run(home.path(), &["genkey", "--key-file", shown]);
     assert_fails(&again, 1, &[shown, "exists"]);
     assert_eq!(
@@ -438,6 +600,108 @@ fn a_second_daemon_does_not_take_the_socket_of_the_first() {
         home.path(),
         &["run", "--listen", "127.0.0.1:0", "--admin", shown],
     );
-    assert_fails(&output, 1, &[shown, "no socket"]);
+    assert_fails(&output, 2, &[shown, "no socket"]);
     assert_eq!(fs::read(&file).unwrap(), b"mine");
+}
+
+#[test]
+fn the_version_is_the_programs() {
+    let home = TempDir::new().unwrap();
+    let version = concat!("pinecone ", env!("CARGO_PKG_VERSION"));
+    assert_eq!(text(&run(home.path(), &["--version"])), version);
+}
+
+#[test]
+fn what_goes_to_one_place_is_said_there_once() {
+    let home = TempDir::new().unwrap();
+    let (read, write) = std::io::pipe().unwrap();
+    let mut child = program(home.path())
+        .args(["run", "--listen", "127.0.0.1:0"])
+        .stdout(write.try_clone().unwrap())
+        .stderr(write)
+        .spawn()
+        .unwrap();
+    let said = collect(read);
+    wait_until("an answer", || {
+        let output = run(home.path(), &["status"]);
+        if output.status.success() {
+            Ok(())
+        } else {
+            Err("none")
+        }
+    });
+    let id = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(id, Signal::TERM).unwrap();
+    child.wait().unwrap();
+    wait_until("the end of the log", || {
+        let said = said.lock().unwrap();
+        if said.contains("node closed") {
+            Ok(())
+        } else {
+            Err(said.clone())
+        }
+    });
+    let said = said.lock().unwrap().clone();
+    for once in ["127.0.0.1:", "io_uring", "admin  "] {
+        let lines = said.lines().filter(|line| line.contains(once)).count();
+        assert_eq!(lines, 1, "{once}: {said}");
+    }
+    assert!(!said.contains("node started"), "{said}");
+    // Two places get a line each.
+    let daemon = Daemon::start();
+    daemon.wait_for_log("node started");
+}
+
+#[test]
+fn the_cause_of_a_wait_is_said_at_once_and_at_the_end() {
+    let home = TempDir::new().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = closed.local_addr().unwrap().to_string();
+    drop(closed);
+    // A peer that never says a word.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let list = format!("{address},{}", silent.local_addr().unwrap());
+    let start = std::time::Instant::now();
+    let programs: Vec<_> = [
+        &["send", KEY, "--connect", &list][..],
+        &["recv", "--connect", &list],
+        &["ping", KEY, "--connect", &list],
+        &["ping", KEY, "--json", "--connect", &list],
+    ]
+    .into_iter()
+    .map(|arguments| {
+        let mut child = program(home.path())
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = collect(child.stderr.take().unwrap());
+        (child, said)
+    })
+    .collect();
+    for (mut child, said) in programs {
+        wait_until("the cause", || {
+            let said = said.lock().unwrap();
+            let known = said.contains(&address) && said.contains("refused");
+            if known { Ok(()) } else { Err(said.clone()) }
+        });
+        let waits = start.elapsed() < std::time::Duration::from_secs(15);
+        assert!(!waits || child.try_wait().unwrap().is_none());
+        let output = wait_until("the end", || child.try_wait().unwrap().ok_or("runs"));
+        assert_eq!(output.code(), Some(1));
+        let mut printed = String::new();
+        std::io::Read::read_to_string(child.stdout.as_mut().unwrap(), &mut printed).unwrap();
+        assert_eq!(printed, "", "there is no result");
+        wait_until("the last words", || {
+            let said = said.lock().unwrap();
+            let last = said.lines().last().unwrap_or_default();
+            let full = last.contains("no peering came up within 15 s")
+                && last.contains(&address)
+                && last.contains("refused")
+                && last.contains(&silent.local_addr().unwrap().to_string());
+            if full { Ok(()) } else { Err(said.clone()) }
+        });
+    }
 }

@@ -160,6 +160,11 @@ impl Daemon {
         admin_path(&self.directory)
     }
 
+    /// Where its key is.
+    pub(crate) fn key_file(&self) -> PathBuf {
+        self.directory.path().join("key")
+    }
+
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()

@@ -1,7 +1,7 @@
 //! A daemon that may not have io_uring, or loses it while it runs.
 
 use std::collections::BTreeMap;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -157,4 +157,43 @@ fn a_worker_that_fails_is_one_line_and_exit_code_1() {
     for peer in &mut peers {
         peer.wait_closed();
     }
+}
+
+#[test]
+fn the_limit_on_locked_memory_is_named() {
+    let home = TempDir::new().unwrap();
+    // The limit counts for those only who may not lock memory at will.
+    let start = |limit: &str, arguments: &[&str]| {
+        Command::new("prlimit")
+            .args([&format!("--memlock={limit}"), "setpriv"])
+            .args(["--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock"])
+            .arg(env!("CARGO_BIN_EXE_pinecone"))
+            .args(arguments)
+            .env("XDG_STATE_HOME", home.path().join("state"))
+            .env("XDG_RUNTIME_DIR", home.path())
+            .env_remove("RUST_LOG")
+            .output()
+    };
+    match start("unlimited", &["--version"]) {
+        Ok(output) if output.status.success() => {}
+        other => {
+            println!("skipped: prlimit and setpriv do not work here: {other:?}");
+            return;
+        }
+    }
+    let arguments = [
+        "run",
+        "--listen",
+        "127.0.0.1:0",
+        "--engine",
+        "uring",
+        "--log",
+        "error",
+    ];
+    let Output { status, stderr, .. } = start("65536", &arguments).unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    let words = "the limit on locked memory is 64 KiB, raise it";
+    assert!(stderr.contains(words), "{stderr}");
 }

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use io_uring::{IoUring, opcode, squeue, types};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Resource, getrlimit};
 
 use super::buffer_ring::GROUP;
 use super::request::SEND_VECTORIZED;
@@ -92,6 +93,21 @@ impl SharedPoller {
 
     fn lock(&self) -> MutexGuard<'_, Option<OwnedFd>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Names the limit on locked memory where the kernel refuses memory: a low one is the usual reason.
+pub(crate) fn name_limit(error: io::Error) -> io::Error {
+    let limit = getrlimit(Resource::Memlock).current;
+    match limit {
+        Some(bytes) if error.raw_os_error() == Some(libc::ENOMEM) => io::Error::new(
+            error.kind(),
+            format!(
+                "{error}: the limit on locked memory is {} KiB, raise it (ulimit -l, LimitMEMLOCK=)",
+                bytes / 1024
+            ),
+        ),
+        _ => error,
     }
 }
 
