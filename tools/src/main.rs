@@ -12,6 +12,7 @@ mod cores;
 mod directories;
 mod failure;
 mod logging;
+mod memory;
 mod momentary;
 mod output;
 mod ping;
