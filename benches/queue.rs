@@ -31,12 +31,12 @@ fn queue(c: &mut Criterion) {
                     let mut queue = EgressQueue::new(QUEUE, delay);
                     let mut flow = || random.number() % flows;
                     for _ in 0..QUEUE / 2 / len {
-                        queue.push(flow(), vec![0; len].into(), 0);
+                        queue.push(1, flow(), vec![0; len].into(), 0);
                     }
                     // The same memory goes round: allocating is measured elsewhere.
                     let mut frame = queue.pop(0).unwrap();
                     b.iter(|| {
-                        queue.push(flow(), std::mem::take(&mut frame), 0);
+                        queue.push(1, flow(), std::mem::take(&mut frame), 0);
                         frame = queue.pop(0).unwrap();
                     });
                 });
@@ -54,7 +54,7 @@ fn overflow(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("1300 bytes, flows", flows), |b| {
             let mut random = Random::new(6);
             let mut queue = EgressQueue::new(QUEUE, None);
-            let mut push = || queue.push(random.number() % flows, vec![0; 1300].into(), 0);
+            let mut push = || queue.push(1, random.number() % flows, vec![0; 1300].into(), 0);
             while push() == 0 {}
             b.iter(&mut push);
         });

@@ -5,6 +5,8 @@ mod port;
 
 use std::sync::Arc;
 
+use pinecone_wire::frame::KEEPALIVE;
+
 pub(crate) use self::port::Port;
 use self::port::{Limits, Send};
 use crate::buffer::{ReceiveBuffers, TurnMemory};
@@ -112,10 +114,17 @@ impl Egress {
                 continue;
             };
             port.dirty = false;
+            if port.needs_herald(self.now) {
+                let sent = engine.send_at_once(slot, &KEEPALIVE);
+                port.heralded(sent, self.now);
+            }
             match port.next_send(self.now) {
                 None => {}
                 Some(Send::Inline(outgoing)) => engine.send(slot, outgoing, false),
                 Some(Send::Drain(outgoing)) => {
+                    if let Some(limit) = port.take_unsent_limit() {
+                        engine.limit_unsent(slot, limit);
+                    }
                     engine.send(slot, outgoing, true);
                     if let Some(due) = port.drain_timer(self.now) {
                         self.wheel.set(slot, due);
@@ -170,14 +179,14 @@ impl Egress {
     }
 
     /// Runs timers: sends keepalives, and returns the ports that are dead or stuck.
-    pub(crate) fn run_timers(&mut self) -> Vec<(u32, CloseReason)> {
+    pub(crate) fn run_timers(&mut self, engine: &Engine) -> Vec<(u32, CloseReason)> {
         let mut over = Vec::new();
         self.wheel.run(self.now, &mut self.fired);
         for slot in std::mem::take(&mut self.fired) {
             // A timer that was set again has another entry in the wheel; this one is stale.
             let port = open(&mut self.ports, slot).filter(|p| p.is_due(self.now));
             let Some(port) = port else { continue };
-            match port.run_timers(self.now) {
+            match port.run_timers(self.now, || engine.progress(slot)) {
                 Err(reason) => over.push((slot, reason)),
                 Ok(next) => {
                     if let Some(due) = next {

@@ -10,6 +10,7 @@
 
 mod epoll;
 mod memory;
+mod socket;
 mod uring;
 
 use std::io;
@@ -210,6 +211,46 @@ impl Engine {
         match self {
             Self::Uring(uring) => uring.send(slot, outgoing, drain),
             Self::Epoll(epoll) => epoll.send(slot, outgoing, drain),
+        }
+    }
+
+    /// Sends a few bytes right now, between two sends; returns how many the socket took.
+    pub(crate) fn send_at_once(&self, slot: u32, bytes: &[u8]) -> usize {
+        self.stream(slot)
+            .map_or(0, |stream| socket::send_at_once(stream, bytes))
+    }
+
+    /// Limits the bytes that the kernel has taken for a slot and cannot send yet.
+    pub(crate) fn limit_unsent(&mut self, slot: u32, limit: Option<usize>) {
+        if let Some(stream) = self.stream(slot) {
+            socket::limit_unsent(stream, limit);
+        }
+        let flags = match limit {
+            // Or TCP would add to its last segment, which may become long, without regard to the
+            // limit.
+            Some(_) => libc::MSG_EOR,
+            None => 0,
+        };
+        match self {
+            Self::Uring(uring) => uring.set_send_flags(slot, flags),
+            Self::Epoll(epoll) => epoll.set_send_flags(slot, flags),
+        }
+    }
+
+    /// How far a drain under way is: a number that changes when the peer takes bytes. With io_uring,
+    /// a drain to anything but TCP ends whenever bytes are taken, and has none.
+    pub(crate) fn progress(&self, slot: u32) -> Option<u64> {
+        let taken = match self {
+            Self::Uring(_) => None,
+            Self::Epoll(epoll) => epoll.taken(slot),
+        };
+        self.stream(slot).and_then(socket::bytes_acked).or(taken)
+    }
+
+    fn stream(&self, slot: u32) -> Option<&OwnedFd> {
+        match self {
+            Self::Uring(uring) => uring.stream(slot),
+            Self::Epoll(epoll) => epoll.stream(slot),
         }
     }
 

@@ -31,6 +31,8 @@ pub(crate) struct HandedRun {
     pub(crate) slot: u32,
     /// The port that the slot had when the frame was routed: it may have changed hands.
     pub(crate) port: PortId,
+    /// The port that the frames came in by.
+    pub(crate) ingress: PortId,
     pub(crate) frames: u32,
     pub(crate) at: u32,
     pub(crate) len: u32,
@@ -84,6 +86,7 @@ impl Handoff {
         block.runs.push(HandedRun {
             slot,
             port: run.egress,
+            ingress: run.ingress,
             frames: run.frames,
             at,
             len: len as u32,
@@ -186,6 +189,7 @@ mod tests {
     /// Offers a frame: whether it was taken.
     fn push(handoff: &mut Handoff, slot: u32) -> bool {
         let run = Run {
+            ingress: PortId(1),
             egress: PortId(slot),
             frames: 1,
             head: &[],

@@ -73,6 +73,8 @@ enum Outcome {
 /// Whole frames behind each other that go out of one port.
 #[derive(Clone, Copy)]
 pub(crate) struct Run<'a> {
+    /// The port that they came in by.
+    pub(crate) ingress: PortId,
     pub(crate) egress: PortId,
     /// How many frames.
     pub(crate) frames: u32,
@@ -326,6 +328,7 @@ impl<O: Output> Batch<'_, O> {
                     self.hand_on(open.take());
                     let at = at + layout.payload_range().start;
                     let run = Run {
+                        ingress: self.ingress.port,
                         egress,
                         frames: 1,
                         head: self.head,
@@ -374,6 +377,7 @@ impl<O: Output> Batch<'_, O> {
     fn hand_on(&mut self, run: Option<Open>) {
         let Some(run) = run else { return };
         let run = Run {
+            ingress: self.ingress.port,
             egress: run.egress,
             frames: run.frames,
             head: &[],

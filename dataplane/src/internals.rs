@@ -26,9 +26,10 @@ impl EgressQueue {
         Self(FlowQueue::new(limits))
     }
 
-    /// Queues a frame of a flow at a time in milliseconds; returns how many were dropped for it.
-    pub fn push(&mut self, flow: u64, frame: Box<[u8]>, now: u64) -> u64 {
-        self.0.push(flow, frame, usize::MAX, now)
+    /// Queues a frame of a flow, from an ingress port, at a time in milliseconds; returns how many
+    /// were dropped for it.
+    pub fn push(&mut self, port: u32, flow: u64, frame: Box<[u8]>, now: u64) -> u64 {
+        self.0.push(PortId(port), flow, frame, usize::MAX, now)
     }
 
     /// Takes the next frame.
@@ -61,6 +62,7 @@ impl HandoffEnd {
     /// Adds a frame for the other worker; false if that one is too far behind.
     pub fn push(&mut self, frame: &[u8]) -> bool {
         let run = Run {
+            ingress: PortId(2),
             egress: PortId(1),
             head: &[],
             bytes: frame,

@@ -22,6 +22,7 @@ mod ingress;
 #[doc(hidden)]
 pub mod internals;
 mod mailbox;
+mod memory_limit;
 mod options;
 mod plane;
 mod port;
@@ -32,6 +33,7 @@ mod timers;
 mod worker;
 
 pub use counters::{CountersSnapshot, DropReason, PortCounters, WorkerStats};
+pub use memory_limit::MemoryLimit;
 pub use options::{DataPlaneError, DataPlaneOptions, EngineChoice, EngineInfo, PortOptions};
 pub use plane::{DataPlane, Delivery, PacketFilter};
 pub use port::{LinkType, PortId};

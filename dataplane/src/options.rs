@@ -5,7 +5,7 @@ use std::io;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::LinkType;
+use crate::{LinkType, MemoryLimit};
 
 /// How to start the workers.
 #[derive(Clone, Debug)]
@@ -21,11 +21,12 @@ pub struct DataPlaneOptions {
     /// Most bytes of traffic that wait for one port that does not take them, 4 MiB by default. What
     /// comes on top pushes out the oldest of the flow that has most.
     pub port_queue_bytes: usize,
-    /// The same for all ports together, shared out between the workers, 256 MiB by default. Where
-    /// it is used up, a port's new frames push out its own old ones.
+    /// The same for all ports together, shared out between the workers. By default an eighth of the
+    /// memory that there is, and at most 256 MiB ([`MemoryLimit`]). Where it is used up, a port's new frames push out its own old ones.
     pub queue_bytes: usize,
-    /// How long the traffic of a flow may keep waiting in a port's queue before frames are dropped
-    /// from its head (CoDel). By default as long as the queue's bounds allow.
+    /// The delay that a flow's traffic may keep having in a port's queue, 100 ms by default. Above it
+    /// frames are dropped from the flow's head, ever more of them (CoDel), and at four times as much
+    /// all of them as long as a newer one waits. `None` is as long as the queue's bounds allow.
     pub queue_delay: Option<Duration>,
     /// Most bytes of protocol frames that wait for one port, 1 MiB by default.
     pub port_protocol_bytes: usize,
@@ -63,8 +64,8 @@ impl Default for DataPlaneOptions {
             engine: EngineChoice::Auto,
             hop_limiting: false,
             port_queue_bytes: 4 << 20,
-            queue_bytes: 256 << 20,
-            queue_delay: None,
+            queue_bytes: MemoryLimit::default_queue_bytes(MemoryLimit::read()),
+            queue_delay: Some(Duration::from_millis(100)),
             port_protocol_bytes: 1 << 20,
             port_pending_bytes: 256 << 10,
             pending_bytes: 64 << 20,

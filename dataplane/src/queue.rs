@@ -1,20 +1,19 @@
-//! The egress queue of a port that does not take what it is given: bounded, fair between flows,
-//! dropping from the head of the longest.
+//! The egress queue of a port that does not take what it is given: bounded, fair between ingress
+//! ports and between the flows of each, dropping from the head of the longest.
 //!
-//! Flows are told apart by hash and served by deficit round robin, those that have just become
-//! active first, as FQ-CoDel (RFC 8290) does: a sparse flow does not wait behind heavy ones. A
-//! target delay, if there is one, is held flow by flow by [`codel`].
+//! Ingress ports come first because a sender writes the keys that tell flows apart: a peer that
+//! invents many of them still has one ingress port. Both levels are served by deficit round robin
+//! ([`turns`]). A target delay, if there is one, is held flow by flow by [`codel`].
 
 mod codel;
+mod flows;
+mod turns;
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 
-use self::codel::Codel;
-
-/// Flows told apart; two that share a hash also share their part.
-const FLOWS: usize = 128;
-/// What a flow may send before the next one's turn: one frame of any size.
-const QUANTUM: usize = 64 << 10;
+use self::flows::{Flows, Gone};
+use self::turns::{QUANTUM, Turns};
+use crate::PortId;
 
 /// What a queue may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,14 +33,17 @@ impl QueueLimits {
     };
 }
 
-/// A queue of whole traffic frames.
+/// A queue of whole traffic frames. Most ports never need one, so an empty queue holds no memory.
 pub(crate) struct FlowQueue {
-    /// None until the first frame waits: most ports never need it.
-    flows: Option<Box<[Flow; FLOWS]>>,
-    /// Flows that have become active since they were served last, and the others, in the order of
-    /// their turns.
-    new: VecDeque<u8>,
-    old: VecDeque<u8>,
+    /// Ingress ports with frames here, by place. Places are used again.
+    ingresses: Vec<Option<Ingress>>,
+    /// Bytes from each ingress port, by place.
+    lengths: Vec<usize>,
+    free: Vec<u32>,
+    places: HashMap<PortId, u32>,
+    /// The ingress port of the last frame: frames of one port often come together.
+    last: Option<(PortId, u32)>,
+    turns: Turns,
     frames: usize,
     bytes: usize,
     limits: QueueLimits,
@@ -49,26 +51,21 @@ pub(crate) struct FlowQueue {
     late: u64,
 }
 
-#[derive(Default)]
-struct Flow {
-    frames: VecDeque<Waiting>,
-    bytes: usize,
+struct Ingress {
+    port: PortId,
+    flows: Flows,
     deficit: usize,
-    listed: bool,
-    codel: Codel,
-}
-
-struct Waiting {
-    frame: Box<[u8]>,
-    since: u64,
 }
 
 impl FlowQueue {
-    pub(crate) const fn new(limits: QueueLimits) -> Self {
+    pub(crate) fn new(limits: QueueLimits) -> Self {
         Self {
-            flows: None,
-            new: VecDeque::new(),
-            old: VecDeque::new(),
+            ingresses: Vec::new(),
+            lengths: Vec::new(),
+            free: Vec::new(),
+            places: HashMap::new(),
+            last: None,
+            turns: Turns::default(),
             frames: 0,
             bytes: 0,
             limits,
@@ -93,24 +90,25 @@ impl FlowQueue {
         std::mem::take(&mut self.late)
     }
 
-    /// Appends a frame to its flow at time `now` (milliseconds) and drops the oldest frames of the
-    /// longest flow until the bounds hold: the queue's own, and `room`, the most bytes that others
-    /// leave it. Returns how many were dropped.
-    pub(crate) fn push(&mut self, flow: u64, frame: Box<[u8]>, room: usize, now: u64) -> u64 {
-        let flows = self
-            .flows
-            .get_or_insert_with(|| Box::new(std::array::from_fn(|_| Flow::default())));
-        let index = (flow % FLOWS as u64) as u8;
-        let flow = &mut flows[usize::from(index)];
-        if !flow.listed {
-            flow.listed = true;
-            flow.deficit = QUANTUM;
-            self.new.push_back(index);
+    /// Appends a frame from `port` to its flow at time `now` (milliseconds). Drops the oldest frames
+    /// of the longest flow of the longest ingress port until the bounds hold: the queue's own, and
+    /// `room`, the most bytes that others leave it. Returns how many were dropped.
+    pub(crate) fn push(
+        &mut self,
+        port: PortId,
+        flow: u64,
+        frame: Box<[u8]>,
+        room: usize,
+        now: u64,
+    ) -> u64 {
+        let place = self.place_of(port);
+        let len = frame.len();
+        if let Some(ingress) = &mut self.ingresses[place as usize] {
+            ingress.flows.push(flow, frame, now);
+            self.lengths[place as usize] += len;
+            self.bytes += len;
+            self.frames += 1;
         }
-        flow.bytes += frame.len();
-        self.bytes += frame.len();
-        self.frames += 1;
-        flow.frames.push_back(Waiting { frame, since: now });
         let bytes = self.limits.bytes.min(room);
         let mut dropped = 0;
         while (self.bytes > bytes || self.frames > self.limits.frames) && self.drop_longest() {
@@ -121,74 +119,98 @@ impl FlowQueue {
 
     /// Takes the next frame in turn.
     pub(crate) fn pop(&mut self, now: u64) -> Option<Box<[u8]>> {
-        let flows = self.flows.as_mut()?;
         loop {
-            let is_new = !self.new.is_empty();
-            let list = if is_new { &mut self.new } else { &mut self.old };
-            let &index = list.front()?;
-            let flow = &mut flows[usize::from(index)];
-            let delay = self.limits.delay;
-            while let Some(head) = flow.frames.front()
-                && delay.is_some_and(|target| {
-                    flow.codel
-                        .must_drop(now, now.saturating_sub(head.since), target, flow.bytes)
-                })
-            {
-                let len = head.frame.len();
-                flow.frames.pop_front();
-                flow.bytes -= len;
-                self.bytes -= len;
-                self.frames -= 1;
-                self.late += 1;
-            }
-            let Some(len) = flow.frames.front().map(|w| w.frame.len()) else {
-                list.pop_front();
-                if is_new {
-                    // Once round with the others, or it would be new again at once.
-                    self.old.push_back(index);
-                } else {
-                    flow.listed = false;
+            let place = self.turns.current()?;
+            let ingress = self.ingresses[place as usize].as_mut()?;
+            let mut late = Gone::default();
+            let next = ingress.flows.next_len(now, self.limits.delay, &mut late);
+            self.late += late.frames as u64;
+            self.frames -= late.frames;
+            self.bytes -= late.bytes;
+            self.lengths[place as usize] -= late.bytes;
+            let Some(len) = next else {
+                if self.turns.leave() {
+                    self.remove(place);
                 }
                 continue;
             };
-            if flow.deficit < len {
-                flow.deficit += QUANTUM;
-                list.pop_front();
-                self.old.push_back(index);
+            if ingress.deficit < len {
+                ingress.deficit += QUANTUM;
+                self.turns.rotate();
                 continue;
             }
-            let frame = flow.frames.pop_front()?.frame;
-            flow.deficit -= len;
-            flow.bytes -= len;
-            self.bytes -= len;
+            ingress.deficit -= len;
+            let frame = ingress.flows.pop()?;
             self.frames -= 1;
+            self.bytes -= len;
+            self.lengths[place as usize] -= len;
             return Some(frame);
         }
     }
 
     /// Frees the memory of an empty queue.
     pub(crate) fn shrink(&mut self) {
-        if self.is_empty() {
-            self.flows = None;
-            self.new = VecDeque::new();
-            self.old = VecDeque::new();
+        if self.is_empty() && !self.ingresses.is_empty() {
+            let late = self.late;
+            *self = Self::new(self.limits);
+            self.late = late;
+        }
+    }
+
+    /// The place of an ingress port, which is new here or has frames waiting.
+    fn place_of(&mut self, port: PortId) -> u32 {
+        if let Some((last, place)) = self.last
+            && last == port
+        {
+            return place;
+        }
+        let place = match self.places.get(&port) {
+            Some(&place) => place,
+            None => self.add(port),
+        };
+        self.last = Some((port, place));
+        place
+    }
+
+    fn add(&mut self, port: PortId) -> u32 {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.ingresses.push(None);
+            self.lengths.push(0);
+            (self.ingresses.len() - 1) as u32
+        });
+        self.ingresses[place as usize] = Some(Ingress {
+            port,
+            flows: Flows::new(),
+            deficit: QUANTUM,
+        });
+        self.places.insert(port, place);
+        self.turns.add(place);
+        place
+    }
+
+    fn remove(&mut self, place: u32) {
+        if let Some(ingress) = self.ingresses[place as usize].take() {
+            self.places.remove(&ingress.port);
+            self.free.push(place);
+            self.last = None;
         }
     }
 
     fn drop_longest(&mut self) -> bool {
-        let Some(flows) = self.flows.as_mut() else {
+        // Two passes over plain numbers are quick, and there may be thousands.
+        let Some(longest) = self.lengths.iter().copied().max() else {
             return false;
         };
-        let listed = self.new.iter().chain(&self.old);
-        let longest = listed.copied().max_by_key(|&i| flows[usize::from(i)].bytes);
-        let Some(flow) = longest.map(|i| &mut flows[usize::from(i)]) else {
+        let place = self.lengths.iter().position(|&len| len == longest);
+        let ingress = place.and_then(|place| Some((place, self.ingresses[place].as_mut()?)));
+        let Some((place, ingress)) = ingress else {
             return false;
         };
-        let Some(gone) = flow.frames.pop_front() else {
+        let Some(len) = ingress.flows.drop_longest() else {
             return false;
         };
-        flow.bytes -= gone.frame.len();
-        self.bytes -= gone.frame.len();
+        self.lengths[place] -= len;
+        self.bytes -= len;
         self.frames -= 1;
         true
     }

@@ -60,8 +60,8 @@ pub enum CloseReason {
     /// The peer sent nothing for 5 s.
     #[error("peer was silent for 5 s")]
     Dead,
-    /// The peer took nothing for 3 s.
-    #[error("a write could not finish within 3 s")]
+    /// The peer took not one byte of a write for 5 s.
+    #[error("the peer took no bytes for 5 s")]
     WriteTimeout,
     /// The peer began a frame and did not go on with it.
     #[error("a frame did not end within 5 s and came at less than 1 KiB/s")]

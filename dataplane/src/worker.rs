@@ -123,7 +123,7 @@ impl Worker {
             self.take_mail(&mut events);
             self.handle(&mut events, &mut late)?;
             self.engine.all_handled();
-            for (slot, reason) in self.egress.run_timers() {
+            for (slot, reason) in self.egress.run_timers(&self.engine) {
                 self.close(slot, reason, &mut events);
             }
             let handed_over = self.handoff.flush();
@@ -421,6 +421,7 @@ impl Worker {
         for handed in block.runs.drain(..) {
             let (at, len) = (handed.at as usize, handed.len as usize);
             let run = Run {
+                ingress: handed.ingress,
                 egress: handed.port,
                 frames: handed.frames,
                 head: &[],

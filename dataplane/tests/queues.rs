@@ -107,3 +107,58 @@ fn scarce_receive_buffers_go_round() {
     let failed = rig.plane().worker_stats()[0].out_of_buffers;
     assert!((1..4 * u64::from(PORTS)).contains(&failed), "{failed}");
 }
+
+/// The keys that tell flows apart are the sender's to write; the port that it comes in by is not.
+#[test]
+fn an_honest_flow_keeps_its_share_against_ten_thousand_invented_sources() {
+    // With two workers, frames are handed over.
+    for (engine, workers) in [
+        (EngineChoice::Uring, 1),
+        (EngineChoice::Epoll, 1),
+        (EngineChoice::Uring, 2),
+    ] {
+        let mut rig = Rig::with(engine, workers, |options| {
+            options.port_queue_bytes = 1 << 20
+        });
+        let (honest, many, mut out) = (rig.port(1), rig.port(2), rig.port(3));
+        rig.route(key(0x77), 3, 7);
+        let stop = Arc::new(AtomicBool::new(false));
+        let writers = [(honest, 1), (many, 10_000u32)].map(|(mut stream, sources)| {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || {
+                for number in (0..sources).cycle() {
+                    let marked = payload(sources as usize, 2000);
+                    let mut frame = traffic(key(0x77), 7, &marked);
+                    // The source's key lies behind that of the destination.
+                    let at = frame.windows(32).position(|w| w == [0x11; 32]).unwrap();
+                    let source = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                    frame[at..at + 8].copy_from_slice(&source.to_be_bytes());
+                    if stop.load(Ordering::Relaxed) || stream.write_all(&frame).is_err() {
+                        return;
+                    }
+                }
+            })
+        });
+        rig.wait_for(|r| r.counters(3).dropped(DropReason::QueueFull) > 2000);
+        let (mut from_one, mut frames) = (0, 0);
+        while frames < 4000 {
+            let is_honest = rig::number(&read_frame(&mut out)) == 1;
+            frames += 1;
+            // What the socket took before the queue was full says nothing.
+            from_one += usize::from(frames > 1000 && is_honest);
+            if frames % 8 == 0 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        drop(out);
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        let share = f64::from(from_one as u32) / 3000.0;
+        assert!(
+            (0.45..0.55).contains(&share),
+            "{engine} with {workers}: {share}"
+        );
+    }
+}

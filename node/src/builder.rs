@@ -204,7 +204,9 @@ impl Builder {
     }
 
     /// Traffic that may wait: bytes for one peering that does not take it, bytes for all together,
-    /// and how long. Default: 4 MiB, 256 MiB, and as long as these allow.
+    /// and the delay that a flow may keep having; `None` is as long as the bytes allow. Default:
+    /// 4 MiB, an eighth of the memory but at most 256 MiB ([`MemoryLimit`](crate::MemoryLimit)), and
+    /// 100 ms.
     pub fn queues(mut self, port: usize, total: usize, delay: Option<Duration>) -> Self {
         self.0.dataplane.port_queue_bytes = port;
         self.0.dataplane.queue_bytes = total;

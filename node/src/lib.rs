@@ -59,7 +59,7 @@ pub use log_limit::LogLimit;
 pub use node::{Node, StreamOptions, pipe};
 pub use pinecone_controlplane::{Config as ControlConfig, LimitError};
 pub use pinecone_dataplane::{
-    DataPlaneOptions, EngineChoice, LinkType, PacketFilter, PortId, WorkerError,
+    DataPlaneOptions, EngineChoice, LinkType, MemoryLimit, PacketFilter, PortId, WorkerError,
 };
 pub use pinecone_transports::{DialSchedule, Direction, Limits, MissingListener};
 pub use pinecone_wire::{Coordinates, KeyError, PublicKey, SecretKey};

@@ -119,6 +119,7 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
         engine = info.name,
         engine_reason = info.description,
         workers = options.dataplane.workers,
+        queue_bytes = options.dataplane.queue_bytes,
         verify_threads = options.verify_threads,
         worker_cores = ?info.cores,
         "node started"

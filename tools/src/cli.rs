@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -174,13 +175,18 @@ pub(crate) struct RunOptions {
     /// KiB of traffic that may wait for one peer that does not take it.
     #[arg(long, value_name = "KIB", default_value_t = 4096)]
     pub(crate) port_queue: usize,
-    /// KiB of traffic that may wait for all peers together.
-    #[arg(long, value_name = "KIB", default_value_t = 262_144)]
-    pub(crate) queue: usize,
+    /// KiB of traffic that may wait for all peers together. [default: an eighth of the memory, that
+    /// of the cgroup or of the system, and at most 262144]
+    #[arg(long, value_name = "KIB")]
+    pub(crate) queue: Option<usize>,
     /// Milliseconds that a flow's traffic may keep waiting before its oldest frames are dropped
-    /// (CoDel). Without it: until the queue is full.
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) queue_delay: Option<u64>,
+    /// (CoDel); `off`: until the queue is full.
+    #[arg(long, value_name = "MS|off", default_value = "100")]
+    pub(crate) queue_delay: QueueDelay,
+    /// Longest TCP segment in bytes, for paths that swallow longer packets without telling: 40 less
+    /// than the longest IPv4 packet that gets through, 60 for IPv6. [default: what interfaces allow]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(88..=32_767))]
+    pub(crate) mss: Option<u32>,
     /// A bound on what the node remembers or keeps waiting, such as `max-routes=500000`; see docs/operations.md for all. May
     /// be given several times.
     #[arg(long, value_name = "NAME=NUMBER", value_parser = limit)]
@@ -250,6 +256,23 @@ pub(crate) struct LogOptions {
     /// without this flag.
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log: Option<String>,
+}
+
+/// A target delay in milliseconds, or none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueueDelay(pub(crate) Option<u64>);
+
+impl FromStr for QueueDelay {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let delay = text.parse().ok().filter(|ms| (1..=60_000).contains(ms));
+        let delay = delay.ok_or("milliseconds from 1 to 60000 or `off` are wanted")?;
+        Ok(Self(Some(delay)))
+    }
 }
 
 /// On or off.

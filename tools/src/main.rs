@@ -13,6 +13,7 @@ mod directories;
 mod failure;
 mod log_filter;
 mod logging;
+mod memory;
 mod momentary;
 mod output;
 mod ping;

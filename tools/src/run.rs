@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use pinecone::{EngineChoice, Node, StartError, Status};
+use pinecone::{EngineChoice, Limits, MemoryLimit, Node, StartError, Status};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::admin::socket::AdminSocket;
@@ -11,7 +11,7 @@ use crate::cli::RunOptions;
 use crate::failure::Failure;
 use crate::secret::NodeKey;
 use crate::signals::{Ignored, Signals};
-use crate::{addresses, cores, output};
+use crate::{addresses, cores, memory, output};
 
 /// The target of the log line that says what the banner says.
 const STARTED: &str = "pinecone::started";
@@ -40,6 +40,13 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
     let NodeKey { key, lock: _lock } = options.key.node_key()?;
     raise_file_limit();
 
+    let memory = MemoryLimit::read();
+    let given = options.queue.is_some();
+    let queue = options.queue.map_or_else(
+        || MemoryLimit::default_queue_bytes(memory),
+        |kib| kib.saturating_mul(1024),
+    );
+    memory::warn(&options, queue, memory);
     let mut builder = Node::builder()
         .secret_key(key)
         .wakeup_broadcasts(options.wakeup_broadcasts.is_on())
@@ -55,13 +62,19 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
         .max_backoff(options.max_backoff)
         .queues(
             options.port_queue.saturating_mul(1024),
-            options.queue.saturating_mul(1024),
-            options.queue_delay.map(Duration::from_millis),
+            queue,
+            options.queue_delay.0.map(Duration::from_millis),
         )
         // Nobody reads payloads here.
         .receive_queue(0, 0);
     for (name, value) in &options.limit {
         builder = builder.limit(name, *value).map_err(Failure::usage)?;
+    }
+    if options.mss.is_some() {
+        builder = builder.transport_limits(Limits {
+            max_segment: options.mss,
+            ..Limits::default()
+        });
     }
     if let Some(core) = options.control_core {
         builder = builder.control_core(core);
@@ -85,6 +98,11 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
 
     if let Some(status) = node.status().await {
         let mut text = banner(&status);
+        let _ = writeln!(
+            text,
+            "queue       {}",
+            memory::describe(given, queue, memory)
+        );
         if let Some(admin) = &admin {
             let _ = writeln!(text, "admin       {}", admin.path().display());
         }

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
@@ -67,11 +68,13 @@ impl Transports {
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<Established, DialError> {
         let counters = &self.shared.counters;
+        let max_segment = self.shared.limits.max_segment;
         counters.dialled.add();
         let mut untried: VecDeque<_> = addresses.into_iter().take(MOST_ADDRESSES).collect();
         let mut failure = None;
         while !untried.is_empty() {
-            let Some((socket, remote)) = connect_first(&mut untried, limit, &mut failure).await
+            let Some((socket, remote)) =
+                connect_first(&mut untried, limit, max_segment, &mut failure).await
             else {
                 break;
             };
@@ -121,6 +124,7 @@ fn worth_telling(before: Option<DialError>, error: DialError) -> DialError {
 async fn connect_first(
     untried: &mut VecDeque<SocketAddr>,
     limit: Duration,
+    max_segment: Option<u32>,
     failure: &mut Option<DialError>,
 ) -> Option<(OwnedFd, SocketAddr)> {
     let mut attempts = JoinSet::new();
@@ -130,7 +134,8 @@ async fn connect_first(
             && let Some(address) = untried.pop_front()
         {
             under_way.push(address);
-            attempts.spawn_local(async move { (address, connect(address, limit).await) });
+            attempts
+                .spawn_local(async move { (address, connect(address, limit, max_segment).await) });
         }
         tokio::select! {
             ended = attempts.join_next() => match ended {
@@ -152,20 +157,28 @@ async fn connect_first(
     }
 }
 
-async fn connect(address: SocketAddr, limit: Duration) -> Result<OwnedFd, DialError> {
-    match timeout(limit, connect_socket(address)).await {
+async fn connect(
+    address: SocketAddr,
+    limit: Duration,
+    max_segment: Option<u32>,
+) -> Result<OwnedFd, DialError> {
+    match timeout(limit, connect_socket(address, max_segment)).await {
         Ok(connected) => connected.map_err(|source| DialError::Connect { address, source }),
         Err(_) => Err(DialError::Timeout { address, limit }),
     }
 }
 
-async fn connect_socket(address: SocketAddr) -> io::Result<OwnedFd> {
+async fn connect_socket(address: SocketAddr, max_segment: Option<u32>) -> io::Result<OwnedFd> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     descriptors::check(&socket, Purpose::Dial)?;
     socket.set_nodelay(true)?;
+    if let Some(bytes) = max_segment {
+        // The handshake tells the other side.
+        SockRef::from(&socket).set_tcp_mss(bytes)?;
+    }
     let stream: TcpStream = socket.connect(address).await?;
     Ok(stream.into_std()?.into())
 }

@@ -77,6 +77,9 @@ pub struct Limits {
     /// The same for one remote address (IPv6: for one /64), so that one host cannot use up all: 512.
     /// Also counted in [`TransportCounters::over_cap`].
     pub inbound_handshakes_per_address: usize,
+    /// The longest TCP segment, in bytes, that either side of a connection sends; by default what
+    /// the interfaces allow. For paths that swallow longer packets without a word.
+    pub max_segment: Option<u32>,
 }
 
 impl Default for Limits {
@@ -88,6 +91,7 @@ impl Default for Limits {
             max_dials: 64,
             inbound_handshakes: 1024,
             inbound_handshakes_per_address: 512,
+            max_segment: None,
         }
     }
 }

@@ -53,6 +53,10 @@ impl Transports {
         established: mpsc::Sender<Established>,
     ) -> io::Result<Listening> {
         let (socket, address) = listener.into_parts();
+        if let Some(bytes) = self.shared.limits.max_segment {
+            // Connections take it over as they come in.
+            socket.set_tcp_mss(bytes)?;
+        }
         let socket = TcpListener::from_std(socket.into())?;
         let transports = self.clone();
         let task = tokio::task::spawn_local(async move {

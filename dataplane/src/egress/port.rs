@@ -23,20 +23,39 @@ const GATHER_BELOW: usize = 2048;
 const MAX_PROTOCOL: usize = 64;
 /// Segments of a port and turn, less what one more frame may add; what comes on top waits.
 const MAX_SEGMENTS: usize = MAX_PIECES - MAX_PROTOCOL - 4;
-/// Bytes of a drain, at the least and at the most. It adapts to what the peer takes, so that a
-/// write finishes in time on a slow link too.
-const DRAIN_MIN: usize = 16 << 10;
+/// Bytes of a drain, at the beginning, at the least and at the most. The size adapts to what the
+/// peer takes: on a slow link, what is in a drain can neither be overtaken nor dropped.
+const DRAIN_FIRST: usize = 16 << 10;
+const DRAIN_MIN: usize = 2 << 10;
 const DRAIN_MAX: usize = 512 << 10;
 /// A drain faster than this may grow, one slower than that must shrink, in milliseconds.
-const DRAIN_FAST_MS: u64 = 250;
-const DRAIN_SLOW_MS: u64 = 1000;
+const DRAIN_FAST_MS: u64 = 10;
+const DRAIN_SLOW_MS: u64 = 200;
+/// How long a drain on a slow link is meant to take, and for how long the kernel may have unsent
+/// bytes there, in milliseconds.
+const DRAIN_AIM_MS: usize = 50;
+const UNSENT_MS: usize = 50;
+/// Bounds of what the kernel may have unsent on a slow link.
+const UNSENT_MIN: usize = 3 << 10;
+const UNSENT_MAX: usize = 128 << 10;
+/// A fast drain of this many bytes shows that the link is no longer slow.
+const DRAIN_LONG: usize = 64 << 10;
 /// Protocol section 3, in milliseconds.
 const KEEPALIVE_MS: u64 = 3000;
 const DEAD_MS: u64 = 5000;
-const WRITE_MS: u64 = 3000;
 /// A frame that has begun ends within this time, or as many bytes of it come: 1 KiB a second.
 const FRAME_MS: u64 = 5000;
 const FRAME_BYTES: usize = 5 << 10;
+/// How long a write may go without progress: as long as the peer bears silence, and longer than TCP
+/// takes to find that long segments do not get through (3.2 s).
+const WRITE_MS: u64 = 5000;
+/// How often to look for progress of a write that takes long.
+const LOOK_MS: u64 = 1000;
+/// A send of this many bytes after this much silence goes behind a keepalive in a segment of its own.
+/// If the path then swallows long segments, the peer's patience begins now and not at the last
+/// keepalive before.
+const LONG_SEND: usize = 1000;
+const QUIET_MS: u64 = 1000;
 
 /// Frames that wait for a Bluetooth peering at the most: 16 flows of 16, as in the deployed nodes
 /// (protocol section 7).
@@ -78,7 +97,9 @@ pub(crate) struct Port {
     segment_bytes: usize,
     /// Frames that came when there were too many segments. They go to the queue behind what the
     /// socket refuses of those.
-    overflow: Vec<Box<[u8]>>,
+    overflow: Vec<(PortId, Box<[u8]>)>,
+    /// Where the frames of `segments` came from, in their order, with how many.
+    sources: Vec<(PortId, u64)>,
     /// The gather block that this port fills this turn, and how far it is.
     block: Option<(u16, usize)>,
     /// Whether the last segment ends where the block is filled up to.
@@ -97,6 +118,12 @@ pub(crate) struct Port {
     sending: bool,
     drain_since: Option<u64>,
     drain_limit: usize,
+    /// When the drain under way was last seen to move, and how far it was.
+    progress_at: u64,
+    progress: Option<u64>,
+    /// Bytes that the kernel may have unsent, if that is limited, and whether it has been told.
+    unsent_limit: Option<usize>,
+    unsent_limit_is_new: bool,
     /// Traffic frames taken on and neither sent nor dropped.
     waiting: u64,
 }
@@ -170,6 +197,7 @@ impl Port {
             segment_frames: 0,
             segment_bytes: 0,
             overflow: Vec::new(),
+            sources: Vec::new(),
             block: None,
             gathering: false,
             direct: true,
@@ -182,7 +210,11 @@ impl Port {
             total: Rc::clone(&limits.total),
             sending: false,
             drain_since: None,
-            drain_limit: 4 * DRAIN_MIN,
+            drain_limit: DRAIN_FIRST,
+            progress_at: now,
+            progress: None,
+            unsent_limit: None,
+            unsent_limit_is_new: false,
             waiting: 0,
         }
     }
@@ -207,6 +239,10 @@ impl Port {
         self.waiting += u64::from(run.frames);
         if !self.direct || self.segments.len() >= MAX_SEGMENTS {
             return self.put_by(run, now);
+        }
+        match self.sources.last_mut() {
+            Some((port, frames)) if *port == run.ingress => *frames += u64::from(run.frames),
+            _ => self.sources.push((run.ingress, run.frames.into())),
         }
         self.segment_frames += u64::from(run.frames);
         self.segment_bytes += run.head.len() + run.bytes.len();
@@ -244,8 +280,8 @@ impl Port {
             rest = behind;
             let frame = [run.head, body].concat().into();
             match blocked {
-                true => self.enqueue(frame, now),
-                false => self.overflow.push(frame),
+                true => self.enqueue(run.ingress, frame, now),
+                false => self.overflow.push((run.ingress, frame)),
             }
         }
     }
@@ -259,18 +295,25 @@ impl Port {
             return None;
         }
         if !self.segments.is_empty() || (self.rest.is_empty() && self.queue.is_empty()) {
-            let mut outgoing = Outgoing::default();
+            // Something is left over here only of a keepalive that was sent in part.
+            let mut outgoing = Outgoing {
+                owned: std::mem::take(&mut self.rest),
+                skip: std::mem::take(&mut self.skip),
+                ..Outgoing::default()
+            };
             self.take_protocol(&mut outgoing.owned);
             outgoing.segments = std::mem::take(&mut self.segments);
             outgoing.segment_frames = std::mem::take(&mut self.segment_frames);
             outgoing.segment_bytes = std::mem::take(&mut self.segment_bytes);
             self.sending = !outgoing.is_empty();
-            self.direct = !self.sending;
+            self.direct = !self.sending && self.unsent_limit.is_none();
             return self.sending.then_some(Send::Inline(outgoing));
         }
         self.sending = true;
         self.direct = false;
         self.drain_since = Some(now);
+        self.progress_at = now;
+        self.progress = None;
         Some(Send::Drain(self.drain(now)))
     }
 
@@ -288,15 +331,11 @@ impl Port {
             self.last_tx = now;
         }
         if let Some(since) = self.drain_since.take() {
-            match now.saturating_sub(since) {
-                0..=DRAIN_FAST_MS => self.drain_limit = (self.drain_limit * 2).min(DRAIN_MAX),
-                DRAIN_SLOW_MS.. => self.drain_limit = (self.drain_limit / 2).max(DRAIN_MIN),
-                _ => {}
-            }
+            self.adapt(sent, now.saturating_sub(since));
         }
         self.settle(outgoing, sent, now, turn, receive);
-        for frame in std::mem::take(&mut self.overflow) {
-            self.enqueue(frame, now);
+        for (ingress, frame) in std::mem::take(&mut self.overflow) {
+            self.enqueue(ingress, frame, now);
         }
         self.update_gauges();
         self.direct = !self.is_blocked();
@@ -317,6 +356,7 @@ impl Port {
         self.counters.dropped(DropReason::PortClosed, gone);
         self.waiting -= gone;
         self.segments.clear();
+        self.sources.clear();
         self.segment_frames = 0;
         self.segment_bytes = 0;
         self.rest.clear();
@@ -348,7 +388,7 @@ impl Port {
 
     /// When to look at a drain that has just begun, if that is before the timer that is set.
     pub(super) fn drain_timer(&mut self, now: u64) -> Option<u64> {
-        let due = now + WRITE_MS;
+        let due = now + LOOK_MS;
         (due < self.timer_due).then(|| {
             self.timer_due = due;
             due
@@ -360,14 +400,20 @@ impl Port {
     }
 
     /// Sends a keepalive if one is due, or says that the port is over; else when to look again.
-    pub(super) fn run_timers(&mut self, now: u64) -> Result<Option<u64>, CloseReason> {
-        if self
-            .drain_since
-            .is_some_and(|since| now >= since + WRITE_MS)
-        {
-            return Err(CloseReason::WriteTimeout);
+    /// `progress` tells how far the drain under way is.
+    pub(super) fn run_timers(
+        &mut self,
+        now: u64,
+        progress: impl FnOnce() -> Option<u64>,
+    ) -> Result<Option<u64>, CloseReason> {
+        let mut due = u64::MAX;
+        if let Some(since) = self.drain_since {
+            due = since + LOOK_MS;
+            if now >= due {
+                self.look(now, progress())?;
+                due = now + LOOK_MS;
+            }
         }
-        let mut due = self.drain_since.map_or(u64::MAX, |since| since + WRITE_MS);
         if self.options.keepalives {
             if now >= self.last_rx + DEAD_MS {
                 return Err(CloseReason::Dead);
@@ -393,17 +439,84 @@ impl Port {
         Ok((due != u64::MAX).then_some(due))
     }
 
-    const fn is_blocked(&self) -> bool {
-        self.sending || !self.rest.is_empty() || !self.queue.is_empty()
+    /// Takes note of how far a drain is that takes long.
+    fn look(&mut self, now: u64, progress: Option<u64>) -> Result<(), CloseReason> {
+        if self.progress.is_some() && progress != self.progress {
+            self.progress_at = now;
+        }
+        self.progress = progress;
+        match now >= self.progress_at + WRITE_MS {
+            true => Err(CloseReason::WriteTimeout),
+            false => Ok(()),
+        }
     }
 
-    fn enqueue(&mut self, frame: Box<[u8]>, now: u64) {
+    /// Fits the next drain, and what the kernel may have unsent, to a drain of `bytes` that took
+    /// `elapsed` milliseconds.
+    fn adapt(&mut self, bytes: usize, elapsed: u64) {
+        let in_time = |ms: usize| bytes.saturating_mul(ms) / elapsed.max(1) as usize;
+        if elapsed <= DRAIN_FAST_MS {
+            if bytes >= DRAIN_LONG && self.unsent_limit.is_some() {
+                self.unsent_limit = None;
+                self.unsent_limit_is_new = true;
+            }
+            // A smaller drain may have gone no further than to the kernel.
+            if bytes >= self.drain_limit / 2 {
+                self.drain_limit = (self.drain_limit * 2).min(DRAIN_MAX);
+            }
+        } else if elapsed >= DRAIN_SLOW_MS {
+            self.drain_limit = in_time(DRAIN_AIM_MS).clamp(DRAIN_MIN, DRAIN_MAX);
+            let wanted = in_time(UNSENT_MS).clamp(UNSENT_MIN, UNSENT_MAX);
+            let fits = |limit| (wanted / 2..=wanted.saturating_mul(2)).contains(&limit);
+            if !self.unsent_limit.is_some_and(fits) {
+                self.unsent_limit = Some(wanted);
+                self.unsent_limit_is_new = true;
+            }
+        }
+    }
+
+    /// What the kernel may have unsent from now on, if that has changed. `Some(None)` is no limit.
+    pub(super) fn take_unsent_limit(&mut self) -> Option<Option<usize>> {
+        std::mem::take(&mut self.unsent_limit_is_new).then_some(self.unsent_limit)
+    }
+
+    /// Whether a keepalive must go out by itself before what is to be sent now.
+    pub(super) fn needs_herald(&self, now: u64) -> bool {
+        now >= self.last_tx + QUIET_MS
+            && self.options.keepalives
+            && self.segment_bytes + self.protocol_bytes >= LONG_SEND
+            && self.closing.is_none()
+            && !self.sending
+            && self.rest.is_empty()
+            && self.queue.is_empty()
+    }
+
+    /// Accounts for the first `sent` bytes of a keepalive that the socket has taken by itself.
+    pub(super) fn heralded(&mut self, sent: usize, now: u64) {
+        if sent == KEEPALIVE.len() {
+            self.count_sent(&KEEPALIVE);
+        } else if sent > 0 {
+            self.keep(Box::new(KEEPALIVE), sent);
+        }
+        self.last_tx = now;
+    }
+
+    const fn is_blocked(&self) -> bool {
+        self.sending
+            || !self.rest.is_empty()
+            || !self.queue.is_empty()
+            // On a slow link an inline send could fill the kernel's buffer in one go.
+            || self.unsent_limit.is_some()
+    }
+
+    fn enqueue(&mut self, ingress: PortId, frame: Box<[u8]>, now: u64) {
         let before = self.queue.bytes();
         let room = self
             .total
             .limit
             .saturating_sub(self.total.bytes.get() - before);
-        let dropped = self.queue.push(flow_hash(&frame), frame, room, now);
+        let flow = flow_hash(&frame);
+        let dropped = self.queue.push(ingress, flow, frame, room, now);
         self.total.change(before, self.queue.bytes());
         self.waiting -= dropped;
         self.counters.dropped(DropReason::QueueFull, dropped);
@@ -481,9 +594,7 @@ impl Port {
         let mut bytes: usize = outgoing.owned.iter().map(|f| f.len()).sum();
         // Small frames next to each other: one send has only so many pieces.
         let mut small = Vec::new();
-        while outgoing.owned.len() < MAX_PIECES - 1
-            && (bytes < self.drain_limit || outgoing.owned.is_empty())
-        {
+        while outgoing.owned.len() < MAX_PIECES - 1 && (bytes < self.drain_limit || bytes == 0) {
             let Some(frame) = self.dequeue(now) else {
                 break;
             };
@@ -548,12 +659,16 @@ impl Port {
                 (skip, left) = (0, 0);
             }
         }
+        let mut sources = std::mem::take(&mut self.sources);
         if left == segment_bytes {
             self.waiting -= segment_frames;
             self.counters.tx_traffic_frames.add(segment_frames);
             self.counters.tx_traffic_bytes.add(segment_bytes as u64);
         } else {
+            let mut origins =
+                (sources.iter()).flat_map(|&(port, frames)| (0..frames).map(move |_| port));
             for frame in frames_of(&segments, turn, receive) {
+                let ingress = origins.next().unwrap_or(PortId::LOCAL);
                 let len: usize = frame.iter().map(|p| p.len()).sum();
                 if left >= len {
                     left -= len;
@@ -567,11 +682,15 @@ impl Port {
                     self.waiting -= 1;
                     self.counters.dropped(DropReason::PortClosed, 1);
                 } else {
-                    self.enqueue(frame.concat().into(), now);
+                    self.enqueue(ingress, frame.concat().into(), now);
                 }
             }
         }
-        // The vector is worth keeping: the next turn fills it again.
+        // The vectors are worth keeping: the next turn fills them again.
+        sources.clear();
+        if self.sources.capacity() == 0 {
+            self.sources = sources;
+        }
         segments.clear();
         if self.segments.capacity() == 0 {
             self.segments = segments;

@@ -61,6 +61,7 @@ struct Slot {
     /// drain often follows another.
     polls_out: bool,
     drain: Option<Drain>,
+    send_flags: i32,
 }
 
 struct Drain {
@@ -126,6 +127,23 @@ impl Epoll {
             outgoing,
             result: result.map_err(Errno::raw_os_error),
         });
+    }
+
+    pub(super) fn stream(&self, slot: u32) -> Option<&OwnedFd> {
+        self.slots.get(slot as usize)?.stream.as_ref()
+    }
+
+    /// Sets flags for all further sends.
+    pub(super) fn set_send_flags(&mut self, slot: u32, flags: i32) {
+        if let Some(slot) = self.slots.get_mut(slot as usize) {
+            slot.send_flags = flags;
+        }
+    }
+
+    /// How many bytes of a slot's drain the socket has taken.
+    pub(super) fn taken(&self, slot: u32) -> Option<u64> {
+        let drain = self.slots.get(slot as usize)?.drain.as_ref();
+        drain.map(|drain| drain.sent as u64)
     }
 
     pub(super) fn close(&mut self, slot: u32, reset: bool) {
@@ -329,7 +347,8 @@ impl Epoll {
             skip -= gone;
             (gone < piece.len()).then(|| IoSlice::new(&piece[gone..]))
         }));
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let flags = SendFlags::from_bits_retain(self.slots[slot as usize].send_flags as u32);
+        let flags = flags | SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let result = match &pieces[..] {
             [one] => rustix::net::send(stream, one, flags),
             many => {

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
-use rustix::net::AddressFamily;
 
 use self::buffer_ring::BufferRing;
 use self::enter::Entrance;
@@ -26,6 +25,7 @@ pub(crate) use self::probe::{SharedPoller, name_limit};
 use self::request::Target;
 use self::zero_copy::Lent;
 use super::memory::Memory;
+use super::socket;
 use super::{ENOUGH, Event, Outgoing, hang_up};
 use crate::DataPlaneOptions;
 use crate::buffer::RECEIVE_LEN;
@@ -86,6 +86,8 @@ struct Slot {
     sending: Option<(Outgoing, Kind)>,
     /// Whether its drains may do without a copy: TCP sockets' may.
     zero_copy: bool,
+    tcp: bool,
+    send_flags: i32,
     /// The kernel reads these while it prepares the send under way.
     pieces: Vec<libc::iovec>,
     message: Option<Box<libc::msghdr>>,
@@ -171,8 +173,10 @@ impl Uring {
                 return Err(e);
             }
         }
-        let zero_copy = self.features.zero_copy.is_some() && is_internet(&stream);
+        let tcp = socket::is_tcp(&stream);
+        let zero_copy = self.features.zero_copy.is_some() && tcp;
         self.slots[slot as usize] = Slot {
+            tcp,
             stream: Some(stream),
             zero_copy,
             ..Slot::default()
@@ -212,11 +216,19 @@ impl Uring {
             fd: fd_of(entry),
             fixed: self.features.fixed_files > slot,
         };
+        // Of another socket than TCP's, the kernel does not tell how far a send is: each of them takes
+        // what the socket takes at a time.
+        let flags = match kind {
+            Kind::Inline => libc::MSG_DONTWAIT,
+            Kind::Drain if !entry.tcp => 0,
+            Kind::Drain | Kind::ZeroCopy(_) => libc::MSG_WAITALL,
+        };
         let request = request::send(
             &target,
             &entry.pieces,
             &mut entry.message,
             kind,
+            entry.send_flags | flags,
             self.features.vectored_send,
         );
         entry.sending = Some((outgoing, kind));
@@ -231,6 +243,17 @@ impl Uring {
         // SAFETY: by the above, what is named outlives the request; and dropping the engine waits for
         // completions, or leaks.
         unsafe { self.push(&request.user_data(send_tag(slot, kind))) };
+    }
+
+    pub(super) fn stream(&self, slot: u32) -> Option<&OwnedFd> {
+        self.slots.get(slot as usize)?.stream.as_ref()
+    }
+
+    /// Sets flags for all further sends.
+    pub(super) fn set_send_flags(&mut self, slot: u32, flags: i32) {
+        if let Some(slot) = self.slots.get_mut(slot as usize) {
+            slot.send_flags = flags;
+        }
     }
 
     pub(super) fn close(&mut self, slot: u32, reset: bool, events: &mut Vec<Event>) {
@@ -579,12 +602,6 @@ impl Drop for Uring {
             std::mem::forget(std::mem::take(&mut self.lent));
         }
     }
-}
-
-/// Whether sends on it can do without a copy.
-fn is_internet(stream: &OwnedFd) -> bool {
-    let domain = rustix::net::sockopt::socket_domain(stream);
-    domain.is_ok_and(|d| d == AddressFamily::INET || d == AddressFamily::INET6)
 }
 
 fn fd_of(slot: &Slot) -> RawFd {

@@ -1,8 +1,6 @@
 //! Controlled delay (RFC 8289): drops from the head of a queue that has stood too long, ever
 //! faster until it does not.
 
-use pinecone_wire::MAX_FRAME_LEN;
-
 /// How long a delay above the target is borne, in milliseconds: a round trip of the slow sort.
 const INTERVAL_MS: u64 = 100;
 
@@ -19,10 +17,10 @@ pub(super) struct Codel {
 }
 
 impl Codel {
-    /// Whether the frame at the head, which has waited for `waited`, is to be dropped. `backlog` is
-    /// what the flow has waiting: one frame's worth is never too much.
-    pub(super) fn must_drop(&mut self, now: u64, waited: u64, target: u64, backlog: usize) -> bool {
-        if waited < target || backlog <= MAX_FRAME_LEN {
+    /// Whether the frame at the head, which has waited for `waited`, is to be dropped. A frame that is
+    /// alone in its flow (`lone`) never is.
+    pub(super) fn must_drop(&mut self, now: u64, waited: u64, target: u64, lone: bool) -> bool {
+        if waited < target || lone {
             self.deadline = None;
             self.dropping = false;
             return false;

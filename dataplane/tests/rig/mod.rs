@@ -85,6 +85,8 @@ impl Rig {
             workers,
             engine: setting.engine,
             max_ports: 256,
+            // Peers here stop reading as they like, and then want all that waited.
+            queue_delay: None,
             ..DataPlaneOptions::default()
         };
         (setting.change)(&mut options);

@@ -335,7 +335,7 @@ pub(crate) fn write_key(path: &Path, seed: u8) {
     writeln!(file, "{}", hex::encode([seed; 32])).unwrap();
 }
 
-fn at_home(command: &mut Command, home: &Path) {
+pub(crate) fn at_home(command: &mut Command, home: &Path) {
     command
         .env("HOME", home)
         .env("XDG_STATE_HOME", home.join("state"))

@@ -16,4 +16,5 @@ mod network;
 mod raw_peer;
 mod signals;
 mod silence;
+mod slow_links;
 mod without_io_uring;

@@ -46,6 +46,7 @@ impl Bench {
         let bytes = frame(number, len);
         let id = self.turn.own(bytes.clone());
         let run = Run {
+            ingress: PortId(2),
             egress: PortId(1),
             frames: 1,
             head: &[],
@@ -183,4 +184,87 @@ fn protocol_frames_go_first() {
     }
     let numbers = Bench::numbers(&stream);
     assert_eq!(numbers[..3], [0, 1000, 1]);
+}
+
+/// What is in a drain can be neither overtaken nor dropped: on a slow link that must be little.
+#[test]
+fn a_slow_link_gets_small_drains_and_recovers() {
+    let mut bench = Bench::new(|options| options.queue_delay = None);
+    bench.push(0, 1300);
+    let first = bench.port.next_send(0);
+    (1..3000).for_each(|n| bench.push(n, 1300));
+    let Some(Send::Inline(first)) = first else {
+        panic!("nothing to send");
+    };
+    (bench.port).sent(first, 1300, 0, &bench.turn, &bench.receive);
+    let mut now = 0;
+    // How long a drain is when the link takes so many bytes in a millisecond.
+    let mut drain = |bench: &mut Bench, rate: usize| {
+        let Some(Send::Drain(drain)) = bench.port.next_send(now) else {
+            panic!("nothing waits");
+        };
+        let bytes = drain.owned.iter().map(|piece| piece.len()).sum();
+        now += (bytes / rate) as u64;
+        (bench.port).sent(drain, bytes, now, &bench.turn, &bench.receive);
+        bytes
+    };
+    // 64 kbit/s.
+    drain(&mut bench, 8);
+    let limit = bench.port.take_unsent_limit();
+    assert_eq!(limit, Some(Some(UNSENT_MIN)));
+    for _ in 0..5 {
+        let bytes = drain(&mut bench, 8);
+        assert!(bytes <= DRAIN_MIN + 1300, "{bytes}");
+    }
+    assert_eq!(bench.port.take_unsent_limit(), None);
+    // A gigabit.
+    let most = (0..12).map(|_| drain(&mut bench, 125_000)).max();
+    assert!(most >= Some(DRAIN_MAX), "{most:?}");
+    assert_eq!(bench.port.take_unsent_limit(), Some(None));
+}
+
+#[test]
+fn a_write_ends_the_peering_without_progress_only() {
+    let mut bench = Bench::new(|_| {});
+    bench.push(0, 1300);
+    let first = bench.port.next_send(0);
+    (1..100).for_each(|n| bench.push(n, 1300));
+    let Some(Send::Inline(first)) = first else {
+        panic!("nothing to send");
+    };
+    (bench.port).sent(first, 700, 0, &bench.turn, &bench.receive);
+    assert!(matches!(bench.port.next_send(0), Some(Send::Drain(_))));
+    let mut look = |now, progress| {
+        bench.port.last_rx = now;
+        bench.port.run_timers(now, || progress)
+    };
+    // A byte in four seconds, for half a minute.
+    for second in 1..30 {
+        assert!(look(second * 1000, Some(second / 4)).is_ok(), "{second}");
+    }
+    // It moved last at 28 s.
+    assert!(look(32_999, Some(7)).is_ok());
+    assert_eq!(look(34_000, Some(7)), Err(CloseReason::WriteTimeout));
+}
+
+/// If the path swallows long packets, the peer has at least heard something just before.
+#[test]
+fn the_first_long_send_after_silence_goes_behind_a_keepalive() {
+    let mut bench = Bench::new(|_| {});
+    bench.push(0, 3000);
+    assert!(!bench.port.needs_herald(QUIET_MS - 1) && bench.port.needs_herald(QUIET_MS));
+    // The socket takes a part of it: the rest goes before all else.
+    bench.port.heralded(4, QUIET_MS);
+    assert!(!bench.port.needs_herald(QUIET_MS));
+    let stream = bench.send(usize::MAX).unwrap();
+    assert_eq!(stream[..6], KEEPALIVE[4..]);
+    assert_eq!(Bench::numbers(&stream[6..]), [0]);
+    let counters = bench.port.counters.snapshot();
+    assert_eq!(
+        (counters.tx_protocol_frames, counters.tx_traffic_frames),
+        (1, 1)
+    );
+    // A short one needs none.
+    bench.push(1, 100);
+    assert!(!bench.port.needs_herald(60_000));
 }

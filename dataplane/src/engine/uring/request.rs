@@ -38,13 +38,10 @@ pub(super) fn send(
     pieces: &[libc::iovec],
     message: &mut Option<Box<libc::msghdr>>,
     kind: Kind,
+    flags: i32,
     vectored: bool,
 ) -> squeue::Entry {
-    let flags = libc::MSG_NOSIGNAL
-        | match kind {
-            Kind::Inline => libc::MSG_DONTWAIT,
-            Kind::Drain | Kind::ZeroCopy(_) => libc::MSG_WAITALL,
-        };
+    let flags = libc::MSG_NOSIGNAL | flags;
     match pieces {
         [one] if !matches!(kind, Kind::ZeroCopy(_)) => {
             let len = one.iov_len as u32;

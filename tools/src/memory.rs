@@ -1,0 +1,95 @@
+//! Whether what the node is told to keep fits the memory that there is.
+
+use pinecone::MemoryLimit;
+
+use crate::cli::RunOptions;
+
+/// Bytes that one remembered thing takes, about.
+const EACH: u64 = 256;
+
+/// What the queue of all peers is, and why.
+pub(crate) fn describe(given: bool, queue: usize, memory: Option<MemoryLimit>) -> String {
+    let why = match memory {
+        _ if given => "as asked for".to_owned(),
+        Some(memory) => format!("an eighth of {memory}, 256 MiB at most"),
+        None => "the system does not say how much memory it has".to_owned(),
+    };
+    format!("{} KiB of traffic may wait ({why})", queue >> 10)
+}
+
+/// Warns of bounds that cannot be reached within the memory that there is.
+pub(crate) fn warn(options: &RunOptions, queue: usize, memory: Option<MemoryLimit>) {
+    let port_queue = options.port_queue.saturating_mul(1024);
+    for warning in warnings(port_queue, queue, &options.limit, memory) {
+        tracing::warn!("{warning}");
+    }
+}
+
+fn warnings(
+    port_queue: usize,
+    queue: usize,
+    limits: &[(String, u64)],
+    memory: Option<MemoryLimit>,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let Some(memory) = memory else {
+        return warnings;
+    };
+    let mut check = |what: String, bytes: u64| {
+        if bytes > memory.bytes {
+            let needs = bytes >> 20;
+            warnings.push(format!(
+                "{what} may take {needs} MiB, more than {memory}: choose less"
+            ));
+        }
+    };
+    check(format!("--queue {}", queue >> 10), queue as u64);
+    check(
+        format!("--port-queue {}", port_queue >> 10),
+        port_queue as u64,
+    );
+    for (name, value) in limits {
+        let bytes = match name.as_str() {
+            // Of one peer, or no memory at all.
+            name if !name.starts_with("max-") || name.ends_with("-per-peer") => continue,
+            name if name.contains("bytes") => *value,
+            "max-peers" => value.saturating_mul(5 << 10),
+            "max-sequence-lead" | "max-break-notices" | "max-root-changes" | "max-root-flaps"
+            | "max-offences" => continue,
+            _ => value.saturating_mul(EACH),
+        };
+        check(format!("--limit {name}={value}"), bytes);
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warns_of_what_does_not_fit() {
+        let memory = Some(MemoryLimit {
+            bytes: 32 << 20,
+            is_cgroup: true,
+        });
+        let limits = |name: &str, value| [(name.to_owned(), value)];
+        let of = |port_queue, queue, limits: &[_]| warnings(port_queue, queue, limits, memory);
+        assert_eq!(of(4 << 20, 4 << 20, &limits("max-routes", 10_000)), [""; 0]);
+        assert_eq!(
+            of(64 << 20, 4 << 20, &[]),
+            [
+                "--port-queue 65536 may take 64 MiB, more than the cgroup's limit of 32 MiB: choose less"
+            ]
+        );
+        assert!(of(0, 64 << 20, &[])[0].starts_with("--queue 65536 may take 64 MiB"));
+        for (name, value) in [("max-routes", 1_000_000), ("max-pending-bytes", 64 << 20)] {
+            let text = format!("--limit {name}={value} may take ");
+            assert!(
+                of(0, 0, &limits(name, value))[0].starts_with(&text),
+                "{name}"
+            );
+        }
+        assert_eq!(of(0, 0, &limits("max-sequence-lead", 1 << 40)), [""; 0]);
+    }
+}
