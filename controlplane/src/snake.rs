@@ -61,6 +61,7 @@ use pinecone_wire::{PublicKey, SignedBody, Watermark, frame};
 use tracing::{debug, warn};
 
 use crate::breaks::Breaks;
+use crate::expired::Expired;
 use crate::peers::Brought;
 use crate::recent::Recent;
 use crate::remembered::Remembered;
@@ -89,6 +90,8 @@ pub(crate) struct Snake {
     /// Bootstraps that may be handed over.
     recent: Recent,
     pub(crate) breaks: Breaks,
+    /// Routes that traffic may follow for a moment more.
+    expired: Expired,
     pub(crate) last_sequence: u64,
     /// When bootstraps from the future were last complained of.
     last_complaint: Option<Duration>,
@@ -234,20 +237,27 @@ impl ControlPlane {
         while let Some(route) = self.snake.routes.oldest()
             && route.last_seen + ROUTE_LIFE <= now
         {
-            let key = route.key;
-            self.remove_route(&key);
+            if let Some(oldest) = self.snake.expired.push(now, route.key, route.source) {
+                self.fib.forget_expired(&oldest);
+            }
+            self.fib.expire_route(&route.key);
+            self.remove_route(&route.key);
             self.snake.last_expiry = Some(now);
+        }
+        while let Some(key) = self.snake.expired.pop(now) {
+            self.fib.forget_expired(&key);
         }
     }
 
     /// When routes expire next, in batches.
     pub(crate) fn next_expiry(&self) -> Option<Duration> {
-        let expiry = self.snake.routes.oldest()?.last_seen + ROUTE_LIFE;
         let batch = self
             .snake
             .last_expiry
             .map_or(Duration::ZERO, |last| last + EXPIRY_BATCH);
-        Some(expiry.max(batch))
+        let oldest = self.snake.routes.oldest();
+        let expiry = oldest.map(|route| (route.last_seen + ROUTE_LIFE).max(batch));
+        expiry.into_iter().chain(self.snake.expired.next()).min()
     }
 
     /// A peering with the node `peer` is gone, and every route that came by it, unless there is
@@ -276,6 +286,10 @@ impl ControlPlane {
         }
         while let Some(key) = self.snake.routes.oldest_from(port).map(|route| route.key) {
             self.remove_route(&key);
+        }
+        // The port's number is given to another peering soon.
+        for key in self.snake.expired.take_port(port) {
+            self.fib.forget_expired(&key);
         }
         if self
             .snake

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use pinecone_wire::{Coordinates, PublicKey, Watermark};
 
 use super::near::NearKeys;
+use super::rescue::ExpiredRoute;
 use super::snapshot::SnekEntry;
 use super::tree::TreeBuilder;
 use super::{NextHop, PeerEntry, Snapshot, SnekHop};
@@ -56,6 +57,7 @@ impl FibWriter {
             snek: Default::default(),
             near: Default::default(),
             routes: 0,
+            expired: Default::default(),
             tree: Default::default(),
         };
         let published = Arc::new(ArcSwap::from_pointee(working.clone()));
@@ -150,6 +152,9 @@ impl FibWriter {
         let near = entry.and_then(SnekEntry::near);
         self.working.routes += usize::from(fresh);
         self.set_entry(key, near, Some((source, sequence)));
+        if fresh {
+            self.forget_expired(&key);
+        }
     }
 
     /// Takes out a route; whether there was one.
@@ -163,6 +168,28 @@ impl FibWriter {
             self.working.routes -= 1;
             self.set_entry(*key, near, None);
         }
+        present
+    }
+
+    /// Takes out a route that has expired, and keeps it aside for frames that follow it and would be
+    /// dropped otherwise: see [`Rescue`](super::Rescue). It is the caller's to say when
+    /// [its time](Self::forget_expired) is over, and must not be kept for longer than its peering
+    /// lives.
+    pub fn expire_route(&mut self, key: &PublicKey) -> bool {
+        let route = self.working.snek.get_to_edit(key).and_then(SnekEntry::route);
+        let Some((source, sequence)) = route else {
+            return false;
+        };
+        self.remove_route(key);
+        let route = ExpiredRoute { source, sequence };
+        self.working.expired.insert(*key, route);
+        true
+    }
+
+    /// Forgets an expired route; whether there was one.
+    pub fn forget_expired(&mut self, key: &PublicKey) -> bool {
+        let present = self.working.expired.remove(key).is_some();
+        self.dirty |= present;
         present
     }
 

@@ -55,7 +55,8 @@ impl Network {
                 Ok(Outcome::Lost(loss)) => break Err(loss),
                 Ok(Outcome::Deliver) if at == to => break Ok(hops),
                 Ok(Outcome::Deliver) => break Err(Loss::WrongNode),
-                Ok(Outcome::Send(port)) => {
+                Ok(Outcome::Send(port, rescue)) => {
+                    self.counts.rescues.count(rescue);
                     let before = at;
                     match self.other_end(at, port) {
                         Ok((next, its_port)) => (at, ingress) = (next, its_port),
@@ -158,7 +159,10 @@ impl Network {
         };
         match forward(node.plane.tables(), ingress, &mut frame, hop_limiting) {
             Ok(Outcome::Deliver) => self.deliver(id, &frame),
-            Ok(Outcome::Send(port)) => self.send(id, port, frame),
+            Ok(Outcome::Send(port, rescue)) => {
+                self.counts.rescues.count(rescue);
+                self.send(id, port, frame);
+            }
             Ok(Outcome::Lost(loss)) => self.lose(&frame, loss),
             Err(_) => {
                 self.lose(&frame, Loss::Malformed);
