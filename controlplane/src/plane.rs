@@ -365,7 +365,7 @@ impl ControlPlane {
                         return None;
                     }
                 };
-                if self.hears_notices_from(port) && breaks::is_notice(&key, &watermark, &body) {
+                if self.corrects_paths_with(port) && breaks::is_notice(&key, &watermark, &body) {
                     self.counters.break_notices += 1;
                     let sequence = body.sequence;
                     (Claim::Notice { key, sequence }, Check::Nothing)

@@ -191,7 +191,7 @@ impl ControlPlane {
                 self.double(port, next, header, &key, &hop.watermark.key, body);
             }
         }
-        if let Some(before) = before.filter(|_| self.config.correct_paths) {
+        if let Some(before) = before {
             self.correct(&before, port, next, header, body);
         }
     }
@@ -472,7 +472,7 @@ impl ControlPlane {
             sequence: 0,
         };
         for port in [Some(before.source), onward].into_iter().flatten() {
-            if port != source && Some(port) != next {
+            if port != source && Some(port) != next && self.corrects_paths_with(port) {
                 self.counters.bootstraps_corrected += 1;
                 self.push_bootstrap(port, header, &before.key, &watermark, body);
             }

@@ -176,6 +176,13 @@ impl Snapshot {
         destination: &PublicKey,
         watermark: &Watermark,
     ) -> Verdict {
+        if *destination == self.own {
+            return Verdict {
+                decision: Decision::Deliver,
+                watermark: *watermark,
+                rescue: None,
+            };
+        }
         let found = self.snek.successor(destination, false);
         let mut forward = self.decide(ingress, destination, watermark, found);
         let mut rescue = None;

@@ -40,6 +40,8 @@ pub struct Counts {
     pub losses: Losses,
     /// Traffic that would have been lost, that of probes included.
     pub rescues: Rescues,
+    /// How often a probe came to a node again without having made progress since: it goes round.
+    pub revisits: u64,
     /// Protocol frames that were under way when their link or peering ended.
     pub protocol_lost: u64,
     /// Frames that an adversary dropped, traffic or not.
