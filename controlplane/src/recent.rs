@@ -99,6 +99,7 @@ mod tests {
             destination: None,
             sequence: body.sequence,
             told: false,
+            corrected: false,
             last_seen: at,
             recent: recent.push(at, body),
         }

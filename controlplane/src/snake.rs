@@ -69,6 +69,11 @@ use crate::routes::{Room, Route, Routes};
 use crate::timers::{BOOTSTRAP, EAGER, EXPIRY_BATCH, ROUTE_LIFE};
 use crate::{ControlPlane, Event};
 
+/// Whether a bootstrap has come before, but as a correction only.
+fn was_corrected(known: Option<Route>, body: &SignedBody) -> bool {
+    known.is_some_and(|route| route.corrected && route.sequence == body.sequence)
+}
+
 /// Clocks that differ are logged no more often than this.
 const COMPLAINT_GAP: Duration = Duration::from_secs(60);
 
@@ -148,13 +153,30 @@ impl ControlPlane {
         if detoured {
             hop = snapshot.snek_detour(&key, port, DETOUR_TRIES);
         }
-        if let Room::Evict(from) = room {
-            self.evict_route(from);
-        }
         let next = match hop.next {
             NextHop::Port(next) if !correction => Some(next),
             _ => None,
         };
+        let forward = |plane: &mut Self| {
+            plane.pass_on(
+                port,
+                header,
+                &key,
+                &watermark,
+                body,
+                (next, hop.watermark, detoured),
+            );
+        };
+        if was_corrected(self.snake.routes.get(&key), body) {
+            // The route leads along the way by which the bootstrap came first. What is above still
+            // waits for it.
+            self.snake.routes.pass_on(&key, next);
+            forward(self);
+            return;
+        }
+        if let Room::Evict(from) = room {
+            self.evict_route(from);
+        }
         let now = self.now.monotonic;
         let recent = self.snake.recent.push(now, body);
         let before = self.install_route(Route {
@@ -164,6 +186,7 @@ impl ControlPlane {
             sequence: body.sequence,
             last_seen: now,
             told: false,
+            corrected: correction,
             recent,
         });
         self.consider_descending(port, key);
@@ -178,21 +201,36 @@ impl ControlPlane {
         if before.is_none() {
             self.hand_over(&key);
         }
+        forward(self);
+        if let Some(before) = before {
+            self.correct(&before, port, next, header, body);
+        }
+    }
+
+    /// Sends a bootstrap that came from `source` on, if it goes on. `hop` is where, with which
+    /// watermark, and whether that is a detour.
+    fn pass_on(
+        &mut self,
+        source: PortId,
+        header: (u8, u8),
+        key: &PublicKey,
+        before: &Watermark,
+        body: &SignedBody,
+        hop: (Option<PortId>, Watermark, bool),
+    ) {
+        let (next, watermark, detoured) = hop;
         match next {
             None => self.counters.bootstraps_ended += 1,
-            Some(next) if next == port => self.counters.bootstraps_backwards += 1,
-            Some(_) if !detoured && hop.watermark.is_worse_than(&watermark) => {
+            Some(next) if next == source => self.counters.bootstraps_backwards += 1,
+            Some(_) if !detoured && watermark.is_worse_than(before) => {
                 self.counters.bootstraps_watermark += 1;
             }
             Some(next) => {
                 self.counters.bootstraps_forwarded += 1;
                 self.counters.bootstraps_detoured += u64::from(detoured);
-                self.push_bootstrap(next, header, &key, &hop.watermark, body);
-                self.double(port, next, header, &key, &hop.watermark.key, body);
+                self.push_bootstrap(next, header, key, &watermark, body);
+                self.double(source, next, header, key, &watermark.key, body);
             }
-        }
-        if let Some(before) = before {
-            self.correct(&before, port, next, header, body);
         }
     }
 
@@ -332,8 +370,7 @@ impl ControlPlane {
         above: &PublicKey,
         body: &SignedBody,
     ) {
-        // What comes by two ways in turn would be taken for a path that changes, and corrected.
-        if self.config.correct_paths || !self.is_mute(next, above) {
+        if !self.is_mute(next, above) {
             return;
         }
         let around = self.fib.snek_around(key, &[source, next], DETOUR_TRIES);
@@ -376,6 +413,7 @@ impl ControlPlane {
         &mut self,
         port: PortId,
         key: &PublicKey,
+        watermark: &Watermark,
         body: &SignedBody,
     ) -> Option<Room> {
         let counters = &mut self.counters;
@@ -400,6 +438,9 @@ impl ControlPlane {
         }
         let snake = &self.snake;
         let known = snake.routes.get(key);
+        if watermark.key != *key && was_corrected(known, body) {
+            return Some(Room::Free);
+        }
         let last = match known {
             Some(route) => Some(route.sequence),
             None => snake.remembered.get(self.now.monotonic, key),
