@@ -96,13 +96,13 @@ mod tests {
         for n in 0..3 {
             assert_eq!(expired.push(ms(60 * n), key(n as usize), PortId(1)), None);
         }
-        assert_eq!(expired.next(), Some(ms(1000)));
-        assert_eq!(expired.pop(ms(999)), None);
-        assert_eq!(expired.pop(ms(1000)), Some(key(0)));
-        assert_eq!(expired.pop(ms(1000)), None);
-        assert_eq!(expired.next(), Some(ms(1100)), "not right after");
-        assert_eq!(expired.pop(ms(1100)), Some(key(1)));
-        assert_eq!(expired.next(), Some(ms(1200)));
+        assert_eq!(expired.next(), Some(ms(2000)));
+        assert_eq!(expired.pop(ms(1999)), None);
+        assert_eq!(expired.pop(ms(2000)), Some(key(0)));
+        assert_eq!(expired.pop(ms(2000)), None);
+        assert_eq!(expired.next(), Some(ms(2100)), "not right after");
+        assert_eq!(expired.pop(ms(2100)), Some(key(1)));
+        assert_eq!(expired.next(), Some(ms(2200)));
         assert_eq!(expired.pop(ms(5000)), Some(key(2)));
         assert_eq!(expired.next(), None);
     }
@@ -115,7 +115,7 @@ mod tests {
         }
         assert_eq!(expired.take_port(PortId(1)), [key(0), key(2), key(4)]);
         assert_eq!(expired.take_port(PortId(1)), []);
-        let left = std::iter::from_fn(|| expired.pop(Duration::from_secs(1)));
+        let left = std::iter::from_fn(|| expired.pop(EXPIRED_LIFE));
         assert_eq!(left.collect::<Vec<_>>(), [key(1), key(3), key(5)]);
     }
 

@@ -14,7 +14,7 @@
 //!
 //! # When we bootstrap, and which routes we keep
 //!
-//! In six things we do better than the protocol asks, none of which shows on the wire but by
+//! In seven things we do better than the protocol asks, none of which shows on the wire but by
 //! frames that come sooner or get further:
 //! - After a change we bootstrap not once but thrice, within three seconds. A bootstrap finds its
 //!   way by the routes that others have set up, and after a change those are still to come; the
@@ -30,6 +30,8 @@
 //!   It goes on to the next key above that lies another way. It cannot go round in circles, as no
 //!   node takes it twice.
 //! - A bootstrap that goes on to a peer that has brought none goes another way, too: see below.
+//! - A route that has expired is kept aside for [`EXPIRED_LIFE`](crate::timers::EXPIRED_LIFE), for traffic
+//!   that follows it already and would be dropped otherwise.
 //!
 //! # Peers that may swallow bootstraps
 //!
@@ -40,7 +42,6 @@
 //! peer ([`FibWriter::snek_around`](pinecone_dataplane::fib::FibWriter::snek_around)). A peer that is
 //! itself the key to get to need only have brought its own, as a leaf has none to pass on. Each node
 //! takes a bootstrap once, so that both ways leave a tree, and where they meet the later one ends.
-//! A node that corrects paths doubles none.
 //!
 //! # Corrections
 //!
@@ -52,11 +53,16 @@
 //! passes it on no further. We pass it on along the old path alone. Each node takes a bootstrap once
 //! and points to where it came from, so that what it leaves is a tree whatever ways it goes; and where
 //! paths stay the same, nothing is sent. Where a peering ends, [notices](crate::breaks) are sent, too.
+//! Corrections go only to peers that offer to correct paths, too.
+//!
+//! A correction may overtake the bootstrap itself, which then comes with a sequence that is known
+//! already. It still goes on up the snake, once, as the nodes above have not heard of it. The route stays
+//! as it is, so that the tree remains one.
 
 use std::time::Duration;
 
 use pinecone_dataplane::PortId;
-use pinecone_dataplane::fib::{NextHop, SnekHop, SnekKind};
+use pinecone_dataplane::fib::{NextHop, SnekKind};
 use pinecone_wire::{PublicKey, SignedBody, Watermark, frame};
 use tracing::{debug, warn};
 
@@ -165,7 +171,7 @@ impl ControlPlane {
                 &watermark,
                 body,
                 (next, hop.watermark, detoured),
-            );
+            )
         };
         if was_corrected(self.snake.routes.get(&key), body) {
             // The route leads along the way by which the bootstrap came first. What is above still
@@ -201,14 +207,15 @@ impl ControlPlane {
         if before.is_none() {
             self.hand_over(&key);
         }
-        forward(self);
+        let doubled = forward(self);
         if let Some(before) = before {
-            self.correct(&before, port, next, header, body);
+            self.correct(&before, port, [next, doubled], header, body);
         }
     }
 
     /// Sends a bootstrap that came from `source` on, if it goes on. `hop` is where, with which
-    /// watermark, and whether that is a detour.
+    /// watermark, and whether that is a detour. Returns the other port that it went to, if it was
+    /// doubled.
     fn pass_on(
         &mut self,
         source: PortId,
@@ -217,7 +224,7 @@ impl ControlPlane {
         before: &Watermark,
         body: &SignedBody,
         hop: (Option<PortId>, Watermark, bool),
-    ) {
+    ) -> Option<PortId> {
         let (next, watermark, detoured) = hop;
         match next {
             None => self.counters.bootstraps_ended += 1,
@@ -229,9 +236,10 @@ impl ControlPlane {
                 self.counters.bootstraps_forwarded += 1;
                 self.counters.bootstraps_detoured += u64::from(detoured);
                 self.push_bootstrap(next, header, key, &watermark, body);
-                self.double(source, next, header, key, &watermark.key, body);
+                return self.double(source, next, header, key, &watermark.key, body);
             }
         }
+        None
     }
 
     /// Once a second: clears a descending node that is no longer valid, and bootstraps if it is
@@ -360,7 +368,7 @@ impl ControlPlane {
     }
 
     /// Sends a bootstrap that came from `source` and goes on to `next`, towards `above`, another way,
-    /// too, if `next` is mute.
+    /// too, if `next` is mute. Returns the port that leads there.
     fn double(
         &mut self,
         source: PortId,
@@ -369,19 +377,17 @@ impl ControlPlane {
         key: &PublicKey,
         above: &PublicKey,
         body: &SignedBody,
-    ) {
+    ) -> Option<PortId> {
         if !self.is_mute(next, above) {
-            return;
+            return None;
         }
-        let around = self.fib.snek_around(key, &[source, next], DETOUR_TRIES);
-        if let Some(SnekHop {
-            next: NextHop::Port(port),
-            watermark,
-        }) = around
-        {
-            self.counters.bootstraps_doubled += 1;
-            self.push_bootstrap(port, header, key, &watermark, body);
-        }
+        let around = self.fib.snek_around(key, &[source, next], DETOUR_TRIES)?;
+        let NextHop::Port(port) = around.next else {
+            return None;
+        };
+        self.counters.bootstraps_doubled += 1;
+        self.push_bootstrap(port, header, key, &around.watermark, body);
+        Some(port)
     }
 
     /// Whether a bootstrap towards `above` that goes to this peer may get no further.
@@ -497,13 +503,13 @@ impl ControlPlane {
         }
     }
 
-    /// Sends a bootstrap that came from `source` and goes on to `next` to where the last one of its
-    /// key, whose route was `before`, came from and went on to.
+    /// Sends a bootstrap that came from `source` and was sent to `sent` to where the last one of its key,
+    /// whose route was `before`, came from and went on to.
     fn correct(
         &mut self,
         before: &Route,
         source: PortId,
-        next: Option<PortId>,
+        sent: [Option<PortId>; 2],
         header: (u8, u8),
         body: &SignedBody,
     ) {
@@ -513,7 +519,7 @@ impl ControlPlane {
             sequence: 0,
         };
         for port in [Some(before.source), onward].into_iter().flatten() {
-            if port != source && Some(port) != next && self.corrects_paths_with(port) {
+            if port != source && !sent.contains(&Some(port)) && self.corrects_paths_with(port) {
                 self.counters.bootstraps_corrected += 1;
                 self.push_bootstrap(port, header, &before.key, &watermark, body);
             }
