@@ -53,7 +53,12 @@ impl Expired {
             return None;
         }
         self.last = Some(now);
-        Some(self.entries.pop_front()?.key)
+        let first = self.entries.pop_front()?;
+        // After a change of the root there are many more than later.
+        if self.entries.len() < self.entries.capacity() / 4 {
+            self.entries.shrink_to(2 * self.entries.len());
+        }
+        Some(first.key)
     }
 
     /// Takes out the keys whose routes led to `port`, which is gone.

@@ -73,6 +73,10 @@ impl Recent {
     fn drop_first(&mut self, count: usize) {
         self.entries.drain(..count);
         self.first = self.first.wrapping_add(count as u32);
+        // Right after a start there are many more than later.
+        if self.entries.len() < self.entries.capacity() / 4 {
+            self.entries.shrink_to(2 * self.entries.len());
+        }
     }
 }
 

@@ -31,6 +31,8 @@ pub struct FibWriter {
     root: (PublicKey, u64),
     near: NearKeys,
     tree: TreeBuilder,
+    /// How many expired routes there have been at most since their index was last compacted.
+    most_expired: usize,
 }
 
 /// Where readers come from.
@@ -74,6 +76,7 @@ impl FibWriter {
             root: (own, 0),
             near: NearKeys::default(),
             tree: TreeBuilder::default(),
+            most_expired: 0,
         };
         (writer, fib)
     }
@@ -182,14 +185,21 @@ impl FibWriter {
         };
         self.remove_route(key);
         let route = ExpiredRoute { source, sequence };
-        self.working.expired.insert(*key, route);
+        let expired = &mut self.working.expired;
+        expired.insert(*key, route);
+        self.most_expired = self.most_expired.max(expired.len());
         true
     }
 
     /// Forgets an expired route; whether there was one.
     pub fn forget_expired(&mut self, key: &PublicKey) -> bool {
-        let present = self.working.expired.remove(key).is_some();
+        let expired = &mut self.working.expired;
+        let present = expired.remove(key).is_some();
         self.dirty |= present;
+        if 4 * expired.len() < self.most_expired {
+            self.most_expired = expired.len();
+            expired.compact();
+        }
         present
     }
 
