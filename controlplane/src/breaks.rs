@@ -97,14 +97,15 @@ impl ControlPlane {
         }
     }
 
-    /// Whether both sides offered to understand notices.
-    pub(crate) fn hears_notices_from(&self, port: PortId) -> bool {
+    /// Whether both sides of a peering offered to correct paths: other peers are sent no frame that a
+    /// deployed node would not send.
+    pub(crate) fn corrects_paths_with(&self, port: PortId) -> bool {
         let offered = |peer: &Peer| peer.extensions.contains(Extensions::BREAK_NOTICES);
         self.config.correct_paths && self.peers.get(port).is_some_and(offered)
     }
 
     fn send_notice(&mut self, to: PortId, route: &Route) {
-        if !self.hears_notices_from(to) {
+        if !self.corrects_paths_with(to) {
             return;
         }
         if !self.may_send_notice() {

@@ -15,9 +15,9 @@ pub struct Config {
     pub wakeup_broadcasts: bool,
     /// Whether a bootstrap that changes its way is sent along the old one, too, so that what is left
     /// of a broken path does not draw frames for up to ten seconds; and whether a lost peering is made
-    /// known to those whose paths went over it. For networks whose nodes move. These are frames that a
-    /// deployed node never sends; those that it would not understand it never gets. Default: false.
-    /// Counters: `bootstraps_corrected`, `break_notices_sent`.
+    /// known to those whose paths went over it. Peers that do not offer the same in their handshakes, as
+    /// deployed nodes, get none of these frames. Default: true. Counters: `bootstraps_corrected`,
+    /// `break_notices_sent`.
     pub correct_paths: bool,
     /// Notices of broken paths sent in a second; further paths are not told of. Default: 1,000.
     /// Counter: `break_notices_held_back`.
@@ -107,7 +107,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             wakeup_broadcasts: true,
-            correct_paths: false,
+            correct_paths: true,
             max_break_notices: 1_000,
             max_peers: 65_536,
             announce_within: Duration::from_secs(30),

@@ -15,6 +15,7 @@ mod config;
 mod counters;
 mod error;
 mod events;
+mod expired;
 mod key_index;
 mod keys;
 mod limits;

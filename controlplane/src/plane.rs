@@ -368,12 +368,12 @@ impl ControlPlane {
                         return None;
                     }
                 };
-                if self.hears_notices_from(port) && breaks::is_notice(&key, &watermark, &body) {
+                if self.corrects_paths_with(port) && breaks::is_notice(&key, &watermark, &body) {
                     self.counters.break_notices += 1;
                     let sequence = body.sequence;
                     (Claim::Notice { key, sequence }, Check::Nothing)
                 } else {
-                    room = Some(self.admit_bootstrap(port, &key, &body)?);
+                    room = Some(self.admit_bootstrap(port, &key, &watermark, &body)?);
                     let claim = Claim::Bootstrap {
                         header,
                         key,
@@ -438,7 +438,8 @@ impl ControlPlane {
                 if verdict.is_err() {
                     self.counters.bootstraps_bad_signature += 1;
                     debug!(%port, %key, "badly signed bootstrap dropped");
-                } else if let Some(room) = room.or_else(|| self.admit_bootstrap(port, &key, &body))
+                } else if let Some(room) = room
+                    .or_else(|| self.admit_bootstrap(port, &key, &watermark, &body))
                 {
                     self.handle_bootstrap(port, header, key, watermark, &body, room);
                 }

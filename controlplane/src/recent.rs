@@ -9,7 +9,7 @@ use crate::routes::Route;
 use crate::timers::HAND_OVER;
 
 /// Bootstraps kept at most; the oldest give way.
-const MAX: usize = 16_384;
+const MAX: usize = 49_152;
 
 /// What came within the last [`HAND_OVER`] under the present root.
 ///
@@ -73,6 +73,10 @@ impl Recent {
     fn drop_first(&mut self, count: usize) {
         self.entries.drain(..count);
         self.first = self.first.wrapping_add(count as u32);
+        // Right after a start there are many more than later.
+        if self.entries.len() < self.entries.capacity() / 4 {
+            self.entries.shrink_to(2 * self.entries.len());
+        }
     }
 }
 
@@ -99,6 +103,7 @@ mod tests {
             destination: None,
             sequence: body.sequence,
             told: false,
+            corrected: false,
             last_seen: at,
             recent: recent.push(at, body),
         }
@@ -121,14 +126,14 @@ mod tests {
             found.collect()
         };
         let [first, second, third] = bodies.map(Some);
-        assert_eq!(found(&mut recent, 499), [first, second, third]);
-        assert_eq!(found(&mut recent, 500), [None, second, third]);
-        assert_eq!(found(&mut recent, 600), [None, None, third]);
+        assert_eq!(found(&mut recent, 1499), [first, second, third]);
+        assert_eq!(found(&mut recent, 1500), [None, second, third]);
+        assert_eq!(found(&mut recent, 1600), [None, None, third]);
         let other = body(4, 2);
-        let route = taken(&mut recent, ms(650), &other);
-        assert_eq!(found(&mut recent, 650), [None; 3]);
-        assert_eq!(recent.get(ms(650), &route), Some(other));
-        assert_eq!(recent.get(ms(1150), &route), None);
+        let route = taken(&mut recent, ms(1650), &other);
+        assert_eq!(found(&mut recent, 1650), [None; 3]);
+        assert_eq!(recent.get(ms(1650), &route), Some(other));
+        assert_eq!(recent.get(ms(3150), &route), None);
         assert!(recent.entries.is_empty());
     }
 

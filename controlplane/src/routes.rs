@@ -21,6 +21,8 @@ pub(crate) struct Route {
     pub(crate) last_seen: Duration,
     /// Whether it has been told, since then, that its path is broken where its bootstraps go on.
     pub(crate) told: bool,
+    /// Whether its last bootstrap has come as a correction only, which goes no further up the snake.
+    pub(crate) corrected: bool,
     /// Where [`Recent`](crate::recent::Recent) has the bootstrap that it was last seen by.
     pub(crate) recent: u32,
 }
@@ -56,6 +58,8 @@ struct Slots(Vec<Slot>);
 const NONE: u32 = u32::MAX;
 /// The bit of [`Slot::last_seen`] that says whether a route has been told that its path is broken.
 const TOLD: u64 = 1 << 63;
+/// The bit of [`Slot::last_seen`] for [`Route::corrected`].
+const CORRECTED: u64 = 1 << 62;
 
 /// A route, and its place in three lists. Packed, as there may be millions.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +67,7 @@ const TOLD: u64 = 1 << 63;
 struct Slot {
     key: PublicKey,
     sequence: u64,
-    /// In nanoseconds: enough for 292 years. The top bit is [`TOLD`].
+    /// In nanoseconds: enough for 146 years. The top bits are [`TOLD`] and [`CORRECTED`].
     last_seen: u64,
     source: u32,
     destination: u32,
@@ -188,6 +192,18 @@ impl Routes {
     pub(crate) fn set_told(&mut self, key: &PublicKey) {
         if let Some(at) = self.find(key) {
             self.slots.get_mut(at).last_seen |= TOLD;
+        }
+    }
+
+    /// The bootstrap that the route was last seen by goes on to `destination`, after it had come as a
+    /// correction.
+    pub(crate) fn pass_on(&mut self, key: &PublicKey, destination: Option<PortId>) {
+        if let Some(at) = self.find(key) {
+            self.unlink_destination(at);
+            let slot = self.slots.get_mut(at);
+            slot.last_seen &= !CORRECTED;
+            slot.destination = destination.map_or(NONE, |port| port.0);
+            self.link_destination(at);
         }
     }
 
@@ -342,7 +358,9 @@ impl Slot {
         Self {
             key: route.key,
             sequence: route.sequence,
-            last_seen: nanos(route.last_seen) | if route.told { TOLD } else { 0 },
+            last_seen: nanos(route.last_seen)
+                | if route.told { TOLD } else { 0 }
+                | if route.corrected { CORRECTED } else { 0 },
             source: route.source.0,
             destination: route.destination.map_or(NONE, |port| port.0),
             recent: route.recent,
@@ -356,15 +374,16 @@ impl Slot {
             source: PortId(self.source),
             destination: (self.destination != NONE).then_some(PortId(self.destination)),
             sequence: self.sequence,
-            last_seen: Duration::from_nanos(self.last_seen & !TOLD),
+            last_seen: Duration::from_nanos(self.last_seen & !(TOLD | CORRECTED)),
             told: self.last_seen & TOLD != 0,
+            corrected: self.last_seen & CORRECTED != 0,
             recent: self.recent,
         }
     }
 }
 
 fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(TOLD).min(TOLD - 1)
+    u64::try_from(time.as_nanos()).unwrap_or(CORRECTED).min(CORRECTED - 1)
 }
 
 impl Default for Link {
@@ -404,6 +423,7 @@ mod tests {
             sequence,
             last_seen: secs(sequence),
             told: false,
+            corrected: sequence % 3 == 0,
             recent: !(sequence as u32),
         }
     }
@@ -416,6 +436,7 @@ mod tests {
         MovePort(u32, u32),
         RemoveOldest,
         Tell(u8),
+        PassOn(u8, u32),
         ForgetFirstTo(u32),
     }
 
@@ -489,6 +510,15 @@ mod tests {
                         routes.set_told(&key);
                         for route in model.iter_mut().filter(|r| r.key == key) {
                             route.told = true;
+                        }
+                    }
+                    Step::PassOn(key, port) => {
+                        let key = PublicKey([key; 32]);
+                        let destination = (port != 0).then_some(PortId(port));
+                        routes.pass_on(&key, destination);
+                        for route in model.iter_mut().filter(|r| r.key == key) {
+                            route.corrected = false;
+                            route.destination = destination;
                         }
                     }
                     Step::ForgetFirstTo(port) => {

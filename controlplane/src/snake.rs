@@ -14,7 +14,7 @@
 //!
 //! # When we bootstrap, and which routes we keep
 //!
-//! In six things we do better than the protocol asks, none of which shows on the wire but by
+//! In seven things we do better than the protocol asks, none of which shows on the wire but by
 //! frames that come sooner or get further:
 //! - After a change we bootstrap not once but thrice, within three seconds. A bootstrap finds its
 //!   way by the routes that others have set up, and after a change those are still to come; the
@@ -30,6 +30,8 @@
 //!   It goes on to the next key above that lies another way. It cannot go round in circles, as no
 //!   node takes it twice.
 //! - A bootstrap that goes on to a peer that has brought none goes another way, too: see below.
+//! - A route that has expired is kept aside for [`EXPIRED_LIFE`](crate::timers::EXPIRED_LIFE), for traffic
+//!   that follows it already and would be dropped otherwise.
 //!
 //! # Peers that may swallow bootstraps
 //!
@@ -40,7 +42,6 @@
 //! peer ([`FibWriter::snek_around`](pinecone_dataplane::fib::FibWriter::snek_around)). A peer that is
 //! itself the key to get to need only have brought its own, as a leaf has none to pass on. Each node
 //! takes a bootstrap once, so that both ways leave a tree, and where they meet the later one ends.
-//! A node that corrects paths doubles none.
 //!
 //! # Corrections
 //!
@@ -52,21 +53,32 @@
 //! passes it on no further. We pass it on along the old path alone. Each node takes a bootstrap once
 //! and points to where it came from, so that what it leaves is a tree whatever ways it goes; and where
 //! paths stay the same, nothing is sent. Where a peering ends, [notices](crate::breaks) are sent, too.
+//! Corrections go only to peers that offer to correct paths, too.
+//!
+//! A correction may overtake the bootstrap itself, which then comes with a sequence that is known
+//! already. It still goes on up the snake, once, as the nodes above have not heard of it. The route stays
+//! as it is, so that the tree remains one.
 
 use std::time::Duration;
 
 use pinecone_dataplane::PortId;
-use pinecone_dataplane::fib::{NextHop, SnekHop, SnekKind};
+use pinecone_dataplane::fib::{NextHop, SnekKind};
 use pinecone_wire::{PublicKey, SignedBody, Watermark, frame};
 use tracing::{debug, warn};
 
 use crate::breaks::Breaks;
+use crate::expired::Expired;
 use crate::peers::Brought;
 use crate::recent::Recent;
 use crate::remembered::Remembered;
 use crate::routes::{Room, Route, Routes};
 use crate::timers::{BOOTSTRAP, EAGER, EXPIRY_BATCH, ROUTE_LIFE};
 use crate::{ControlPlane, Event};
+
+/// Whether a bootstrap has come before, but as a correction only.
+fn was_corrected(known: Option<Route>, body: &SignedBody) -> bool {
+    known.is_some_and(|route| route.corrected && route.sequence == body.sequence)
+}
 
 /// Clocks that differ are logged no more often than this.
 const COMPLAINT_GAP: Duration = Duration::from_secs(60);
@@ -89,6 +101,8 @@ pub(crate) struct Snake {
     /// Bootstraps that may be handed over.
     recent: Recent,
     pub(crate) breaks: Breaks,
+    /// Routes that traffic may follow for a moment more.
+    expired: Expired,
     pub(crate) last_sequence: u64,
     /// When bootstraps from the future were last complained of.
     last_complaint: Option<Duration>,
@@ -145,13 +159,30 @@ impl ControlPlane {
         if detoured {
             hop = snapshot.snek_detour(&key, port, DETOUR_TRIES);
         }
-        if let Room::Evict(from) = room {
-            self.evict_route(from);
-        }
         let next = match hop.next {
             NextHop::Port(next) if !correction => Some(next),
             _ => None,
         };
+        let forward = |plane: &mut Self| {
+            plane.pass_on(
+                port,
+                header,
+                &key,
+                &watermark,
+                body,
+                (next, hop.watermark, detoured),
+            )
+        };
+        if was_corrected(self.snake.routes.get(&key), body) {
+            // The route leads along the way by which the bootstrap came first. What is above still
+            // waits for it.
+            self.snake.routes.pass_on(&key, next);
+            forward(self);
+            return;
+        }
+        if let Room::Evict(from) = room {
+            self.evict_route(from);
+        }
         let now = self.now.monotonic;
         let recent = self.snake.recent.push(now, body);
         let before = self.install_route(Route {
@@ -161,6 +192,7 @@ impl ControlPlane {
             sequence: body.sequence,
             last_seen: now,
             told: false,
+            corrected: correction,
             recent,
         });
         self.consider_descending(port, key);
@@ -175,22 +207,39 @@ impl ControlPlane {
         if before.is_none() {
             self.hand_over(&key);
         }
+        let doubled = forward(self);
+        if let Some(before) = before {
+            self.correct(&before, port, [next, doubled], header, body);
+        }
+    }
+
+    /// Sends a bootstrap that came from `source` on, if it goes on. `hop` is where, with which
+    /// watermark, and whether that is a detour. Returns the other port that it went to, if it was
+    /// doubled.
+    fn pass_on(
+        &mut self,
+        source: PortId,
+        header: (u8, u8),
+        key: &PublicKey,
+        before: &Watermark,
+        body: &SignedBody,
+        hop: (Option<PortId>, Watermark, bool),
+    ) -> Option<PortId> {
+        let (next, watermark, detoured) = hop;
         match next {
             None => self.counters.bootstraps_ended += 1,
-            Some(next) if next == port => self.counters.bootstraps_backwards += 1,
-            Some(_) if !detoured && hop.watermark.is_worse_than(&watermark) => {
+            Some(next) if next == source => self.counters.bootstraps_backwards += 1,
+            Some(_) if !detoured && watermark.is_worse_than(before) => {
                 self.counters.bootstraps_watermark += 1;
             }
             Some(next) => {
                 self.counters.bootstraps_forwarded += 1;
                 self.counters.bootstraps_detoured += u64::from(detoured);
-                self.push_bootstrap(next, header, &key, &hop.watermark, body);
-                self.double(port, next, header, &key, &hop.watermark.key, body);
+                self.push_bootstrap(next, header, key, &watermark, body);
+                return self.double(source, next, header, key, &watermark.key, body);
             }
         }
-        if let Some(before) = before.filter(|_| self.config.correct_paths) {
-            self.correct(&before, port, next, header, body);
-        }
+        None
     }
 
     /// Once a second: clears a descending node that is no longer valid, and bootstraps if it is
@@ -234,20 +283,27 @@ impl ControlPlane {
         while let Some(route) = self.snake.routes.oldest()
             && route.last_seen + ROUTE_LIFE <= now
         {
-            let key = route.key;
-            self.remove_route(&key);
+            if let Some(oldest) = self.snake.expired.push(now, route.key, route.source) {
+                self.fib.forget_expired(&oldest);
+            }
+            self.fib.expire_route(&route.key);
+            self.remove_route(&route.key);
             self.snake.last_expiry = Some(now);
+        }
+        while let Some(key) = self.snake.expired.pop(now) {
+            self.fib.forget_expired(&key);
         }
     }
 
     /// When routes expire next, in batches.
     pub(crate) fn next_expiry(&self) -> Option<Duration> {
-        let expiry = self.snake.routes.oldest()?.last_seen + ROUTE_LIFE;
         let batch = self
             .snake
             .last_expiry
             .map_or(Duration::ZERO, |last| last + EXPIRY_BATCH);
-        Some(expiry.max(batch))
+        let oldest = self.snake.routes.oldest();
+        let expiry = oldest.map(|route| (route.last_seen + ROUTE_LIFE).max(batch));
+        expiry.into_iter().chain(self.snake.expired.next()).min()
     }
 
     /// A peering with the node `peer` is gone, and every route that came by it, unless there is
@@ -276,6 +332,10 @@ impl ControlPlane {
         }
         while let Some(key) = self.snake.routes.oldest_from(port).map(|route| route.key) {
             self.remove_route(&key);
+        }
+        // The port's number is given to another peering soon.
+        for key in self.snake.expired.take_port(port) {
+            self.fib.forget_expired(&key);
         }
         if self
             .snake
@@ -308,7 +368,7 @@ impl ControlPlane {
     }
 
     /// Sends a bootstrap that came from `source` and goes on to `next`, towards `above`, another way,
-    /// too, if `next` is mute.
+    /// too, if `next` is mute. Returns the port that leads there.
     fn double(
         &mut self,
         source: PortId,
@@ -317,20 +377,17 @@ impl ControlPlane {
         key: &PublicKey,
         above: &PublicKey,
         body: &SignedBody,
-    ) {
-        // What comes by two ways in turn would be taken for a path that changes, and corrected.
-        if self.config.correct_paths || !self.is_mute(next, above) {
-            return;
+    ) -> Option<PortId> {
+        if !self.is_mute(next, above) {
+            return None;
         }
-        let around = self.fib.snek_around(key, &[source, next], DETOUR_TRIES);
-        if let Some(SnekHop {
-            next: NextHop::Port(port),
-            watermark,
-        }) = around
-        {
-            self.counters.bootstraps_doubled += 1;
-            self.push_bootstrap(port, header, key, &watermark, body);
-        }
+        let around = self.fib.snek_around(key, &[source, next], DETOUR_TRIES)?;
+        let NextHop::Port(port) = around.next else {
+            return None;
+        };
+        self.counters.bootstraps_doubled += 1;
+        self.push_bootstrap(port, header, key, &around.watermark, body);
+        Some(port)
     }
 
     /// Whether a bootstrap towards `above` that goes to this peer may get no further.
@@ -362,6 +419,7 @@ impl ControlPlane {
         &mut self,
         port: PortId,
         key: &PublicKey,
+        watermark: &Watermark,
         body: &SignedBody,
     ) -> Option<Room> {
         if *key == self.own {
@@ -389,6 +447,9 @@ impl ControlPlane {
         }
         let snake = &self.snake;
         let known = snake.routes.get(key);
+        if watermark.key != *key && was_corrected(known, body) {
+            return Some(Room::Free);
+        }
         let last = match known {
             Some(route) => Some(route.sequence),
             None => snake.remembered.get(self.now.monotonic, key),
@@ -445,13 +506,13 @@ impl ControlPlane {
         }
     }
 
-    /// Sends a bootstrap that came from `source` and goes on to `next` to where the last one of its
-    /// key, whose route was `before`, came from and went on to.
+    /// Sends a bootstrap that came from `source` and was sent to `sent` to where the last one of its key,
+    /// whose route was `before`, came from and went on to.
     fn correct(
         &mut self,
         before: &Route,
         source: PortId,
-        next: Option<PortId>,
+        sent: [Option<PortId>; 2],
         header: (u8, u8),
         body: &SignedBody,
     ) {
@@ -461,7 +522,7 @@ impl ControlPlane {
             sequence: 0,
         };
         for port in [Some(before.source), onward].into_iter().flatten() {
-            if port != source && Some(port) != next {
+            if port != source && !sent.contains(&Some(port)) && self.corrects_paths_with(port) {
                 self.counters.bootstraps_corrected += 1;
                 self.push_bootstrap(port, header, &before.key, &watermark, body);
             }

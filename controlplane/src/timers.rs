@@ -9,10 +9,16 @@ pub const BOOTSTRAP: Duration = Duration::from_secs(5);
 /// After a change, how soon the next bootstraps follow one another.
 pub const EAGER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 /// How long a bootstrap may be handed over to a new neighbour of its key. What is handed over lives
-/// for longer by that than the routes that lead there, and where they are gone frames are lost.
-pub const HAND_OVER: Duration = Duration::from_millis(500);
+/// for longer by that than the routes that lead there: see [`EXPIRED_LIFE`].
+pub const HAND_OVER: Duration = Duration::from_millis(1500);
 /// How long a route lives from when it was last seen (protocol section 5).
 pub const ROUTE_LIFE: Duration = Duration::from_secs(10);
+/// How long traffic may follow a route that has expired, where it would be dropped otherwise. A
+/// bootstrap that is handed over lives for up to [`HAND_OVER`] longer than the routes that lead there:
+/// these must last until then.
+pub const EXPIRED_LIFE: Duration = Duration::from_secs(2);
+/// Such routes are forgotten in batches at most this far apart.
+pub const EXPIRED_BATCH: Duration = Duration::from_millis(100);
 /// How often a root announces itself anew (protocol section 4).
 pub const ROOT_ANNOUNCEMENT: Duration = Duration::from_secs(30 * 60);
 /// How old the announcement of a parent-to-be may be (protocol section 4).

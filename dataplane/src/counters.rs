@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::fib::Rescue;
+
 /// Why a frame went no further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(usize)]
@@ -105,6 +107,10 @@ pub struct CountersSnapshot {
     pub tx_traffic_bytes: u64,
     /// Traffic frames from this port that were delivered to the node itself.
     pub delivered_frames: u64,
+    /// Traffic frames from this port that followed a route that had just expired.
+    pub expired_route_frames: u64,
+    /// Traffic frames from this port that were led round, as the way on was none.
+    pub detoured_frames: u64,
     /// Bytes of traffic waiting in the egress queue now.
     pub queued_bytes: u64,
     /// Traffic frames waiting in the egress queue now.
@@ -138,6 +144,8 @@ impl CountersSnapshot {
         self.tx_traffic_frames += other.tx_traffic_frames;
         self.tx_traffic_bytes += other.tx_traffic_bytes;
         self.delivered_frames += other.delivered_frames;
+        self.expired_route_frames += other.expired_route_frames;
+        self.detoured_frames += other.detoured_frames;
         self.queued_bytes += other.queued_bytes;
         self.queued_frames += other.queued_frames;
         self.drops
@@ -179,6 +187,8 @@ pub struct PortCounters {
     pub(crate) tx_traffic_frames: Count,
     pub(crate) tx_traffic_bytes: Count,
     pub(crate) delivered_frames: Count,
+    expired_route_frames: Count,
+    detoured_frames: Count,
     pub(crate) queued_bytes: Count,
     pub(crate) queued_frames: Count,
     drops: [Count; DropReason::ALL.len()],
@@ -203,9 +213,19 @@ impl PortCounters {
             tx_traffic_frames: self.tx_traffic_frames.get(),
             tx_traffic_bytes: self.tx_traffic_bytes.get(),
             delivered_frames: self.delivered_frames.get(),
+            expired_route_frames: self.expired_route_frames.get(),
+            detoured_frames: self.detoured_frames.get(),
             queued_bytes: self.queued_bytes.get(),
             queued_frames: self.queued_frames.get(),
             drops,
+        }
+    }
+
+    /// Counts a frame that would have been dropped.
+    pub(crate) fn rescued(&self, rescue: Rescue) {
+        match rescue {
+            Rescue::ExpiredRoute => self.expired_route_frames.add(1),
+            Rescue::Detour => self.detoured_frames.add(1),
         }
     }
 

@@ -8,6 +8,7 @@
 mod decision;
 mod index;
 mod near;
+mod rescue;
 mod snapshot;
 mod tree;
 mod writer;
@@ -17,6 +18,7 @@ use pinecone_wire::{PublicKey, Watermark};
 use crate::{LinkType, PortId};
 
 pub use decision::{Decision, forward_decision};
+pub use rescue::Rescue;
 pub(crate) use index::BATCH;
 pub(crate) use snapshot::Forward;
 pub use snapshot::Snapshot;
@@ -74,6 +76,17 @@ pub struct SnekHop {
     pub next: NextHop,
     /// The watermark that goes into the frame.
     pub watermark: Watermark,
+}
+
+/// What becomes of a SNEK-routed traffic frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The decision.
+    pub decision: Decision,
+    /// The watermark that goes into the frame if it goes on.
+    pub watermark: Watermark,
+    /// Why it goes on, if the protocol's lookup alone would have dropped it.
+    pub rescue: Option<Rescue>,
 }
 
 /// One traffic lookup of [`Snapshot::snek_batch`].

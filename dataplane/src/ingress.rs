@@ -298,8 +298,20 @@ impl<O: Output> Batch<'_, O> {
                         }
                         Decision::Deliver => policy.deliver(ingress, frame, &layout),
                         Decision::DeadEnd => Err(DropReason::NoRoute),
-                        Decision::DropBackwards => Err(DropReason::Backwards),
-                        Decision::DropWatermark => Err(DropReason::Watermark),
+                        Decision::DropBackwards | Decision::DropWatermark => {
+                            match fib.rescue(from, destination, &watermark) {
+                                Some((rescue, hop)) => policy
+                                    .pass_on(ingress, frame, &layout)
+                                    .and_then(|()| {
+                                        patch_rescued(frame, &layout, &hop, &watermark, self.head)
+                                    })
+                                    .inspect(|_| ingress.counters.rescued(rescue)),
+                                None if hop.decision == Decision::DropBackwards => {
+                                    Err(DropReason::Backwards)
+                                }
+                                None => Err(DropReason::Watermark),
+                            }
+                        }
                     }
                 }
             };
@@ -464,6 +476,22 @@ fn patch(
             head.truncate(written.map_err(too_long)?);
             Ok(Outcome::Rewritten { egress })
         }
+    }
+}
+
+/// [`patch`], for the few frames that are rescued: kept out of the code that all frames run through.
+#[cold]
+#[inline(never)]
+fn patch_rescued(
+    frame: &mut [u8],
+    layout: &TrafficLayout,
+    hop: &Forward<'_>,
+    before: &Watermark,
+    head: &mut Vec<u8>,
+) -> Result<Outcome, DropReason> {
+    match hop.decision {
+        Decision::Send(egress) => patch(egress, frame, layout, hop, before, head),
+        _ => Err(DropReason::NoRoute),
     }
 }
 

@@ -35,7 +35,7 @@ fn those_whose_paths_went_over_a_lost_peering_are_told() {
 
 #[test]
 fn nothing_is_said_if_nothing_is_broken_or_nobody_asked() {
-    let (mut bench, [_, _, b]) = with_paths(Config::default());
+    let (mut bench, [_, _, b]) = with_paths(plain());
     bench.node.closed(bench.now, b);
     bench.drain();
     assert_eq!(bench.take_sent(2), []);
@@ -174,7 +174,7 @@ fn others_drop_a_notice() {
     let root = SecretKey::from_seed(&[9; 32]);
     let other = SecretKey::from_seed(&[2; 32]);
     let (top, key) = (root.public_key(), other.public_key());
-    for (config, counted) in [(Config::default(), (0, 1, 1)), (correcting(), (2, 0, 0))] {
+    for (config, counted) in [(plain(), (0, 1, 1)), (correcting(), (2, 0, 0))] {
         let mut bench = Bench::signed(config);
         let port = bench.connect(top);
         bench.frame(port, &root_announcement(top, Some(&root), 1));
@@ -249,8 +249,15 @@ fn notice_under(key: PublicKey, sequence: u64, root: PublicKey) -> Vec<u8> {
 }
 
 fn correcting() -> Config {
+    let config = Config::default();
+    assert!(config.correct_paths);
+    config
+}
+
+/// Nobody asked for it.
+fn plain() -> Config {
     Config {
-        correct_paths: true,
+        correct_paths: false,
         ..Config::default()
     }
 }

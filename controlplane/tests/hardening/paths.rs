@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use pinecone_controlplane::{CloseReason, Config, Event};
 use pinecone_dataplane::PortId;
-use pinecone_dataplane::fib::{NextHop, SnekKind};
-use pinecone_wire::{Frame, PublicKey, SignedBody, Watermark};
+use pinecone_dataplane::fib::{NextHop, Rescue, SnekKind};
+use pinecone_wire::{Extensions, Frame, PublicKey, SignedBody, Watermark};
 
 use crate::bench::{
     Bench, HEADER, PEER_A, PEER_B, ROOT, UNIX_MS, announcement_through, bootstrap, bootstrap_to,
-    child_announcement, correction, made_up, three_peers, unsigned_body,
+    child_announcement, correction, made_up, three_peers, three_peers_offering, unsigned_body,
 };
 
 #[test]
@@ -66,7 +66,8 @@ fn bootstraps_are_handed_over_to_a_new_neighbour_on_the_snake() {
         bootstrap_to((0, 0), key, Watermark { key: to, sequence }, body)
     };
     let ms = Duration::from_millis;
-    bench.wait(ms(499));
+    bench.wait(ms(1499));
+    bench.take_sent(2);
     let from_high = unsigned_body(bench.now.unix_ms, ROOT, 1);
     bench.frame(b, &bootstrap(high, &from_high));
     let expected = handed(low, high, from_high.sequence, &from_low);
@@ -88,7 +89,7 @@ fn bootstraps_are_handed_over_to_a_new_neighbour_on_the_snake() {
     );
     assert_eq!(bench.node.counters().bootstraps_handed_over, 1);
     // Nor after a while: the routes that lead there would be gone before what is handed over.
-    bench.wait(ms(500));
+    bench.wait(ms(1500));
     bench.frame(
         b,
         &bootstrap(made_up(4), &unsigned_body(bench.now.unix_ms, ROOT, 1)),
@@ -259,10 +260,99 @@ fn a_correction_goes_no_further_than_the_old_path() {
     assert_eq!(way(&mut bench), NextHop::Port(root));
 }
 
-/// By default a node does as the deployed ones: it takes a correction, and sends none.
+/// A correction may overtake the bootstrap itself, for which the nodes above still wait.
 #[test]
-fn old_paths_are_left_alone_if_nothing_is_said() {
-    let (mut bench, [root, a, b]) = three_peers(Config::default());
+fn a_bootstrap_that_a_correction_overtook_goes_on() {
+    let (mut bench, [root, a, b]) = three_peers(correcting());
+    let key = PublicKey([0xc0; 32]);
+    let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
+    bench.frame(a, &correction(key, &body));
+    assert_eq!(bench.take_sent(2), []);
+    bench.frame(b, &bootstrap(key, &body));
+    let ports = |sent: Vec<(PortId, Vec<u8>)>| -> Vec<PortId> {
+        sent.into_iter().map(|(port, _)| port).collect()
+    };
+    assert_eq!(ports(bench.take_sent(2)), [root]);
+    // The first way to the key stays, so that the ways of all nodes are a tree.
+    assert_eq!(way(&mut bench, &key), NextHop::Port(a));
+    // Once.
+    for (port, frame) in [
+        (b, bootstrap(key, &body)),
+        (b, correction(key, &body)),
+        (root, bootstrap(key, &body)),
+    ] {
+        bench.frame(port, &frame);
+        assert_eq!(bench.take_sent(2), []);
+    }
+    assert_eq!(bench.node.counters().bootstraps_stale, 3);
+    // Where the way up breaks, those that the bootstrap came from are told.
+    bench.node.closed(bench.now, root);
+    bench.drain();
+    assert_eq!(bench.node.counters().break_notices_sent, 1);
+}
+
+/// An expired route is kept aside for traffic for two seconds, unless its peering ends or the key comes
+/// back.
+#[test]
+fn expired_routes_are_kept_aside_for_a_moment() {
+    let (mut bench, [_, a, b]) = three_peers(Config::default());
+    let (first, second, third) = (made_up(1), made_up(2), made_up(3));
+    let sequence = bench.now.unix_ms;
+    let body = unsigned_body(sequence, ROOT, 1);
+    for (port, key) in [(a, first), (b, second), (a, third)] {
+        bench.frame(port, &bootstrap(key, &body));
+    }
+    let mut rescued = |bench: &mut Bench, key: PublicKey| {
+        bench.node.publish();
+        let mut fib = bench.fib.reader();
+        let watermark = Watermark { key, sequence };
+        let verdict = fib.load().forward_one(PortId(77), &key, &watermark);
+        verdict.rescue == Some(Rescue::ExpiredRoute)
+    };
+    bench.wait(Duration::from_millis(9_990));
+    assert_eq!(bench.routes_in_fib(), 3);
+    assert!(!rescued(&mut bench, first));
+    bench.wait(Duration::from_millis(20));
+    assert_eq!(bench.routes_in_fib(), 0);
+    for key in [first, second, third] {
+        assert!(rescued(&mut bench, key));
+    }
+    bench.node.closed(bench.now, b);
+    bench.drain();
+    assert!(!rescued(&mut bench, second), "its port is gone");
+    let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
+    bench.frame(a, &bootstrap(third, &body));
+    bench.node.closed(bench.now, a);
+    bench.drain();
+    assert!(!rescued(&mut bench, third) && !rescued(&mut bench, first));
+}
+
+/// It is forgotten when its time is over, which is due by itself.
+#[test]
+fn expired_routes_are_forgotten() {
+    let (mut bench, [_, a, _]) = three_peers(Config::default());
+    let key = made_up(1);
+    let sequence = bench.now.unix_ms;
+    bench.frame(a, &bootstrap(key, &unsigned_body(sequence, ROOT, 1)));
+    let rescued = |bench: &mut Bench| {
+        bench.node.publish();
+        let mut fib = bench.fib.reader();
+        let watermark = Watermark { key, sequence };
+        fib.load().forward_one(PortId(77), &key, &watermark).rescue
+    };
+    bench.wait(Duration::from_millis(10_010));
+    assert_eq!(rescued(&mut bench), Some(Rescue::ExpiredRoute));
+    bench.wait(Duration::from_millis(1_980));
+    assert_eq!(rescued(&mut bench), Some(Rescue::ExpiredRoute));
+    bench.wait(Duration::from_millis(20));
+    assert_eq!(rescued(&mut bench), None);
+}
+
+/// Towards peers that do not offer to correct paths, a node does as the deployed ones: it takes a
+/// correction, and sends none.
+#[test]
+fn old_paths_are_left_alone_with_peers_that_offer_nothing() {
+    let (mut bench, [root, a, b]) = three_peers_offering(correcting(), Extensions::NONE);
     let key = PublicKey([0xc0; 32]);
     for port in [a, b] {
         bench.wait(Duration::from_millis(10));
@@ -321,8 +411,7 @@ fn way(bench: &mut Bench, key: &PublicKey) -> NextHop {
 }
 
 fn correcting() -> Config {
-    Config {
-        correct_paths: true,
-        ..Config::default()
-    }
+    let config = Config::default();
+    assert!(config.correct_paths);
+    config
 }

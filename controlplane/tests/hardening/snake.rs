@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use pinecone_controlplane::{Config, Now};
-use pinecone_wire::{Frame, PublicKey, SignedBody, Watermark, frame};
+use pinecone_wire::{Extensions, Frame, PublicKey, SignedBody, Watermark, frame};
 
-use crate::bench::{Bench, ROOT, UNIX_MS, bootstrap, made_up, three_peers, unsigned_body};
+use crate::bench::{
+    Bench, ROOT, UNIX_MS, bootstrap, made_up, three_peers, three_peers_offering, unsigned_body,
+};
 
 #[test]
 fn a_flood_of_made_up_keys_leaves_the_share_of_others_alone() {
@@ -132,7 +134,7 @@ fn our_own_sequences_never_go_back() {
 
 #[test]
 fn a_bootstrap_is_passed_on_canonical_with_its_header_and_watermark() {
-    let (mut bench, [root, port, _]) = three_peers(Config::default());
+    let (mut bench, [root, port, _]) = three_peers_offering(Config::default(), Extensions::NONE);
     let key = made_up(1);
     let body = unsigned_body(UNIX_MS, ROOT, 1);
     let mut padded = body.encode();

@@ -22,6 +22,13 @@ pub enum Decision {
     Send(PortId),
 }
 
+impl Decision {
+    /// Whether the frame is dropped though there are nodes closer to its destination.
+    pub(super) const fn is_drop(self) -> bool {
+        matches!(self, Self::DropBackwards | Self::DropWatermark)
+    }
+}
+
 /// Decides about a frame that came from `ingress` with `watermark`, given its next hop. The
 /// watermark counts for frames to be delivered here, too: one that has been closer to its
 /// destination than this node is dropped.

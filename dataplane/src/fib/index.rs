@@ -109,7 +109,6 @@ impl<V> Clone for Index<V> {
 
 impl<V> Index<V> {
     /// How many keys there are.
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.len
     }

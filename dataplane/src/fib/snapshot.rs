@@ -10,7 +10,8 @@ use pinecone_wire::{Coordinates, PublicKey, Watermark};
 use super::decision::{decide, is_worse};
 use super::index::{BATCH, Found, Index, Searches, below};
 use super::tree::TreeTable;
-use super::{Decision, NextHop, SnekHop, SnekKind, SnekQuery};
+use super::rescue::ExpiredRoute;
+use super::{Decision, NextHop, SnekHop, SnekKind, SnekQuery, Verdict};
 use crate::PortId;
 
 /// The tables at one moment.
@@ -27,6 +28,8 @@ pub struct Snapshot {
     /// The near keys alone, for the rare lookup whose watermark rules a route out.
     pub(super) near: Index<Option<PortId>>,
     pub(super) routes: usize,
+    /// Routes that expired a moment ago. Only frames that would be dropped are looked up in it.
+    pub(super) expired: Index<ExpiredRoute>,
     pub(super) tree: TreeTable,
 }
 
@@ -161,7 +164,52 @@ impl Snapshot {
         destination: &PublicKey,
         watermark: &'a Watermark,
     ) -> Forward<'a> {
-        let found = batch.0.finish(at, destination);
+        self.decide(ingress, destination, watermark, batch.0.finish(at, destination))
+    }
+
+    /// What becomes of one traffic frame that came from `ingress` and is routed by its key (protocol
+    /// sections 6 and 7). A frame that would be dropped gets a second look: see [`Rescue`](super::Rescue).
+    #[must_use]
+    pub fn forward_one(
+        &self,
+        ingress: PortId,
+        destination: &PublicKey,
+        watermark: &Watermark,
+    ) -> Verdict {
+        if *destination == self.own {
+            return Verdict {
+                decision: Decision::Deliver,
+                watermark: *watermark,
+                rescue: None,
+            };
+        }
+        let found = self.snek.successor(destination, false);
+        let mut forward = self.decide(ingress, destination, watermark, found);
+        let mut rescue = None;
+        if forward.decision.is_drop()
+            && let Some((rule, way)) = self.rescue(ingress, destination, watermark)
+        {
+            (rescue, forward) = (Some(rule), way);
+        }
+        Verdict {
+            decision: forward.decision,
+            watermark: Watermark {
+                key: *forward.key,
+                sequence: forward.sequence,
+            },
+            rescue,
+        }
+    }
+
+    /// The decision about a traffic frame for which the search found `found`.
+    #[inline(always)]
+    fn decide<'a>(
+        &'a self,
+        ingress: PortId,
+        destination: &PublicKey,
+        watermark: &'a Watermark,
+        found: Found<'a, SnekEntry>,
+    ) -> Forward<'a> {
         // The destination itself is known: nothing is closer.
         if let Some((key, entry)) = found
             && key == destination
@@ -234,6 +282,11 @@ impl Snapshot {
     fn is_closer(&self, traffic: bool, destination: &PublicKey, key: &PublicKey) -> bool {
         let bound = self.bound(traffic, destination).key;
         below(key, bound) && below(destination, key)
+    }
+
+    /// The key that closer ones to the destination of a traffic frame must be lower than.
+    pub(super) fn traffic_bound(&self, destination: &PublicKey) -> &PublicKey {
+        self.bound(true, destination).key
     }
 
     /// Steps 2 and 3: the answer that closer keys must be lower than.

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use pinecone_wire::{Coordinates, PublicKey, Watermark};
 
 use super::near::NearKeys;
+use super::rescue::ExpiredRoute;
 use super::snapshot::SnekEntry;
 use super::tree::TreeBuilder;
 use super::{NextHop, PeerEntry, Snapshot, SnekHop};
@@ -30,6 +31,8 @@ pub struct FibWriter {
     root: (PublicKey, u64),
     near: NearKeys,
     tree: TreeBuilder,
+    /// How many expired routes there have been at most since their index was last compacted.
+    most_expired: usize,
 }
 
 /// Where readers come from.
@@ -56,6 +59,7 @@ impl FibWriter {
             snek: Default::default(),
             near: Default::default(),
             routes: 0,
+            expired: Default::default(),
             tree: Default::default(),
         };
         let published = Arc::new(ArcSwap::from_pointee(working.clone()));
@@ -72,6 +76,7 @@ impl FibWriter {
             root: (own, 0),
             near: NearKeys::default(),
             tree: TreeBuilder::default(),
+            most_expired: 0,
         };
         (writer, fib)
     }
@@ -150,6 +155,9 @@ impl FibWriter {
         let near = entry.and_then(SnekEntry::near);
         self.working.routes += usize::from(fresh);
         self.set_entry(key, near, Some((source, sequence)));
+        if fresh {
+            self.forget_expired(&key);
+        }
     }
 
     /// Takes out a route; whether there was one.
@@ -162,6 +170,35 @@ impl FibWriter {
         if present {
             self.working.routes -= 1;
             self.set_entry(*key, near, None);
+        }
+        present
+    }
+
+    /// Takes out a route that has expired, and keeps it aside for frames that follow it and would be
+    /// dropped otherwise: see [`Rescue`](super::Rescue). It is the caller's to say when
+    /// [its time](Self::forget_expired) is over, and must not be kept for longer than its peering
+    /// lives.
+    pub fn expire_route(&mut self, key: &PublicKey) -> bool {
+        let route = self.working.snek.get_to_edit(key).and_then(SnekEntry::route);
+        let Some((source, sequence)) = route else {
+            return false;
+        };
+        self.remove_route(key);
+        let route = ExpiredRoute { source, sequence };
+        let expired = &mut self.working.expired;
+        expired.insert(*key, route);
+        self.most_expired = self.most_expired.max(expired.len());
+        true
+    }
+
+    /// Forgets an expired route; whether there was one.
+    pub fn forget_expired(&mut self, key: &PublicKey) -> bool {
+        let expired = &mut self.working.expired;
+        let present = expired.remove(key).is_some();
+        self.dirty |= present;
+        if 4 * expired.len() < self.most_expired {
+            self.most_expired = expired.len();
+            expired.compact();
         }
         present
     }

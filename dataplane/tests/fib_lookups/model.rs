@@ -1,9 +1,12 @@
 //! Both lookups as protocol.md tells them: loops over everything, with the ties that it leaves
 //! open resolved by sorting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use pinecone_dataplane::fib::{NextHop, PeerAnnouncement, PeerEntry, SnekHop, SnekKind};
+use pinecone_dataplane::fib::{
+    Decision, NextHop, PeerAnnouncement, PeerEntry, Rescue, SnekHop, SnekKind, Verdict,
+    forward_decision,
+};
 use pinecone_dataplane::{LinkType, PortId};
 use pinecone_wire::{Coordinates, PublicKey, Watermark};
 
@@ -15,6 +18,8 @@ pub(crate) struct Model {
     pub(crate) root: (PublicKey, u64),
     pub(crate) coordinates: Coordinates,
     pub(crate) routes: BTreeMap<PublicKey, (PortId, u64)>,
+    /// Routes that expired a moment ago.
+    pub(crate) expired: BTreeMap<PublicKey, (PortId, u64)>,
 }
 
 impl Model {
@@ -88,6 +93,84 @@ impl Model {
                 sequence,
             },
         }
+    }
+
+    pub(crate) fn forward(&self, ingress: PortId, to: &PublicKey, before: &Watermark) -> Verdict {
+        let hop = self.snek(SnekKind::Traffic, to, before);
+        let decision = forward_decision(ingress, before, &hop);
+        let dropped = [Decision::DropBackwards, Decision::DropWatermark].contains(&decision);
+        let expired = || Some((self.follow_expired(ingress, before)?, Rescue::ExpiredRoute));
+        let detour = || Some((self.detour(ingress, to, before)?, Rescue::Detour));
+        match dropped.then(|| expired().or_else(detour)).flatten() {
+            Some(((port, watermark), rescue)) => Verdict {
+                decision: Decision::Send(port),
+                watermark,
+                rescue: Some(rescue),
+            },
+            None => Verdict {
+                decision,
+                watermark: hop.watermark,
+                rescue: None,
+            },
+        }
+    }
+
+    fn follow_expired(&self, ingress: PortId, before: &Watermark) -> Option<(PortId, Watermark)> {
+        let &(port, sequence) = self.expired.get(&before.key)?;
+        let key = before.key;
+        (port != ingress && sequence >= before.sequence)
+            .then_some((port, Watermark { key, sequence }))
+    }
+
+    fn detour(
+        &self,
+        ingress: PortId,
+        to: &PublicKey,
+        before: &Watermark,
+    ) -> Option<(PortId, Watermark)> {
+        let start = Watermark::START;
+        let near = |key: PublicKey| {
+            let found = self.snek(SnekKind::Traffic, &key, &start);
+            let routeless = Self {
+                routes: BTreeMap::new(),
+                ..self.clone()
+            };
+            let found = match found.watermark.sequence {
+                0 if !self.routes.contains_key(&key) => found,
+                _ => routeless.snek(SnekKind::Traffic, &key, &start),
+            };
+            match found.next {
+                NextHop::Port(port) if found.watermark.key == key => Some((port, 0)),
+                _ => None,
+            }
+        };
+        let announced = self
+            .announced()
+            .flat_map(|(.., a)| a.signers.iter().map(|s| s.1));
+        let known: BTreeSet<_> = announced.chain(self.routes.keys().copied()).collect();
+        let root = self
+            .parent
+            .and_then(|p| self.announced().find(|a| a.0 == p))
+            .map(|(.., a)| a.root);
+        let bound = match root {
+            Some(root) if self.own < *to && *to < root => root,
+            _ => self.own,
+        };
+        for &key in known.range(*to..).take(16) {
+            if key != *to && key >= bound {
+                return None;
+            }
+            for (port, sequence) in [near(key), self.routes.get(&key).copied()]
+                .into_iter()
+                .flatten()
+            {
+                let watermark = Watermark { key, sequence };
+                if port != ingress && !watermark.is_worse_than(before) {
+                    return Some((port, watermark));
+                }
+            }
+        }
+        None
     }
 
     pub(crate) fn tree(&self, ingress: PortId, to: &Coordinates) -> NextHop {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pinecone_dataplane::fib::{
-    FibReader, FibWriter, NextHop, PeerAnnouncement, PeerEntry, Snapshot, SnekKind, SnekQuery,
+    Decision, FibReader, FibWriter, NextHop, PeerAnnouncement, PeerEntry, Snapshot, SnekKind, SnekQuery,
 };
 use pinecone_dataplane::{LinkType, PortId};
 use pinecone_wire::coordinates::CoordinatesView;
@@ -130,7 +130,7 @@ impl World {
     }
 
     fn change(&mut self, writer: &mut FibWriter, model: &mut Model) {
-        match self.random.below(20) {
+        match self.random.below(21) {
             0..6 => {
                 let (port, peer) = (self.port(), self.peer());
                 writer.set_peer(port, peer.clone());
@@ -155,7 +155,20 @@ impl World {
             9..17 => {
                 let (key, port, sequence) = (self.key(), self.port(), self.random.next() % 5);
                 writer.set_route(key, port, sequence);
-                model.routes.insert(key, (port, sequence));
+                if model.routes.insert(key, (port, sequence)).is_none() {
+                    model.expired.remove(&key);
+                }
+            }
+            17 => {
+                let key = self.key();
+                let route = model.routes.remove(&key);
+                assert_eq!(writer.expire_route(&key), route.is_some());
+                model.expired.extend(route.map(|route| (key, route)));
+            }
+            18 if self.random.chance(50) => {
+                let key = self.key();
+                let present = model.expired.remove(&key).is_some();
+                assert_eq!(writer.forget_expired(&key), present);
             }
             _ => {
                 let key = self.key();
@@ -212,6 +225,23 @@ impl World {
         let mut batch = Vec::new();
         snapshot.snek_batch(&queries, &mut batch);
         assert_eq!(batch, answers);
+        for query in queries {
+            let ingress = self.port();
+            let watermark = match self.random.chance(30) {
+                true => Watermark {
+                    key: self.key(),
+                    sequence: self.random.next() % 3,
+                },
+                false => query.watermark,
+            };
+            let got = snapshot.forward_one(ingress, &query.destination, &watermark);
+            let want = model.forward(ingress, &query.destination, &watermark);
+            assert_eq!(got, want, "{ingress} {query:?} {watermark:?}");
+            if got.rescue.is_some() {
+                assert!(!got.watermark.is_worse_than(&watermark));
+                assert_ne!(got.decision, Decision::Send(ingress));
+            }
+        }
         self.check_tree(snapshot, model);
     }
 

@@ -1,5 +1,6 @@
 //! What happened in a network.
 
+use pinecone_dataplane::fib::Rescue;
 use pinecone_wire::FrameType;
 
 use crate::loss::Losses;
@@ -11,6 +12,15 @@ pub struct Volume {
     pub frames: u64,
     /// How many bytes they have in all.
     pub bytes: u64,
+}
+
+/// Traffic that went on thanks to a second look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rescues {
+    /// How often a frame followed a route that had just expired.
+    pub expired_route: u64,
+    /// How often a frame was led round.
+    pub detour: u64,
 }
 
 /// What happened since the start.
@@ -28,6 +38,10 @@ pub struct Counts {
     pub traffic: Volume,
     /// Traffic lost.
     pub losses: Losses,
+    /// Traffic that would have been lost, that of probes included.
+    pub rescues: Rescues,
+    /// How often a probe came to a node again without having made progress since: it goes round.
+    pub revisits: u64,
     /// Protocol frames that were under way when their link or peering ended.
     pub protocol_lost: u64,
     /// Frames that an adversary dropped, traffic or not.
@@ -44,6 +58,16 @@ pub struct Counts {
     pub peerings_refused: u64,
     /// Peerings that ended because nothing came for too long, or nothing could be sent.
     pub peerings_timed_out: u64,
+}
+
+impl Rescues {
+    pub(crate) fn count(&mut self, rescue: Option<Rescue>) {
+        match rescue {
+            Some(Rescue::ExpiredRoute) => self.expired_route += 1,
+            Some(Rescue::Detour) => self.detour += 1,
+            None => {}
+        }
+    }
 }
 
 impl Counts {

@@ -2,7 +2,7 @@
 //! with the same patches, for a frame that lies alone in a buffer.
 
 use pinecone_dataplane::PortId;
-use pinecone_dataplane::fib::{Decision, NextHop, Snapshot, SnekKind, forward_decision};
+use pinecone_dataplane::fib::{Decision, NextHop, Rescue, Snapshot};
 use pinecone_wire::{FrameError, Patch, TrafficLayout, ping, traffic};
 
 use crate::loss::Loss;
@@ -11,7 +11,8 @@ use crate::loss::Loss;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Deliver,
-    Send(PortId),
+    /// It goes out of this port, perhaps only thanks to a second look.
+    Send(PortId, Option<Rescue>),
     Lost(Loss),
 }
 
@@ -34,22 +35,22 @@ pub(crate) fn forward(
         true => tables.tree(ingress, layout.destination(frame)),
         false => NextHop::None,
     };
-    let (egress, watermark) = if let NextHop::Port(port) = by_tree {
-        (port, None)
+    let (egress, watermark, rescue) = if let NextHop::Port(port) = by_tree {
+        (port, None, None)
     } else {
         let before = layout.watermark(frame);
-        let hop = tables.snek(SnekKind::Traffic, &destination, &before);
         // Where coordinates led astray, the way by key may be back.
         let from = match layout.has_destination() {
             true => PortId::LOCAL,
             false => ingress,
         };
-        match forward_decision(from, &before, &hop) {
+        let verdict = tables.forward_one(from, &destination, &before);
+        match verdict.decision {
             Decision::Deliver => return Ok(Outcome::Deliver),
             Decision::DeadEnd => return Ok(Outcome::Lost(Loss::NoRoute)),
             Decision::DropBackwards => return Ok(Outcome::Lost(Loss::Backwards)),
             Decision::DropWatermark => return Ok(Outcome::Lost(Loss::Watermark)),
-            Decision::Send(port) => (port, Some(hop.watermark)),
+            Decision::Send(port) => (port, Some(verdict.watermark), verdict.rescue),
         }
     };
     if ingress != PortId::LOCAL {
@@ -80,5 +81,5 @@ pub(crate) fn forward(
             Err(_) => return Ok(Outcome::Lost(Loss::TooLong)),
         }
     }
-    Ok(Outcome::Send(egress))
+    Ok(Outcome::Send(egress, rescue))
 }

@@ -49,6 +49,11 @@ impl<V: Clone + Default> Index<V> {
         if self.branches.can_edit() && self.leaves.can_edit() {
             return;
         }
+        self.compact();
+    }
+
+    /// Copies all that is in it to new memory, as arenas never shrink.
+    pub(in crate::fib) fn compact(&mut self) {
         let mut copy = Self::default();
         self.copy_to(self.root, &mut copy);
         *self = copy;

@@ -1,9 +1,11 @@
 //! Frames: sent, arriving, and walked through the tables to see where they would get to.
 
+use std::collections::HashMap;
+
 use pinecone_dataplane::PortId;
 use pinecone_wire::traffic::push_traffic;
 use pinecone_wire::{
-    Coordinates, FrameHeader, FrameType, PublicKey, TrafficFields, TrafficLayout, Watermark,
+    Coordinates, FrameHeader, FrameType, PublicKey, TrafficFields, TrafficLayout, Watermark, ping,
 };
 
 use super::{Happening, Network};
@@ -45,8 +47,10 @@ impl Network {
         let mut frame = traffic(self.key(from), self.key(to), &destination, &[]);
         let (mut at, mut ingress) = (from, PortId::LOCAL);
         let mut hops = 0;
+        let mut visited = Visited::default();
         let result = loop {
             let hop_limiting = self.options.hop_limiting;
+            self.counts.revisits += u64::from(visited.comes_round(at, &frame));
             let Some(node) = self.nodes.get_mut(at as usize) else {
                 break Err(Loss::LinkDown);
             };
@@ -55,7 +59,8 @@ impl Network {
                 Ok(Outcome::Lost(loss)) => break Err(loss),
                 Ok(Outcome::Deliver) if at == to => break Ok(hops),
                 Ok(Outcome::Deliver) => break Err(Loss::WrongNode),
-                Ok(Outcome::Send(port)) => {
+                Ok(Outcome::Send(port, rescue)) => {
+                    self.counts.rescues.count(rescue);
                     let before = at;
                     match self.other_end(at, port) {
                         Ok((next, its_port)) => (at, ingress) = (next, its_port),
@@ -158,7 +163,13 @@ impl Network {
         };
         match forward(node.plane.tables(), ingress, &mut frame, hop_limiting) {
             Ok(Outcome::Deliver) => self.deliver(id, &frame),
-            Ok(Outcome::Send(port)) => self.send(id, port, frame),
+            Ok(Outcome::Send(..)) if hops_of_ping(&frame) > self.nodes.len() => {
+                self.lose(&frame, Loss::Loop);
+            }
+            Ok(Outcome::Send(port, rescue)) => {
+                self.counts.rescues.count(rescue);
+                self.send(id, port, frame);
+            }
             Ok(Outcome::Lost(loss)) => self.lose(&frame, loss),
             Err(_) => {
                 self.lose(&frame, Loss::Malformed);
@@ -193,6 +204,30 @@ impl Network {
             false => Err(Loss::PeeringOver),
         }
     }
+}
+
+/// The nodes that a frame has come to, and its watermark there.
+#[derive(Default)]
+struct Visited(HashMap<NodeId, Watermark>);
+
+impl Visited {
+    /// Whether the frame has been at this node before, with a watermark that was as good as now.
+    /// Coordinates have no watermark.
+    fn comes_round(&mut self, at: NodeId, frame: &[u8]) -> bool {
+        let layout = TrafficLayout::parse(frame);
+        let Some(layout) = layout.ok().filter(|layout| !layout.has_destination()) else {
+            return false;
+        };
+        let now = layout.watermark(frame);
+        let before = self.0.insert(at, now);
+        before.is_some_and(|before| !before.is_worse_than(&now))
+    }
+}
+
+/// How many nodes have passed a ping on.
+fn hops_of_ping(frame: &[u8]) -> usize {
+    let ping = ping::Ping::decode(payload_of(frame));
+    ping.map_or(0, |ping| usize::from(ping.hops))
 }
 
 /// A traffic frame as its origin makes it.
