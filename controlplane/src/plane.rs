@@ -438,8 +438,8 @@ impl ControlPlane {
                 if verdict.is_err() {
                     self.counters.bootstraps_bad_signature += 1;
                     debug!(%port, %key, "badly signed bootstrap dropped");
-                } else if let Some(room) = room
-                    .or_else(|| self.admit_bootstrap(port, &key, &watermark, &body))
+                } else if let Some(room) =
+                    room.or_else(|| self.admit_bootstrap(port, &key, &watermark, &body))
                 {
                     self.handle_bootstrap(port, header, key, watermark, &body, room);
                 }

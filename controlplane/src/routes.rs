@@ -383,7 +383,9 @@ impl Slot {
 }
 
 fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(CORRECTED).min(CORRECTED - 1)
+    u64::try_from(time.as_nanos())
+        .unwrap_or(CORRECTED)
+        .min(CORRECTED - 1)
 }
 
 impl Default for Link {
@@ -448,6 +450,7 @@ mod tests {
             1 => (1..5u32, 1..5u32).prop_map(|(from, to)| Step::MovePort(from, to)),
             1 => Just(Step::RemoveOldest),
             1 => (0..20u8).prop_map(Step::Tell),
+            1 => (0..20u8, 0..5u32).prop_map(|(key, port)| Step::PassOn(key, port)),
             1 => (1..5u32).prop_map(Step::ForgetFirstTo),
         ]
     }

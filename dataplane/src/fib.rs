@@ -18,8 +18,8 @@ use pinecone_wire::{PublicKey, Watermark};
 use crate::{LinkType, PortId};
 
 pub use decision::{Decision, forward_decision};
-pub use rescue::Rescue;
 pub(crate) use index::BATCH;
+pub use rescue::Rescue;
 pub(crate) use snapshot::Forward;
 pub use snapshot::Snapshot;
 pub use writer::{Fib, FibReader, FibWriter};

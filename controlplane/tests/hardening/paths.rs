@@ -302,7 +302,7 @@ fn expired_routes_are_kept_aside_for_a_moment() {
     for (port, key) in [(a, first), (b, second), (a, third)] {
         bench.frame(port, &bootstrap(key, &body));
     }
-    let mut rescued = |bench: &mut Bench, key: PublicKey| {
+    let rescued = |bench: &mut Bench, key: PublicKey| {
         bench.node.publish();
         let mut fib = bench.fib.reader();
         let watermark = Watermark { key, sequence };

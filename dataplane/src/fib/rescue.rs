@@ -64,11 +64,7 @@ impl Snapshot {
     }
 
     /// The way of the expired route that the frame follows, unless the frame has seen a newer one.
-    fn expired_way<'a>(
-        &'a self,
-        ingress: PortId,
-        watermark: &'a Watermark,
-    ) -> Option<Forward<'a>> {
+    fn expired_way<'a>(&'a self, ingress: PortId, watermark: &'a Watermark) -> Option<Forward<'a>> {
         let route = self.expired.get(&watermark.key)?;
         let usable = route.source != ingress && route.sequence >= watermark.sequence;
         usable.then_some(Forward {

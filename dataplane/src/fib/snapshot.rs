@@ -9,8 +9,8 @@ use pinecone_wire::{Coordinates, PublicKey, Watermark};
 
 use super::decision::{decide, is_worse};
 use super::index::{BATCH, Found, Index, Searches, below};
-use super::tree::TreeTable;
 use super::rescue::ExpiredRoute;
+use super::tree::TreeTable;
 use super::{Decision, NextHop, SnekHop, SnekKind, SnekQuery, Verdict};
 use crate::PortId;
 
@@ -164,7 +164,12 @@ impl Snapshot {
         destination: &PublicKey,
         watermark: &'a Watermark,
     ) -> Forward<'a> {
-        self.decide(ingress, destination, watermark, batch.0.finish(at, destination))
+        self.decide(
+            ingress,
+            destination,
+            watermark,
+            batch.0.finish(at, destination),
+        )
     }
 
     /// What becomes of one traffic frame that came from `ingress` and is routed by its key (protocol

@@ -179,7 +179,11 @@ impl FibWriter {
     /// [its time](Self::forget_expired) is over, and must not be kept for longer than its peering
     /// lives.
     pub fn expire_route(&mut self, key: &PublicKey) -> bool {
-        let route = self.working.snek.get_to_edit(key).and_then(SnekEntry::route);
+        let route = self
+            .working
+            .snek
+            .get_to_edit(key)
+            .and_then(SnekEntry::route);
         let Some((source, sequence)) = route else {
             return false;
         };

@@ -1,8 +1,8 @@
 //! Next hops recorded from a running Go node.
 
 use pinecone_dataplane::fib::{
-    Decision, FibWriter, NextHop, PeerAnnouncement, PeerEntry, Rescue, SnekHop, SnekKind, SnekQuery,
-    forward_decision,
+    Decision, FibWriter, NextHop, PeerAnnouncement, PeerEntry, Rescue, SnekHop, SnekKind,
+    SnekQuery, forward_decision,
 };
 use pinecone_dataplane::{LinkType, PortId};
 use pinecone_wire::coordinates::CoordinatesView;
@@ -205,7 +205,9 @@ fn snek_next_hops_are_the_recorded_ones() {
                     assert!(decision.starts_with("drop-"), "{}", case.id);
                     assert_eq!(rescue, Rescue::Detour, "no route has just expired");
                     assert!(!verdict.watermark.is_worse_than(&watermark), "{}", case.id);
-                    assert!(matches!(verdict.decision, Decision::Send(port) if port.0 != case.from));
+                    assert!(
+                        matches!(verdict.decision, Decision::Send(port) if port.0 != case.from)
+                    );
                     rescued += 1;
                 }
             }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use pinecone_dataplane::fib::{
-    Decision, FibReader, FibWriter, NextHop, PeerAnnouncement, PeerEntry, Snapshot, SnekKind, SnekQuery,
+    Decision, FibReader, FibWriter, NextHop, PeerAnnouncement, PeerEntry, Snapshot, SnekKind,
+    SnekQuery,
 };
 use pinecone_dataplane::{LinkType, PortId};
 use pinecone_wire::coordinates::CoordinatesView;

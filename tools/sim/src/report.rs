@@ -248,9 +248,12 @@ impl Report {
         for (loss, n) in counts.losses.iter() {
             put(&format!("lost.{}", loss.name()), Some(n as f64));
         }
-        put("revisits", counts.revisits as f64);
-        put("rescued.expired_route", counts.rescues.expired_route as f64);
-        put("rescued.detour", counts.rescues.detour as f64);
+        put("revisits", Some(counts.revisits as f64));
+        put(
+            "rescued.expired_route",
+            Some(counts.rescues.expired_route as f64),
+        );
+        put("rescued.detour", Some(counts.rescues.detour as f64));
         let mut worst = Some(0.0);
         for mark in &self.events {
             worst = worst
