@@ -179,7 +179,10 @@ fn malformed_requests_get_an_error_and_do_no_harm() {
     }
     // The same connection still works.
     writeln!(client, r#"{{"request":"peers"}}"#).unwrap();
-    assert_eq!(next(), json!({ "reply": "peers", "peers": [] }));
+    assert_eq!(
+        next(),
+        json!({ "reply": "peers", "peers": [], "static_peers": [] })
+    );
     // A line without end: an error, then the connection is over.
     client.write_all(&[b'x'; 5000]).unwrap();
     let reply = next();
