@@ -168,7 +168,7 @@ fn world() -> impl Strategy<Value = World> {
 
 #[test]
 fn frames_make_progress_and_none_goes_round() {
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(600));
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(4_000));
     let rescued = std::cell::Cell::new([0, 0]);
     let result = runner.run(&world(), |(keys, parents, more, steps)| {
         let keys: Vec<_> = keys
