@@ -188,10 +188,10 @@ fn frames_make_progress_and_none_goes_round() {
             }
         }
         for from in 0..keys.len() {
-            for to in 0..keys.len() {
-                let mut partial = keys[to];
+            for key in &keys {
+                let mut partial = *key;
                 partial.0[15..].fill(0);
-                for to in [keys[to], partial] {
+                for to in [*key, partial] {
                     let [expired, detours] = net.send(from, &to)?;
                     let [all_expired, all_detours] = rescued.get();
                     rescued.set([all_expired + expired, all_detours + detours]);
