@@ -5,7 +5,8 @@ use pinecone_wire::Extensions;
 /// The start of 2025: a clock before it has not been set.
 const PLAUSIBLE_CLOCK_MS: u64 = 1_735_689_600_000;
 
-/// What an operator can set. The default is the deployed nodes' behaviour, within bounds.
+/// What an operator can set. The default is the deployed nodes' behaviour towards deployed nodes, within
+/// bounds.
 ///
 /// Every bound names the [counter](crate::Counters) of what it turned away.
 #[derive(Clone, Debug, PartialEq, Eq)]

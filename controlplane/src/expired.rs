@@ -56,7 +56,7 @@ impl Expired {
         let first = self.entries.pop_front()?;
         // After a change of the root there are many more than later.
         if self.entries.len() < self.entries.capacity() / 4 {
-            self.entries.shrink_to(2 * self.entries.len());
+            self.entries.shrink_to(self.entries.len() + 4);
         }
         Some(first.key)
     }

@@ -26,7 +26,8 @@ pub(crate) struct Recent {
 
 #[derive(Debug)]
 struct Entry {
-    came: Duration,
+    /// In nanoseconds.
+    came: u64,
     signature: Signature,
 }
 
@@ -42,8 +43,12 @@ impl Recent {
         if self.entries.len() >= MAX {
             self.drop_first(1);
         }
+        if self.entries.len() == self.entries.capacity() {
+            // Doubling would leave half of it unused, at every node of a simulated network.
+            self.entries.reserve_exact(8 + self.entries.len() / 4);
+        }
         self.entries.push_back(Entry {
-            came: now,
+            came: nanos(now),
             signature: body.signature,
         });
         self.first.wrapping_add(self.entries.len() as u32 - 1)
@@ -55,7 +60,7 @@ impl Recent {
         let at = route.recent.wrapping_sub(self.first);
         let entry = self.entries.get(at as usize)?;
         // Places come round, in theory.
-        (entry.came == route.last_seen).then_some(SignedBody {
+        (entry.came == nanos(route.last_seen)).then_some(SignedBody {
             sequence: route.sequence,
             root: self.root.0,
             root_sequence: self.root.1,
@@ -64,20 +69,25 @@ impl Recent {
     }
 
     fn forget(&mut self, now: Duration) {
-        let over = |entry: &Entry| entry.came + HAND_OVER <= now;
-        while self.entries.front().is_some_and(over) {
-            self.drop_first(1);
-        }
+        let Some(last) = now.checked_sub(HAND_OVER).map(nanos) else {
+            return;
+        };
+        let over = self.entries.iter().take_while(|entry| entry.came <= last);
+        self.drop_first(over.count());
     }
 
     fn drop_first(&mut self, count: usize) {
         self.entries.drain(..count);
         self.first = self.first.wrapping_add(count as u32);
         // Right after a start there are many more than later.
-        if self.entries.len() < self.entries.capacity() / 4 {
-            self.entries.shrink_to(2 * self.entries.len());
+        if self.entries.len() < self.entries.capacity() / 2 {
+            self.entries.shrink_to(8 + self.entries.len() * 5 / 4);
         }
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -109,7 +109,7 @@ pub struct CountersSnapshot {
     pub delivered_frames: u64,
     /// Traffic frames from this port that followed a route that had just expired.
     pub expired_route_frames: u64,
-    /// Traffic frames from this port that were led round, as the way on was none.
+    /// Traffic frames from this port that were led round to another key.
     pub detoured_frames: u64,
     /// Bytes of traffic waiting in the egress queue now.
     pub queued_bytes: u64,

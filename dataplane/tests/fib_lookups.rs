@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "fib_lookups/journeys.rs"]
+mod journeys;
 #[path = "fib_lookups/model.rs"]
 mod model;
 #[path = "fib_lookups/vectors.rs"]

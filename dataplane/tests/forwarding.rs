@@ -49,6 +49,7 @@ with_every_engine! {
     a_byte_at_a_time_is_as_good_as_any
     a_watermark_that_changes_length_is_written
     frames_are_dropped_for_the_stated_reasons
+    frames_that_would_be_dropped_find_another_way
     what_is_for_us_is_delivered_and_what_we_inject_is_routed
     pings_count_the_nodes_they_pass
     protocol_frames_are_reported_and_sent
@@ -301,6 +302,45 @@ fn frames_are_dropped_for_the_stated_reasons(engine: Setting) {
     assert_eq!(counters.dropped(DropReason::HopLimit), 1);
     assert_eq!(counters.dropped(DropReason::UnknownType), 1);
     assert_eq!(rig.delivered().len(), 1);
+}
+
+fn frames_that_would_be_dropped_find_another_way(engine: Setting) {
+    let mut rig = Rig::with(engine, 1, |options| options.hop_limiting = true);
+    let (mut a, mut b) = (rig.port(1), rig.port(2));
+    // The lower key lies where the frame comes from, the next one another way. Its sequence is longer.
+    let (near, far) = (key(0x33), key(0x34));
+    rig.route(near, 1, 7);
+    rig.route(far, 2, 1_795_357_650_878);
+    let limited = |mut frame: Vec<u8>, limit| {
+        pinecone_wire::traffic::set_hop_limit(&mut frame, limit);
+        frame
+    };
+    let sent = |watermark, limit| limited(rig::traffic_with(near, watermark, b"round"), limit);
+    let to = |key, sequence| Watermark { key, sequence };
+    a.write_all(&sent(Watermark::START, 9)).unwrap();
+    assert_eq!(read_frame(&mut b), sent(to(far, 1_795_357_650_878), 8));
+    rig.wait_for(|r| r.counters(1).detoured_frames == 1);
+    // Not if that would undo its progress.
+    a.write_all(&sent(to(near, 7), 9)).unwrap();
+    rig.wait_for(|r| r.counters(1).dropped(DropReason::Backwards) == 1);
+    // The route that it follows has just expired.
+    let gone = key(0x22);
+    rig.route(gone, 2, 7);
+    rig.expire(gone);
+    let follows =
+        |sequence, limit| limited(rig::traffic_with(gone, to(gone, sequence), b"on"), limit);
+    a.write_all(&follows(6, 9)).unwrap();
+    assert_eq!(read_frame(&mut b), follows(7, 8));
+    rig.wait_for(|r| r.counters(1).expired_route_frames == 1);
+    // Not back, not if it follows a newer one, and not beyond its hops.
+    b.write_all(&follows(6, 9)).unwrap();
+    a.write_all(&follows(8, 9)).unwrap();
+    a.write_all(&follows(7, 1)).unwrap();
+    rig.wait_for(|r| r.total().total_dropped() == 4);
+    assert_eq!(rig.counters(1).dropped(DropReason::HopLimit), 1);
+    let total = rig.total();
+    assert_eq!((total.expired_route_frames, total.detoured_frames), (1, 1));
+    assert_eq!(total.tx_traffic_frames, 2);
 }
 
 fn what_is_for_us_is_delivered_and_what_we_inject_is_routed(engine: Setting) {

@@ -158,8 +158,8 @@ impl Builder {
     }
 
     /// Whether what is left of old paths is led the new way when a path changes, and others are told
-    /// of broken ones: for networks whose nodes move, at the price of more protocol frames, which
-    /// deployed nodes never send. Default: off.
+    /// of broken ones, at the price of more protocol frames. Only peers that offer the same get these
+    /// frames; deployed nodes do not. Default: on.
     pub fn correct_paths(mut self, on: bool) -> Self {
         self.0.control.correct_paths = on;
         self

@@ -496,6 +496,8 @@ impl Running {
                 traffic: report::traffic(&counters),
                 drops: report::drops(&counters),
                 delivered_frames: counters.delivered_frames,
+                expired_route_frames: counters.expired_route_frames,
+                detoured_frames: counters.detoured_frames,
                 queued_bytes: counters.queued_bytes,
                 queued_frames: counters.queued_frames,
             }

@@ -49,6 +49,10 @@ pub(crate) fn workers(stats: &[WorkerStats]) -> Vec<Worker> {
             // Of frames of local origin, and of peerings that have ended.
             let mut gone = stats.local.clone();
             gone.add(&stats.closed);
+            counters.extend(named([
+                ("expired_route_frames", gone.expired_route_frames),
+                ("detoured_frames", gone.detoured_frames),
+            ]));
             counters.extend(drops(&gone));
             Worker {
                 index,

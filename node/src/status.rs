@@ -64,6 +64,11 @@ pub struct Peer {
     pub drops: Vec<Counter>,
     /// Traffic frames from it that were for this node, and taken.
     pub delivered_frames: u64,
+    /// Traffic frames from it that followed a route that had just expired, and would have been dropped
+    /// otherwise.
+    pub expired_route_frames: u64,
+    /// Traffic frames from it that were led round to another key, and would have been dropped otherwise.
+    pub detoured_frames: u64,
     /// Bytes waiting to be sent to it.
     pub queued_bytes: u64,
     /// Traffic frames waiting to be sent to it.

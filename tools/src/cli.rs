@@ -168,9 +168,9 @@ pub(crate) struct RunOptions {
           default_value = "on", default_missing_value = "on")]
     pub(crate) wakeup_broadcasts: Switch,
     /// Lead what is left of old paths the new way when a path changes, and tell those whose paths are
-    /// broken: for networks whose nodes move.
+    /// broken. Only peers that offer the same get these frames.
     #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true,
-          default_value = "off", default_missing_value = "on")]
+          default_value = "on", default_missing_value = "on")]
     pub(crate) correct_paths: Switch,
     /// KiB of traffic that may wait for one peer that does not take it.
     #[arg(long, value_name = "KIB", default_value_t = 4096)]

@@ -129,16 +129,12 @@ impl Model {
         before: &Watermark,
     ) -> Option<(PortId, Watermark)> {
         let start = Watermark::START;
+        let routeless = Self {
+            routes: BTreeMap::new(),
+            ..self.clone()
+        };
         let near = |key: PublicKey| {
-            let found = self.snek(SnekKind::Traffic, &key, &start);
-            let routeless = Self {
-                routes: BTreeMap::new(),
-                ..self.clone()
-            };
-            let found = match found.watermark.sequence {
-                0 if !self.routes.contains_key(&key) => found,
-                _ => routeless.snek(SnekKind::Traffic, &key, &start),
-            };
+            let found = routeless.snek(SnekKind::Traffic, &key, &start);
             match found.next {
                 NextHop::Port(port) if found.watermark.key == key => Some((port, 0)),
                 _ => None,

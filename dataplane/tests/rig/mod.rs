@@ -158,6 +158,12 @@ impl Rig {
         self.wait_for(|r| ports(&r.plane) > before);
     }
 
+    /// Takes a route out as one that has expired.
+    pub fn expire(&mut self, key: PublicKey) {
+        assert!(self.fib.expire_route(&key));
+        self.fib.publish();
+    }
+
     pub fn route(&mut self, key: PublicKey, port: u32, sequence: u64) {
         self.fib.set_route(key, PortId(port), sequence);
         self.fib.publish();

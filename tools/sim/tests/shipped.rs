@@ -43,6 +43,9 @@ fn holds(file: &str) {
     assert!(!scenario.expect.is_empty());
     let report = run(&scenario, |_| {}).unwrap();
     assert!(report.holds(), "{}", report.table());
+    for rounds in ["revisits", "lost.loop"] {
+        assert_eq!(report.measures[rounds], 0.0, "{file}: frames go round");
+    }
 }
 
 fn directory() -> PathBuf {

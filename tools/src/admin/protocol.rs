@@ -197,6 +197,12 @@ pub(crate) struct PeerInfo {
     /// Traffic frames from it that this node took for itself.
     #[serde(default)]
     pub(crate) delivered_frames: u64,
+    /// Traffic frames from it that followed a route that had just expired.
+    #[serde(default)]
+    pub(crate) expired_route_frames: u64,
+    /// Traffic frames from it that were led round to another key.
+    #[serde(default)]
+    pub(crate) detoured_frames: u64,
     pub(crate) queued_bytes: u64,
     #[serde(default)]
     pub(crate) queued_frames: u64,
@@ -298,6 +304,8 @@ impl From<&Peer> for PeerInfo {
             tx_traffic_bytes: traffic.tx_traffic_bytes,
             drops: counters(&peer.drops),
             delivered_frames: peer.delivered_frames,
+            expired_route_frames: peer.expired_route_frames,
+            detoured_frames: peer.detoured_frames,
             queued_bytes: peer.queued_bytes,
             queued_frames: peer.queued_frames,
         }
