@@ -8,9 +8,11 @@ use pinecone_wire::{PublicKey, SignedBody, frame};
 use tracing::debug;
 
 use crate::timers::{BROADCAST_GAP, BROADCAST_MEMORY};
+use crate::turns::Turns;
 use crate::{CloseReason, ControlPlane, Event};
 
-/// The hop limit that a broadcast starts with. None travels further, whatever a peer writes.
+/// The hop limit that a deployed node's broadcast starts with. None travels further, whatever a peer
+/// writes.
 const HOP_LIMIT: u8 = 5;
 /// Down to this limit a broadcast goes to every peer, below it only to neighbours in the tree.
 const FLOOD_LIMIT: u8 = 4;
@@ -24,6 +26,8 @@ pub(crate) struct Broadcasts {
     /// Keys by the peering (its serial number) that brought them.
     by_peering: BTreeMap<u64, usize>,
     last_sequence: u64,
+    /// Whose are passed on.
+    turns: Turns,
 }
 
 #[derive(Clone, Copy)]
@@ -114,7 +118,16 @@ impl ControlPlane {
             self.counters.frames_too_long += 1;
             return;
         }
-        for port in self.flood_ports(Some(peer_key), lowered) {
+        let ports = self.flood_ports(Some(peer_key), lowered);
+        if ports.is_empty() {
+            return;
+        }
+        let (now, limit) = (self.now.monotonic, self.config.max_broadcasts_forwarded);
+        if !self.broadcasts.turns.take(now, key, limit) {
+            self.counters.broadcasts_held_back += 1;
+            return;
+        }
+        for port in ports {
             self.counters.broadcasts_forwarded += 1;
             self.send(port, frame.clone());
         }
@@ -153,7 +166,8 @@ impl ControlPlane {
             .signer
             .sign_body(sequence, position.root, position.root_sequence);
         let mut frame = Vec::new();
-        frame::push_broadcast(&mut frame, (0, HOP_LIMIT), &self.own, &body.encode()).ok()?;
+        let hops = self.config.wakeup_hops.clamp(1, HOP_LIMIT);
+        frame::push_broadcast(&mut frame, (0, hops), &self.own, &body.encode()).ok()?;
         Some(frame)
     }
 

@@ -31,6 +31,7 @@ mod status;
 pub mod timers;
 mod tree;
 mod trusted;
+mod turns;
 pub mod verify;
 
 pub use cache::CoordinateCache;

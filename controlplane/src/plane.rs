@@ -462,9 +462,10 @@ impl ControlPlane {
         };
         if self.clocks.is_none() {
             let start = self.now.monotonic;
+            let phase = self.config.wakeup_phase.unwrap_or(BROADCAST);
             self.clocks = Some(Clocks {
                 maintenance: Periodic::new(start, MAINTENANCE),
-                broadcast: Periodic::new(start, BROADCAST),
+                broadcast: Periodic::starting(start + phase, BROADCAST),
             });
             self.tree.start(start);
         }
