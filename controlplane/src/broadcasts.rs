@@ -26,6 +26,7 @@ pub(crate) struct Broadcasts {
     /// Keys by the peering (its serial number) that brought them.
     by_peering: BTreeMap<u64, usize>,
     last_sequence: u64,
+    highest_sequence: u64,
     /// Whose are passed on.
     turns: Turns,
 }
@@ -158,8 +159,9 @@ impl ControlPlane {
     }
 
     fn own_broadcast(&mut self) -> Option<Vec<u8>> {
-        let sequence = self.now.unix_ms.max(self.broadcasts.last_sequence);
+        let sequence = self.sequence_after(self.broadcasts.last_sequence);
         self.broadcasts.last_sequence = sequence;
+        self.broadcasts.highest_sequence = self.broadcasts.highest_sequence.max(sequence);
         let position = self.tree.position();
         self.counters.signatures_made += 1;
         let body = self
@@ -180,24 +182,21 @@ impl ControlPlane {
     ) -> bool {
         if *key == self.own {
             self.counters.broadcasts_own += 1;
-            if self.is_own_body_elsewhere(body, self.broadcasts.last_sequence) {
+            if self.is_own_body_elsewhere(body, self.broadcasts.highest_sequence) {
                 self.counters.broadcasts_own_elsewhere += 1;
             }
             return false;
         }
-        let (counters, config) = (&mut self.counters, &self.config);
         let position = self.tree.position();
         if (body.root, body.root_sequence) != (position.root, position.root_sequence) {
-            counters.broadcasts_other_root += 1;
+            self.counters.broadcasts_other_root += 1;
             return false;
         }
-        if config
-            .excessive_lead(body.sequence, self.now.unix_ms)
-            .is_some()
-        {
-            counters.broadcasts_future += 1;
+        if self.excessive_lead(body.sequence).is_some() {
+            self.counters.broadcasts_future += 1;
             return false;
         }
+        let (counters, config) = (&mut self.counters, &self.config);
         let now = self.now.monotonic;
         match self.broadcasts.by_key.get(key) {
             Some(seen) if now < seen.at + BROADCAST_MEMORY => {

@@ -19,6 +19,7 @@ mod expired;
 mod key_index;
 mod keys;
 mod limits;
+mod network_time;
 mod own_key;
 mod peers;
 mod plane;
