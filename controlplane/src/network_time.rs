@@ -1,17 +1,21 @@
 //! The network's time, for nodes whose own clock is wrong.
 //!
 //! Bootstraps and broadcasts say when they were signed. Each peering has one vote: the median over
-//! the last few keys that it brought, so that a peer that makes up keys by the thousand counts no
-//! more than another. Our own keys and frames are left out.
+//! the last few keys that it brought, so that a peer that makes up keys by the thousand counts no more
+//! than another. Our own keys and frames are left out. Of two in the middle both are kept, and the one
+//! is used that is less likely to do harm.
 //!
-//! - A sequence is plausible if it is not too far ahead of our clock, or of the (upper) median of the
-//!   votes. The network's time never excludes what our clock accepts, so wrong votes can only let
-//!   sequences in, which harm none but the keys that signed them. Two keys must have been heard.
+//! - A sequence is plausible if it is not too far ahead of our clock, or of the upper median of the
+//!   votes. The network's time never excludes what our clock accepts. Wrong votes let sequences in,
+//!   which harms none but the keys that signed them; and not even those for long, as a sequence that
+//!   our clock would not accept does not make an earlier one stale. Two keys must have been heard.
 //! - We sign with our own clock, unless three quarters of the votes say that it is ahead, or that it
-//!   is behind, by more than half of what others accept. A clock that is ahead keeps others from
-//!   taking our bootstraps; one peer is enough to tell us so. A clock that is behind harms only after
-//!   a restart, for the 70 s in which others remember what we signed before; so we wait for three
-//!   keys, as one who believes a single wrong clock would be ahead of everybody else.
+//!   is behind, by more than half of what others accept. Three keys must have been heard. A node at
+//!   the end of a line may never hear more than its neighbour's. If our clock is ahead, others do not
+//!   take our bootstraps, so then we believe that one key after a few seconds: it may be the one
+//!   that is wrong, and about to find out. If our clock is behind, that harms for 70 s after a restart
+//!   at most, and we do not believe it.
+//! - A node that begins to sign with another time tells its peers at once, by a broadcast.
 //!
 //! Votes are kept against monotonic time, so that they outlive a correction of our clock.
 
@@ -27,8 +31,12 @@ use crate::ControlPlane;
 const KEYS_PER_PEERING: usize = 7;
 /// Keys that must have been heard before a sequence far ahead of our clock is taken.
 const KEYS_TO_ACCEPT: usize = 2;
-/// Keys that must have been heard before we sign with a later time than our clock's.
-const KEYS_TO_ADVANCE: usize = 3;
+/// Keys that must have been heard before we sign with another time than our clock's.
+const KEYS_TO_SIGN: usize = 3;
+/// How long fewer keys must have said that our clock is ahead.
+const DOUBT: Duration = Duration::from_secs(5);
+/// Between two broadcasts because of another time.
+const TELL_GAP: Duration = Duration::from_secs(10);
 /// Where there are many peerings, votes are counted no more often than this.
 const COUNT_GAP: Duration = Duration::from_secs(1);
 /// Peerings whose votes are counted whenever they are asked for.
@@ -37,7 +45,8 @@ const FEW_PEERINGS: usize = 16;
 const COMPLAINT_GAP: Duration = Duration::from_secs(3600);
 
 /// The last few keys that a peering brought, and what they signed less our monotonic time, in
-/// milliseconds. The beginning of a key is enough to tell it from others.
+/// milliseconds. Of a key the sum of its parts is enough: whoever makes up keys whose sums agree
+/// replaces his own.
 #[derive(Debug, Default)]
 pub(crate) struct Times(Vec<(u64, i64)>);
 
@@ -48,13 +57,18 @@ pub(crate) struct NetworkTime {
     changed: bool,
     /// The network's time less that of our clock, in milliseconds, where they disagree.
     disagreement: Option<i64>,
+    /// Since when our clock is said to be ahead.
+    ahead_since: Option<Duration>,
+    /// The vote that we sign by, in place of our clock.
+    adopted: Option<i64>,
+    last_told: Option<Duration>,
     last_complaint: Option<Duration>,
 }
 
 /// The votes in order, as far as they are asked for.
 #[derive(Clone, Copy, Debug, Default)]
 struct Votes {
-    /// How many keys they stand on, counted up to [`KEYS_TO_ADVANCE`].
+    /// How many keys they stand on, counted up to [`KEYS_TO_SIGN`].
     keys: usize,
     lower_quartile: i64,
     upper_median: i64,
@@ -63,8 +77,8 @@ struct Votes {
 
 impl Times {
     fn hear(&mut self, key: &PublicKey, time: i64) {
-        let [a, b, c, d, e, f, g, h, ..] = key.0;
-        let key = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        let (parts, _) = key.0.as_chunks();
+        let key = (parts.iter()).fold(0, |sum, part| sum ^ u64::from_be_bytes(*part));
         if let Some(at) = self.0.iter().position(|(known, _)| *known == key) {
             self.0.remove(at);
         } else if self.0.len() >= KEYS_PER_PEERING {
@@ -75,10 +89,12 @@ impl Times {
         self.0.push((key, time));
     }
 
-    fn median(&self) -> Option<i64> {
+    /// The lower and the upper median.
+    fn medians(&self) -> Option<(i64, i64)> {
         let mut times: Vec<_> = self.0.iter().map(|(_, time)| *time).collect();
         times.sort_unstable();
-        times.get(times.len() / 2).copied()
+        let lower = times.get(times.len().saturating_sub(1) / 2)?;
+        Some((*lower, *times.get(times.len() / 2)?))
     }
 }
 
@@ -118,20 +134,49 @@ impl ControlPlane {
     /// last was so far ahead that others have refused it, we begin again below it.
     pub(crate) fn sequence_after(&mut self, last: u64) -> u64 {
         let time = self.signing_ms();
-        if self.config.excessive_lead(last, time).is_some() {
+        let votes = self.votes();
+        let others = match votes.keys {
+            0 => time,
+            _ => time.max(self.unix_ms_of(votes.upper_quartile)),
+        };
+        if self.config.excessive_lead(last, others).is_some() {
             return time;
         }
         time.max(last.saturating_add(1))
     }
 
     /// The time of day that we sign with.
-    pub(crate) fn signing_ms(&mut self) -> u64 {
-        let own = self.now.unix_ms;
-        let votes = self.votes();
-        match self.disagrees(&votes) {
-            Some(by) if by < 0 => self.unix_ms_of(votes.upper_quartile),
-            Some(_) if votes.keys >= KEYS_TO_ADVANCE => self.unix_ms_of(votes.lower_quartile),
-            _ => own,
+    pub(crate) fn signing_ms(&self) -> u64 {
+        let adopted = self.network_time.adopted;
+        adopted.map_or(self.now.unix_ms, |vote| self.unix_ms_of(vote))
+    }
+
+    /// Decides what time we sign with.
+    fn adopt_time(&mut self, votes: &Votes) {
+        let now = self.now.monotonic;
+        let by = self.network_time.disagreement;
+        let state = &mut self.network_time;
+        state.ahead_since = match by {
+            Some(by) if by < 0 => state.ahead_since.or(Some(now)),
+            _ => None,
+        };
+        let doubted = state.ahead_since.is_some_and(|since| since + DOUBT <= now);
+        let adopted = match by {
+            Some(by) if by < 0 && (doubted || votes.keys >= KEYS_TO_SIGN) => {
+                Some(votes.upper_quartile)
+            }
+            Some(by) if by > 0 && votes.keys >= KEYS_TO_SIGN => Some(votes.lower_quartile),
+            _ => None,
+        };
+        let before = std::mem::replace(&mut state.adopted, adopted);
+        if before.is_some() == adopted.is_some() {
+            return;
+        }
+        self.snake.bootstrap_soon();
+        let last = self.network_time.last_told;
+        if last.is_none_or(|last| now >= last + TELL_GAP) {
+            self.network_time.last_told = Some(now);
+            self.broadcast_to_all();
         }
     }
 
@@ -139,6 +184,7 @@ impl ControlPlane {
     pub(crate) fn maintain_network_time(&mut self) {
         let votes = self.votes();
         self.network_time.disagreement = self.disagrees(&votes);
+        self.adopt_time(&votes);
         let Some(by) = self.network_time.disagreement else {
             return;
         };
@@ -164,13 +210,9 @@ impl ControlPlane {
             less_ours(votes.lower_quartile),
             less_ours(votes.upper_quartile),
         );
-        if votes.keys == 0 {
-            None
-        } else if most < -far {
-            Some(most)
-        } else {
-            (least > far && votes.keys >= KEYS_TO_ACCEPT).then_some(least)
-        }
+        let ahead = Some(most).filter(|most| *most < -far);
+        let behind = Some(least).filter(|least| *least > far);
+        ahead.or(behind).filter(|_| votes.keys > 0)
     }
 
     fn votes(&mut self) -> Votes {
@@ -188,25 +230,27 @@ impl ControlPlane {
     fn count_votes(&self) -> Votes {
         // Several peerings with one key have one vote.
         let mut votes: Vec<_> = (self.peers.iter())
-            .filter_map(|(_, peer)| Some((peer.key, peer.times.median()?)))
+            .filter_map(|(_, peer)| Some((peer.key, peer.times.medians()?)))
             .collect();
         votes.sort_unstable();
         votes.dedup_by_key(|(key, _)| *key);
-        let mut votes: Vec<_> = votes.into_iter().map(|(_, time)| time).collect();
-        votes.sort_unstable();
+        let (mut lower, mut upper): (Vec<_>, Vec<_>) =
+            votes.into_iter().map(|(_, medians)| medians).unzip();
+        lower.sort_unstable();
+        upper.sort_unstable();
         let mut keys = Vec::new();
         for (key, _) in self.peers.iter().flat_map(|(_, peer)| &peer.times.0) {
-            if keys.len() < KEYS_TO_ADVANCE && !keys.contains(key) {
+            if keys.len() < KEYS_TO_SIGN && !keys.contains(key) {
                 keys.push(*key);
             }
         }
-        let at = |index: usize| votes.get(index).copied().unwrap_or_default();
-        let quarter = votes.len() / 4;
+        let at = |votes: &[i64], index: usize| votes.get(index).copied().unwrap_or_default();
+        let (last, quarter) = (lower.len().saturating_sub(1), lower.len() / 4);
         Votes {
             keys: keys.len(),
-            lower_quartile: at(quarter),
-            upper_median: at(votes.len() / 2),
-            upper_quartile: at(votes.len().saturating_sub(1 + quarter)),
+            lower_quartile: at(&lower, quarter),
+            upper_median: at(&lower, lower.len() / 2),
+            upper_quartile: at(&upper, last.saturating_sub(quarter)),
         }
     }
 

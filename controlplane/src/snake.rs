@@ -456,6 +456,13 @@ impl ControlPlane {
             Some(route) => Some(route.sequence),
             None => snake.remembered.get(self.now.monotonic, key),
         };
+        // A sequence taken only by the network's time may have been that of a clock that has since been
+        // set right.
+        let (config, now) = (&self.config, self.now.unix_ms);
+        let last = last.filter(|last| {
+            config.excessive_lead(*last, now).is_none()
+                || config.excessive_lead(body.sequence, now).is_some()
+        });
         if last.is_some_and(|last| body.sequence <= last) {
             self.counters.bootstraps_stale += 1;
             return None;
