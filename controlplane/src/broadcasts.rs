@@ -8,9 +8,11 @@ use pinecone_wire::{PublicKey, SignedBody, frame};
 use tracing::debug;
 
 use crate::timers::{BROADCAST_GAP, BROADCAST_MEMORY};
+use crate::turns::Turns;
 use crate::{CloseReason, ControlPlane, Event};
 
-/// The hop limit that a broadcast starts with. None travels further, whatever a peer writes.
+/// The hop limit that a deployed node's broadcast starts with. None travels further, whatever a peer
+/// writes.
 const HOP_LIMIT: u8 = 5;
 /// Down to this limit a broadcast goes to every peer, below it only to neighbours in the tree.
 const FLOOD_LIMIT: u8 = 4;
@@ -24,6 +26,9 @@ pub(crate) struct Broadcasts {
     /// Keys by the peering (its serial number) that brought them.
     by_peering: BTreeMap<u64, usize>,
     last_sequence: u64,
+    highest_sequence: u64,
+    /// Whose are passed on.
+    turns: Turns,
 }
 
 #[derive(Clone, Copy)]
@@ -114,7 +119,16 @@ impl ControlPlane {
             self.counters.frames_too_long += 1;
             return;
         }
-        for port in self.flood_ports(Some(peer_key), lowered) {
+        let ports = self.flood_ports(Some(peer_key), lowered);
+        if ports.is_empty() {
+            return;
+        }
+        let (now, limit) = (self.now.monotonic, self.config.max_broadcasts_forwarded);
+        if !self.broadcasts.turns.take(now, key, limit) {
+            self.counters.broadcasts_held_back += 1;
+            return;
+        }
+        for port in ports {
             self.counters.broadcasts_forwarded += 1;
             self.send(port, frame.clone());
         }
@@ -145,15 +159,17 @@ impl ControlPlane {
     }
 
     fn own_broadcast(&mut self) -> Option<Vec<u8>> {
-        let sequence = self.now.unix_ms.max(self.broadcasts.last_sequence);
+        let sequence = self.sequence_after(self.broadcasts.last_sequence);
         self.broadcasts.last_sequence = sequence;
+        self.broadcasts.highest_sequence = self.broadcasts.highest_sequence.max(sequence);
         let position = self.tree.position();
         self.counters.signatures_made += 1;
         let body = self
             .signer
             .sign_body(sequence, position.root, position.root_sequence);
         let mut frame = Vec::new();
-        frame::push_broadcast(&mut frame, (0, HOP_LIMIT), &self.own, &body.encode()).ok()?;
+        let hops = self.config.wakeup_hops.clamp(1, HOP_LIMIT);
+        frame::push_broadcast(&mut frame, (0, hops), &self.own, &body.encode()).ok()?;
         Some(frame)
     }
 
@@ -166,24 +182,21 @@ impl ControlPlane {
     ) -> bool {
         if *key == self.own {
             self.counters.broadcasts_own += 1;
-            if self.is_own_body_elsewhere(body, self.broadcasts.last_sequence) {
+            if self.is_own_body_elsewhere(body, self.broadcasts.highest_sequence) {
                 self.counters.broadcasts_own_elsewhere += 1;
             }
             return false;
         }
-        let (counters, config) = (&mut self.counters, &self.config);
         let position = self.tree.position();
         if (body.root, body.root_sequence) != (position.root, position.root_sequence) {
-            counters.broadcasts_other_root += 1;
+            self.counters.broadcasts_other_root += 1;
             return false;
         }
-        if config
-            .excessive_lead(body.sequence, self.now.unix_ms)
-            .is_some()
-        {
-            counters.broadcasts_future += 1;
+        if self.excessive_lead(body.sequence).is_some() {
+            self.counters.broadcasts_future += 1;
             return false;
         }
+        let (counters, config) = (&mut self.counters, &self.config);
         let now = self.now.monotonic;
         match self.broadcasts.by_key.get(key) {
             Some(seen) if now < seen.at + BROADCAST_MEMORY => {

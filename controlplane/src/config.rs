@@ -14,6 +14,17 @@ pub struct Config {
     /// Whether wakeup broadcasts of our own are sent (protocol section 8). Those of others are
     /// handled either way. Default: true.
     pub wakeup_broadcasts: bool,
+    /// The hop limit that wakeup broadcasts of our own start with, from 1 to 5: at 1 they reach our
+    /// peers alone. Nothing in routing reads them, and at 5, as in deployed nodes, each costs every
+    /// node near us a frame. Default: 2.
+    pub wakeup_hops: u8,
+    /// How long after the start the first of them is sent; the others follow every 60 s. Drivers
+    /// hand in a random time, so that nodes that start together do not stay in step. Default: none,
+    /// which is 60 s.
+    pub wakeup_phase: Option<Duration>,
+    /// Wakeup broadcasts of others that are passed on in a minute; where there are more, their
+    /// sources take turns. Default: 64. Counter: `broadcasts_held_back`.
+    pub max_broadcasts_forwarded: usize,
     /// Whether a bootstrap that changes its way is sent along the old one, too, so that what is left
     /// of a broken path does not draw frames for up to ten seconds; and whether a lost peering is made
     /// known to those whose paths went over it. Peers that do not offer the same in their handshakes, as
@@ -108,6 +119,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             wakeup_broadcasts: true,
+            wakeup_hops: 2,
+            wakeup_phase: None,
+            max_broadcasts_forwarded: 64,
             correct_paths: true,
             max_break_notices: 1_000,
             max_peers: 65_536,

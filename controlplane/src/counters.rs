@@ -97,6 +97,8 @@ counters! {
     broadcasts_bad_signature,
     /// Broadcasts dropped because of a limit on remembered keys.
     broadcasts_refused,
+    /// Broadcasts not passed on because of a limit.
+    broadcasts_held_back,
     /// Copies of broadcasts passed on.
     broadcasts_forwarded,
     /// Copies of our own broadcasts sent.

@@ -19,6 +19,7 @@ mod expired;
 mod key_index;
 mod keys;
 mod limits;
+mod network_time;
 mod own_key;
 mod peers;
 mod plane;
@@ -31,6 +32,7 @@ mod status;
 pub mod timers;
 mod tree;
 mod trusted;
+mod turns;
 pub mod verify;
 
 pub use cache::CoordinateCache;

@@ -73,10 +73,13 @@ impl Config {
         Ok(())
     }
 
-    fn limits(&mut self) -> [(&'static str, Limit<'_>); 21] {
+    fn limits(&mut self) -> [(&'static str, Limit<'_>); 22] {
         // Every field: a new one is not forgotten here.
         let Self {
             wakeup_broadcasts: _,
+            wakeup_hops: _,
+            wakeup_phase: _,
+            max_broadcasts_forwarded,
             correct_paths: _,
             max_break_notices,
             max_peers,
@@ -101,6 +104,10 @@ impl Config {
             max_cached_coordinates,
         } = self;
         [
+            (
+                "max-broadcasts-forwarded",
+                Limit::Count(max_broadcasts_forwarded),
+            ),
             ("max-break-notices", Limit::Count(max_break_notices)),
             ("max-peers", Limit::Count(max_peers)),
             ("announce-within", Limit::Seconds(announce_within)),

@@ -32,6 +32,8 @@ impl ControlPlane {
     pub(crate) fn is_own_body_elsewhere(&mut self, body: &SignedBody, last: u64) -> bool {
         let now = self.now.monotonic;
         let (_, unix_ms) = *(self.own_key.started).get_or_insert((now, self.now.unix_ms));
+        // Before a restart our clock may have been right.
+        let unix_ms = unix_ms.max(self.signing_ms());
         if body.sequence <= last.max(unix_ms) {
             return false;
         }

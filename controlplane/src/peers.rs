@@ -7,6 +7,7 @@ use pinecone_dataplane::{LinkType, PortId};
 use pinecone_wire::{Announcement, Coordinates, Extensions, PublicKey};
 
 use crate::NewPeer;
+use crate::network_time::Times;
 
 /// One live peering.
 pub(crate) struct Peer {
@@ -20,6 +21,7 @@ pub(crate) struct Peer {
     /// The payload of the last announcement sent to it.
     pub(crate) told: Option<Arc<[u8]>>,
     pub(crate) brought: Brought,
+    pub(crate) times: Times,
     /// When it brought badly signed broadcasts.
     pub(crate) offences: VecDeque<Duration>,
 }
@@ -88,6 +90,7 @@ impl Peers {
             announced: None,
             told: None,
             brought: Brought::Nothing,
+            times: Times::default(),
             offences: VecDeque::new(),
         };
         self.next_serial += 1;

@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 use crate::breaks;
 use crate::broadcasts::Broadcasts;
 use crate::keys::Signer;
+use crate::network_time::NetworkTime;
 use crate::own_key::OwnKey;
 use crate::peers::Peers;
 use crate::ports::Ports;
@@ -56,6 +57,7 @@ pub struct ControlPlane {
     pub(crate) tree: Tree,
     pub(crate) snake: Snake,
     pub(crate) broadcasts: Broadcasts,
+    pub(crate) network_time: NetworkTime,
     pub(crate) own_key: OwnKey,
     pub(crate) counters: Counters,
     effects: VecDeque<Effect>,
@@ -174,6 +176,7 @@ impl ControlPlane {
         let due = |clock: &mut Periodic| clock.take(monotonic);
         if let Some(due) = self.clocks.as_mut().and_then(|c| due(&mut c.maintenance)) {
             self.maintain_peers();
+            self.maintain_network_time();
             self.maintain_snake(due);
             self.broadcasts.forget(monotonic);
         }
@@ -244,6 +247,7 @@ impl ControlPlane {
             waiting: self.tree.is_waiting(),
             coordinates: position.coordinates.clone(),
             descending: self.snake.descending(),
+            clock_behind_ms: self.network_time.disagreement(),
             peers: self.peers.len(),
             routes: self.snake.routes.len(),
         }
@@ -306,6 +310,7 @@ impl ControlPlane {
             tree,
             snake: Snake::default(),
             broadcasts: Broadcasts::default(),
+            network_time: NetworkTime::default(),
             own_key: OwnKey::default(),
             counters: Counters::default(),
             effects: VecDeque::new(),
@@ -373,6 +378,7 @@ impl ControlPlane {
                     let sequence = body.sequence;
                     (Claim::Notice { key, sequence }, Check::Nothing)
                 } else {
+                    self.hear_time(port, &key, body.sequence);
                     room = Some(self.admit_bootstrap(port, &key, &watermark, &body)?);
                     let claim = Claim::Bootstrap {
                         header,
@@ -392,6 +398,7 @@ impl ControlPlane {
                         return None;
                     }
                 };
+                self.hear_time(port, &key, body.sequence);
                 if !self.admit_broadcast(serial, &key, &body) {
                     return None;
                 }
@@ -462,9 +469,10 @@ impl ControlPlane {
         };
         if self.clocks.is_none() {
             let start = self.now.monotonic;
+            let phase = self.config.wakeup_phase.unwrap_or(BROADCAST);
             self.clocks = Some(Clocks {
                 maintenance: Periodic::new(start, MAINTENANCE),
-                broadcast: Periodic::new(start, BROADCAST),
+                broadcast: Periodic::starting(start + phase, BROADCAST),
             });
             self.tree.start(start);
         }

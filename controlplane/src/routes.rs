@@ -425,7 +425,7 @@ mod tests {
             sequence,
             last_seen: secs(sequence),
             told: false,
-            corrected: sequence % 3 == 0,
+            corrected: sequence.is_multiple_of(3),
             recent: !(sequence as u32),
         }
     }

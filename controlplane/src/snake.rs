@@ -4,7 +4,8 @@
 //!
 //! Beyond what the protocol asks (the root exactly ours, signed, newer than the live route), a
 //! bootstrap is refused if its sequence is
-//! - further ahead of our clock than [`Config::max_sequence_lead`](crate::Config), or
+//! - further ahead of our clock, and of the [network's time](crate::network_time), than
+//!   [`Config::max_sequence_lead`](crate::Config), or
 //! - not above the last sequence taken from that key, whatever root that was under, while the
 //!   route lives and for [`Config::sequence_memory`](crate::Config) after.
 //!
@@ -104,6 +105,7 @@ pub(crate) struct Snake {
     /// Routes that traffic may follow for a moment more.
     expired: Expired,
     pub(crate) last_sequence: u64,
+    highest_sequence: u64,
     /// When bootstraps from the future were last complained of.
     last_complaint: Option<Duration>,
     /// When expired routes were last removed.
@@ -347,10 +349,11 @@ impl ControlPlane {
         }
     }
 
-    /// Unix milliseconds, and always more than the last time.
+    /// Unix milliseconds, and more than the last time.
     fn next_sequence(&mut self) -> u64 {
-        let sequence = self.now.unix_ms.max(self.snake.last_sequence + 1);
+        let sequence = self.sequence_after(self.snake.last_sequence);
         self.snake.last_sequence = sequence;
+        self.snake.highest_sequence = self.snake.highest_sequence.max(sequence);
         sequence
     }
 
@@ -424,19 +427,18 @@ impl ControlPlane {
     ) -> Option<Room> {
         if *key == self.own {
             self.counters.bootstraps_own += 1;
-            if self.is_own_body_elsewhere(body, self.snake.last_sequence) {
+            if self.is_own_body_elsewhere(body, self.snake.highest_sequence) {
                 self.counters.bootstraps_own_elsewhere += 1;
             }
             return None;
         }
-        let counters = &mut self.counters;
         let position = self.tree.position();
         if (body.root, body.root_sequence) != (position.root, position.root_sequence) {
-            counters.bootstraps_other_root += 1;
+            self.counters.bootstraps_other_root += 1;
             return None;
         }
-        if let Some(lead) = self.config.excessive_lead(body.sequence, self.now.unix_ms) {
-            counters.bootstraps_future += 1;
+        if let Some(lead) = self.excessive_lead(body.sequence) {
+            self.counters.bootstraps_future += 1;
             let now = self.now.monotonic;
             let last = self.snake.last_complaint;
             if last.is_none_or(|last| now >= last + COMPLAINT_GAP) {
@@ -454,8 +456,15 @@ impl ControlPlane {
             Some(route) => Some(route.sequence),
             None => snake.remembered.get(self.now.monotonic, key),
         };
+        // A sequence taken only by the network's time may have been that of a clock that has since been
+        // set right.
+        let (config, now) = (&self.config, self.now.unix_ms);
+        let last = last.filter(|last| {
+            config.excessive_lead(*last, now).is_none()
+                || config.excessive_lead(body.sequence, now).is_some()
+        });
         if last.is_some_and(|last| body.sequence <= last) {
-            counters.bootstraps_stale += 1;
+            self.counters.bootstraps_stale += 1;
             return None;
         }
         let room = match known {
@@ -472,7 +481,7 @@ impl ControlPlane {
             }
         };
         if room == Room::None {
-            counters.routes_refused += 1;
+            self.counters.routes_refused += 1;
             return None;
         }
         Some(room)

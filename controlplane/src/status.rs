@@ -20,6 +20,9 @@ pub struct Status {
     pub waiting: bool,
     /// Our place in the tree.
     pub coordinates: Coordinates,
+    /// How far our clock is behind the network's time, in milliseconds (less than 0: ahead of it),
+    /// if by more than half of [`Config::max_sequence_lead`](crate::Config::max_sequence_lead).
+    pub clock_behind_ms: Option<i64>,
     /// The node below us on the snake.
     pub descending: Option<PublicKey>,
     /// Live peerings.

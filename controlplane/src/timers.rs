@@ -51,6 +51,11 @@ impl Periodic {
         }
     }
 
+    /// The same, whose first round is at `first`.
+    pub(crate) fn starting(first: Duration, every: Duration) -> Self {
+        Self { every, next: first }
+    }
+
     pub(crate) fn next(&self) -> Duration {
         self.next
     }

@@ -35,6 +35,8 @@ impl Random {
 struct Node {
     plane: ControlPlane,
     offered: Extensions,
+    /// How far its clock is ahead, in milliseconds.
+    ahead: i64,
     fib: FibReader,
     /// The other end of every link: node, its port, delay.
     links: BTreeMap<PortId, (usize, PortId, Duration)>,
@@ -68,6 +70,7 @@ impl Net {
                 let config = config(node);
                 Node {
                     offered: config.extensions(),
+                    ahead: 0,
                     plane: ControlPlane::new(config, secret, writer),
                     fib: fib.reader(),
                     links: BTreeMap::new(),
@@ -91,12 +94,18 @@ impl Net {
         net
     }
 
+    /// The time by a node's clock.
+    fn time_at(&self, node: usize) -> Now {
+        let unix_ms = EPOCH + self.now.as_millis() as u64;
+        Now {
+            monotonic: self.now,
+            unix_ms: unix_ms.saturating_add_signed(self.nodes[node].ahead),
+        }
+    }
+
     /// Does something to a node and carries out what it wants done.
     fn with<R>(&mut self, node: usize, act: impl FnOnce(&mut ControlPlane, Now) -> R) -> R {
-        let now = Now {
-            monotonic: self.now,
-            unix_ms: EPOCH + self.now.as_millis() as u64,
-        };
+        let now = self.time_at(node);
         let plane = &mut self.nodes[node].plane;
         let result = act(plane, now);
         plane.publish();
@@ -126,12 +135,9 @@ impl Net {
             extensions: self.nodes[node].offered,
         });
         // Both ends must know each other before the first frame flies.
-        let now = Now {
-            monotonic: self.now,
-            unix_ms: EPOCH + self.now.as_millis() as u64,
-        };
-        let port_a = self.nodes[a].plane.connect(now, peer_b).unwrap();
-        let port_b = self.nodes[b].plane.connect(now, peer_a).unwrap();
+        let [now_a, now_b] = [a, b].map(|node| self.time_at(node));
+        let port_a = self.nodes[a].plane.connect(now_a, peer_b).unwrap();
+        let port_b = self.nodes[b].plane.connect(now_b, peer_a).unwrap();
         self.nodes[a].links.insert(port_a, (b, port_b, delay));
         self.nodes[b].links.insert(port_b, (a, port_a, delay));
         self.with(a, |_, _| ());
@@ -555,4 +561,74 @@ fn a_highest_key_that_flaps_does_not_move_the_network_for_ever() {
     let (_, undamped, bad) = flap(&unbounded);
     println!("root changes: {changes}, undamped {undamped}; all reached {good}, undamped {bad}");
     assert!(undamped > 5 * changes, "{undamped} and {changes}");
+}
+
+const DAY: i64 = 24 * 60 * 60 * 1000;
+
+/// A line of seven, some of whose clocks are so many milliseconds ahead.
+fn line_with_clocks(seed: u64, clocks: &[(usize, i64)], wakeup_hops: u8) -> Net {
+    let mut net = Net::with_config(seed, 7, |_| Config {
+        wakeup_hops,
+        ..Config::default()
+    });
+    for (node, ahead) in clocks {
+        net.nodes[*node].ahead = *ahead;
+    }
+    for n in 1..7 {
+        net.link(n - 1, n);
+    }
+    net
+}
+
+#[test]
+fn nodes_whose_clocks_are_wrong_carry_others_and_are_reached() {
+    let month = 30 * DAY;
+    let since_1970 = EPOCH as i64;
+    for clocks in [
+        &[(3, -2 * DAY)][..],
+        &[(3, 2 * DAY)],
+        &[(3, -month)],
+        &[(3, -since_1970)],
+        &[(0, -2 * DAY)],
+        &[(0, 2 * DAY)],
+        &[(0, month), (6, -month)],
+        &[(1, 2 * DAY)],
+        &[(1, -2 * DAY), (5, 2 * DAY)],
+        &[(2, -2 * DAY), (3, -2 * DAY)],
+        &[(2, -2 * DAY), (3, -3 * DAY)],
+    ] {
+        for seed in 0..6 {
+            for wakeup_hops in [1, 5] {
+                println!("{clocks:?}, seed {seed}, {wakeup_hops} hops");
+                let mut net = line_with_clocks(seed, clocks, wakeup_hops);
+                net.settle();
+                for (n, node) in net.nodes.iter().enumerate() {
+                    let is_wrong = |n: usize| clocks.iter().any(|(wrong, _)| *wrong == n);
+                    if !(2..=4).contains(&n) || is_wrong(n + 1) || is_wrong(n - 1) {
+                        // An end may have heard of no clock but its neighbour's, and believed it.
+                        continue;
+                    }
+                    let by = node.plane.status().clock_behind_ms;
+                    let ahead = clocks.iter().find(|(node, _)| *node == n);
+                    let expected = ahead.map(|(_, ahead)| -ahead / DAY);
+                    let days = by.map(|by| (by as f64 / DAY as f64).round() as i64);
+                    assert_eq!(days, expected, "{n}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_right_interrupts_nobody_for_long() {
+    for (node, ahead) in [(0, 2 * DAY), (3, 2 * DAY), (0, -2 * DAY), (3, -2 * DAY)] {
+        for seed in 0..4 {
+            let mut net = line_with_clocks(seed, &[(node, ahead)], 1);
+            net.settle();
+            net.nodes[node].ahead = 0;
+            net.run(Duration::from_secs(5));
+            net.settle();
+            assert_eq!(net.nodes[node].plane.status().clock_behind_ms, None);
+        }
+    }
 }

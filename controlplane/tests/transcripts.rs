@@ -219,8 +219,13 @@ fn replay(transcript: &Transcript, name: &str, secret: SecretKey, start: u64) ->
         .collect();
     let (heard, said) = transcript.of(name, own);
     let (fib, _) = FibWriter::new(own);
+    // As deployed nodes are.
+    let config = Config {
+        wakeup_hops: 5,
+        ..Config::default()
+    };
     let mut actor = Actor {
-        node: ControlPlane::new(Config::default(), secret, fib),
+        node: ControlPlane::new(config, secret, fib),
         own,
         epoch: epoch(transcript),
         ports: BTreeMap::new(),

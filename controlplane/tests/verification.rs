@@ -112,7 +112,7 @@ fn what_is_dropped_anyway_costs_no_arithmetic() {
     assert_eq!(node.counters().bootstraps_ended, 1);
 
     // All of them badly signed, so that only the order of the checks keeps them from being seen.
-    let lead = 86_400_001;
+    let lead = 86_460_000;
     for frame in [
         bootstrap(some, UNIX_MS, root_key, 7),
         bootstrap(some, UNIX_MS - 1, root_key, 7),

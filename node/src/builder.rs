@@ -157,6 +157,14 @@ impl Builder {
         self
     }
 
+    /// The hop limit of our own wakeup broadcasts, from 1 to 5: at 1 they reach our peers alone, at
+    /// 2 those of our peers who are next to them in the tree, at 5 all near us, as with deployed nodes.
+    /// Default: 2.
+    pub fn wakeup_hops(mut self, hops: u8) -> Self {
+        self.0.control.wakeup_hops = hops;
+        self
+    }
+
     /// Whether what is left of old paths is led the new way when a path changes, and others are told
     /// of broken ones, at the price of more protocol frames. Only peers that offer the same get these
     /// frames; deployed nodes do not. Default: on.
@@ -197,7 +205,8 @@ impl Builder {
     }
 
     /// Every bound of the control plane: routes, broadcasts, peerings. Overrides what
-    /// [`Self::wakeup_broadcasts`] and [`Self::correct_paths`] have set before.
+    /// [`Self::wakeup_broadcasts`], [`Self::wakeup_hops`] and [`Self::correct_paths`] have set before.
+    /// Where [`ControlConfig::wakeup_phase`] is none, the node draws a random one.
     pub fn control(mut self, config: ControlConfig) -> Self {
         self.0.control = config;
         self

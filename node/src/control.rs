@@ -520,6 +520,7 @@ impl Running {
             root: decided.root,
             root_sequence: decided.root_sequence,
             parent: decided.parent.map(|(_, key)| key),
+            clock_behind_ms: decided.clock_behind_ms,
             descending: decided.descending,
             routes: decided.routes,
             peers: self.peers(),

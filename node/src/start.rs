@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam::channel::{Receiver, unbounded};
 use pinecone_controlplane::ControlPlane;
@@ -43,6 +44,10 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
     let first_nonce = SysRng.try_next_u64();
     let first_nonce = first_nonce.map_err(|e| no_random_numbers(std::io::Error::other(e)))?;
 
+    let wakeup_phase = SysRng.try_next_u64();
+    let wakeup_phase = wakeup_phase.map_err(|e| no_random_numbers(std::io::Error::other(e)))?;
+    let wakeup_phase = Duration::from_millis(wakeup_phase % 60_000);
+
     let clock = Clock::new();
     let (fib_writer, fib) = FibWriter::new(own);
     let inbox = (options.receive_frames, options.receive_bytes);
@@ -82,6 +87,7 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
         let config = ControlConfig {
             // A peering without a descriptor to be had for it is better refused at once.
             max_peers: config.max_peers.min(max_ports),
+            wakeup_phase: config.wakeup_phase.or(Some(wakeup_phase)),
             ..config
         };
         // Before the control thread, whose core they shall not inherit.

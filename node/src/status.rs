@@ -127,6 +127,9 @@ pub struct Status {
     pub root_sequence: u64,
     /// Its parent in the tree; a root has none.
     pub parent: Option<PublicKey>,
+    /// How far its clock is behind the network's time, in milliseconds (less than 0: ahead of it), if
+    /// that is far enough to matter.
+    pub clock_behind_ms: Option<i64>,
     /// Its descending node on the snake.
     pub descending: Option<PublicKey>,
     /// SNEK routes installed.

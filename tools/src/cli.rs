@@ -167,6 +167,10 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true,
           default_value = "on", default_missing_value = "on")]
     pub(crate) wakeup_broadcasts: Switch,
+    /// Hop limit of our own wakeup broadcasts: at 1 they reach our peers alone. Nothing in routing
+    /// reads them. Deployed nodes: 5.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub(crate) wakeup_hops: u8,
     /// Lead what is left of old paths the new way when a path changes, and tell those whose paths are
     /// broken. Only peers that offer the same get these frames.
     #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true,

@@ -50,6 +50,7 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
     let mut builder = Node::builder()
         .secret_key(key)
         .wakeup_broadcasts(options.wakeup_broadcasts.is_on())
+        .wakeup_hops(options.wakeup_hops)
         .correct_paths(options.correct_paths.is_on())
         .workers(workers)
         .worker_cores(worker_cores)

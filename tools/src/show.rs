@@ -69,6 +69,9 @@ fn status_text(status: &StatusInfo) -> String {
         ("routes", status.routes.to_string()),
         ("peers", status.peers.len().to_string()),
     ];
+    if let Some(seconds) = status.clock_behind_seconds {
+        rows.push(("clock", clock(seconds)));
+    }
     for address in &status.listeners {
         rows.push(("listening", address.clone()));
     }
@@ -113,6 +116,15 @@ fn status_text(status: &StatusInfo) -> String {
         let _ = writeln!(text, "{:<12} {name} {value}", "counter");
     }
     text
+}
+
+fn clock(behind_seconds: i64) -> String {
+    let by = duration(behind_seconds.unsigned_abs() as f64);
+    let side = match behind_seconds < 0 {
+        true => "ahead of",
+        false => "behind",
+    };
+    format!("{by} {side} the network: set it")
 }
 
 fn peers_text(peers: &[PeerInfo], full: bool) -> String {

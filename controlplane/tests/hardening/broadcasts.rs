@@ -121,7 +121,7 @@ fn our_own_broadcasts_come_every_minute_or_never() {
         [root, a, b]
     );
     let (header, frame) = Frame::parse(&sent[0].1).unwrap();
-    assert_eq!((header.hop_limit, header.extra), (5, 0));
+    assert_eq!((header.hop_limit, header.extra), (2, 0));
     let Frame::Broadcast { key, payload } = frame else {
         panic!("no broadcast");
     };
@@ -194,4 +194,56 @@ fn the_first_announcement_of_a_key_is_answered_with_a_broadcast() {
     assert_eq!((other, third), (first, second));
     assert_eq!(answered(&mut bench, other, low[1]), 1);
     assert_eq!(answered(&mut bench, third, low[0]), 1);
+}
+
+#[test]
+fn our_own_broadcasts_go_as_far_and_begin_when_the_configuration_says() {
+    for (wakeup_hops, expected) in [(1, 1), (2, 2), (5, 5), (9, 5)] {
+        let phase = Duration::from_secs(u64::from(wakeup_hops) * 6);
+        let (mut bench, ports) = three_peers(Config {
+            wakeup_hops,
+            wakeup_phase: Some(phase),
+            ..Config::default()
+        });
+        bench.wait(phase - Duration::from_millis(1));
+        assert_eq!(bench.take_sent(4), []);
+        for _ in 0..3 {
+            bench.wait(Duration::from_millis(1));
+            let sent = bench.take_sent(4);
+            assert_eq!(sent.len(), ports.len(), "to all peers, whatever the limit");
+            assert!(sent.iter().all(|(_, frame)| frame[7] == expected));
+            bench.wait(Duration::from_millis(59_999));
+            assert_eq!(bench.take_sent(4), []);
+        }
+    }
+}
+
+#[test]
+fn broadcasts_are_passed_on_up_to_a_limit_and_sources_take_turns() {
+    let (mut bench, [_, a, _]) = three_peers(Config {
+        wakeup_broadcasts: false,
+        ..Config::default()
+    });
+    let mut passed_on = [0; 200];
+    for minute in 0..20 {
+        bench.sent.clear();
+        for (n, passed_on) in passed_on.iter_mut().enumerate() {
+            let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
+            bench.frame(a, &broadcast(5, made_up(n as u64), &body));
+            let copies = bench.take_sent(4).len();
+            assert!([0, 2].contains(&copies), "to both others or to none");
+            *passed_on += copies / 2;
+        }
+        let all: usize = passed_on.iter().sum();
+        assert_eq!(all, 64 * (minute + 1));
+        bench.wait(Duration::from_secs(60));
+    }
+    let (least, most) = (passed_on.iter().min(), passed_on.iter().max());
+    // A round takes four minutes, and what its last one leaves goes to the first.
+    assert!(least >= Some(&5) && most <= Some(&10), "{passed_on:?}");
+    let counters = bench.node.counters();
+    assert_eq!(counters.broadcasts_held_back, 20 * (200 - 64));
+    // Who hears them is told of all.
+    let heard = |event: &&Event| matches!(event, Event::Broadcast { .. });
+    assert_eq!(bench.events.iter().filter(heard).count(), 20 * 200);
 }

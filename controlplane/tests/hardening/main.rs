@@ -5,6 +5,7 @@
 mod bench;
 mod breaks;
 mod broadcasts;
+mod clocks;
 mod own_key;
 mod paths;
 mod peers;

@@ -6,7 +6,8 @@ use pinecone_controlplane::{Config, Now};
 use pinecone_wire::{Extensions, Frame, PublicKey, SignedBody, Watermark, frame};
 
 use crate::bench::{
-    Bench, ROOT, UNIX_MS, bootstrap, made_up, three_peers, three_peers_offering, unsigned_body,
+    Bench, ROOT, UNIX_MS, bootstrap, broadcast, made_up, three_peers, three_peers_offering,
+    unsigned_body,
 };
 
 #[test]
@@ -80,6 +81,11 @@ fn a_bootstrap_is_not_taken_twice_not_even_after_its_route_has_expired() {
 fn a_slow_clock_is_no_reason_to_refuse_and_a_fast_one_is() {
     let (mut bench, [_, port, _]) = three_peers(Config::default());
     let day = 86_400_000;
+    // Most clocks agree with ours.
+    for n in 10..14 {
+        let body = unsigned_body(UNIX_MS, ROOT, 1);
+        bench.frame(port, &broadcast(1, made_up(n), &body));
+    }
     bench.frame(port, &bootstrap(made_up(1), &unsigned_body(1, ROOT, 1)));
     bench.frame(
         port,

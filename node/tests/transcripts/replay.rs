@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use pinecone::{Event, Events, Node, PublicKey, SecretKey};
+use pinecone::{ControlConfig, Event, Events, Node, PublicKey, SecretKey};
 use pinecone_wire::{HANDSHAKE_LEN, Split, split};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -44,6 +44,12 @@ struct Connection {
 pub(crate) async fn in_place_of(recording: &Recording, name: &str) {
     let node = Node::builder()
         .secret_key(SecretKey::from_seed(&recording.seed_of(name)))
+        // As deployed nodes are.
+        .control(ControlConfig {
+            wakeup_hops: 5,
+            wakeup_phase: Some(Duration::from_secs(60)),
+            ..ControlConfig::default()
+        })
         .listen("127.0.0.1:0")
         .start()
         .await

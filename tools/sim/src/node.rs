@@ -1,5 +1,7 @@
 //! A node: a real control plane with its tables, and which peering each of its ports is.
 
+use std::time::Duration;
+
 use pinecone_controlplane::{Config, ControlPlane, CoordinateCache};
 use pinecone_dataplane::PortId;
 use pinecone_dataplane::fib::FibWriter;
@@ -125,7 +127,12 @@ impl Node {
 }
 
 fn plane(seed: [u8; 32], options: &NodeOptions) -> (ControlPlane, PublicKey) {
-    let config = options.config.clone();
+    // A random time of the minute; the keys are as random as anything.
+    let phase = u64::from_be_bytes([0, 0, 0, 0, seed[28], seed[29], seed[30], seed[31]]);
+    let config = Config {
+        wakeup_phase: Some(Duration::from_millis(phase % 60_000)),
+        ..options.config.clone()
+    };
     if options.signatures {
         let secret = SecretKey::from_seed(&seed);
         let key = secret.public_key();

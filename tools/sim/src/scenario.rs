@@ -87,6 +87,10 @@ pub struct NetworkSettings {
     pub start_within: Nanos,
     /// Whether nodes send wakeup broadcasts.
     pub wakeup_broadcasts: bool,
+    /// The hop limit of their own.
+    pub wakeup_hops: u8,
+    /// How many of others' they pass on in a minute.
+    pub max_broadcasts_forwarded: usize,
     /// Whether nodes correct old paths.
     pub correct_paths: bool,
     /// Whether nodes limit hops.
@@ -200,6 +204,8 @@ impl Scenario {
         NodeOptions {
             config: Config {
                 wakeup_broadcasts: network.wakeup_broadcasts,
+                wakeup_hops: network.wakeup_hops,
+                max_broadcasts_forwarded: network.max_broadcasts_forwarded,
                 correct_paths: network.correct_paths,
                 max_routes: network.max_routes,
                 max_routes_per_peer: network.max_routes_per_peer,
@@ -231,6 +237,8 @@ impl Default for NetworkSettings {
             signatures: true,
             start_within: nanos(Duration::from_secs(1)),
             wakeup_broadcasts: true,
+            wakeup_hops: config.wakeup_hops,
+            max_broadcasts_forwarded: config.max_broadcasts_forwarded,
             correct_paths: config.correct_paths,
             hop_limiting: false,
             max_routes: config.max_routes,

@@ -100,6 +100,9 @@ pub(crate) struct StatusInfo {
     pub(crate) root: RootInfo,
     /// Null at the root.
     pub(crate) parent: Option<String>,
+    /// How far the clock is behind the network's time (less than 0: ahead of it); null if they agree.
+    #[serde(default)]
+    pub(crate) clock_behind_seconds: Option<i64>,
     pub(crate) descending: Option<String>,
     pub(crate) routes: usize,
     pub(crate) listeners: Vec<String>,
@@ -220,6 +223,7 @@ impl From<&Status> for StatusInfo {
                 sequence: status.root_sequence,
             },
             parent: status.parent.map(|key| key.to_string()),
+            clock_behind_seconds: status.clock_behind_ms.map(|ms| ms / 1000),
             descending: status.descending.map(|key| key.to_string()),
             routes: status.routes,
             listeners: status.listeners.iter().map(ToString::to_string).collect(),

@@ -501,6 +501,8 @@ fn the_banner_says_what_runs() {
             "0",
             "--hop-limiting",
             "--wakeup-broadcasts=off",
+            "--wakeup-hops",
+            "3",
             "--correct-paths",
         ])
         .args(["--key-file", key_file.to_str().unwrap()])

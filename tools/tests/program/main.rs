@@ -5,6 +5,7 @@
 mod admin;
 mod bad_input;
 mod bench;
+mod clocks;
 mod command_line;
 mod daemon;
 mod dialling;

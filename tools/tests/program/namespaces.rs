@@ -9,17 +9,17 @@ use rustix::process::Signal;
 use crate::daemon::{Daemon, Start, key, wait_at_most, wait_until};
 use crate::silence::closing_sockets;
 
-const HOSTS: usize = 5;
+pub(crate) const HOSTS: usize = 5;
 const ROOT: usize = HOSTS / 2;
 const LIMIT: Duration = Duration::from_secs(15);
 
 /// The namespaces, which go when this does.
-struct Hosts(Vec<String>);
+pub(crate) struct Hosts(Vec<String>);
 
 impl Hosts {
     /// Host `i` has the interface `right` to host `i + 1`, whose interface `left` it is; the link
     /// has the network 10.77.i.0/24, with 1 at the left and 2 at the right end.
-    fn new(test: &str) -> Result<Self, String> {
+    pub(crate) fn new(test: &str) -> Result<Self, String> {
         let mut hosts = Self(Vec::new());
         for i in 0..HOSTS {
             let name = format!("pinecone-{test}-{}-{i}", std::process::id());
@@ -46,6 +46,11 @@ impl Hosts {
 
     /// The daemon of a host; it dials its neighbours.
     fn start(&self, host: usize, seed: u8) -> Daemon {
+        self.start_in(host, seed, &[])
+    }
+
+    /// The same with these variables in its environment.
+    pub(crate) fn start_in(&self, host: usize, seed: u8, environment: &[(&str, &str)]) -> Daemon {
         let mut connect = Vec::new();
         if host > 0 {
             connect.push(format!("10.77.{}.1:65432", host - 1));
@@ -58,6 +63,7 @@ impl Hosts {
             listen: Some(":65432"),
             connect,
             namespace: Some(&self.0[host]),
+            environment,
             ..Start::default()
         }
         .run()
@@ -85,7 +91,7 @@ fn ip(arguments: &[&str]) -> Result<(), String> {
 }
 
 /// Every one reaches every other one, within the limit from `start` on.
-fn all_pairs_ping(what: &str, start: Instant, daemons: &[&Daemon]) {
+pub(crate) fn all_pairs_ping(what: &str, start: Instant, daemons: &[&Daemon]) {
     std::thread::scope(|scope| {
         for (from, to) in daemons
             .iter()

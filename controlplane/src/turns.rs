@@ -1,0 +1,161 @@
+//! Whose broadcasts are passed on, where there are more than may be.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use pinecone_wire::PublicKey;
+
+use crate::timers::{BROADCAST, BROADCAST_MEMORY};
+
+/// Sources remembered as served in a round, and as waiting.
+const MAX_SOURCES: usize = 16_384;
+
+/// A budget for broadcasts that fills up in a minute.
+///
+/// Below the limit every broadcast is passed on. Above it, a source that has had its turn in this
+/// round gets another only from what those that wait for theirs leave; when none waits, the next
+/// round begins. So the sources whose broadcasts come first in a minute do not win each time.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    /// The budget at the time `at`, as the time in which it came.
+    budget: Duration,
+    at: Duration,
+    /// Those that have had their turn in this round.
+    served: HashSet<PublicKey>,
+    /// Those that have not and were held back, by when that was last.
+    waiting: HashMap<PublicKey, Duration>,
+    /// When sources that ceased to wait were last looked for.
+    swept: Duration,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            budget: BROADCAST,
+            at: Duration::ZERO,
+            served: HashSet::new(),
+            waiting: HashMap::new(),
+            swept: Duration::ZERO,
+        }
+    }
+}
+
+impl Turns {
+    /// Whether the broadcast of `source` is passed on, with at most `limit` in a minute.
+    pub(crate) fn take(&mut self, now: Duration, source: PublicKey, limit: usize) -> bool {
+        self.budget = (self.budget + now.saturating_sub(self.at)).min(BROADCAST);
+        self.at = self.at.max(now);
+        if now >= self.swept + BROADCAST {
+            self.swept = now;
+            self.waiting
+                .retain(|_, last| now < *last + BROADCAST_MEMORY);
+        }
+        let cost = BROADCAST / u32::try_from(limit).unwrap_or(u32::MAX).max(1);
+        let over = self.waiting.is_empty() || self.served.len() >= MAX_SOURCES;
+        if over && self.served.contains(&source) {
+            self.served.clear();
+        }
+        if self.served.contains(&source) {
+            let reserved = cost.saturating_mul(self.waiting.len() as u32);
+            if self.budget < cost.saturating_add(reserved) {
+                return false;
+            }
+        } else if self.budget < cost {
+            if self.waiting.len() < MAX_SOURCES || self.waiting.contains_key(&source) {
+                self.waiting.insert(source, now);
+            }
+            return false;
+        }
+        self.waiting.remove(&source);
+        if self.served.len() < MAX_SOURCES {
+            self.served.insert(source);
+        }
+        self.budget -= cost;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn source(n: u64) -> PublicKey {
+        let mut key = [7; 32];
+        key[..8].copy_from_slice(&n.to_be_bytes());
+        PublicKey(key)
+    }
+
+    /// So many sources, one broadcast of each a minute, always in the same order and spread over
+    /// `within`: how often each was passed on, and the most in any one minute.
+    fn served(sources: u64, minutes: u64, within: Duration) -> (Vec<u64>, u64) {
+        let mut turns = Turns::default();
+        let mut counts: BTreeMap<u64, u64> = (0..sources).map(|n| (n, 0)).collect();
+        let mut most = 0;
+        for minute in 0..minutes {
+            let mut passed = 0;
+            for n in 0..sources {
+                let at = BROADCAST * minute as u32 + within * n as u32 / sources as u32;
+                if turns.take(at, source(n), 64) {
+                    passed += 1;
+                    *counts.entry(n).or_default() += 1;
+                }
+            }
+            most = most.max(passed);
+        }
+        (counts.into_values().collect(), most)
+    }
+
+    #[test]
+    fn below_the_limit_all_are_passed_on() {
+        for within in [Duration::ZERO, Duration::from_secs(20), BROADCAST] {
+            for sources in [1, 33, 64] {
+                let (counts, _) = served(sources, 10, within);
+                assert!(counts.iter().all(|n| *n == 10), "{sources}: {counts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn above_it_all_get_their_turns() {
+        for within in [Duration::ZERO, Duration::from_secs(20), BROADCAST] {
+            for sources in [65, 100, 640, 1_785] {
+                let minutes = 300;
+                let (counts, most) = served(sources, minutes, within);
+                // The first minute finds the budget full, and gets what comes in it on top.
+                assert!(most <= 2 * 64, "{sources}: {most} in a minute");
+                let all: u64 = counts.iter().sum();
+                assert!(all <= 64 * (minutes + 1), "{sources}: {all}");
+                let fair = all / sources;
+                let least = counts.iter().min().unwrap();
+                assert!(
+                    *least >= 1 && 2 * least >= fair,
+                    "{sources}: {least} of {fair}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn sources_that_are_gone_keep_none_waiting() {
+        let mut turns = Turns::default();
+        for n in 0..1_000 {
+            turns.take(Duration::ZERO, source(n), 64);
+        }
+        for minute in 4..10 {
+            assert!(turns.take(BROADCAST * minute, source(1), 64), "{minute}");
+        }
+    }
+
+    #[test]
+    fn not_too_many_sources_are_remembered() {
+        let mut turns = Turns::default();
+        for n in 0..3 * MAX_SOURCES as u64 {
+            turns.take(BROADCAST / 64 * n as u32, source(n), 64);
+            assert!(turns.served.len() <= MAX_SOURCES);
+            turns.take(Duration::ZERO, source(n), 1);
+            assert!(turns.waiting.len() <= MAX_SOURCES);
+        }
+    }
+}
