@@ -9,6 +9,7 @@ use crate::graph::{Graph, UNREACHABLE};
 use crate::network::{Network, Way};
 use crate::node::NodeId;
 use crate::random::{Random, Stream};
+use crate::scenario::{ConvergedBy, MeasureSettings};
 use crate::time::{Nanos, seconds};
 
 /// One line of the table.
@@ -126,12 +127,14 @@ impl Spread {
 }
 
 impl Sample {
-    /// Whether at least this share of pairs reach each other, both ways. A sample without a pair
+    /// Whether enough pairs reach each other by the ways that count. A sample without a pair
     /// shows nothing.
     #[must_use]
-    pub fn is_converged(&self, enough: f64) -> bool {
+    pub fn is_converged(&self, settings: &MeasureSettings) -> bool {
+        let enough = settings.converged;
         let reached = |reach: &Reach| reach.share.is_some_and(|share| share >= enough);
-        reached(&self.snek) && reached(&self.tree)
+        let by_key = || reached(&self.snek);
+        reached(&self.tree) && (settings.converged_by == ConvergedBy::Coordinates || by_key())
     }
 
     /// The share of pairs that no chain of links joins; none where no pair was drawn.

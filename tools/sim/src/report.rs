@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::expect::Expectation;
 use crate::measure::{Sample, Spread, share};
 use crate::network::{Network, Ping};
-use crate::scenario::Scenario;
+use crate::scenario::{MeasureSettings, Scenario};
 use crate::time::{Nanos, seconds};
 
 /// What came of a run.
@@ -149,12 +149,11 @@ impl Report {
         network: &mut Network,
         rounds: &[Range<usize>],
     ) {
-        let enough = scenario.measure.converged;
-        self.find_convergence(enough);
+        self.find_convergence(&scenario.measure);
         if scenario.pings.is_some() {
             self.pings = Some(pings(network, rounds));
         }
-        self.collect(enough, network);
+        self.collect(&scenario.measure, network);
         for (name, comparison) in &scenario.expect {
             let found = self.measures.get(name).copied();
             self.expectations.push(comparison.check(name, found));
@@ -163,7 +162,7 @@ impl Report {
 
     /// An event's convergence is the first sample from which on all are converged, up to the next
     /// event.
-    fn find_convergence(&mut self, enough: f64) {
+    fn find_convergence(&mut self, settings: &MeasureSettings) {
         let starts: Vec<_> = self.events.iter().map(|mark| mark.at).collect();
         for (number, mark) in self.events.iter_mut().enumerate() {
             let next = starts.iter().skip(number + 1).find(|&&at| at > mark.at);
@@ -174,13 +173,13 @@ impl Report {
                 .filter(|sample| sample.at > mark.at && sample.at < end);
             let tail = within
                 .rev()
-                .take_while(|sample| sample.is_converged(enough));
+                .take_while(|sample| sample.is_converged(settings));
             mark.converged_after = tail.last().map(|sample| sample.at - mark.at);
         }
     }
 
     /// Everything that can be expected, under the names that `docs/simulation.md` lists.
-    fn collect(&mut self, enough: f64, network: &mut Network) {
+    fn collect(&mut self, settings: &MeasureSettings, network: &mut Network) {
         let mut all: Vec<(String, f64)> = Vec::new();
         let mut put = |name: &str, value: Option<f64>| {
             all.extend(value.map(|value| (name.into(), value)));
@@ -188,7 +187,7 @@ impl Report {
         let settled = self
             .samples
             .iter()
-            .skip_while(|sample| !sample.is_converged(enough));
+            .skip_while(|sample| !sample.is_converged(settings));
         let settled: Vec<_> = settled.collect();
         let over = |of: fn(&Sample) -> Option<f64>| {
             let values: Vec<_> = settled.iter().filter_map(|sample| of(sample)).collect();

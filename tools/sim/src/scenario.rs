@@ -127,6 +127,19 @@ pub struct MeasureSettings {
     pub pairs: usize,
     /// The share of pairs that must reach each other for the network to count as converged.
     pub converged: f64,
+    /// The ways by which they must reach each other.
+    pub converged_by: ConvergedBy,
+}
+
+/// The ways by which pairs must reach each other for a network to count as converged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConvergedBy {
+    /// By key and by coordinates.
+    #[default]
+    Both,
+    /// By coordinates: the nodes agree on a root and on a tree.
+    Coordinates,
 }
 
 /// Who pings whom.
@@ -265,6 +278,7 @@ impl Default for MeasureSettings {
             every: second(),
             pairs: 1000,
             converged: 1.0,
+            converged_by: ConvergedBy::default(),
         }
     }
 }
