@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pinecone::{ControlConfig, Event, Events, Node, PublicKey, SecretKey};
-use pinecone_wire::{HANDSHAKE_LEN, Split, handshake, split};
+use pinecone_wire::{Extensions, HANDSHAKE_LEN, Split, handshake, split};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -27,6 +27,8 @@ struct Replay<'a> {
     /// Frames that the recorded node had sent so far, of those that ours must have sent too
     /// before the others go on.
     due: BTreeMap<String, usize>,
+    /// The last announcement that the recorded node had sent on each connection.
+    announced: BTreeMap<String, Vec<u8>>,
     /// Broadcasts that came, by key, with their connection: the recorded node had not handled
     /// them yet. It mattered: a peer that announced itself meanwhile gets them too.
     held: BTreeMap<String, (String, Vec<u8>)>,
@@ -61,6 +63,7 @@ pub(crate) async fn in_place_of(recording: &Recording, name: &str) {
         node,
         connections: BTreeMap::new(),
         due: BTreeMap::new(),
+        announced: BTreeMap::new(),
         held: BTreeMap::new(),
         start: Instant::now(),
     };
@@ -116,7 +119,11 @@ impl Replay<'_> {
                     return;
                 }
                 if from == self.name {
-                    if Class::of(&bytes).is_fixed() {
+                    let class = Class::of(&bytes);
+                    // Ours sends no announcement again that has not changed.
+                    let repeated = class == Class::Announcement
+                        && self.announced.insert(conn.to_owned(), bytes.clone()) == Some(bytes);
+                    if class.is_fixed() && !repeated {
                         *self.due.entry(conn.to_owned()).or_default() += 1;
                     }
                     return;
@@ -273,9 +280,12 @@ impl Replay<'_> {
         stream.write_all(&theirs).await.unwrap();
         let mut got = [0; HANDSHAKE_LEN];
         stream.read_exact(&mut got).await.unwrap();
-        // The bytes that deployed nodes ignore say what we offer, and the signature covers them.
-        assert!(handshake::decode(&got).is_ok(), "handshake on {conn}");
-        assert_eq!((got[0], &got[4..40]), (ours[0], &ours[4..40]), "{conn}");
+        // In the bytes that the protocol leaves unused, and that are signed with the rest, ours offers to
+        // correct paths. All else is as recorded.
+        let offered = handshake::decode(&got).unwrap().extensions;
+        assert_eq!(offered, Extensions::BREAK_NOTICES, "handshake on {conn}");
+        let used = |bytes: &[u8]| [&bytes[..1], &bytes[4..40]].map(hex::encode);
+        assert_eq!(used(&got), used(&ours), "handshake on {conn}");
         let port = self.recording.port_of(self.name, conn);
         let began = Instant::now();
         while self
