@@ -10,6 +10,11 @@ pub(crate) fn is_traffic(frame: &[u8]) -> bool {
     frame.get(5) == Some(&3)
 }
 
+/// Whether a whole frame is a tree announcement.
+pub(crate) fn is_announcement(frame: &[u8]) -> bool {
+    frame.get(5) == Some(&1)
+}
+
 /// The frames that lie behind each other in `piece`.
 pub(crate) fn frames_in(piece: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = piece;

@@ -10,7 +10,9 @@ use pinecone_wire::frame::KEEPALIVE;
 use crate::buffer::{BLOCK_LEN, Place, ReceiveBuffers, Segment, TurnMemory};
 use crate::counters::{DropReason, PortCounters};
 use crate::engine::{MAX_PIECES, Outgoing};
-use crate::frames::{flow_hash, frame_len, frames_in, frames_of, is_traffic, traffic_in};
+use crate::frames::{
+    flow_hash, frame_len, frames_in, frames_of, is_announcement, is_traffic, traffic_in,
+};
 use crate::ingress::Run;
 use crate::queue::{FlowQueue, QueueLimits};
 use crate::report::{Budget, CloseReason};
@@ -108,6 +110,8 @@ pub(crate) struct Port {
     direct: bool,
     protocol: VecDeque<Box<[u8]>>,
     protocol_bytes: usize,
+    /// Announcements among the protocol frames that wait.
+    announcements: usize,
     protocol_limit: usize,
     /// What a send left over, to go first, in pieces of one frame or several; of the first frame,
     /// `skip` bytes have gone.
@@ -203,6 +207,7 @@ impl Port {
             direct: true,
             protocol: VecDeque::new(),
             protocol_bytes: 0,
+            announcements: 0,
             protocol_limit: limits.protocol,
             rest: Vec::new(),
             skip: 0,
@@ -223,11 +228,16 @@ impl Port {
     /// bootstrap makes them stale.
     pub(super) fn push_protocol(&mut self, frame: Box<[u8]>) {
         self.protocol_bytes += frame.len();
+        self.announcements += usize::from(is_announcement(&frame));
         self.protocol.push_back(frame);
         while self.protocol_bytes > self.protocol_limit {
-            let Some(old) = self.protocol.pop_front() else {
+            // The control plane does not send the newest announcement a second time.
+            let front_stays = self.announcements == 1
+                && self.protocol.front().is_some_and(|f| is_announcement(f));
+            let Some(old) = self.protocol.remove(usize::from(front_stays)) else {
                 break;
             };
+            self.announcements -= usize::from(is_announcement(&old));
             self.protocol_bytes -= old.len();
             self.counters.dropped(DropReason::ProtocolQueueFull, 1);
         }
@@ -361,6 +371,8 @@ impl Port {
         self.segment_bytes = 0;
         self.rest.clear();
         self.protocol.clear();
+        self.protocol_bytes = 0;
+        self.announcements = 0;
         self.total.change(self.queue.bytes(), 0);
         self.queue = FlowQueue::new(QueueLimits::NONE);
         self.update_gauges();
@@ -579,6 +591,7 @@ impl Port {
                 return;
             };
             self.protocol_bytes -= frame.len();
+            self.announcements -= usize::from(is_announcement(&frame));
             owned.push(frame);
         }
     }

@@ -268,3 +268,29 @@ fn the_first_long_send_after_silence_goes_behind_a_keepalive() {
     bench.push(1, 100);
     assert!(!bench.port.needs_herald(60_000));
 }
+
+/// An announcement is not sent again before there is news, so the newest one must not be dropped.
+#[test]
+fn too_many_protocol_frames_leave_the_newest_announcement() {
+    let mut bench = Bench::new(|options| options.port_protocol_bytes = 1000);
+    let protocol = |kind: u8, n: u32| {
+        let mut bytes = frame(n, 100);
+        bytes[5] = kind;
+        bytes.into_boxed_slice()
+    };
+    bench.port.push_protocol(protocol(1, 1));
+    bench.port.push_protocol(protocol(1, 2));
+    for n in 10..40 {
+        bench.port.push_protocol(protocol(2, n));
+    }
+    let sent = |bench: &mut Bench| -> Vec<u32> {
+        let bytes = bench.send(2000).unwrap();
+        bytes.chunks(100).map(number).collect()
+    };
+    assert_eq!(sent(&mut bench), [2, 31, 32, 33, 34, 35, 36, 37, 38, 39]);
+    // Once it has been sent, all others are as good as each other.
+    for n in 50..70 {
+        bench.port.push_protocol(protocol(2, n));
+    }
+    assert!(sent(&mut bench).into_iter().eq(60..70));
+}
