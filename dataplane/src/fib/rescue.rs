@@ -7,7 +7,8 @@
 //! - Otherwise the frame is led round: to the next known key towards its destination that another
 //!   port leads to.
 //!
-//! Neither makes a watermark worse, so that a frame makes progress as it does without them.
+//! The first follows one bootstrap's path and the second makes the watermark better each time, so a
+//! frame makes progress as it does without them.
 
 use pinecone_wire::{PublicKey, Watermark};
 
@@ -75,7 +76,8 @@ impl Snapshot {
     }
 
     /// The way to the lowest of the next [`DETOUR_TRIES`] known keys at or above the destination that
-    /// a port other than `ingress` leads to without making the watermark worse.
+    /// a port other than `ingress` leads to and that makes the watermark better. Where it may stay as
+    /// it is, frames go round between nodes that each lead them to the other.
     fn detour<'a>(
         &'a self,
         ingress: PortId,
@@ -118,7 +120,7 @@ impl SnekEntry {
                 key: *key,
                 sequence,
             };
-            port != ingress && !new.is_worse_than(watermark)
+            port != ingress && watermark.is_worse_than(&new)
         })
     }
 }
