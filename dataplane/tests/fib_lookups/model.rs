@@ -161,7 +161,7 @@ impl Model {
                 .flatten()
             {
                 let watermark = Watermark { key, sequence };
-                if port != ingress && !watermark.is_worse_than(before) {
+                if port != ingress && before.is_worse_than(&watermark) {
                     return Some((port, watermark));
                 }
             }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use pinecone_dataplane::fib::{
-    Decision, FibReader, FibWriter, NextHop, PeerAnnouncement, PeerEntry, Snapshot, SnekKind,
-    SnekQuery,
+    Decision, FibReader, FibWriter, NextHop, PeerAnnouncement, PeerEntry, Rescue, Snapshot,
+    SnekKind, SnekQuery,
 };
 use pinecone_dataplane::{LinkType, PortId};
 use pinecone_wire::coordinates::CoordinatesView;
@@ -238,8 +238,11 @@ impl World {
             let got = snapshot.forward_one(ingress, &query.destination, &watermark);
             let want = model.forward(ingress, &query.destination, &watermark);
             assert_eq!(got, want, "{ingress} {query:?} {watermark:?}");
-            if got.rescue.is_some() {
+            if let Some(rescue) = got.rescue {
                 assert!(!got.watermark.is_worse_than(&watermark));
+                if rescue == Rescue::Detour {
+                    assert!(watermark.is_worse_than(&got.watermark));
+                }
                 assert_ne!(got.decision, Decision::Send(ingress));
             }
         }
