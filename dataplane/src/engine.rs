@@ -199,6 +199,9 @@ impl Engine {
 
     /// Takes a connected stream socket over and starts receiving.
     pub(crate) fn add(&mut self, stream: OwnedFd) -> io::Result<u32> {
+        if let Some(state) = socket::tcp_state(&stream) {
+            socket::retry_soon(&stream, state.rtt_us);
+        }
         match self {
             Self::Uring(uring) => uring.add(stream),
             Self::Epoll(epoll) => epoll.add(stream),
@@ -237,14 +240,22 @@ impl Engine {
         }
     }
 
-    /// How far a drain under way is: a number that changes when the peer takes bytes. With io_uring,
+    /// How far a drain under way is: a number that changes when the peer takes bytes. Fits the time
+    /// between retransmissions to the round-trip time meanwhile. With io_uring,
     /// a drain to anything but TCP ends whenever bytes are taken, and has none.
     pub(crate) fn progress(&self, slot: u32) -> Option<u64> {
         let taken = match self {
             Self::Uring(_) => None,
             Self::Epoll(epoll) => epoll.taken(slot),
         };
-        self.stream(slot).and_then(socket::bytes_acked).or(taken)
+        let Some((stream, state)) = self
+            .stream(slot)
+            .and_then(|stream| Some((stream, socket::tcp_state(stream)?)))
+        else {
+            return taken;
+        };
+        socket::retry_soon(stream, state.rtt_us);
+        Some(state.acked)
     }
 
     fn stream(&self, slot: u32) -> Option<&OwnedFd> {

@@ -6,9 +6,24 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SendFlags};
 
-/// Where `tcpi_bytes_acked` is in `struct tcp_info`, which only grows at its end. The libc crate's
-/// does not reach so far on every target.
+/// Where `tcpi_rtt` and `tcpi_bytes_acked` are in `struct tcp_info`, which only grows at its end. The
+/// libc crate's does not reach so far on every target.
+const RTT_AT: usize = 68;
 const BYTES_ACKED_AT: usize = 120;
+/// The socket option that bounds the time between two retransmissions (Linux 6.15), which the libc
+/// crate does not name.
+const TCP_RTO_MAX_MS: libc::c_int = 44;
+/// Bounds of that bound, in milliseconds: the least that the kernel takes, and its own.
+const RETRY_MIN_MS: u32 = 1000;
+const RETRY_MAX_MS: u32 = 120_000;
+
+/// The state of a TCP connection.
+pub(super) struct TcpState {
+    /// Bytes that the peer has acknowledged so far.
+    pub(super) acked: u64,
+    /// The smoothed round-trip time, in microseconds.
+    pub(super) rtt_us: u32,
+}
 
 /// Whether it is a TCP socket.
 pub(super) fn is_tcp(stream: &OwnedFd) -> bool {
@@ -16,8 +31,8 @@ pub(super) fn is_tcp(stream: &OwnedFd) -> bool {
     domain.is_ok_and(|d| d == AddressFamily::INET || d == AddressFamily::INET6)
 }
 
-/// How many bytes the peer has acknowledged so far; nothing if it is no TCP socket.
-pub(super) fn bytes_acked(stream: &OwnedFd) -> Option<u64> {
+/// The state of the connection; nothing if it is no TCP socket.
+pub(super) fn tcp_state(stream: &OwnedFd) -> Option<TcpState> {
     let mut info = MaybeUninit::<[u8; BYTES_ACKED_AT + 8]>::zeroed();
     let mut len = size_of::<[u8; BYTES_ACKED_AT + 8]>() as libc::socklen_t;
     // SAFETY: the kernel writes at most `len` bytes to `info`, which has as many.
@@ -32,8 +47,25 @@ pub(super) fn bytes_acked(stream: &OwnedFd) -> Option<u64> {
     };
     // SAFETY: any bytes are a value, and all of them were zero before.
     let info = unsafe { info.assume_init() };
-    let acked = info.last_chunk().copied().map(u64::from_ne_bytes);
-    acked.filter(|_| result == 0 && len as usize == info.len())
+    if result != 0 || len as usize != info.len() {
+        return None;
+    }
+    Some(TcpState {
+        acked: info.last_chunk().copied().map(u64::from_ne_bytes)?,
+        rtt_us: info[RTT_AT..]
+            .first_chunk()
+            .copied()
+            .map(u32::from_ne_bytes)?,
+    })
+}
+
+/// Lets TCP try again often enough that a peering outlasts a few losses in a row: within a second, or
+/// three round trips where they are longer. Without effect on older kernels.
+pub(super) fn retry_soon(stream: &OwnedFd, rtt_us: u32) {
+    let most = (rtt_us / 1000)
+        .saturating_mul(3)
+        .clamp(RETRY_MIN_MS, RETRY_MAX_MS) as libc::c_int;
+    set_tcp_option(stream, TCP_RTO_MAX_MS, most);
 }
 
 /// Limits the bytes that the kernel takes and cannot send yet, or lifts the limit. Without effect if
@@ -43,20 +75,25 @@ pub(super) fn limit_unsent(stream: &OwnedFd, limit: Option<usize>) {
     let limit = limit.map_or(0, |bytes| {
         libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX)
     });
-    // SAFETY: the kernel reads one integer, which lives as long as the call.
-    unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_NOTSENT_LOWAT,
-            (&raw const limit).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        );
-    }
+    set_tcp_option(stream, libc::TCP_NOTSENT_LOWAT, limit);
 }
 
 /// Sends what the socket takes now; returns how many bytes that is.
 pub(super) fn send_at_once(stream: &OwnedFd, bytes: &[u8]) -> usize {
     // An error comes again with the next send.
     rustix::net::send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).unwrap_or(0)
+}
+
+/// Sets an option; a socket or kernel that does not have it stays as it is.
+fn set_tcp_option(stream: &OwnedFd, option: libc::c_int, value: libc::c_int) {
+    // SAFETY: the kernel reads one integer, which lives as long as the call.
+    unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            option,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        );
+    }
 }
