@@ -1,8 +1,10 @@
 //! Links that are much slower than what is sent over them, and one that swallows long packets:
 //! peerings last, frames come soon, and the link is used.
 //!
-//! All rates, each for a minute, are tried with `PINECONE_SLOW_LINKS=all`.
+//! All rates, each for a minute with both of TCP's usual congestion controls, are tried with
+//! `PINECONE_SLOW_LINKS=all`.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -242,18 +244,22 @@ fn an_overloaded_slow_link_keeps_its_peering_and_a_short_queue() {
         return;
     }
     println!("set PINECONE_SLOW_LINKS=all to try all rates for a minute each");
-    overload(256, "cubic", "auto", 15);
+    overload(64, "cubic", "auto", 20);
     overload(256, "cubic", "epoll", 15);
 }
 
 /// 20 frames of 20,000 bytes a second over a path that drops long packets without a word.
 #[test]
 fn a_path_that_swallows_long_packets_keeps_its_peering() {
-    if std::env::var_os("PINECONE_SLOW_LINKS").is_none_or(|links| links != "all") {
-        println!("skipped: set PINECONE_SLOW_LINKS=all to try a path with a narrow hop");
-        return;
-    }
+    // Before Linux 6.15, TCP may take longer to find it than the peer bears silence.
+    let finds_soon = Path::new("/proc/sys/net/ipv4/tcp_rto_max_ms").exists();
     for arguments in [&[][..], &["--mss", "1000"]] {
+        if arguments.is_empty() && !finds_soon {
+            println!(
+                "skipped: no bound of the time between retransmissions here, only --mss tried"
+            );
+            continue;
+        }
         let hosts = match Hosts::new("narrow", 2).and_then(|hosts| {
             hosts.link_narrowly()?;
             Ok(hosts)
