@@ -15,8 +15,6 @@ use crate::daemon::{Daemon, Start, at_home, wait_until};
 
 /// Bytes of a frame with a payload of 1,200 bytes.
 const FRAME_LEN: f64 = 1313.0;
-/// The queue of the link itself, as tbf keeps it: its delay comes on top of ours.
-const LINK_QUEUE: &str = "100ms";
 
 /// The namespaces of two nodes and of a load between them, which go when this does. The nodes reach
 /// each other by the interfaces `slow`.
@@ -101,7 +99,9 @@ impl Hosts {
                 "slow",
                 "root",
             ];
-            let shape = ["tbf", "rate", &rate, "burst", "3028", "latency", LINK_QUEUE];
+            // The link's own queue, whose delay comes on top of ours: room for two full packets.
+            let queue = if kbit < 256 { "400ms" } else { "100ms" };
+            let shape = ["tbf", "rate", &rate, "burst", "3028", "latency", queue];
             run("tc", &[&qdisc[..], &shape[..]].concat())?;
         }
         Ok(())
@@ -228,7 +228,9 @@ fn overload(kbit: u32, congestion: &str, engine: &str, seconds: u64) {
     let limit = if kbit < 256 { 3.0 } else { 1.0 };
     assert!(median <= limit, "{report}");
     // Headers of TCP and IP take 4 %, and on the slowest link the nodes' own frames as much again.
-    assert!(used > 0.75, "{report}");
+    // There TCP also takes seconds to find its pace.
+    let least = if kbit < 256 { 0.6 } else { 0.85 };
+    assert!(used > least, "{report}");
 }
 
 #[test]
@@ -244,7 +246,7 @@ fn an_overloaded_slow_link_keeps_its_peering_and_a_short_queue() {
         return;
     }
     println!("set PINECONE_SLOW_LINKS=all to try all rates for a minute each");
-    overload(64, "cubic", "auto", 20);
+    overload(64, "cubic", "auto", 25);
     overload(256, "cubic", "epoll", 15);
 }
 
