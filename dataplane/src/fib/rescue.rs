@@ -7,8 +7,8 @@
 //! - Otherwise the frame is led round: to the next known key towards its destination that another
 //!   port leads to.
 //!
-//! The first follows one bootstrap's path and the second makes the watermark better each time, so a
-//! frame makes progress as it does without them.
+//! Each makes the watermark better, or follows the path of the bootstrap that the watermark names, so
+//! a frame makes progress as it does without them.
 
 use pinecone_wire::{PublicKey, Watermark};
 
@@ -76,8 +76,11 @@ impl Snapshot {
     }
 
     /// The way to the lowest of the next [`DETOUR_TRIES`] known keys at or above the destination that
-    /// a port other than `ingress` leads to and that makes the watermark better. Where it may stay as
-    /// it is, frames go round between nodes that each lead them to the other.
+    /// a port other than `ingress` leads to, and that makes the watermark better or leads along the path
+    /// that the watermark names.
+    ///
+    /// Not being worse is too little: the tree's hops have no sequence, which is as good as any, so that
+    /// a frame would go round between a node that leads it by a route and one that leads it by the tree.
     fn detour<'a>(
         &'a self,
         ingress: PortId,
@@ -120,7 +123,8 @@ impl SnekEntry {
                 key: *key,
                 sequence,
             };
-            port != ingress && watermark.is_worse_than(&new)
+            let follows = sequence != 0 && new == *watermark;
+            port != ingress && (follows || watermark.is_worse_than(&new))
         })
     }
 }

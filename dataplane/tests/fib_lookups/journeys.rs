@@ -132,10 +132,7 @@ impl Network {
             prop_assert!(!new.is_worse_than(&watermark));
             match rescue {
                 Some(Rescue::ExpiredRoute) => rescues[0] += 1,
-                Some(Rescue::Detour) => {
-                    prop_assert!(watermark.is_worse_than(&new));
-                    rescues[1] += 1;
-                }
+                Some(Rescue::Detour) => rescues[1] += 1,
                 None => {}
             }
             watermark = new;

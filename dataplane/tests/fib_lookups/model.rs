@@ -115,6 +115,12 @@ impl Model {
         }
     }
 
+    /// Whether a route leads along the path that the watermark names.
+    pub(crate) fn has_route(&self, watermark: &Watermark) -> bool {
+        let route = self.routes.get(&watermark.key);
+        route.is_some_and(|(_, sequence)| *sequence == watermark.sequence)
+    }
+
     fn follow_expired(&self, ingress: PortId, before: &Watermark) -> Option<(PortId, Watermark)> {
         let &(port, sequence) = self.expired.get(&before.key)?;
         let key = before.key;
@@ -161,7 +167,8 @@ impl Model {
                 .flatten()
             {
                 let watermark = Watermark { key, sequence };
-                if port != ingress && before.is_worse_than(&watermark) {
+                let follows = watermark == *before && sequence != 0;
+                if port != ingress && (follows || before.is_worse_than(&watermark)) {
                     return Some((port, watermark));
                 }
             }

@@ -240,9 +240,9 @@ impl World {
             assert_eq!(got, want, "{ingress} {query:?} {watermark:?}");
             if let Some(rescue) = got.rescue {
                 assert!(!got.watermark.is_worse_than(&watermark));
-                if rescue == Rescue::Detour {
-                    assert!(watermark.is_worse_than(&got.watermark));
-                }
+                let better = watermark.is_worse_than(&got.watermark);
+                let follows = got.watermark.sequence != 0 && model.has_route(&watermark);
+                assert!(rescue == Rescue::ExpiredRoute || better || follows);
                 assert_ne!(got.decision, Decision::Send(ingress));
             }
         }
