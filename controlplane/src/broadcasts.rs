@@ -162,6 +162,7 @@ impl ControlPlane {
         let sequence = self.sequence_after(self.broadcasts.last_sequence);
         self.broadcasts.last_sequence = sequence;
         self.broadcasts.highest_sequence = self.broadcasts.highest_sequence.max(sequence);
+        self.own_key.sent(sequence);
         let position = self.tree.position();
         self.counters.signatures_made += 1;
         let body = self

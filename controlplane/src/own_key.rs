@@ -1,9 +1,11 @@
 //! Frames signed with our own key that we have not made: another node uses it.
 //!
 //! A frame of our own may come back at any time, and of one that we made before a restart nothing is
-//! remembered. So only what we cannot have made counts: sequences above all that we have sent, and
-//! announcements by us of a root's sequence that we have not come to follow yet.
+//! remembered. So only what we cannot have made counts: sequences above all that we have sent, once we
+//! have run for a minute also others that are not among the last that we have sent, and announcements by
+//! us of a root's sequence that we have not come to follow yet.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use pinecone_wire::{Announcement, PublicKey, SignedBody};
@@ -18,12 +20,36 @@ const COMPLAINT_GAP: Duration = Duration::from_secs(3600);
 /// After a start others may still announce what we were before.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
+/// How many of our last sequences are remembered: those of five minutes.
+const SENT: usize = 128;
+
 #[derive(Debug, Default)]
 pub(crate) struct OwnKey {
+    /// The last sequences that we have signed, the oldest first.
+    sent: VecDeque<u64>,
     /// When such a frame was first looked at, and the time of day then.
     started: Option<(Duration, u64)>,
     last_check: Option<Duration>,
     last_complaint: Option<Duration>,
+}
+
+impl OwnKey {
+    /// Takes note of the sequence of a bootstrap or broadcast of ours.
+    pub(crate) fn sent(&mut self, sequence: u64) {
+        if self.sent.len() == SENT {
+            self.sent.pop_front();
+        }
+        self.sent.push_back(sequence);
+    }
+
+    /// Whether a sequence is of the time that we remember, and not ours.
+    fn is_unknown(&self, sequence: u64) -> bool {
+        self.sent
+            .iter()
+            .min()
+            .is_some_and(|least| sequence > *least)
+            && !self.sent.contains(&sequence)
+    }
 }
 
 impl ControlPlane {
@@ -31,10 +57,13 @@ impl ControlPlane {
     /// is the highest sequence that we have sent.
     pub(crate) fn is_own_body_elsewhere(&mut self, body: &SignedBody, last: u64) -> bool {
         let now = self.now.monotonic;
-        let (_, unix_ms) = *(self.own_key.started).get_or_insert((now, self.now.unix_ms));
+        let (started, unix_ms) = *(self.own_key.started).get_or_insert((now, self.now.unix_ms));
         // Before a restart our clock may have been right.
-        let unix_ms = unix_ms.max(self.signing_ms());
-        if body.sequence <= last.max(unix_ms) {
+        let ahead = body.sequence > last.max(unix_ms).max(self.signing_ms());
+        // What we sent before a restart is no longer under way by then.
+        let settled = now >= started + FORGOTTEN_AFTER;
+        let unknown = settled && self.own_key.is_unknown(body.sequence);
+        if !ahead && !unknown {
             return false;
         }
         let checked = self.own_key.last_check;

@@ -354,6 +354,7 @@ impl ControlPlane {
         let sequence = self.sequence_after(self.snake.last_sequence);
         self.snake.last_sequence = sequence;
         self.snake.highest_sequence = self.snake.highest_sequence.max(sequence);
+        self.own_key.sent(sequence);
         sequence
     }
 

@@ -238,7 +238,16 @@ impl ControlPlane {
         if self.peers.is_empty() {
             self.reset_tree();
         } else if self.tree.parent == Some(port) {
-            self.select_parent();
+            let position = &self.tree.position;
+            let (root, least) = (position.root, position.root_sequence);
+            let best = self.best_candidate();
+            if best.is_some_and(|best| best.root == root && best.root_sequence < least) {
+                // Peers close a peering on which a root's sequence falls, so we are root in between.
+                self.tree.waiting = Some(self.now.monotonic + REPARENT_WAIT);
+                self.become_root();
+            } else {
+                self.select_parent();
+            }
         }
     }
 

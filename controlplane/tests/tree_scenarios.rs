@@ -136,6 +136,7 @@ fn every_recorded_scenario() {
         .collect();
     let file = read(include_str!("vectors/tree_scenarios.json"));
     let (mut steps, mut repeats, mut from_parents) = (0, 0, 0);
+    let mut departed = BTreeMap::new();
     for case in list(&file["cases"]) {
         let own = pool[number(&case["self"]) as usize];
         let (fib, _) = FibWriter::new(own);
@@ -156,7 +157,20 @@ fn every_recorded_scenario() {
                 last.remove(&(number(&step["port"]) as u32));
             }
             let at = format!("case {} step {n}: {step}", case["id"]);
+            let before = scenario.node.status();
             let (sent, others, closed) = scenario.run(step);
+            // A Go node that loses its parent goes over to a lower sequence of the same root, for which
+            // its peers close their peerings. Ours is root in between, and what comes then differs.
+            if scenario.key(&step["cur_root"]) == before.root
+                && number(&step["cur_rseq"]) < before.root_sequence
+            {
+                let status = scenario.node.status();
+                assert_eq!((status.root, status.waiting), (own, true), "{at}");
+                assert!(sent.iter().all(|sent| sent.1 == own), "{at}");
+                let left = list(&case["steps"]).len() - n;
+                departed.insert(number(&case["id"]), left);
+                break;
+            }
             let expected: Vec<Sent> = list(&step["sent"])
                 .iter()
                 .map(|sent| {
@@ -199,7 +213,8 @@ fn every_recorded_scenario() {
         }
         from_parents += u32::from(scenario.repeats);
     }
-    assert_eq!(steps, 2695);
+    let left: usize = departed.values().sum();
+    assert_eq!((steps + left, departed.len()), (2695, 1), "{departed:?}");
     assert!(repeats > 0 && from_parents > 0);
     println!("{repeats} repeats left out, {from_parents} of parents ignored");
 }

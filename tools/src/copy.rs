@@ -306,7 +306,8 @@ fn read_input(size: usize) -> mpsc::Receiver<io::Result<Vec<u8>>> {
 #[derive(Debug)]
 struct Output {
     pieces: mpsc::Sender<Vec<u8>>,
-    result: tokio::sync::oneshot::Receiver<io::Result<()>>,
+    /// Taken when [`Self::room`] has told of it.
+    result: Option<tokio::sync::oneshot::Receiver<io::Result<()>>>,
 }
 
 impl Output {
@@ -314,10 +315,14 @@ impl Output {
         let (pieces, receiver) = mpsc::channel(QUEUED_PIECES);
         let (report, result) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
-            // Fails when the program is ending already.
-            let _ = report.send(write_output(receiver));
+            let mut receiver = receiver;
+            // Fails when the program is ending already. The result is there when the channel closes.
+            let _ = report.send(write_output(&mut receiver));
         });
-        Self { pieces, result }
+        Self {
+            pieces,
+            result: Some(result),
+        }
     }
 
     /// Room for a piece, if there is.
@@ -326,7 +331,8 @@ impl Output {
             Ok(permit) => Ok(Some(permit)),
             Err(mpsc::error::TrySendError::Full(())) => Ok(None),
             Err(mpsc::error::TrySendError::Closed(())) => {
-                Err(unwritable(self.result.try_recv().ok()))
+                let result = self.result.take();
+                Err(unwritable(result.and_then(|mut r| r.try_recv().ok())))
             }
         }
     }
@@ -336,10 +342,13 @@ impl Output {
         let _ = self.pieces.reserve().await;
     }
 
-    /// Waits until everything is written.
+    /// Waits until everything is written. A failure that [`Self::room`] has told of is not told again.
     async fn finish(self) -> Result<(), Failure> {
         drop(self.pieces);
-        match self.result.await {
+        let Some(result) = self.result else {
+            return Ok(());
+        };
+        match result.await {
             Ok(Ok(())) => Ok(()),
             other => Err(unwritable(other.ok())),
         }
@@ -354,7 +363,7 @@ fn unwritable(result: Option<io::Result<()>>) -> Failure {
     Failure::runtime(format!("cannot write standard output: {why}"))
 }
 
-fn write_output(mut pieces: mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
+fn write_output(pieces: &mut mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     while let Some(bytes) = pieces.blocking_recv() {
         stdout.write_all(&bytes)?;

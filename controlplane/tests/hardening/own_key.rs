@@ -78,6 +78,26 @@ fn only_bootstraps_that_we_cannot_have_sent_count() {
     assert!(bench.closed.is_empty());
 }
 
+/// Two nodes with one key whose clocks agree: neither's sequences are ahead of the other's clock.
+#[test]
+fn a_bootstrap_between_two_of_ours_counts() {
+    let (mut bench, port) = bench();
+    let own = key(OWN).public_key();
+    bench.wait(Duration::from_secs(30));
+    let first = bench.take_sent(BOOTSTRAP);
+    // What an earlier run sent may still be under way.
+    bench.frame(port, &bootstrap(own, &body(OWN, UNIX_MS + 28_999)));
+    assert_eq!(bench.node.counters().bootstraps_own_elsewhere, 0);
+    bench.wait(Duration::from_secs(90));
+    let ours = bench.take_sent(BOOTSTRAP);
+    for (_, frame) in first.iter().chain(&ours) {
+        bench.frame(port, frame);
+    }
+    assert_eq!(bench.node.counters().bootstraps_own_elsewhere, 0);
+    bench.frame(port, &bootstrap(own, &body(OWN, UNIX_MS + 90_999)));
+    assert_eq!(bench.node.counters().bootstraps_own_elsewhere, 1);
+}
+
 #[test]
 fn only_announcements_ahead_of_ours_count() {
     let (mut bench, _) = bench();

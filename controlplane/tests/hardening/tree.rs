@@ -258,3 +258,32 @@ fn a_parent_whose_way_gets_too_long_is_left() {
     assert_eq!(bench.node.status().parent, Some((b, PEER_B)));
     assert_eq!(bench.closed, []);
 }
+
+/// Peers close a peering on which the sequence of one root falls.
+#[test]
+fn after_losing_its_parent_a_node_announces_no_lower_sequence_of_that_root() {
+    let mut bench = Bench::unsigned(Config::default());
+    let [a, b] = [PEER_A, PEER_B].map(|key| bench.connect(key));
+    let peer = bench.connect(made_up(1));
+    bench.frame(a, &child_announcement(ROOT, 10, PEER_A));
+    bench.frame(b, &child_announcement(ROOT, 5, PEER_B));
+    assert_eq!(bench.node.status().parent, Some((a, PEER_A)));
+    bench.take_sent(1);
+    bench.node.closed(bench.now, a);
+    bench.drain();
+    assert_eq!(bench.node.status().parent, None);
+    bench.wait(Duration::from_secs(1));
+    assert_eq!(bench.node.status().parent, Some((b, PEER_B)));
+    let told: Vec<_> = bench
+        .take_sent(1)
+        .iter()
+        .filter(|(port, _)| *port == peer)
+        .map(|(_, frame)| {
+            let announcement = announced(frame);
+            (announcement.root() == ROOT, announcement.root_sequence())
+        })
+        .collect();
+    let [(false, _), (true, 5)] = told[..] else {
+        panic!("{told:?}");
+    };
+}

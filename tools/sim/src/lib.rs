@@ -12,6 +12,7 @@ pub mod error;
 pub mod expect;
 mod forward;
 pub mod graph;
+mod input;
 pub mod link;
 pub mod loss;
 pub mod measure;

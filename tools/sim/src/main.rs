@@ -1,10 +1,12 @@
 //! `pinecone-sim`: runs a scenario and says what came of it.
 
 use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use anyhow::Context;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use pinecone_sim::time::SECOND;
@@ -67,7 +69,9 @@ fn simulate(options: &Options) -> anyhow::Result<bool> {
     })?;
     bar.finish_and_clear();
     match options.quiet {
-        false => print!("{}", report.table()),
+        false => io::stdout()
+            .write_all(report.table().as_bytes())
+            .context("cannot write the table")?,
         true => report
             .expectations
             .iter()

@@ -19,6 +19,7 @@ use self::source::Source;
 use self::times::{duration, range, time};
 use crate::error::Error;
 use crate::expect::Comparison;
+use crate::input;
 use crate::link::LinkOptions;
 use crate::node::NodeOptions;
 use crate::random::{MILLION, Random};
@@ -165,10 +166,7 @@ impl Scenario {
     /// # Errors
     /// [`Error::Read`], [`Error::Input`], [`Error::NoSmall`].
     pub fn read(path: &Path, small: bool) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
-            path: path.into(),
-            source,
-        })?;
+        let text = input::read(path)?;
         let mut scenario = Self::parse_file(path, &text, small)?;
         scenario.directory = path.parent().unwrap_or(Path::new(".")).into();
         Ok(scenario)

@@ -6,13 +6,11 @@ use std::path::Path;
 use super::{Layout, MAX_LINKS, MAX_NODES};
 use crate::error::Error;
 use crate::graph::Graph;
+use crate::input;
 use crate::node::NodeId;
 
 pub(super) fn read(path: &Path, islands: bool) -> Result<Layout, Error> {
-    let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
-        path: path.into(),
-        source,
-    })?;
+    let text = input::read(path)?;
     parse(&text, islands).map_err(|(line, wrong)| Error::Input {
         file: path.into(),
         line,
