@@ -361,3 +361,41 @@ fn hop_limiting_ends_what_goes_too_far() {
         if dropped { Ok(()) } else { Err("none dropped") }
     });
 }
+
+/// More comes than can be written: one line says so, however far the stream has come by then.
+#[test]
+fn recv_ends_with_one_line_when_its_output_cannot_be_written() {
+    let daemon = Daemon::start();
+    for len in [1, 20_000, 300_000] {
+        let home = TempDir::new().unwrap();
+        let full = std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let mut receiver = program(home.path())
+            .args(["recv", "--connect", daemon.address()])
+            .stdin(Stdio::null())
+            .stdout(full)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = BufReader::new(receiver.stderr.take().unwrap());
+        let mut line = String::new();
+        stderr.read_line(&mut line).unwrap();
+        let key = line.trim().strip_prefix("receiving as ").expect(&line);
+        let (mut sender, mut input) = Sender::start(&daemon, key, &[]);
+        input.write_all(&vec![7; len]).unwrap();
+        drop(input);
+        let code = receiver.wait().unwrap().code();
+        let mut said = String::new();
+        stderr.read_to_string(&mut said).unwrap();
+        assert_eq!(code, Some(1), "{len} bytes: {said}");
+        assert!(
+            said.starts_with("pinecone: cannot write standard output: No space left"),
+            "{len} bytes: {said}"
+        );
+        assert_eq!(said.lines().count(), 1, "{len} bytes: {said}");
+        sender.child.kill().unwrap();
+        sender.child.wait().unwrap();
+    }
+}
