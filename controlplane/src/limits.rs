@@ -43,6 +43,27 @@ impl Config {
         config.limits().into_iter().map(|(name, _)| name).collect()
     }
 
+    /// Lowers the bounds of what strangers can make this node remember until all of it takes less than
+    /// half of so many bytes of memory. Bounds that are lower already stay as they are.
+    pub fn fit_memory(&mut self, bytes: u64) {
+        let fit = |limit: &mut usize, share: u64, each: u64, least: usize| {
+            let most = usize::try_from(bytes / share / each).unwrap_or(usize::MAX);
+            *limit = (*limit).min(most.max(least));
+        };
+        // A peer may leave a frame unfinished, and takes more once it has a long announcement.
+        fit(&mut self.max_peers, 8, 64 << 10, 16);
+        fit(&mut self.max_routes, 16, 400, 1000);
+        fit(&mut self.max_remembered_sequences, 32, 80, 1000);
+        fit(&mut self.max_cached_coordinates, 32, 560, 100);
+        fit(&mut self.max_cached_keys, 64, 300, 100);
+        fit(&mut self.max_cached_signatures, 64, 150, 100);
+        fit(&mut self.max_broadcast_keys, 64, 150, 100);
+        self.max_routes_per_peer = self.max_routes_per_peer.min(self.max_routes);
+        self.max_broadcast_keys_per_peer = self
+            .max_broadcast_keys_per_peer
+            .min(self.max_broadcast_keys);
+    }
+
     /// Sets a bound by its name.
     ///
     /// # Errors
@@ -145,6 +166,24 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_follow_the_memory() {
+        let mut config = Config::default();
+        config.fit_memory(64 << 30);
+        assert_eq!(config.max_routes, Config::default().max_routes);
+        assert_eq!(config.max_peers, Config::default().max_peers);
+        config.fit_memory(32 << 20);
+        assert_eq!(config.max_peers, 64);
+        assert_eq!(config.max_routes, 5242);
+        assert_eq!(config.max_routes_per_peer, 5242);
+        assert_eq!(config.max_cached_coordinates, 1872);
+        config.fit_memory(0);
+        assert_eq!(config.max_peers, 16);
+        let lower = config.max_routes;
+        config.fit_memory(64 << 30);
+        assert_eq!(config.max_routes, lower);
+    }
 
     #[test]
     fn every_limit_can_be_set_and_no_other_changes() {

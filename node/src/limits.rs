@@ -1,12 +1,25 @@
 //! Bounds of both planes by their names.
 
-use crate::{Builder, DataPlaneOptions, LimitError};
+use crate::{Builder, DataPlaneOptions, LimitError, MemoryLimit};
 
 /// The longest frame, which every queue must take.
 const LEAST: u64 = 65_536;
 const MOST: u64 = u32::MAX as u64;
 
+/// The share of the memory that frames may take which wait for the control plane.
+const PENDING_SHARE: u64 = 16;
+
 impl Builder {
+    /// Lowers the bounds of what strangers can make the node remember, for a machine or a container with
+    /// little memory. Bounds set later, by [`Self::limit`] or [`Self::control`], are taken as they are.
+    pub fn fit_memory(mut self, memory: MemoryLimit) -> Self {
+        self.0.control.fit_memory(memory.bytes);
+        let most = (memory.bytes / PENDING_SHARE).max(LEAST);
+        let pending = &mut self.0.dataplane.pending_bytes;
+        *pending = (*pending).min(usize::try_from(most).unwrap_or(usize::MAX));
+        self
+    }
+
     /// Sets a bound by its name, for configuration files and command lines: those of the
     /// [control plane](crate::ControlConfig::limit_names), and bytes of protocol frames that may wait,
     /// `max-pending-bytes` and `max-pending-bytes-per-peer` for the control plane and

@@ -5,7 +5,9 @@ use pinecone::MemoryLimit;
 use crate::cli::RunOptions;
 
 /// Bytes that one remembered thing takes, about.
-const EACH: u64 = 256;
+const EACH: u64 = 512;
+/// Bytes that a peer may take with a frame that it has not finished.
+const PEER: u64 = 64 << 10;
 
 /// What the queue of all peers is, and why.
 pub(crate) fn describe(given: bool, queue: usize, memory: Option<MemoryLimit>) -> String {
@@ -53,7 +55,7 @@ fn warnings(
             // Of one peer, or no memory at all.
             name if !name.starts_with("max-") || name.ends_with("-per-peer") => continue,
             name if name.contains("bytes") => *value,
-            "max-peers" => value.saturating_mul(5 << 10),
+            "max-peers" => value.saturating_mul(PEER),
             "max-sequence-lead" | "max-break-notices" | "max-root-changes" | "max-root-flaps"
             | "max-offences" => continue,
             _ => value.saturating_mul(EACH),

@@ -68,6 +68,9 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
         )
         // Nobody reads payloads here.
         .receive_queue(0, 0);
+    if let Some(memory) = memory {
+        builder = builder.fit_memory(memory);
+    }
     for (name, value) in &options.limit {
         builder = builder.limit(name, *value).map_err(Failure::usage)?;
     }
