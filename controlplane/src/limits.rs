@@ -43,14 +43,15 @@ impl Config {
         config.limits().into_iter().map(|(name, _)| name).collect()
     }
 
-    /// Lowers the bounds of what strangers can make this node remember until all of it takes less than
-    /// half of so many bytes of memory. Bounds that are lower already stay as they are.
+    /// Lowers the limits on state that peers can create, so that together they take about a third of so
+    /// many bytes of memory, and two thirds if every peer sends a long announcement. Lower limits stay.
+    /// Small minimums apply.
     pub fn fit_memory(&mut self, bytes: u64) {
         let fit = |limit: &mut usize, share: u64, each: u64, least: usize| {
             let most = usize::try_from(bytes / share / each).unwrap_or(usize::MAX);
             *limit = (*limit).min(most.max(least));
         };
-        // A peer may leave a frame unfinished, and takes more once it has a long announcement.
+        // 64 KiB is the longest unfinished frame. A long announcement takes up to 180 KiB more.
         fit(&mut self.max_peers, 8, 64 << 10, 16);
         fit(&mut self.max_routes, 16, 400, 1000);
         fit(&mut self.max_remembered_sequences, 32, 80, 1000);

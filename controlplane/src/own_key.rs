@@ -1,9 +1,10 @@
 //! Frames signed with our own key that we have not made: another node uses it.
 //!
-//! A frame of our own may come back at any time, and of one that we made before a restart nothing is
-//! remembered. So only what we cannot have made counts: sequences above all that we have sent, once we
-//! have run for a minute also others that are not among the last that we have sent, and announcements by
-//! us of a root's sequence that we have not come to follow yet.
+//! A frame of our own may come back at any time, and frames from before a restart are not remembered. So a
+//! frame counts only if this node cannot have made it:
+//! - Its sequence is above every sequence that this node has sent.
+//! - This node has run for a minute, and the sequence is recent but not one of its own.
+//! - It is an announcement of a root sequence that this node does not follow yet.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,7 +21,7 @@ const COMPLAINT_GAP: Duration = Duration::from_secs(3600);
 /// After a start others may still announce what we were before.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
-/// How many of our last sequences are remembered: those of five minutes.
+/// Number of own sequences that are remembered: about five minutes' worth.
 const SENT: usize = 128;
 
 #[derive(Debug, Default)]
@@ -42,7 +43,7 @@ impl OwnKey {
         self.sent.push_back(sequence);
     }
 
-    /// Whether a sequence is of the time that we remember, and not ours.
+    /// Whether a sequence is newer than the oldest remembered one, and is not ours.
     fn is_unknown(&self, sequence: u64) -> bool {
         self.sent
             .iter()
@@ -60,7 +61,7 @@ impl ControlPlane {
         let (started, unix_ms) = *(self.own_key.started).get_or_insert((now, self.now.unix_ms));
         // Before a restart our clock may have been right.
         let ahead = body.sequence > last.max(unix_ms).max(self.signing_ms());
-        // What we sent before a restart is no longer under way by then.
+        // By then, frames from before a restart have left the network.
         let settled = now >= started + FORGOTTEN_AFTER;
         let unknown = settled && self.own_key.is_unknown(body.sequence);
         if !ahead && !unknown {

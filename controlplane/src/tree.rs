@@ -243,8 +243,7 @@ impl ControlPlane {
             let best = self.best_candidate();
             if best.is_some_and(|best| best.root == root && best.root_sequence < least) {
                 // Peers close a peering on which a root's sequence falls, so we are root in between.
-                self.tree.waiting = Some(self.now.monotonic + REPARENT_WAIT);
-                self.become_root();
+                self.become_root_and_wait();
             } else {
                 self.select_parent();
             }
@@ -337,8 +336,7 @@ impl ControlPlane {
                 self.select_parent();
             }
             Action::SelectParentWithWait => {
-                self.tree.waiting = Some(self.now.monotonic + REPARENT_WAIT);
-                self.become_root();
+                self.become_root_and_wait();
             }
         }
     }
@@ -433,6 +431,12 @@ impl ControlPlane {
         self.move_to(Some(port));
         self.announce_to_all();
         self.snake.bootstrap_soon();
+    }
+
+    /// Drops the parent, and selects another after a while.
+    fn become_root_and_wait(&mut self) {
+        self.tree.waiting = Some(self.now.monotonic + REPARENT_WAIT);
+        self.become_root();
     }
 
     fn become_root(&mut self) {

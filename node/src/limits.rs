@@ -6,12 +6,12 @@ use crate::{Builder, DataPlaneOptions, LimitError, MemoryLimit};
 const LEAST: u64 = 65_536;
 const MOST: u64 = u32::MAX as u64;
 
-/// The share of the memory that frames may take which wait for the control plane.
+/// The part of the memory for frames that wait for the control plane: one in so many bytes.
 const PENDING_SHARE: u64 = 16;
 
 impl Builder {
-    /// Lowers the bounds of what strangers can make the node remember, for a machine or a container with
-    /// little memory. Bounds set later, by [`Self::limit`] or [`Self::control`], are taken as they are.
+    /// Lowers the limits on state that peers can create, for a machine or a container with little memory.
+    /// Limits set later, by [`Self::limit`] or [`Self::control`], are taken as they are.
     pub fn fit_memory(mut self, memory: MemoryLimit) -> Self {
         self.0.control.fit_memory(memory.bytes);
         let most = (memory.bytes / PENDING_SHARE).max(LEAST);
@@ -67,7 +67,24 @@ fn waiting(options: &mut DataPlaneOptions) -> [(&'static str, &mut usize); 3] {
 
 #[cfg(test)]
 mod tests {
-    use crate::Node;
+    use crate::{MemoryLimit, Node};
+
+    #[test]
+    fn both_planes_fit_the_memory_and_limits_given_later_stand() {
+        let memory = |bytes| MemoryLimit {
+            bytes,
+            is_cgroup: true,
+        };
+        let small = Node::builder().fit_memory(memory(32 << 20));
+        assert_eq!(small.0.dataplane.pending_bytes, 2 << 20);
+        assert_eq!(small.0.control.max_peers, 64);
+        let given = small.limit("max-peers", 1000).unwrap();
+        assert_eq!(given.0.control.max_peers, 1000);
+        let tiny = Node::builder().fit_memory(memory(1 << 10));
+        assert_eq!(tiny.0.dataplane.pending_bytes, 65_536);
+        let large = Node::builder().fit_memory(memory(64 << 30));
+        assert_eq!(large.0.dataplane.pending_bytes, 64 << 20);
+    }
 
     #[test]
     fn both_planes_bounds_are_set_by_name() {

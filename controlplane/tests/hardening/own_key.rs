@@ -85,7 +85,7 @@ fn a_bootstrap_between_two_of_ours_counts() {
     let own = key(OWN).public_key();
     bench.wait(Duration::from_secs(30));
     let first = bench.take_sent(BOOTSTRAP);
-    // What an earlier run sent may still be under way.
+    // Frames from before a restart may still be in the network.
     bench.frame(port, &bootstrap(own, &body(OWN, UNIX_MS + 28_999)));
     assert_eq!(bench.node.counters().bootstraps_own_elsewhere, 0);
     bench.wait(Duration::from_secs(90));

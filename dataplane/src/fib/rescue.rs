@@ -79,8 +79,9 @@ impl Snapshot {
     /// a port other than `ingress` leads to, and that makes the watermark better or leads along the path
     /// that the watermark names.
     ///
-    /// Not being worse is too little: the tree's hops have no sequence, which is as good as any, so that
-    /// a frame would go round between a node that leads it by a route and one that leads it by the tree.
+    /// A watermark that is merely not worse would allow loops. A hop by the tree has the sequence 0, which
+    /// is not worse than any other, so a frame could go round between a node that uses a route and one that
+    /// uses the tree.
     fn detour<'a>(
         &'a self,
         ingress: PortId,
