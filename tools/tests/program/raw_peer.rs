@@ -1,6 +1,6 @@
 //! A peer made of bytes: does what it is told, right or wrong.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -21,19 +21,29 @@ pub(crate) struct RawPeer {
 impl RawPeer {
     /// Connects and shakes hands.
     pub(crate) fn connect(address: &str, key: SecretKey) -> Self {
-        let stream = connect(address);
-        Self::over(stream, key)
+        Self::try_connect(address, key).unwrap()
+    }
+
+    /// As [`Self::connect`], to a daemon that may end meanwhile.
+    pub(crate) fn try_connect(address: &str, key: SecretKey) -> io::Result<Self> {
+        Self::try_over(try_connect(address)?, key)
     }
 
     /// Shakes hands.
-    pub(crate) fn over(mut stream: TcpStream, key: SecretKey) -> Self {
-        stream.write_all(&handshake::encode(&key)).unwrap();
-        handshake::decode(&read_handshake(&mut stream)).unwrap();
-        Self {
+    pub(crate) fn over(stream: TcpStream, key: SecretKey) -> Self {
+        Self::try_over(stream, key).unwrap()
+    }
+
+    fn try_over(mut stream: TcpStream, key: SecretKey) -> io::Result<Self> {
+        stream.write_all(&handshake::encode(&key))?;
+        let mut theirs = [0; HANDSHAKE_LEN];
+        stream.read_exact(&mut theirs)?;
+        handshake::decode(&theirs).unwrap();
+        Ok(Self {
             stream,
             key,
             received: Vec::new(),
-        }
+        })
     }
 
     /// As [`Self::connect`], and announces itself as a root.
@@ -136,10 +146,14 @@ impl RawPeer {
 
 /// A connection without a handshake.
 pub(crate) fn connect(address: &str) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_nodelay(true).unwrap();
-    stream
+    try_connect(address).unwrap()
+}
+
+fn try_connect(address: &str) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 /// The daemon's handshake.
