@@ -69,7 +69,8 @@ impl Peer {
 /// The live peerings, by port.
 #[derive(Default)]
 pub(crate) struct Peers {
-    by_port: BTreeMap<PortId, Peer>,
+    /// Boxed, as most nodes have far fewer than a node of the map has room for.
+    by_port: BTreeMap<PortId, Box<Peer>>,
     by_key: BTreeSet<(PublicKey, PortId)>,
     /// Those whose key is only claimed, by when they came.
     unannounced: BTreeSet<(Duration, PortId)>,
@@ -97,7 +98,7 @@ impl Peers {
         self.by_key.insert((key, port));
         self.unannounced.insert((now, port));
         self.preferred = None;
-        self.by_port.insert(port, peer);
+        self.by_port.insert(port, Box::new(peer));
     }
 
     pub(crate) fn remove(&mut self, port: PortId) -> Option<Peer> {
@@ -105,7 +106,7 @@ impl Peers {
         self.by_key.remove(&(peer.key, port));
         self.unannounced.remove(&(peer.connected, port));
         self.preferred = None;
-        Some(peer)
+        Some(*peer)
     }
 
     /// Stores an announcement; hands back the one before.
@@ -117,11 +118,11 @@ impl Peers {
     }
 
     pub(crate) fn get(&self, port: PortId) -> Option<&Peer> {
-        self.by_port.get(&port)
+        Some(self.by_port.get(&port)?)
     }
 
     pub(crate) fn get_mut(&mut self, port: PortId) -> Option<&mut Peer> {
-        self.by_port.get_mut(&port)
+        Some(self.by_port.get_mut(&port)?)
     }
 
     pub(crate) fn contains(&self, port: PortId) -> bool {
@@ -138,14 +139,14 @@ impl Peers {
 
     /// In order of ports.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PortId, &Peer)> {
-        self.by_port.iter().map(|(port, peer)| (*port, peer))
+        self.by_port.iter().map(|(port, peer)| (*port, &**peer))
     }
 
     /// The peerings that bear `key`, in order of ports.
     pub(crate) fn with_key(&self, key: PublicKey) -> impl Iterator<Item = (PortId, &Peer)> {
         self.by_key
             .range((key, PortId(0))..=(key, PortId(u32::MAX)))
-            .filter_map(|(_, port)| Some((*port, self.by_port.get(port)?)))
+            .filter_map(|(_, port)| Some((*port, self.get(*port)?)))
     }
 
     /// The best peering with the node that has `key`, of those that have announced themselves: on

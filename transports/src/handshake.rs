@@ -71,8 +71,9 @@ pub struct Limits {
     pub connect_timeout: Duration,
     /// Dials at a time, static peers and others together: 64. More wait for their turn.
     pub max_dials: usize,
-    /// Inbound connections that may be handshaking or wait to become peerings: 1,024. A connection
-    /// above it is closed at once and counted in [`TransportCounters::over_cap`].
+    /// Inbound connections that may be handshaking or wait to become peerings: 1,024. For one above
+    /// it the oldest handshake of the address with the most is ended; where the newcomer's address
+    /// has as many, the newcomer is closed instead. Counted in [`TransportCounters::over_cap`].
     pub inbound_handshakes: usize,
     /// The same for one remote address (IPv6: for one /64), so that one host cannot use up all: 512.
     /// Also counted in [`TransportCounters::over_cap`].

@@ -95,13 +95,7 @@ impl Transports {
                         transports.welcome(stream, remote, slot, &established).await;
                     });
                 }
-                None => {
-                    self.shared.counters.over_cap.add();
-                    refused(
-                        remote,
-                        &"too many connections are handshaking or wait to become peerings",
-                    );
-                }
+                None => self.over_cap(remote),
             }
         }
     }
@@ -110,7 +104,7 @@ impl Transports {
         &self,
         stream: TcpStream,
         remote: SocketAddr,
-        slot: Slot,
+        mut slot: Slot,
         established: &mpsc::Sender<Established>,
     ) {
         let adopt = async {
@@ -119,8 +113,15 @@ impl Transports {
             self.adopt_socket(socket, remote.to_string(), link, direction)
                 .await
         };
-        match adopt.await {
+        let adopted = tokio::select! {
+            adopted = adopt => adopted,
+            () = slot.given_away() => return self.over_cap(remote),
+        };
+        match adopted {
             Ok(mut peer) => {
+                let Some(slot) = slot.keep() else {
+                    return self.over_cap(remote);
+                };
                 peer.place = Place::inbound(slot);
                 // Fails only when the node is closing.
                 drop(established.send(peer).await);
@@ -132,6 +133,14 @@ impl Transports {
                 refused(remote, &error);
             }
         }
+    }
+
+    fn over_cap(&self, remote: SocketAddr) {
+        self.shared.counters.over_cap.add();
+        refused(
+            remote,
+            &"too many connections are handshaking or wait to become peerings",
+        );
     }
 
     async fn accept_failed(&self, error: &io::Error) {

@@ -13,9 +13,9 @@ use common::{DEADLINE, Server, bind, key, on_each_backend, refused_address, unti
 use pinecone_transports::{
     DialError, Direction, Limits, Link, ListenError, PeerAddress, Transports,
 };
-use pinecone_wire::handshake;
+use pinecone_wire::{HANDSHAKE_LEN, handshake};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 fn limits() -> Limits {
     Limits {
@@ -212,6 +212,51 @@ fn connections_above_the_cap_are_closed_at_once_and_counted() {
                 server.established.recv().await.unwrap();
                 drop(other);
             }
+        }
+    });
+}
+
+#[test]
+fn silent_hosts_give_way_to_others() {
+    let limits = Limits {
+        inbound_handshakes: 6,
+        inbound_handshakes_per_address: 3,
+        ..limits()
+    };
+    on_each_backend(|backend| {
+        let limits = limits.clone();
+        async move {
+            let mut server = Server::start(backend, limits);
+            let address = server.address();
+            let connect = async |from: &str| {
+                let socket = TcpSocket::new_v4().unwrap();
+                socket.bind(from.parse().unwrap()).unwrap();
+                socket.connect(address).await.unwrap()
+            };
+            let mut silent = Vec::new();
+            for _ in 0..3 {
+                silent.push(connect("127.0.0.2:0").await);
+                silent.push(connect("127.0.0.3:0").await);
+            }
+            until(|| server.transports.counters().accepted == 6).await;
+            // The hosts that hold all places get no more of them,
+            assert_eq!(closed(connect("127.0.0.3:0").await).await, 0);
+            // others do: the oldest of one host's connections makes room.
+            let mut others = Vec::new();
+            for n in 4..6 {
+                let mut stream = connect(&format!("127.0.0.{n}:0")).await;
+                stream.write_all(&handshake::encode(&key(n))).await.unwrap();
+                others.push((stream, server.established.recv().await.unwrap()));
+            }
+            assert_eq!(server.transports.counters().over_cap, 3);
+            assert_eq!(closed(silent.remove(0)).await, HANDSHAKE_LEN);
+            assert_eq!(closed(silent.remove(0)).await, HANDSHAKE_LEN);
+            // What is left of theirs still gets its time.
+            let (_, peer) = others.pop().unwrap();
+            assert_eq!(peer.key, key(5).public_key());
+            let mut late = silent.pop().unwrap();
+            late.write_all(&handshake::encode(&key(3))).await.unwrap();
+            server.established.recv().await.unwrap();
         }
     });
 }

@@ -64,8 +64,8 @@ impl Announcement {
         let malformed = |at| AnnouncementError::Malformed { at };
         let root = PublicKey::from_prefix(payload).ok_or(malformed(0))?;
         let (root_sequence, n) = varu64::decode(&payload[32..]).map_err(|_| malformed(32))?;
-        let mut entries = Vec::new();
         let mut at = 32 + n;
+        let mut entries = Vec::with_capacity((payload.len() - at) / ENTRY_MIN_LEN);
         while payload.len() - at >= ENTRY_MIN_LEN {
             let (port, n) = varu64::decode(&payload[at..]).map_err(|_| malformed(at))?;
             let rest = &payload[at + n..];

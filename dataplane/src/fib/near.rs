@@ -1,17 +1,18 @@
 //! Which port leads to each key that live peers announce: the ties of protocol section 6, steps 3
 //! to 5 and 7, resolved before anyone asks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use pinecone_wire::PublicKey;
 
 use super::PeerEntry;
 use crate::{LinkType, PortId};
 
-/// Every announced way to every near key, best first.
+/// Every announced way to every near key.
 #[derive(Debug, Default)]
 pub(super) struct NearKeys {
-    claims: BTreeMap<PublicKey, BTreeSet<Claim>>,
+    /// By key, best first. One set, as most keys have a single claim.
+    claims: BTreeSet<(PublicKey, Claim)>,
 }
 
 /// One peering's way to a key. The order of fields is the order of preference.
@@ -23,6 +24,17 @@ struct Claim {
     link: LinkType,
     order: u64,
     port: PortId,
+}
+
+impl Claim {
+    /// No claim comes before this one.
+    const FIRST: Self = Self {
+        kind: ClaimKind::Direct,
+        steps: 0,
+        link: LinkType::Pipe,
+        order: 0,
+        port: PortId(0),
+    };
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +55,7 @@ impl NearKeys {
 
     /// The ports that lead to `key`, best first.
     pub(super) fn ports(&self, key: &PublicKey) -> impl Iterator<Item = PortId> {
-        self.claims.get(key).into_iter().flatten().map(|c| c.port)
+        self.of(key).map(|claim| claim.port)
     }
 
     /// The best peering with the node that has `key`.
@@ -53,7 +65,15 @@ impl NearKeys {
     }
 
     fn best(&self, key: &PublicKey) -> Option<&Claim> {
-        self.claims.get(key)?.first()
+        self.of(key).next()
+    }
+
+    /// The claims to `key`, best first.
+    fn of(&self, key: &PublicKey) -> impl Iterator<Item = &Claim> {
+        let key = *key;
+        let from = self.claims.range((key, Claim::FIRST)..);
+        from.take_while(move |(of, _)| *of == key)
+            .map(|(_, claim)| claim)
     }
 
     /// Adds what `peer` announced, if it did, and appends the keys that have a new best claim to
@@ -66,11 +86,10 @@ impl NearKeys {
         touched: &mut Vec<PublicKey>,
     ) {
         for (key, claim) in claims(port, peer, parent) {
-            let claims = self.claims.entry(key).or_default();
-            if claims.first().is_none_or(|best| claim < *best) {
+            if self.best(&key).is_none_or(|best| claim < *best) {
                 touched.push(key);
             }
-            claims.insert(claim);
+            self.claims.insert((key, claim));
         }
     }
 
@@ -83,16 +102,10 @@ impl NearKeys {
         touched: &mut Vec<PublicKey>,
     ) {
         for (key, claim) in claims(port, peer, parent) {
-            let Some(claims) = self.claims.get_mut(&key) else {
-                continue;
-            };
-            if claims.first() == Some(&claim) {
+            if self.best(&key) == Some(&claim) {
                 touched.push(key);
             }
-            claims.remove(&claim);
-            if claims.is_empty() {
-                self.claims.remove(&key);
-            }
+            self.claims.remove(&(key, claim));
         }
     }
 }

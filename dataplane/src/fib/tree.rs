@@ -43,12 +43,25 @@ struct Candidate {
     port: PortId,
 }
 
+impl Candidate {
+    /// No candidate comes before this one.
+    const FIRST: Self = Self {
+        depth: 0,
+        link: LinkType::Pipe,
+        order: 0,
+        port: PortId(0),
+    };
+}
+
 /// What the control side keeps to keep [`TreeTable`] up to date.
 #[derive(Debug, Default)]
 pub(super) struct TreeBuilder {
-    all: BTreeSet<Candidate>,
-    prefixes: BTreeMap<Edge, Below>,
-    /// The number given out last; 0 is the empty prefix's.
+    /// By the number of each prefix that they are at or below, best first. One set, as most prefixes
+    /// have a single candidate.
+    candidates: BTreeSet<(u64, Candidate)>,
+    /// The numbers of the prefixes.
+    numbers: BTreeMap<Edge, u64>,
+    /// The number given out last.
     last: u64,
     /// Prefixes in the table have changed since they were last traced.
     changed: bool,
@@ -57,11 +70,8 @@ pub(super) struct TreeBuilder {
 /// A prefix by its parent's number and its last port.
 type Edge = (u64, u64);
 
-#[derive(Debug)]
-struct Below {
-    number: u64,
-    candidates: BTreeSet<Candidate>,
-}
+/// The number of the empty prefix.
+const EMPTY: u64 = 0;
 
 impl TreeTable {
     /// The port towards `destination`, from a node at `own`, for a frame from `ingress`.
@@ -88,7 +98,7 @@ impl TreeTable {
             nearest = [nearest, found].into_iter().flatten().min();
         };
         consider(&self.all, 0);
-        let mut prefix = Some(0);
+        let mut prefix = Some(EMPTY);
         let mut ours = Some(own.ports());
         let mut common = 0;
         for (walked, port) in destination.ports().enumerate() {
@@ -122,7 +132,7 @@ impl TreeTable {
 impl TreeTable {
     /// Brings what is known of our own path up to date, after a change of it.
     pub(super) fn trace(&mut self, own: &Coordinates) {
-        let mut parent = 0;
+        let mut parent = EMPTY;
         let prefixes = own.ports().iter().map_while(|&port| {
             let found = self.prefixes.get(&edge_key((parent, port)))?;
             parent = found.number;
@@ -138,20 +148,18 @@ impl TreeBuilder {
         let Some((candidate, coordinates)) = candidate(port, peer) else {
             return;
         };
-        self.all.insert(candidate);
-        table.all = best(&self.all);
-        let mut parent = 0;
+        self.candidates.insert((EMPTY, candidate));
+        table.all = self.best(EMPTY);
+        let mut parent = EMPTY;
         for port in coordinates {
-            let below = self.prefixes.entry((parent, port)).or_insert_with(|| {
+            let edge = (parent, port);
+            let number = *self.numbers.entry(edge).or_insert_with(|| {
                 self.last += 1;
-                Below {
-                    number: self.last,
-                    candidates: BTreeSet::new(),
-                }
+                self.last
             });
-            below.candidates.insert(candidate);
-            self.changed |= below.show(table, (parent, port), candidate);
-            parent = below.number;
+            self.candidates.insert((number, candidate));
+            self.show(table, edge, number, candidate);
+            parent = number;
         }
     }
 
@@ -160,23 +168,17 @@ impl TreeBuilder {
         let Some((candidate, coordinates)) = candidate(port, peer) else {
             return;
         };
-        self.all.remove(&candidate);
-        table.all = best(&self.all);
-        let mut parent = 0;
+        self.candidates.remove(&(EMPTY, candidate));
+        table.all = self.best(EMPTY);
+        let mut parent = EMPTY;
         for port in coordinates {
             let edge = (parent, port);
-            let Some(below) = self.prefixes.get_mut(&edge) else {
+            let Some(&number) = self.numbers.get(&edge) else {
                 return;
             };
-            parent = below.number;
-            below.candidates.remove(&candidate);
-            if below.candidates.is_empty() {
-                self.prefixes.remove(&edge);
-                table.prefixes.remove(&edge_key(edge));
-                self.changed = true;
-            } else {
-                self.changed |= below.show(table, edge, candidate);
-            }
+            self.candidates.remove(&(number, candidate));
+            self.show(table, edge, number, candidate);
+            parent = number;
         }
     }
 
@@ -189,24 +191,34 @@ impl TreeBuilder {
 
     /// Forgets all peers.
     pub(super) fn clear(&mut self, table: &mut TreeTable) {
-        self.all.clear();
-        self.prefixes.clear();
+        self.candidates.clear();
+        self.numbers.clear();
         *table = TreeTable::default();
     }
-}
 
-impl Below {
-    /// Brings the table up to date after `changed` came or went, if that makes a difference.
-    fn show(&self, table: &mut TreeTable, edge: Edge, changed: Candidate) -> bool {
-        let best = best(&self.candidates);
-        let shows = best[1].is_none_or(|second| changed <= second);
-        if shows {
-            let number = self.number;
-            table
-                .prefixes
-                .insert(edge_key(edge), Prefix { number, best });
+    /// Brings the table up to date after `changed` came to or went from the prefix `number`, if that
+    /// makes a difference.
+    fn show(&mut self, table: &mut TreeTable, edge: Edge, number: u64, changed: Candidate) {
+        let best = self.best(number);
+        if best[0].is_none() {
+            self.numbers.remove(&edge);
+            table.prefixes.remove(&edge_key(edge));
+        } else if best[1].is_none_or(|second| changed <= second) {
+            let prefix = Prefix { number, best };
+            table.prefixes.insert(edge_key(edge), prefix);
+        } else {
+            return;
         }
-        shows
+        self.changed = true;
+    }
+
+    /// The best two candidates at or below the prefix `number`.
+    fn best(&self, number: u64) -> Best {
+        let from = self.candidates.range((number, Candidate::FIRST)..);
+        let mut best = from
+            .take_while(|(of, _)| *of == number)
+            .map(|(_, candidate)| *candidate);
+        [best.next(), best.next()]
     }
 }
 
@@ -221,11 +233,6 @@ fn candidate(port: PortId, peer: &PeerEntry) -> Option<(Candidate, impl Iterator
         port,
     };
     Some((candidate, above.iter().map(|&(port, _)| port)))
-}
-
-fn best(candidates: &BTreeSet<Candidate>) -> Best {
-    let mut best = candidates.iter().copied();
-    [best.next(), best.next()]
 }
 
 /// Where the index has a prefix: both numbers, behind eight bytes that spread them.

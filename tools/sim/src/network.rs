@@ -97,6 +97,11 @@ impl Network {
         self.now
     }
 
+    /// Makes room for this many nodes more, and for no others.
+    pub(crate) fn reserve_nodes(&mut self, nodes: usize) {
+        self.nodes.reserve_exact(nodes);
+    }
+
     /// Adds a node with a key from the seed. It is down until [`Self::start`].
     pub fn add_node(&mut self) -> NodeId {
         let seed = self.keys.bytes();

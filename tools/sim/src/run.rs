@@ -115,6 +115,7 @@ impl<'a> Run<'a> {
     /// The network as it is at the start.
     fn set_up(&mut self) {
         let mut starts = Random::new(self.scenario.seed, Stream::Starts);
+        self.network.reserve_nodes(self.layout.nodes as usize);
         for _ in 0..self.layout.nodes {
             let node = self.network.add_node();
             let at = starts.below(self.scenario.network.start_within.max(1));
