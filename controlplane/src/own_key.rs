@@ -4,7 +4,9 @@
 //! frame counts only if this node cannot have made it:
 //! - Its sequence is above every sequence that this node has sent.
 //! - This node has run for a minute, and the sequence is recent but not one of its own.
-//! - It is an announcement of a root sequence that this node does not follow yet.
+//! - It is an announcement of a root sequence that this node does not follow yet. Where this node is
+//!   itself the root, the sequence is above what others told in the first minute: the last one from
+//!   before a restart stays in the network for long.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -30,6 +32,8 @@ pub(crate) struct OwnKey {
     sent: VecDeque<u64>,
     /// When such a frame was first looked at, and the time of day then.
     started: Option<(Duration, u64)>,
+    /// The highest sequence of us as a root that others have announced.
+    root_heard: u64,
     last_check: Option<Duration>,
     last_complaint: Option<Duration>,
 }
@@ -90,7 +94,9 @@ impl ControlPlane {
         let position = self.tree.position();
         let (root, sequence) = (announcement.root(), announcement.root_sequence());
         let newer = if root == self.own {
-            sequence > self.tree.own_sequence() && now >= started + FORGOTTEN_AFTER
+            let heard = self.own_key.root_heard.max(self.tree.own_sequence());
+            self.own_key.root_heard = heard.max(sequence);
+            sequence > heard && now >= started + FORGOTTEN_AFTER
         } else {
             root == position.root && sequence > position.root_sequence
         };

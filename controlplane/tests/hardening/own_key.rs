@@ -113,3 +113,21 @@ fn only_announcements_ahead_of_ours_count() {
     assert_eq!(bench.node.counters().announcements_own_elsewhere, 1);
     assert!(bench.closed.is_empty(), "{:?}", bench.closed);
 }
+
+/// The root, started again, keeps hearing of the sequence that it had before; only another node can
+/// bring a higher one.
+#[test]
+fn a_root_sequence_above_the_one_from_before_a_restart_counts() {
+    let mut bench = Bench::signed(Config::default());
+    let seen = |bench: &Bench| bench.node.counters().announcements_own_elsewhere;
+    let first = bench.connect(key(2).public_key());
+    bench.frame(first, &chain(&[OWN, 2], 40));
+    bench.wait(Duration::from_secs(90));
+    let second = bench.connect(key(3).public_key());
+    bench.frame(second, &chain(&[OWN, 3], 40));
+    assert_eq!(seen(&bench), 0);
+    bench.frame(second, &chain(&[OWN, 3], 41));
+    assert_eq!(seen(&bench), 1);
+    bench.frame(first, &chain(&[OWN, 2], 41));
+    assert_eq!(seen(&bench), 1);
+}
