@@ -43,6 +43,19 @@ impl Config {
         config.limits().into_iter().map(|(name, _)| name).collect()
     }
 
+    /// The bounds by name, as they are. Times are in seconds.
+    #[must_use]
+    pub fn limit_values(&self) -> Vec<(&'static str, u64)> {
+        let mut config = self.clone();
+        let limits = config.limits().into_iter();
+        limits
+            .map(|(name, limit)| match limit {
+                Limit::Count(count) => (name, *count as u64),
+                Limit::Seconds(time) => (name, time.as_secs()),
+            })
+            .collect()
+    }
+
     /// Lowers the limits on state that peers can create, so that together they take about a third of so
     /// many bytes of memory, and two thirds if every peer sends a long announcement. Lower limits stay.
     /// Small minimums apply.
@@ -192,19 +205,9 @@ mod tests {
         for name in &names {
             let mut config = Config::default();
             config.set_limit(name, 7).unwrap();
-            let (mut before, mut after) = (Config::default(), config);
-            let values = |config: &mut Config| -> Vec<u64> {
-                let limits = config.limits().into_iter();
-                limits
-                    .map(|(_, limit)| match limit {
-                        Limit::Count(count) => *count as u64,
-                        Limit::Seconds(time) => time.as_secs(),
-                    })
-                    .collect()
-            };
-            let pairs = values(&mut before).into_iter().zip(values(&mut after));
-            for (known, (before, after)) in names.iter().zip(pairs) {
-                let expected = if known == name { 7 } else { before };
+            let before = Config::default().limit_values();
+            for ((known, before), (_, after)) in before.into_iter().zip(config.limit_values()) {
+                let expected = if known == *name { 7 } else { before };
                 assert_eq!(after, expected, "{known} where {name} is set");
             }
         }

@@ -20,6 +20,16 @@ impl Builder {
         self
     }
 
+    /// The bounds that [`Self::limit`] sets, as they are.
+    #[must_use]
+    pub fn limit_values(&self) -> Vec<(&'static str, u64)> {
+        let mut values = self.0.control.limit_values();
+        let mut dataplane = self.0.dataplane.clone();
+        let waiting = waiting(&mut dataplane);
+        values.extend(waiting.map(|(name, bytes)| (name, *bytes as u64)));
+        values
+    }
+
     /// Sets a bound by its name, for configuration files and command lines: those of the
     /// [control plane](crate::ControlConfig::limit_names), and bytes of protocol frames that may wait,
     /// `max-pending-bytes` and `max-pending-bytes-per-peer` for the control plane and
@@ -78,6 +88,12 @@ mod tests {
         let small = Node::builder().fit_memory(memory(32 << 20));
         assert_eq!(small.0.dataplane.pending_bytes, 2 << 20);
         assert_eq!(small.0.control.max_peers, 64);
+        let values = small.limit_values();
+        assert!(values.contains(&("max-peers", 64)), "{values:?}");
+        assert!(
+            values.contains(&("max-pending-bytes", 2 << 20)),
+            "{values:?}"
+        );
         let given = small.limit("max-peers", 1000).unwrap();
         assert_eq!(given.0.control.max_peers, 1000);
         let tiny = Node::builder().fit_memory(memory(1 << 10));

@@ -47,11 +47,17 @@ fn split_peer<'a>(address: &'a str, flag: &str) -> Result<(&'a str, u16), Failur
 }
 
 fn split<'a>(address: &'a str, flag: &str) -> Result<(&'a str, u16), Failure> {
-    address
+    let (host, port) = address
         .rsplit_once(':')
         .filter(|(host, _)| !host.contains(':') || (host.starts_with('[') && host.ends_with(']')))
-        .and_then(|(host, port)| Some((host, port.parse().ok()?)))
-        .ok_or_else(|| malformed(address, flag))
+        .ok_or_else(|| malformed(address, flag))?;
+    if port.parse::<u64>().is_ok_and(|port| port > 65_535) {
+        return Err(Failure::usage(format!(
+            "{flag}: {address:?}: ports go up to 65535"
+        )));
+    }
+    let port = port.parse().map_err(|_| malformed(address, flag))?;
+    Ok((host, port))
 }
 
 fn malformed(address: &str, flag: &str) -> Failure {

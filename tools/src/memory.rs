@@ -19,6 +19,20 @@ pub(crate) fn describe(given: bool, queue: usize, memory: Option<MemoryLimit>) -
     format!("{} KiB of traffic may wait ({why})", queue >> 10)
 }
 
+/// The limits that the memory has lowered and the operator has not set, each with its value.
+pub(crate) fn lowered(
+    usual: Vec<(&'static str, u64)>,
+    now: Vec<(&'static str, u64)>,
+    set: &[(String, u64)],
+) -> Vec<String> {
+    let pairs = usual.into_iter().zip(now);
+    pairs
+        .filter(|((_, usual), (_, now))| now < usual)
+        .filter(|((name, _), _)| set.iter().all(|(other, _)| other != name))
+        .map(|(_, (name, now))| format!("{name} {now}"))
+        .collect()
+}
+
 /// Warns of bounds that cannot be reached within the memory that there is.
 pub(crate) fn warn(options: &RunOptions, queue: usize, memory: Option<MemoryLimit>) {
     let port_queue = options.port_queue.saturating_mul(1024);
@@ -68,6 +82,14 @@ fn warnings(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lowered_limits_are_named_unless_they_were_set() {
+        let usual = vec![("max-peers", 100), ("max-routes", 100), ("max-offences", 3)];
+        let now = vec![("max-peers", 64), ("max-routes", 50), ("max-offences", 3)];
+        let set = [("max-routes".to_owned(), 70)];
+        assert_eq!(lowered(usual, now, &set), ["max-peers 64"]);
+    }
 
     #[test]
     fn warns_of_what_does_not_fit() {

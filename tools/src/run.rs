@@ -1,9 +1,12 @@
 //! `pinecone run`: a node until a signal ends it.
 
+use std::error::Error;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
+use std::{io, iter};
 
 use pinecone::{EngineChoice, Limits, MemoryLimit, Node, StartError, Status};
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::admin::socket::AdminSocket;
@@ -68,8 +71,11 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
         )
         // Nobody reads payloads here.
         .receive_queue(0, 0);
+    let mut lowered = Vec::new();
     if let Some(memory) = memory {
+        let usual = builder.limit_values();
         builder = builder.fit_memory(memory);
+        lowered = memory::lowered(usual, builder.limit_values(), &options.limit);
     }
     for (name, value) in &options.limit {
         builder = builder.limit(name, *value).map_err(Failure::usage)?;
@@ -107,6 +113,13 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
             "queue       {}",
             memory::describe(given, queue, memory)
         );
+        if !lowered.is_empty() {
+            let _ = writeln!(
+                text,
+                "limits      {}, to fit the memory",
+                lowered.join(", ")
+            );
+        }
         if let Some(admin) = &admin {
             let _ = writeln!(text, "admin       {}", admin.path().display());
         }
@@ -142,8 +155,22 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
 pub(crate) fn start_failure(error: StartError) -> Failure {
     match &error {
         StartError::StaticPeers(_) => Failure::usage(error),
-        _ => Failure::runtime(error),
+        _ => match errno(&error) {
+            Some(Errno::MFILE) => Failure::runtime(format!(
+                "{error}; allow more with `ulimit -n`, or LimitNOFILE= in a systemd unit"
+            )),
+            Some(Errno::ADDRNOTAVAIL) => Failure::runtime(format!(
+                "{error}; correct --listen, or wait for the address with --listen-retry"
+            )),
+            _ => Failure::runtime(error),
+        },
     }
+}
+
+/// The error that the system gave, where one did.
+fn errno(error: &StartError) -> Option<Errno> {
+    let mut causes = iter::successors(Some(error as &dyn Error), |&error| error.source());
+    causes.find_map(|cause| Errno::from_io_error(cause.downcast_ref::<io::Error>()?))
 }
 
 fn workers(options: &RunOptions) -> Result<(usize, Vec<usize>), Failure> {

@@ -117,6 +117,16 @@ pub(crate) fn create(path: &Path) -> Result<Option<SecretKey>, Failure> {
         Failure::runtime(format!("cannot write the key file {}: {e}", path.display()))
     };
     directories::prepare(path, "--key-file")?;
+    if let Ok(target) = fs::read_link(path)
+        && fs::metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+    {
+        return Err(Failure::usage(format!(
+            "the key file {} is a link to {}, which does not exist: remove the link, or make the \
+             file with `pinecone genkey --key-file`",
+            path.display(),
+            target.display()
+        )));
+    }
     let directory = directories::parent(path);
     let key = generate()?;
     // Written aside, then linked: nobody ever sees half a key, nothing is ever overwritten.
@@ -302,6 +312,21 @@ mod tests {
         ] {
             assert_eq!(load(wrong).unwrap_err().code, 2, "{}", wrong.display());
         }
+    }
+
+    #[test]
+    fn a_link_to_no_file_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        let target = directory.path().join("gone");
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        let failure = NodeKey::hold_or_create(&path).unwrap_err();
+        assert_eq!(failure.code, 2);
+        let expected = format!("is a link to {}, which", target.display());
+        assert!(failure.to_string().contains(&expected), "{failure}");
+        let key = create(&target).unwrap().unwrap().public_key();
+        let held = NodeKey::hold_or_create(&path).unwrap();
+        assert_eq!(held.key.public_key(), key);
     }
 
     #[test]

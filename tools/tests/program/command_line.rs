@@ -100,6 +100,7 @@ fn wrong_flags_end_with_one_line_and_code_2() {
         (&["run", "--listen", "::1:65432"], &["[::1]:65432"]),
         (&["run", "--connect", "peer"], &["--connect", "host:port"]),
         (&["run", "--connect", "a:0"], &["host:port"]),
+        (&["run", "--connect", "a:70000"], &["a:70000", "65535"]),
         (&["run", "--connect", "gopher://a:1"], &["gopher"]),
         (&["run", "--log", "=,="], &["--log", "log level"]),
         (&["run", "--log", "inof"], &["inof", "log level"]),
@@ -369,6 +370,22 @@ fn what_cannot_be_reached_ends_with_code_1() {
             &["no-such-host.invalid", "does not resolve"],
         );
     }
+}
+
+#[test]
+fn what_keeps_a_node_from_starting_is_said_with_the_remedy() {
+    let home = TempDir::new().unwrap();
+    // 192.0.2.0/24 is for documentation: no host has an address of it.
+    let output = run(home.path(), &["run", "--listen", "192.0.2.1:0"]);
+    assert_fails(&output, 1, &["192.0.2.1:0", "--listen-retry"]);
+    let output = std::process::Command::new("sh")
+        .args(["-c", "ulimit -n 20 && exec \"$0\" run --log error"])
+        .arg(env!("CARGO_BIN_EXE_pinecone"))
+        .env("XDG_STATE_HOME", home.path())
+        .env("XDG_RUNTIME_DIR", home.path())
+        .output()
+        .unwrap();
+    assert_fails(&output, 1, &["ulimit -n", "LimitNOFILE="]);
 }
 
 #[test]

@@ -49,6 +49,8 @@ pub(crate) struct Start<'a> {
     pub(crate) stderr: Option<Stdio>,
     /// The limit on open files.
     pub(crate) files: Option<u32>,
+    /// The directory of a cgroup to run in.
+    pub(crate) cgroup: Option<&'a Path>,
 }
 
 impl Start<'_> {
@@ -59,9 +61,17 @@ impl Start<'_> {
         if let Some(seed) = self.seed {
             write_key(&key_file, seed);
         }
-        let mut command = match self.namespace {
-            None => program(directory.path()),
-            Some(namespace) => {
+        let mut command = match (self.namespace, self.cgroup) {
+            (None, None) => program(directory.path()),
+            (None, Some(cgroup)) => {
+                let mut command = Command::new("sh");
+                let script = "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"";
+                command.args(["-c", script]).arg(cgroup);
+                command.arg(env!("CARGO_BIN_EXE_pinecone"));
+                at_home(&mut command, directory.path());
+                command
+            }
+            (Some(namespace), _) => {
                 let mut command = Command::new("ip");
                 command.args(["netns", "exec", namespace]);
                 if let Some(files) = self.files {

@@ -18,4 +18,5 @@ mod raw_peer;
 mod signals;
 mod silence;
 mod slow_links;
+mod small_memory;
 mod without_io_uring;

@@ -1,0 +1,134 @@
+//! A container of 32 MiB: peers that make the node hold as much as it lets them.
+
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+
+use pinecone_wire::traffic::push_traffic;
+use pinecone_wire::{Coordinates, SecretKey, TrafficFields, Watermark, handshake};
+use socket2::{Domain, Socket, Type};
+
+use crate::daemon::{PATIENCE, Start, wait_until};
+use crate::raw_peer::chain;
+
+const BYTES: u64 = 32 << 20;
+
+/// A cgroup with little memory. Removed when dropped.
+struct SmallGroup {
+    directory: PathBuf,
+}
+
+impl SmallGroup {
+    /// Returns nothing where this process may not make one.
+    fn make(name: &str) -> Option<Self> {
+        let name = format!("pinecone-{name}-{}", std::process::id());
+        let versions = [
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            ("/sys/fs/cgroup", "memory.max"),
+        ];
+        versions.into_iter().find_map(|(root, limit)| {
+            let directory = PathBuf::from(root).join(&name);
+            fs::create_dir(&directory).ok()?;
+            let group = Self { directory };
+            fs::write(group.directory.join(limit), BYTES.to_string()).ok()?;
+            Some(group)
+        })
+    }
+}
+
+impl Drop for SmallGroup {
+    fn drop(&mut self) {
+        // Fails until the kernel has seen the end of the last process.
+        wait_until("the end of the cgroup", || {
+            fs::remove_dir(&self.directory).map_err(|e| e.to_string())
+        });
+    }
+}
+
+#[test]
+fn long_announcements_and_unfinished_frames_do_not_fill_it() {
+    let Some(group) = SmallGroup::make("peers") else {
+        eprintln!("skipped: no cgroup can be made here");
+        return;
+    };
+    let mut daemon = Start {
+        cgroup: Some(&group.directory),
+        seed: Some(1),
+        ..Start::default()
+    }
+    .run();
+    // As many signatures as a node follows.
+    let mut keys: Vec<_> = (0..490u32).map(numbered_key).collect();
+    keys.sort_by_key(|key| std::cmp::Reverse(key.public_key()));
+    let mut opening = handshake::encode(&keys[489]).to_vec();
+    opening.extend(chain(&keys.iter().collect::<Vec<_>>(), 1));
+    let mut frame = Vec::new();
+    let key = keys[489].public_key();
+    let fields = TrafficFields {
+        extra: 0,
+        hop_limit: 10,
+        destination: &vec![9, 9].into(),
+        source: &Coordinates::default(),
+        destination_key: key,
+        source_key: key,
+        watermark: Watermark::START,
+        payload: &[0; 65_000],
+    };
+    push_traffic(&mut frame, &fields).unwrap();
+    opening.extend(&frame[..63_000]);
+    let mut peers = Vec::new();
+    for n in 0..800 {
+        let from = if n < 400 { 2 } else { 3 };
+        let Some(stream) = connect(daemon.address(), from) else {
+            break;
+        };
+        peers.push((stream, &opening[..]));
+        peers
+            .iter_mut()
+            .for_each(|(stream, rest)| feed(stream, rest));
+    }
+    wait_until("all that they have to send", || {
+        assert!(daemon.is_running(), "{}", daemon.log());
+        peers
+            .iter_mut()
+            .for_each(|(stream, rest)| feed(stream, rest));
+        match daemon.counter("announcements") + daemon.counter("peers_over_limit") {
+            seen @ ..300 => Err(seen),
+            _ => Ok(()),
+        }
+    });
+    assert_eq!(peers.len(), 800);
+    assert!(daemon.is_running(), "{}", daemon.log());
+    drop(daemon);
+}
+
+fn numbered_key(n: u32) -> SecretKey {
+    let mut seed = [7; 32];
+    seed[..4].copy_from_slice(&n.to_be_bytes());
+    SecretKey::from_seed(&seed)
+}
+
+/// A connection from this address of the loopback interface; none where the daemon has ended.
+fn connect(to: &str, from: u8) -> Option<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket
+        .bind(&SocketAddr::from(([127, 0, 0, from], 0)).into())
+        .unwrap();
+    let to: SocketAddr = to.parse().unwrap();
+    socket.connect_timeout(&to.into(), PATIENCE).ok()?;
+    socket.set_nonblocking(true).unwrap();
+    Some(socket.into())
+}
+
+/// Sends as much of `rest` as the connection takes.
+fn feed(stream: &mut TcpStream, rest: &mut &[u8]) {
+    while !rest.is_empty() {
+        match stream.write(rest) {
+            Ok(len) => *rest = &rest[len..],
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+            // The daemon has refused it.
+            Err(_) => *rest = &[],
+        }
+    }
+}
