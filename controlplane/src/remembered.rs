@@ -10,8 +10,8 @@ use pinecone_wire::PublicKey;
 /// The last sequences of keys whose route is gone, so that their bootstraps cannot be replayed.
 ///
 /// Where paths change there are far more of them than routes, so that of a key only a hash is kept,
-/// of 64 bits and with a seed that nobody knows: with a million in here, one key in 10^13 is taken for
-/// another.
+/// of 48 bits and with a seed that nobody knows: with a million in here, one key in 10^8 is taken for
+/// another, and has to wait for its next bootstrap.
 #[derive(Debug, Default)]
 pub(crate) struct Remembered {
     /// Numbers, by hash; one that is not in here counts no more.
@@ -24,16 +24,24 @@ pub(crate) struct Remembered {
     seed: RandomState,
 }
 
+/// A sequence, in as little memory as it takes.
 #[derive(Debug)]
 struct Last {
-    /// Of the key.
+    /// The hash of the key in the upper 48 bits, and the upper 16 of the sequence.
     hash: u64,
-    sequence: u64,
-    /// In nanoseconds.
-    until: u64,
+    /// The lower 32 bits of the sequence.
+    low: u32,
+    /// When to forget it, in tenths of a second: enough for 13 years.
+    until: u32,
 }
 
-const _: () = assert!(size_of::<Last>() == 24);
+const _: () = assert!(size_of::<Last>() == 16);
+
+/// The bits of [`Last::hash`] that are the key's.
+const HASH: u64 = !0xffff;
+/// The highest sequence that is told from others: as a time in milliseconds, in the year 10,889. Such
+/// a one is never accepted.
+const HIGHEST: u64 = (1 << 48) - 1;
 
 impl Remembered {
     /// Remembers a sequence until `until`, which never lies before that of an earlier call.
@@ -49,41 +57,36 @@ impl Remembered {
         let number = self.first.wrapping_add(self.queue.len() as u32);
         let hash = self.hash(key);
         let (queue, first) = (&self.queue, self.first);
-        let hash_of = |&number: &u32| hash_of(queue, first, number).unwrap_or_default();
-        self.numbers.insert_unique(hash, number, hash_of);
+        let hash_of = |&number: &u32| spread(hash_of(queue, first, number).unwrap_or_default());
+        self.numbers.insert_unique(spread(hash), number, hash_of);
         if self.queue.len() == self.queue.capacity() {
             // Doubling would keep half of it for nothing.
             self.queue.reserve_exact((self.queue.len() / 4).max(8));
         }
-        self.queue.push_back(Last {
-            hash,
-            sequence,
-            until: nanos(until),
-        });
+        self.queue.push_back(Last::new(hash, sequence, until));
     }
 
     /// The last sequence of `key`, if it is to be remembered still.
     pub(crate) fn get(&self, now: Duration, key: &PublicKey) -> Option<u64> {
         let (hash, queue, first) = (self.hash(key), &self.queue, self.first);
         let of_key = |&number: &u32| hash_of(queue, first, number) == Some(hash);
-        let number = self.numbers.find(hash, of_key)?;
+        let number = self.numbers.find(spread(hash), of_key)?;
         let last = queue.get(number.wrapping_sub(first) as usize)?;
-        (nanos(now) < last.until).then_some(last.sequence)
+        (!last.is_due(now)).then(|| last.sequence())
     }
 
     /// The key has a route again.
     pub(crate) fn remove(&mut self, key: &PublicKey) {
         let (hash, queue, first) = (self.hash(key), &self.queue, self.first);
         let of_key = |&number: &u32| hash_of(queue, first, number) == Some(hash);
-        if let Ok(found) = self.numbers.find_entry(hash, of_key) {
+        if let Ok(found) = self.numbers.find_entry(spread(hash), of_key) {
             found.remove();
         }
     }
 
     /// Forgets what is due.
     pub(crate) fn forget(&mut self, now: Duration) {
-        let due = |last: &Last| last.until <= nanos(now);
-        while self.queue.front().is_some_and(due) {
+        while self.queue.front().is_some_and(|last| last.is_due(now)) {
             self.pop();
         }
     }
@@ -100,23 +103,45 @@ impl Remembered {
         self.first = first.wrapping_add(1);
         let found = self
             .numbers
-            .find_entry(last.hash, |&number| number == first);
+            .find_entry(spread(last.hash & HASH), |&number| number == first);
         Some(found.map(|found| found.remove()).is_ok())
     }
 
     fn hash(&self, key: &PublicKey) -> u64 {
-        self.seed.hash_one(key.as_bytes())
+        self.seed.hash_one(key.as_bytes()) & HASH
     }
 }
 
-/// Of the key of an entry.
-fn hash_of(queue: &VecDeque<Last>, first: u32, number: u32) -> Option<u64> {
-    let last = queue.get(number.wrapping_sub(first) as usize)?;
-    Some(last.hash)
+impl Last {
+    fn new(hash: u64, sequence: u64, until: Duration) -> Self {
+        let sequence = sequence.min(HIGHEST);
+        // Not before its time is over.
+        let until = until.as_nanos().div_ceil(100_000_000);
+        Self {
+            hash: hash | sequence >> 32,
+            low: sequence as u32,
+            until: u32::try_from(until).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn sequence(&self) -> u64 {
+        (self.hash & !HASH) << 32 | u64::from(self.low)
+    }
+
+    fn is_due(&self, now: Duration) -> bool {
+        now.as_millis() >= u128::from(self.until) * 100
+    }
 }
 
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+/// The hash of an entry's key.
+fn hash_of(queue: &VecDeque<Last>, first: u32, number: u32) -> Option<u64> {
+    let last = queue.get(number.wrapping_sub(first) as usize)?;
+    Some(last.hash & HASH)
+}
+
+/// The table takes places from the lowest bits, which a hash leaves empty.
+fn spread(hash: u64) -> u64 {
+    (hash >> 16).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 #[cfg(test)]
@@ -153,6 +178,30 @@ mod tests {
         assert_eq!(remembered.get(secs(19), &key(3)), Some(33));
         assert_eq!(remembered.numbers.len(), 1);
         assert_eq!(remembered.queue.len(), 1);
+    }
+
+    #[test]
+    fn sequences_come_back_as_they_were() {
+        let mut remembered = Remembered::default();
+        let sequences = [
+            0,
+            1,
+            u64::from(u32::MAX),
+            1 << 32,
+            1_790_000_000_123,
+            HIGHEST,
+        ];
+        for (n, sequence) in sequences.into_iter().enumerate() {
+            let key = PublicKey([n as u8; 32]);
+            let until = Duration::from_millis(1234);
+            remembered.insert(&key, sequence, until, usize::MAX);
+            let just_before = until - Duration::from_nanos(1);
+            assert_eq!(remembered.get(just_before, &key), Some(sequence));
+            assert_eq!(
+                remembered.get(until + Duration::from_millis(100), &key),
+                None
+            );
+        }
     }
 
     proptest! {

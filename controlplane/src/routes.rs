@@ -54,6 +54,11 @@ pub(crate) struct Routes {
 #[derive(Debug, Default)]
 struct Slots(Vec<Slot>);
 
+/// More routes than this stay where they are: moving them would hold up the control plane for
+/// milliseconds.
+const MOST_MOVED: usize = 16_384;
+/// Room for fewer than this is too little to give back.
+const LEAST_SHRUNK: usize = if cfg!(test) { 4 } else { 64 };
 /// No slot, or no port.
 const NONE: u32 = u32::MAX;
 /// The bit of [`Slot::last_seen`] that says whether a route has been told that its path is broken.
@@ -174,7 +179,9 @@ impl Routes {
         let at = self.by_key.remove(key, holds)?;
         self.unlink_all(at);
         self.free.push(at);
-        Some(self.slots.get(at).route())
+        let route = self.slots.get(at).route();
+        self.shrink();
+        Some(route)
     }
 
     /// The route that has not been seen for the longest time.
@@ -252,6 +259,47 @@ impl Routes {
             self.by_source.insert(other, list);
         }
         keys
+    }
+
+    /// Moves the routes to smaller memory where they use less than a quarter of what they have: after
+    /// a start or a change of the root there are many more than later.
+    fn shrink(&mut self) {
+        let (used, slots) = (self.len(), self.slots.0.len());
+        if 4 * used >= slots || slots < LEAST_SHRUNK || used > MOST_MOVED {
+            return;
+        }
+        let mut old = std::mem::take(&mut self.slots);
+        self.slots.0.reserve_exact(8 + used + used / 4);
+        self.by_key = KeyIndex::default();
+        self.free = Vec::new();
+        let mut from = self.by_age.first;
+        while from != NONE {
+            let slot = old.get_mut(from);
+            let to = self.slots.0.len() as u32;
+            self.by_key.insert(&slot.key, to);
+            self.slots.0.push(*slot);
+            from = slot.links[By::Age as usize].next;
+            // Where it is now.
+            slot.recent = to;
+        }
+        let moved = |at: &mut u32| {
+            if *at != NONE {
+                *at = old.get(*at).recent;
+            }
+        };
+        for slot in &mut self.slots.0 {
+            let mut links = slot.links;
+            for link in &mut links {
+                moved(&mut link.previous);
+                moved(&mut link.next);
+            }
+            slot.links = links;
+        }
+        let lists = (self.by_source.values_mut()).chain(self.by_destination.values_mut());
+        for list in lists.chain([&mut self.by_age]) {
+            moved(&mut list.first);
+            moved(&mut list.last);
+        }
     }
 
     fn find(&self, key: &PublicKey) -> Option<u32> {
@@ -573,6 +621,34 @@ mod tests {
                 prop_assert_eq!(routes.sizes.last().map_or(0, |(n, _)| *n as usize), most);
             }
         }
+    }
+
+    #[test]
+    fn memory_of_many_routes_is_given_back() {
+        let key = |n: u16| {
+            let mut key = PublicKey::MIN;
+            key.0[..2].copy_from_slice(&n.to_be_bytes());
+            key
+        };
+        let mut routes = Routes::default();
+        for n in 0..5000u16 {
+            let destination = n.is_multiple_of(3).then_some(PortId(2));
+            routes.insert(Route {
+                key: key(n),
+                destination,
+                ..route(0, u32::from(n % 7), 0, u64::from(n))
+            });
+        }
+        for n in 0..4900 {
+            assert!(routes.remove(&key(n)).is_some());
+        }
+        assert!(routes.slots.0.capacity() < 500);
+        for n in 4900..5000 {
+            assert_eq!(routes.oldest().map(|oldest| oldest.key), Some(key(n)));
+            let gone = routes.remove(&key(n)).unwrap();
+            assert_eq!(gone.sequence, u64::from(n));
+        }
+        assert!(routes.by_source.is_empty() && routes.by_destination.is_empty());
     }
 
     #[test]

@@ -109,6 +109,12 @@ impl<V> Clone for Index<V> {
 
 impl<V> Index<V> {
     /// How many keys there are.
+    /// How many bytes of memory its nodes have used at most.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.branches.bytes() + self.leaves.bytes()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.len
     }

@@ -33,7 +33,13 @@ pub struct FibWriter {
     tree: TreeBuilder,
     /// How many expired routes there have been at most since their index was last compacted.
     most_expired: usize,
+    /// The same of all known keys.
+    most_known: usize,
 }
+
+/// An index with more keys than this is not compacted: that would hold up the control plane for
+/// milliseconds.
+const MOST_COMPACTED: usize = 16_384;
 
 /// Where readers come from.
 #[derive(Clone, Debug)]
@@ -77,6 +83,7 @@ impl FibWriter {
             near: NearKeys::default(),
             tree: TreeBuilder::default(),
             most_expired: 0,
+            most_known: 0,
         };
         (writer, fib)
     }
@@ -326,10 +333,17 @@ impl FibWriter {
 
     fn set_entry(&mut self, key: PublicKey, near: Option<PortId>, route: Option<(PortId, u64)>) {
         self.dirty = true;
+        let known = &mut self.working.snek;
         match SnekEntry::new(near, route) {
-            Some(entry) => self.working.snek.insert(key, entry),
-            None => self.working.snek.remove(&key),
+            Some(entry) => known.insert(key, entry),
+            None => known.remove(&key),
         };
+        self.most_known = self.most_known.max(known.len());
+        // After a start or a change of the root there are many more than later.
+        if 4 * known.len() < self.most_known && known.len() <= MOST_COMPACTED {
+            self.most_known = known.len();
+            known.compact();
+        }
     }
 }
 
@@ -354,6 +368,35 @@ impl FibReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_of_many_routes_is_given_back() {
+        let key = |n: u16| {
+            let mut key = PublicKey::MIN;
+            key.0[..2].copy_from_slice(&n.wrapping_mul(40_503).to_be_bytes());
+            key
+        };
+        let (mut writer, fib) = FibWriter::new(PublicKey::MAX);
+        for n in 0..10_000 {
+            writer.set_route(key(n), PortId(1), 1);
+        }
+        writer.publish();
+        let most = writer.working.snek.bytes();
+        for n in 100..10_000 {
+            writer.remove_route(&key(n));
+        }
+        // Refreshed in memory that no reader has seen.
+        for n in 0..100 {
+            writer.set_route(key(n), PortId(1), 2);
+        }
+        writer.publish();
+        assert!(writer.working.snek.bytes() < most / 20);
+        assert_eq!(fib.reader().load().route_count(), 100);
+        for n in 0..100 {
+            let entry = writer.working.snek.get(&key(n));
+            assert_eq!(entry.and_then(SnekEntry::route), Some((PortId(1), 2)));
+        }
+    }
 
     /// A reader that never looks again pins the one snapshot that it has, not those after it.
     #[test]

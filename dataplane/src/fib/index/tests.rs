@@ -182,7 +182,7 @@ fn an_edit_copies_only_its_path() {
     }
     let (_, before, levels) = contents(&index);
     assert!(levels <= 5, "{levels} levels for 100,000 random keys");
-    let bytes = index.branches.bytes() + index.leaves.bytes();
+    let bytes = index.bytes();
     assert!(bytes < 100_000 * 100, "{bytes} bytes");
     let kept = index.clone();
     let key = random_key(&mut seed);
