@@ -45,7 +45,7 @@ impl Recent {
         }
         if self.entries.len() == self.entries.capacity() {
             // Doubling would leave half of it unused, at every node of a simulated network.
-            self.entries.reserve_exact(8 + self.entries.len() / 4);
+            self.entries.reserve_exact(8 + self.entries.len() / 8);
         }
         self.entries.push_back(Entry {
             came: nanos(now),

@@ -156,7 +156,7 @@ impl Routes {
             None => {
                 if self.slots.0.len() == self.slots.0.capacity() {
                     // Doubling would leave half of it unused, at every node of a simulated network.
-                    self.slots.0.reserve_exact(8 + self.slots.0.len() / 4);
+                    self.slots.0.reserve_exact(8 + self.slots.0.len() / 8);
                 }
                 self.slots.0.push(slot);
                 (self.slots.0.len() - 1) as u32

@@ -44,7 +44,7 @@ impl Trusted {
     pub(crate) fn known(&self, announcement: &Announcement) -> usize {
         let (mut before, mut number) = (0, announcement.root_sequence());
         for (index, entry) in announcement.entries().iter().enumerate() {
-            let step = Step::new(before, number, entry);
+            let step = Step::new(before, number, announcement, entry);
             let Some(known) = self.young.get(&step).or_else(|| self.old.get(&step)) else {
                 return index;
             };
@@ -57,7 +57,7 @@ impl Trusted {
     pub(crate) fn insert(&mut self, announcement: &Announcement) {
         let (mut before, mut number) = (0, announcement.root_sequence());
         for entry in announcement.entries() {
-            before = self.insert_step(Step::new(before, number, entry));
+            before = self.insert_step(Step::new(before, number, announcement, entry));
             number = entry.port;
         }
     }
@@ -85,12 +85,12 @@ impl Trusted {
 }
 
 impl Step {
-    fn new(before: u64, number: u64, entry: &Entry) -> Self {
+    fn new(before: u64, number: u64, announcement: &Announcement, entry: &Entry) -> Self {
         Self {
             before,
             number,
             key: entry.key,
-            signature: entry.signature.0,
+            signature: announcement.signature(entry).0,
         }
     }
 }

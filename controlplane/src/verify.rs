@@ -105,7 +105,7 @@ impl Unverified {
                 let bad = entries.into_iter().find(|(_, entry)| {
                     let signed = announcement.signed_bytes(entry);
                     !verify(keys.next().flatten(), &entry.key, &|key| {
-                        key.verify(signed, &entry.signature)
+                        key.verify(signed, &announcement.signature(entry))
                     })
                 });
                 bad.map_or(Ok(()), |(index, _)| Err(index))

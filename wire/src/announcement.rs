@@ -38,10 +38,10 @@ pub struct Entry {
     pub port: u64,
     /// The signer.
     pub key: PublicKey,
-    /// Over everything before this entry.
-    pub signature: Signature,
     /// Where this entry begins in the payload: how much its signature covers.
-    signed_len: usize,
+    signed_len: u32,
+    /// Where its signature lies in the payload.
+    signature_at: u32,
 }
 
 /// A decoded announcement with the bytes that its signatures are made over.
@@ -62,6 +62,7 @@ impl Announcement {
     /// [`AnnouncementError::Malformed`].
     pub fn decode(payload: &[u8]) -> Result<Self, AnnouncementError> {
         let malformed = |at| AnnouncementError::Malformed { at };
+        let place = |at| u32::try_from(at).map_err(|_| malformed(at));
         let root = PublicKey::from_prefix(payload).ok_or(malformed(0))?;
         let (root_sequence, n) = varu64::decode(&payload[32..]).map_err(|_| malformed(32))?;
         let mut at = 32 + n;
@@ -69,17 +70,15 @@ impl Announcement {
         while payload.len() - at >= ENTRY_MIN_LEN {
             let (port, n) = varu64::decode(&payload[at..]).map_err(|_| malformed(at))?;
             let rest = &payload[at + n..];
-            let (Some(key), Some(signature)) = (
-                PublicKey::from_prefix(rest),
-                rest.get(32..).and_then(Signature::from_prefix),
-            ) else {
+            let key = PublicKey::from_prefix(rest).ok_or(malformed(at))?;
+            if rest.len() < 96 {
                 return Err(malformed(at));
-            };
+            }
             entries.push(Entry {
                 port,
                 key,
-                signature,
-                signed_len: at,
+                signed_len: place(at)?,
+                signature_at: place(at + n + 32)?,
             });
             at += n + 96;
         }
@@ -126,8 +125,8 @@ impl Announcement {
         mut key_of: impl FnMut(&PublicKey) -> Option<VerifyingKey>,
     ) -> Result<(), AnnouncementError> {
         for (index, entry) in self.entries.iter().enumerate() {
-            let verified =
-                |key: VerifyingKey| key.verify(self.signed_bytes(entry), &entry.signature);
+            let (signed, signature) = (self.signed_bytes(entry), self.signature(entry));
+            let verified = |key: VerifyingKey| key.verify(signed, &signature);
             if !key_of(&entry.key).is_some_and(verified) {
                 return Err(AnnouncementError::Signature { index });
             }
@@ -139,7 +138,17 @@ impl Announcement {
     #[must_use]
     pub fn signed_bytes(&self, entry: &Entry) -> &[u8] {
         // An entry of another announcement may say more than there is.
-        &self.payload[..entry.signed_len.min(self.payload.len())]
+        let len = (entry.signed_len as usize).min(self.payload.len());
+        &self.payload[..len]
+    }
+
+    /// The signature of one of its [entries](Self::entries); zeros for an entry of another
+    /// announcement that says more than there is.
+    #[must_use]
+    pub fn signature(&self, entry: &Entry) -> Signature {
+        let from = self.payload.get(entry.signature_at as usize..);
+        from.and_then(Signature::from_prefix)
+            .unwrap_or(Signature([0; 64]))
     }
 
     /// The root's key.

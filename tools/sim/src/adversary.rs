@@ -160,7 +160,7 @@ fn claim(port: PortId, frame: &[u8], who: &Identity) -> Option<Vec<u8>> {
     let mut cut = announcement::root_payload(&honest.root(), honest.root_sequence());
     pinecone_wire::varu64::push(&mut cut, root.port);
     cut.extend_from_slice(root.key.as_bytes());
-    cut.extend_from_slice(&root.signature.0);
+    cut.extend_from_slice(&honest.signature(root).0);
     let signature = match &who.secret {
         Some(secret) => announcement::sign(&cut, secret),
         None => Signature([0; 64]),

@@ -123,7 +123,7 @@ pub(crate) fn assert_decoded(name: &str, decoded: &Announcement, expected: &Valu
     let ours: Vec<_> = decoded
         .entries()
         .iter()
-        .map(|entry| (entry.port, entry.key, entry.signature))
+        .map(|entry| (entry.port, entry.key, decoded.signature(entry)))
         .collect();
     assert_eq!(ours, entries, "{name}");
     let signers: Vec<_> = entries.iter().map(|(_, key, _)| *key).collect();
