@@ -1,12 +1,12 @@
 //! Expectations: a comparison for a measure at the end of a run.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use crate::loss::Loss;
-use crate::text::text;
 
 /// A comparison with a number, such as `>= 0.98`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Comparison {
     text: String,
     relation: Relation,
@@ -142,13 +142,6 @@ impl Comparison {
             Relation::AtLeast | Relation::AtMost | Relation::Equal => (0.0..=1.0).contains(&limit),
         };
         possible || !SHARES.contains(&name)
-    }
-}
-
-impl<'de> Deserialize<'de> for Comparison {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = text(from, "a comparison in quotes, like \">= 0.98\" or \"== 1\"")?;
-        Self::try_from(text).map_err(serde::de::Error::custom)
     }
 }
 

@@ -24,7 +24,6 @@ pub mod random;
 pub mod report;
 pub mod run;
 pub mod scenario;
-mod text;
 pub mod time;
 pub mod topology;
 

@@ -107,10 +107,7 @@ fn check_output(options: &Options) -> Result<(), Error> {
     if let Some(path) = &options.json {
         let opened = OpenOptions::new().append(true).create(true).open(path);
         if let Err(error) = opened {
-            let hint = match path.is_dir() {
-                true => "give the path of a file",
-                false => "make its directory, or give another path",
-            };
+            let hint = "make its directory, or give another path";
             return refuse("--json", path, format!("{error}: {hint}"));
         }
     }
@@ -118,10 +115,7 @@ fn check_output(options: &Options) -> Result<(), Error> {
         && !path.is_dir()
         && let Err(error) = fs::create_dir(path)
     {
-        let hint = match path.exists() {
-            true => "give the path of a directory",
-            false => "make the directory around it, or give another path",
-        };
+        let hint = "make the directory around it, or give another path";
         return refuse("--plots", path, format!("{error}: {hint}"));
     }
     Ok(())

@@ -168,13 +168,6 @@ impl Scenario {
     pub fn read(path: &Path, small: bool) -> Result<Self, Error> {
         let text = input::read(path)?;
         let mut scenario = Self::parse_file(path, &text, small)?;
-        if !small {
-            // Mistakes in `[small]` would show only when it is asked for.
-            match Self::parse_file(path, &text, true) {
-                Ok(_) | Err(Error::NoSmall { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
         scenario.directory = path.parent().unwrap_or(Path::new(".")).into();
         Ok(scenario)
     }

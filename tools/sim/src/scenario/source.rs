@@ -33,13 +33,7 @@ impl Source {
             wrong,
         };
         let unreadable = |error: toml::de::Error| wrong(error.span(), plain(error.message()));
-        let mut root = DeTable::parse(text).map_err(|error| {
-            let at = error.span().map_or(0, |span| span.start);
-            match single(text, at) {
-                Some(hint) => wrong(error.span(), hint),
-                None => unreadable(error),
-            }
-        })?;
+        let mut root = DeTable::parse(text).map_err(unreadable)?;
         let table = root.get_mut();
         match (table.remove("small").map(Spanned::into_inner), small) {
             (Some(DeValue::Table(over)), true) => overlay(table, over),
@@ -49,9 +43,6 @@ impl Source {
         }
         let mut lines = BTreeMap::new();
         note(table, "", &line, &mut lines);
-        if let Some(DeValue::Table(expect)) = table.get_mut("expect").map(Spanned::get_mut) {
-            flatten(expect);
-        }
         tag(table).map_err(|(span, reason)| wrong(Some(span), reason))?;
         let value = T::deserialize(toml::Deserializer::from(root)).map_err(unreadable)?;
         let file = file.into();
@@ -125,37 +116,6 @@ fn overlay<'a>(table: &mut DeTable<'a>, over: DeTable<'a>) {
     }
 }
 
-/// Puts the values of inner tables under names with dots: in TOML, `snek.reach` without quotes is
-/// the key `reach` of a table `snek`.
-fn flatten(table: &mut DeTable<'_>) {
-    for (key, mut value) in std::mem::take(table) {
-        let DeValue::Table(inner) = value.get_mut() else {
-            table.insert(key, value);
-            continue;
-        };
-        flatten(inner);
-        for (name, value) in std::mem::take(inner) {
-            let dotted = format!("{}.{}", key.get_ref(), name.get_ref());
-            table.insert(Spanned::new(name.span(), Cow::Owned(dotted)), value);
-        }
-    }
-}
-
-/// The hint for a line that begins a table where there may be several, and the brackets are single.
-fn single(text: &str, at: usize) -> Option<String> {
-    let start = text.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
-    let line = text.get(start..)?.lines().next()?;
-    let name = line.trim().strip_prefix('[')?.split(']').next()?.trim();
-    LISTS.contains(&name).then(|| brackets(name))
-}
-
-fn brackets(list: &str) -> String {
-    format!("there may be several: write `[[{list}]]`, with two brackets")
-}
-
-/// The tables of which there may be several.
-const LISTS: [&str; 2] = ["event", "adversary"];
-
 /// Where a mistake stands, and what it is.
 type Wrong = (Range<usize>, String);
 
@@ -170,12 +130,9 @@ fn tag(table: &mut DeTable<'_>) -> Result<(), Wrong> {
         ("event", &["at"][..], "action"),
         ("adversary", &["node", "at"], "mischief"),
     ] {
-        let Some(found) = table.get_mut(list) else {
+        let items = table.get_mut(list).map(Spanned::get_mut);
+        let Some(DeValue::Array(items)) = items else {
             continue;
-        };
-        let span = found.span();
-        let DeValue::Array(items) = found.get_mut() else {
-            return Err((span, brackets(list)));
         };
         for item in items.iter_mut() {
             let span = item.span();
@@ -205,8 +162,7 @@ fn tagged<'a>(
     {
         Some((span, DeValue::String(name))) => Spanned::new(span, name),
         Some((span, _)) => return Err((span, format!("`{tag}` is a text in quotes"))),
-        // The parser lists what there is.
-        None => Spanned::new(span.clone(), Cow::Owned(format!("{MISSING}{tag}"))),
+        None => return Err((span, format!("`{tag}` is missing"))),
     };
     let (mut outer, mut inner) = (DeTable::new(), DeTable::new());
     for (key, value) in std::mem::take(table) {
@@ -219,16 +175,9 @@ fn tagged<'a>(
     Ok(DeValue::Table(outer))
 }
 
-/// Begins the name that stands for a missing one.
-const MISSING: &str = "missing: ";
-
 /// A message of the parser on one line, without Rust's names of types.
 fn plain(message: &str) -> String {
     let mut message = message.trim().replace('\n', "; ");
-    for tag in ["do", "kind"] {
-        let missing = format!("unknown variant `{MISSING}{tag}`");
-        message = message.replace(&missing, &format!("`{tag}` is missing"));
-    }
     for (rust, plain) in [
         ("unexpected keys in table: ", "there is no key "),
         (", available keys: ", ", write one of "),
@@ -243,20 +192,6 @@ fn plain(message: &str) -> String {
         ("expected f64", "expected a number"),
         ("expected a boolean", "expected true or false"),
         ("expected a string", "expected a text in quotes"),
-        ("expected a sequence", "expected a list in brackets"),
-        ("expected a map", "expected a table in braces"),
-        ("invalid type: sequence", "a list cannot stand here"),
-        ("invalid type: map", "a table cannot stand here"),
-        ("invalid type: integer", "a number cannot stand here:"),
-        (
-            "invalid type: floating point",
-            "a number cannot stand here:",
-        ),
-        ("invalid type: string", "a text cannot stand here:"),
-        (
-            "duplicate key",
-            "there is such a key already: leave one of them out",
-        ),
         ("missing field", "missing key"),
         ("expected ", "write "),
     ] {

@@ -4,22 +4,20 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::text::text;
 use crate::time::{Nanos, nanos};
 
-const EXPECTED: &str = "a time in quotes, like \"30s\" or \"250ms\"";
 /// The longest time that a scenario can name. Sums of times cannot overflow below it.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// A time that may be zero.
 pub(super) fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Nanos, D::Error> {
-    let text = text(from, EXPECTED)?;
+    let text = String::deserialize(from)?;
     parse_time(&text).map_err(serde::de::Error::custom)
 }
 
 /// A time above zero.
 pub(super) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Nanos, D::Error> {
-    let text = text(from, EXPECTED)?;
+    let text = String::deserialize(from)?;
     parse_duration(&text).map_err(serde::de::Error::custom)
 }
 
