@@ -152,6 +152,68 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("\"<= 1\"", "\">= 98\" # here", "a share is from 0 to 1"),
     ("\"<= 1\"", "\"> 1\" # here", "a share is from 0 to 1"),
     ("\"<= 1\"", "1 # here", "text in quotes"),
+    // Values of the wrong kind.
+    (
+        "duration = \"40s\"",
+        "duration = 40 # here",
+        "write \"40s\"",
+    ),
+    ("at = \"20s\"", "at = 20 # here", "write \"20s\""),
+    (
+        "from = \"10s\", ",
+        "from = 10.5, # here\n",
+        "write \"10.5s\"",
+    ),
+    ("\"<= 1\"", "1 # here", "= \"== 1\"`"),
+    ("\"<= 1\"", "0.5 # here", "= \"== 0.5\"`"),
+    (
+        "\"snek.reach\" = ",
+        "snek.reach = \">= 0.9\" # here\n#",
+        "write `\"snek.reach\" = ",
+    ),
+    (
+        "\"snek.reach\" = ",
+        "snek.reach.mean = 1 # here\n#",
+        "write `\"snek.reach.mean\" = \"== 1\"`",
+    ),
+    ("[\"traffic\"]", "\"traffic\" # here", "write a list"),
+    ("[[event]]", "[event] # here", "write `[[event]]`"),
+    (
+        "[[adversary]]",
+        "[adversary] # here",
+        "write `[[adversary]]`",
+    ),
+    (
+        "[[event]]\nat = \"20s\"\ndo = \"cut\"",
+        "[[event]] # here\nat = \"20s\"",
+        "missing: write one of `add-nodes`",
+    ),
+    ("do = \"cut\"", "do = 3 # here", "write one of `add-nodes`"),
+    (
+        "[[adversary]]\nnode = 3\nat = \"30s\"\ndo = \"drop\"",
+        "[[adversary]] # here\nnode = 3",
+        "missing: write one of `drop`",
+    ),
+    (
+        "{ kind = \"line\", nodes = 5 }",
+        "{ nodes = 5 } # here",
+        "missing: write one of `line`",
+    ),
+    (
+        "[expect]",
+        "[small]\nsede = 1 # here\n[expect]",
+        "there is no key",
+    ),
+    (
+        "[expect]",
+        "[small]\nlink.loss = 3 # here\n[expect]",
+        "`loss` is 3",
+    ),
+    (
+        "[expect]",
+        "[small]\ntopology.nodes = 2\nevent = [{ at = \"9s\", do = \"cut\", a = 1, b = 2 }] # here\n[expect]",
+        "there is no node 2",
+    ),
     // What is out of bounds.
     (
         "nodes = 5",
@@ -525,6 +587,14 @@ fn a_mistake_in_a_topology_file() {
     ] {
         refused(&scenario, Some(map), hint).unwrap();
     }
+    // Nodes are called by their names.
+    let apart = scenario.replacen("b = \"b\"", "b = \"c\" # here", 1);
+    refused(
+        &apart,
+        Some("a b\nb c\n"),
+        "nodes `a` and `c` are not linked",
+    )
+    .unwrap();
     let map = "alfa bravo\nbravo charly\n";
     for (node, hint) in [
         ("bravp", "write `bravo`"),
@@ -536,6 +606,15 @@ fn a_mistake_in_a_topology_file() {
             .replace("node = \"bravo\"", &format!("node = \"{node}\" # here"));
         refused(&scenario, Some(map), hint).unwrap();
     }
+}
+
+#[test]
+fn a_list_of_tables_written_as_several_tables() {
+    let twice =
+        SCENARIO
+            .replacen("[[event]]", "[event]", 1)
+            .replacen("[[event]]", "[event] # here", 1);
+    refused(&twice, None, "write `[[event]]`").unwrap();
 }
 
 #[test]
@@ -563,11 +642,11 @@ fn a_mistake_in_the_small_table_is_found_there() {
 fn an_output_that_cannot_be_written_is_found_before_the_run() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("x.toml"), SCENARIO).unwrap();
-    for (option, path) in [
-        ("--plots", "missing/plots"),
-        ("--plots", "x.toml"),
-        ("--json", "missing/x.json"),
-        ("--json", "."),
+    for (option, path, hint) in [
+        ("--plots", "missing/plots", "make the directory around it"),
+        ("--plots", "x.toml", "give a directory"),
+        ("--json", "missing/x.json", "make its directory"),
+        ("--json", ".", "give a file"),
     ] {
         let output = simulate(directory.path(), &["x.toml", option, path]);
         let errors = String::from_utf8(output.stderr).unwrap();
@@ -575,7 +654,7 @@ fn an_output_that_cannot_be_written_is_found_before_the_run() {
         assert!(output.stdout.is_empty(), "{errors}");
         let start = format!("pinecone-sim: {option} {path}: ");
         assert!(
-            errors.starts_with(&start) && errors.contains("another path"),
+            errors.starts_with(&start) && errors.contains(hint) && errors.contains("another path"),
             "{errors}"
         );
     }

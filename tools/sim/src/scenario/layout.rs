@@ -133,8 +133,10 @@ impl Scenario {
                 match (a, b) {
                     (Some(a), Some(b)) if !known.linked.insert((a.min(b), a.max(b))) => {
                         let wrong = format!(
-                            "nodes {a} and {b} are linked already: write another node, or `heal` \
-                             if their link is down"
+                            "nodes {} and {} are linked already: write another node, or `heal` \
+                             if their link is down",
+                            known.name(a),
+                            known.name(b)
                         );
                         return Err(("b", wrong));
                     }
@@ -249,6 +251,14 @@ impl Known<'_> {
         }
     }
 
+    /// A node as the topology file names it, or its number.
+    fn name(&self, node: NodeId) -> String {
+        match self.layout.names.get(node as usize) {
+            Some(name) => format!("`{name}`"),
+            None => node.to_string(),
+        }
+    }
+
     fn check_linked(
         &self,
         (a_key, a): (&'static str, &NodeRef),
@@ -257,7 +267,11 @@ impl Known<'_> {
         if let (Some(a), Some(b)) = (self.find(a_key, a)?, self.find(b_key, b)?)
             && !self.may_be_linked(a, b)
         {
-            let wrong = format!("nodes {a} and {b} are not linked: write two that are");
+            let wrong = format!(
+                "nodes {} and {} are not linked: write two that are",
+                self.name(a),
+                self.name(b)
+            );
             return Err((b_key, wrong));
         }
         Ok(())
@@ -288,7 +302,11 @@ impl Known<'_> {
         if let (Some(node), Some(Some(peer))) = (node, peer)
             && !self.may_be_linked(node, peer)
         {
-            let wrong = format!("node {peer} is no peer of node {node}: write one of its peers");
+            let wrong = format!(
+                "node {} is no peer of node {}: write one of its peers",
+                self.name(peer),
+                self.name(node)
+            );
             return Err(("peer", wrong));
         }
         Ok(())

@@ -9,7 +9,10 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::shape::{self, Wrong};
+use super::{Action, MischiefSettings};
 use crate::error::Error;
+use crate::topology::Topology;
 
 /// The file of a scenario and the lines of its keys, for errors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,7 +36,17 @@ impl Source {
             wrong,
         };
         let unreadable = |error: toml::de::Error| wrong(error.span(), plain(error.message()));
-        let mut root = DeTable::parse(text).map_err(unreadable)?;
+        let mut root = DeTable::parse(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            let hint = text
+                .lines()
+                .nth(line(at) - 1)
+                .and_then(shape::repeated_table);
+            match hint {
+                Some(hint) => wrong(error.span(), hint),
+                None => unreadable(error),
+            }
+        })?;
         let table = root.get_mut();
         match (table.remove("small").map(Spanned::into_inner), small) {
             (Some(DeValue::Table(over)), true) => overlay(table, over),
@@ -43,7 +56,9 @@ impl Source {
         }
         let mut lines = BTreeMap::new();
         note(table, "", &line, &mut lines);
-        tag(table).map_err(|(span, reason)| wrong(Some(span), reason))?;
+        shape::check(table)
+            .and_then(|()| tag(table))
+            .map_err(|(span, reason)| wrong(Some(span), reason))?;
         let value = T::deserialize(toml::Deserializer::from(root)).map_err(unreadable)?;
         let file = file.into();
         Ok((Self { file, lines }, value))
@@ -116,19 +131,22 @@ fn overlay<'a>(table: &mut DeTable<'a>, over: DeTable<'a>) {
     }
 }
 
-/// Where a mistake stands, and what it is.
-type Wrong = (Range<usize>, String);
-
 /// Moves what depends on `kind` and `do` into a table of that name, as serde expects enums. Its
 /// own way for tags (`tag`, `flatten`) loses the lines.
 fn tag(table: &mut DeTable<'_>) -> Result<(), Wrong> {
     if let Some(topology) = table.get_mut("topology") {
-        let tagged = tagged(topology, "kind", &[])?;
+        let tagged = tagged(topology, "kind", &[], shape::names::<Topology>)?;
         *topology.get_mut() = tagged;
     }
-    for (list, kept, inner) in [
-        ("event", &["at"][..], "action"),
-        ("adversary", &["node", "at"], "mischief"),
+    let actions: fn() -> String = shape::names::<Action>;
+    for (list, kept, inner, names) in [
+        ("event", &["at"][..], "action", actions),
+        (
+            "adversary",
+            &["node", "at"],
+            "mischief",
+            shape::names::<MischiefSettings>,
+        ),
     ] {
         let items = table.get_mut(list).map(Spanned::get_mut);
         let Some(DeValue::Array(items)) = items else {
@@ -136,7 +154,7 @@ fn tag(table: &mut DeTable<'_>) -> Result<(), Wrong> {
         };
         for item in items.iter_mut() {
             let span = item.span();
-            let tagged = tagged(item, "do", kept)?;
+            let tagged = tagged(item, "do", kept, names)?;
             if let DeValue::Table(outer) = item.get_mut() {
                 let key = Spanned::new(span.clone(), Cow::Borrowed(inner));
                 outer.insert(key, Spanned::new(span, tagged));
@@ -151,6 +169,7 @@ fn tagged<'a>(
     from: &mut Spanned<DeValue<'a>>,
     tag: &str,
     kept: &[&str],
+    names: fn() -> String,
 ) -> Result<DeValue<'a>, Wrong> {
     let span = from.span();
     let DeValue::Table(table) = from.get_mut() else {
@@ -161,8 +180,8 @@ fn tagged<'a>(
         .map(|name| (name.span(), name.into_inner()))
     {
         Some((span, DeValue::String(name))) => Spanned::new(span, name),
-        Some((span, _)) => return Err((span, format!("`{tag}` is a text in quotes"))),
-        None => return Err((span, format!("`{tag}` is missing"))),
+        Some((span, _)) => return Err((span, format!("`{tag}` is a text in quotes{}", names()))),
+        None => return Err((span, format!("`{tag}` is missing{}", names()))),
     };
     let (mut outer, mut inner) = (DeTable::new(), DeTable::new());
     for (key, value) in std::mem::take(table) {
@@ -191,6 +210,10 @@ fn plain(message: &str) -> String {
         ("expected usize", "expected a whole number, 0 or more"),
         ("expected f64", "expected a number"),
         ("expected a boolean", "expected true or false"),
+        (
+            "expected a sequence",
+            "expected a list in brackets, like [\"traffic\"]",
+        ),
         ("expected a string", "expected a text in quotes"),
         ("missing field", "missing key"),
         ("expected ", "write "),
