@@ -187,9 +187,11 @@ impl Scenario {
         if !small {
             // A mistake in `[small]` is one even where `[small]` is not used.
             match Self::parse_file(path, text, true) {
-                Ok(small) => small.lay_out().map(drop)?,
                 Err(Error::NoSmall { .. }) => {}
-                Err(error) => return Err(error),
+                small => small
+                    .and_then(|small| small.lay_out())
+                    .map(drop)
+                    .map_err(in_small)?,
             }
         }
         Ok(scenario)
@@ -292,6 +294,18 @@ impl Default for MeasureSettings {
 /// A share as parts of a million.
 pub(crate) fn millionths(share: f64) -> u32 {
     (share.clamp(0.0, 1.0) * f64::from(MILLION)).round() as u32
+}
+
+/// An error that comes up with the values of `[small]`.
+fn in_small(error: Error) -> Error {
+    match error {
+        Error::Input { file, line, wrong } => Error::Input {
+            file,
+            line,
+            wrong: format!("{wrong} (with --small)"),
+        },
+        error => error,
+    }
 }
 
 fn one() -> u32 {

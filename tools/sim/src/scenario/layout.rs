@@ -25,12 +25,23 @@ impl Scenario {
     /// Lays the network out, and checks the nodes and links that events and adversaries name.
     ///
     /// # Errors
-    /// [`Error::Read`], [`Error::Input`], [`Error::Topology`].
+    /// [`Error::Input`], [`Error::Topology`].
     pub fn lay_out(&self) -> Result<Layout, Error> {
         let mut random = Random::new(self.seed, Stream::Topology);
         let layout = self
             .topology
-            .lay_out(&self.directory, &mut random)?
+            .lay_out(&self.directory, &mut random)
+            .map_err(|error| match error {
+                Error::Read { path, source } => {
+                    let wrong = format!(
+                        "cannot read {}: {source}: write the path of a topology file, from the \
+                         directory of this file",
+                        path.display()
+                    );
+                    self.source.error("topology.path", wrong)
+                }
+                error => error,
+            })?
             .repeated(self.network.copies);
         self.check_layout(&layout)?;
         Ok(layout)

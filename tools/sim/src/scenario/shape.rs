@@ -5,10 +5,19 @@ use std::ops::Range;
 
 use serde::de::DeserializeOwned;
 use serde::de::value::{Error as Unknown, StrDeserializer};
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+use super::{ConvergedBy, FrameKind};
+use crate::network::How;
 
 /// Where a mistake stands, and what it is.
 pub(super) type Wrong = (Range<usize>, String);
+
+/// Keys that hold tables.
+const TABLES: [&str; 7] = [
+    "topology", "network", "link", "measure", "pings", "expect", "small",
+];
 
 /// Keys that hold arrays of tables.
 const LISTS: [&str; 2] = ["event", "adversary"];
@@ -26,30 +35,46 @@ const TIMES: [&str; 9] = [
     "heal-after",
 ];
 
-/// Refuses single tables in place of arrays, numbers in place of times, and expectations that are
-/// no text.
-pub(super) fn check(table: &DeTable<'_>) -> Result<(), Wrong> {
-    for list in LISTS {
-        if let Some(value) = table.get(list)
-            && !matches!(value.get_ref(), DeValue::Array(_))
-        {
-            return Err((value.span(), write_list(list)));
+/// Refuses values of another kind than their keys have. The name of the table, with a dot, is the
+/// `prefix` of its keys.
+pub(super) fn check(table: &DeTable<'_>, prefix: &str) -> Result<(), Wrong> {
+    for (key, value) in table {
+        let name = key.get_ref().as_ref();
+        let full = format!("{prefix}{name}");
+        match value.get_ref() {
+            DeValue::Table(_) if LISTS.contains(&name) => {
+                return Err((value.span(), write_list(&full)));
+            }
+            DeValue::Table(_) => {}
+            _ if TABLES.contains(&name) => return Err((value.span(), write_table(name, &full))),
+            DeValue::Array(_) => {}
+            _ if LISTS.contains(&name) => return Err((value.span(), write_list(&full))),
+            _ => {}
+        }
+        match value.get_ref() {
+            DeValue::Table(expect) if name == "expect" => check_expectations(expect, "")?,
+            _ => check_value(name, value)?,
         }
     }
-    if let Some(DeValue::Table(expect)) = table.get("expect").map(|value| value.get_ref()) {
-        check_expectations(expect, "")?;
-    }
-    for (_, value) in table.iter().filter(|(key, _)| key.get_ref() != "expect") {
-        check_times(value.get_ref())?;
-    }
-    check_own_times(table)
+    Ok(())
 }
 
-/// A hint where the parser refuses a line such as `[event]`, because there are several.
-pub(super) fn repeated_table(line: &str) -> Option<String> {
-    let header = line.split('#').next().unwrap_or_default().trim();
-    let name = header.trim_matches(['[', ']']).trim();
-    (header.starts_with('[') && LISTS.contains(&name)).then(|| write_list(name))
+/// The line and the hint where the parser refuses a second `[event]` or `[[event]]` at a line
+/// because of a first `[event]`.
+pub(super) fn repeated_table(text: &str, line: usize) -> Option<(usize, String)> {
+    fn header(line: &str) -> &str {
+        line.split('#').next().unwrap_or_default().trim()
+    }
+    let refused = header(text.lines().nth(line.checked_sub(1)?)?);
+    let names = LISTS.map(|list| [list.to_owned(), format!("small.{list}")]);
+    let repeated = |name: &&String| {
+        let [one, many] = [format!("[{name}]"), format!("[[{name}]]")];
+        refused == one || refused == many
+    };
+    let name = names.iter().flatten().find(repeated)?;
+    let wanted = format!("[{name}]");
+    let first = text.lines().position(|line| header(line) == wanted)?;
+    Some((first + 1, write_list(name)))
 }
 
 /// The names that an enum can have, as a hint.
@@ -64,34 +89,46 @@ fn write_list(name: &str) -> String {
     format!("`{name}` is a list of tables: write `[[{name}]]` above each")
 }
 
-fn check_times(value: &DeValue<'_>) -> Result<(), Wrong> {
-    match value {
-        DeValue::Table(table) => {
-            table
-                .iter()
-                .try_for_each(|(_, value)| check_times(value.get_ref()))?;
-            check_own_times(table)
-        }
-        DeValue::Array(items) => items
-            .iter()
-            .try_for_each(|item| check_times(item.get_ref())),
-        _ => Ok(()),
+fn write_table(name: &str, full: &str) -> String {
+    match name {
+        "topology" => format!("`{full}` is a table: write {{ kind = \"line\", nodes = 5 }}"),
+        _ => format!("`{full}` is a table: write `[{full}]` above its keys"),
     }
 }
 
-fn check_own_times(table: &DeTable<'_>) -> Result<(), Wrong> {
-    for (key, value) in table {
-        if TIMES.contains(&key.get_ref().as_ref())
-            && let Some(number) = number(value.get_ref())
-        {
-            let wrong = format!(
-                "`{}` is a time, a text in quotes with a unit: write \"{number}s\"",
-                key.get_ref()
-            );
-            return Err((value.span(), wrong));
+fn check_value(key: &str, value: &Spanned<DeValue<'_>>) -> Result<(), Wrong> {
+    let wrong = |wrong: String| Err((value.span(), wrong));
+    let kind = value.get_ref();
+    match (key, kind) {
+        ("how" | "converged-by", DeValue::String(_)) => Ok(()),
+        ("how", _) => wrong(format!("`how` is a text in quotes{}", names::<How>())),
+        ("converged-by", _) => wrong(format!(
+            "`{key}` is a text in quotes{}",
+            names::<ConvergedBy>()
+        )),
+        ("frames", DeValue::Array(frames)) => {
+            let all_texts = frames.iter().all(|frame| frame.get_ref().is_str());
+            match all_texts {
+                true => Ok(()),
+                false => wrong(format!(
+                    "`frames` are texts in quotes{}",
+                    names::<FrameKind>()
+                )),
+            }
         }
+        ("frames", _) => wrong("`frames` is a list: write it like [\"traffic\"]".into()),
+        _ if TIMES.contains(&key) && !kind.is_str() => {
+            let example = format!("{}s", number(kind).unwrap_or("30"));
+            wrong(format!(
+                "`{key}` is a time, a text in quotes with a unit: write \"{example}\""
+            ))
+        }
+        (_, DeValue::Table(table)) => table
+            .iter()
+            .try_for_each(|(key, value)| check_value(key.get_ref(), value)),
+        (_, DeValue::Array(items)) => items.iter().try_for_each(|item| check_value("", item)),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn check_expectations(table: &DeTable<'_>, prefix: &str) -> Result<(), Wrong> {
@@ -99,18 +136,22 @@ fn check_expectations(table: &DeTable<'_>, prefix: &str) -> Result<(), Wrong> {
         let name = format!("{prefix}{}", key.get_ref());
         match value.get_ref() {
             DeValue::Table(inner) => check_expectations(inner, &format!("{name}."))?,
+            DeValue::String(_) if prefix.is_empty() => {}
+            DeValue::String(comparison) => {
+                let wrong =
+                    format!("a name with dots is in quotes: write `\"{name}\" = \"{comparison}\"`");
+                return Err((key.span(), wrong));
+            }
             other => {
-                if let Some(number) = number(other) {
-                    let wrong = format!(
-                        "an expectation is a text in quotes: write `\"{name}\" = \"== {number}\"`, \
-                         or with <, <=, >= or >"
-                    );
-                    return Err((value.span(), wrong));
-                }
-                if !prefix.is_empty() {
-                    let wrong = format!("a name with dots is in quotes: write `\"{name}\" = …`");
-                    return Err((key.span(), wrong));
-                }
+                let example = match number(other) {
+                    Some(number) => format!("== {number}"),
+                    None => ">= 0.98".into(),
+                };
+                let wrong = format!(
+                    "an expectation is a comparison in quotes: write `\"{name}\" = \"{example}\"`, \
+                     or with another of <, <=, ==, >=, >"
+                );
+                return Err((value.span(), wrong));
             }
         }
     }

@@ -38,28 +38,36 @@ impl Source {
         let unreadable = |error: toml::de::Error| wrong(error.span(), plain(error.message()));
         let mut root = DeTable::parse(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
-            let hint = text
-                .lines()
-                .nth(line(at) - 1)
-                .and_then(shape::repeated_table);
-            match hint {
-                Some(hint) => wrong(error.span(), hint),
+            match shape::repeated_table(text, line(at)) {
+                Some((line, wrong)) => Error::Input {
+                    file: file.into(),
+                    line,
+                    wrong,
+                },
                 None => unreadable(error),
             }
         })?;
         let table = root.get_mut();
+        let misshapen = |(span, reason)| wrong(Some(span), reason);
+        shape::check(table, "").map_err(misshapen)?;
         match (table.remove("small").map(Spanned::into_inner), small) {
-            (Some(DeValue::Table(over)), true) => overlay(table, over),
-            (None, true) => return Err(Error::NoSmall { file: file.into() }),
-            (None | Some(DeValue::Table(_)), false) => {}
-            (Some(_), _) => return Err(wrong(None, "`small` is a table: write `[small]`".into())),
+            (Some(DeValue::Table(over)), true) => {
+                shape::check(&over, "small.").map_err(misshapen)?;
+                overlay(table, over);
+            }
+            (_, true) => return Err(Error::NoSmall { file: file.into() }),
+            (_, false) => {}
         }
         let mut lines = BTreeMap::new();
         note(table, "", &line, &mut lines);
-        shape::check(table)
-            .and_then(|()| tag(table))
-            .map_err(|(span, reason)| wrong(Some(span), reason))?;
-        let value = T::deserialize(toml::Deserializer::from(root)).map_err(unreadable)?;
+        tag(table).map_err(misshapen)?;
+        let value = T::deserialize(toml::Deserializer::from(root)).map_err(|error| {
+            let at = error.span().map(|span| line(span.start));
+            match outer_keys(&lines, at) {
+                Some(outer) => wrong(error.span(), plain(&with_outer(error.message(), outer))),
+                None => unreadable(error),
+            }
+        })?;
         let file = file.into();
         Ok((Self { file, lines }, value))
     }
@@ -78,6 +86,26 @@ impl Source {
             line: found.copied().unwrap_or(1),
             wrong: wrong.into(),
         }
+    }
+}
+
+/// The keys that [`tag`] leaves outside of the table in which the key of a line stands.
+fn outer_keys(lines: &BTreeMap<String, usize>, at: Option<usize>) -> Option<&'static str> {
+    let (path, _) = lines.iter().rfind(|&(_, &line)| Some(line) == at)?;
+    match path.split('.').next()? {
+        "topology" => Some("kind"),
+        "event" => Some("at, do"),
+        "adversary" => Some("node, at, do"),
+        _ => None,
+    }
+}
+
+/// The parser's list of keys, which lacks these.
+fn with_outer(message: &str, outer: &str) -> String {
+    match message.split_once(", available keys:") {
+        Some((unknown, "" | " ")) => format!("{unknown}, available keys: {outer}"),
+        Some((unknown, inner)) => format!("{unknown}, available keys: {outer},{inner}"),
+        None => message.into(),
     }
 }
 
@@ -197,6 +225,9 @@ fn tagged<'a>(
 /// A message of the parser on one line, without Rust's names of types.
 fn plain(message: &str) -> String {
     let mut message = message.trim().replace('\n', "; ");
+    if let Some(key) = message.strip_prefix("missing field ") {
+        return format!("missing key {key}: write it here");
+    }
     for (rust, plain) in [
         ("unexpected keys in table: ", "there is no key "),
         (", available keys: ", ", write one of "),
@@ -211,11 +242,12 @@ fn plain(message: &str) -> String {
         ("expected f64", "expected a number"),
         ("expected a boolean", "expected true or false"),
         (
-            "expected a sequence",
-            "expected a list in brackets, like [\"traffic\"]",
+            "duplicate key",
+            "this key or table is there already: write it once",
         ),
+        ("expected literal string", "expected it as \"…\""),
+        ("expected u8", "expected a whole number from 0 to 255"),
         ("expected a string", "expected a text in quotes"),
-        ("missing field", "missing key"),
         ("expected ", "write "),
     ] {
         message = message.replace(rust, plain);
