@@ -146,8 +146,8 @@ impl Scenario {
                         let wrong = format!(
                             "nodes {} and {} are linked already: write another node, or `heal` \
                              if their link is down",
-                            known.name(a),
-                            known.name(b)
+                            known.layout.name(a),
+                            known.layout.name(b)
                         );
                         return Err(("b", wrong));
                     }
@@ -262,14 +262,6 @@ impl Known<'_> {
         }
     }
 
-    /// A node as the topology file names it, or its number.
-    fn name(&self, node: NodeId) -> String {
-        match self.layout.names.get(node as usize) {
-            Some(name) => format!("`{name}`"),
-            None => node.to_string(),
-        }
-    }
-
     fn check_linked(
         &self,
         (a_key, a): (&'static str, &NodeRef),
@@ -280,8 +272,8 @@ impl Known<'_> {
         {
             let wrong = format!(
                 "nodes {} and {} are not linked: write two that are",
-                self.name(a),
-                self.name(b)
+                self.layout.name(a),
+                self.layout.name(b)
             );
             return Err((b_key, wrong));
         }
@@ -315,8 +307,8 @@ impl Known<'_> {
         {
             let wrong = format!(
                 "node {} is no peer of node {}: write one of its peers",
-                self.name(peer),
-                self.name(node)
+                self.layout.name(peer),
+                self.layout.name(node)
             );
             return Err(("peer", wrong));
         }

@@ -15,9 +15,7 @@ use crate::network::How;
 pub(super) type Wrong = (Range<usize>, String);
 
 /// Keys that hold tables.
-const TABLES: [&str; 7] = [
-    "topology", "network", "link", "measure", "pings", "expect", "small",
-];
+const TABLES: [&str; 6] = ["topology", "network", "link", "measure", "pings", "expect"];
 
 /// Keys that hold arrays of tables.
 const LISTS: [&str; 2] = ["event", "adversary"];
@@ -41,12 +39,13 @@ pub(super) fn check(table: &DeTable<'_>, prefix: &str) -> Result<(), Wrong> {
     for (key, value) in table {
         let name = key.get_ref().as_ref();
         let full = format!("{prefix}{name}");
+        let is_table = TABLES.contains(&name) || (prefix.is_empty() && name == "small");
         match value.get_ref() {
             DeValue::Table(_) if LISTS.contains(&name) => {
                 return Err((value.span(), write_list(&full)));
             }
             DeValue::Table(_) => {}
-            _ if TABLES.contains(&name) => return Err((value.span(), write_table(name, &full))),
+            _ if is_table => return Err((value.span(), write_table(name, &full))),
             DeValue::Array(_) => {}
             _ if LISTS.contains(&name) => return Err((value.span(), write_list(&full))),
             _ => {}

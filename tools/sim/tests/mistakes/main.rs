@@ -143,6 +143,19 @@ fn a_mistake_in_a_topology_file() {
         "nodes `a` and `c` are not linked",
     )
     .unwrap();
+    let again = scenario
+        .replacen("do = \"heal\"", "do = \"link\"", 1)
+        .replacen(
+            "b = \"b\"\n\n[[adversary]]",
+            "b = \"b\" # here\n\n[[adversary]]",
+            1,
+        );
+    let hint = "nodes `a` and `b` are linked already";
+    refused(&again, Some("a b\nb c\n"), hint).unwrap();
+    let peer = "[\"traffic\"]\npeer = \"d\" # here";
+    let peer = scenario.replacen("[\"traffic\"]", peer, 1);
+    let hint = "node `d` is no peer of node `b`";
+    refused(&peer, Some("a b\nb c\nc d\n"), hint).unwrap();
     let map = "alfa bravo\nbravo charly\n";
     for (node, hint) in [
         ("bravp", "write `bravo`"),
