@@ -10,6 +10,7 @@ use anyhow::Context;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use pinecone_sim::time::SECOND;
+use pinecone_sim::topology::Topology;
 use pinecone_sim::{Error, Scenario, plot, run};
 
 /// Runs a network of real control planes and real tables in virtual time.
@@ -52,7 +53,7 @@ fn main() -> ExitCode {
 fn simulate(options: &Options) -> anyhow::Result<bool> {
     let mut scenario = Scenario::read(&options.scenario, options.small)?;
     scenario.seed = options.seed.unwrap_or(scenario.seed);
-    check_output(options)?;
+    check_output(options, &scenario)?;
     let began = Instant::now();
     // It shows only where standard error is a terminal.
     let bar = ProgressBar::new(scenario.duration);
@@ -96,7 +97,11 @@ fn simulate(options: &Options) -> anyhow::Result<bool> {
 }
 
 /// Refuses output paths that could not be written after the run.
-fn check_output(options: &Options) -> Result<(), Error> {
+fn check_output(options: &Options, scenario: &Scenario) -> Result<(), Error> {
+    let topology = match &scenario.topology {
+        Topology::File { path, .. } => Some(scenario.directory.join(path)),
+        _ => None,
+    };
     let refuse = |option, path: &Path, wrong: String| {
         Err(Error::Output {
             option,
@@ -105,11 +110,30 @@ fn check_output(options: &Options) -> Result<(), Error> {
         })
     };
     if let Some(path) = &options.json {
+        let same = |other: &Path| match (path.canonicalize(), other.canonicalize()) {
+            (Ok(path), Ok(other)) => path == other,
+            _ => false,
+        };
+        if same(&options.scenario) || topology.is_some_and(|file| same(&file)) {
+            let wrong = "the scenario is read from there: give another path";
+            return refuse("--json", path, wrong.into());
+        }
         let opened = OpenOptions::new().append(true).create(true).open(path);
+        if path.is_dir() {
+            let wrong = "it is a directory: give a file, or another path";
+            return refuse("--json", path, wrong.into());
+        }
         if let Err(error) = opened {
             let hint = "make its directory, or give another path";
             return refuse("--json", path, format!("{error}: {hint}"));
         }
+    }
+    if let Some(path) = &options.plots
+        && path.exists()
+        && !path.is_dir()
+    {
+        let wrong = "it is a file: give a directory, or another path";
+        return refuse("--plots", path, wrong.into());
     }
     if let Some(path) = &options.plots
         && !path.is_dir()

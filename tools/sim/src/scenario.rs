@@ -5,6 +5,7 @@ mod adversary;
 mod check;
 mod event;
 mod layout;
+mod shape;
 mod source;
 mod times;
 
@@ -167,9 +168,7 @@ impl Scenario {
     /// [`Error::Read`], [`Error::Input`], [`Error::NoSmall`].
     pub fn read(path: &Path, small: bool) -> Result<Self, Error> {
         let text = input::read(path)?;
-        let mut scenario = Self::parse_file(path, &text, small)?;
-        scenario.directory = path.parent().unwrap_or(Path::new(".")).into();
-        Ok(scenario)
+        Self::parse_file(path, &text, small)
     }
 
     /// Reads a scenario from its text. Errors call the file `scenario`.
@@ -183,7 +182,18 @@ impl Scenario {
     fn parse_file(path: &Path, text: &str, small: bool) -> Result<Self, Error> {
         let (source, mut scenario) = Source::read::<Self>(path, text, small)?;
         scenario.source = source;
+        scenario.directory = path.parent().unwrap_or(Path::new(".")).into();
         scenario.check()?;
+        if !small {
+            // A mistake in `[small]` is one even where `[small]` is not used.
+            match Self::parse_file(path, text, true) {
+                Err(Error::NoSmall { .. }) => {}
+                small => small
+                    .and_then(|small| small.lay_out())
+                    .map(drop)
+                    .map_err(in_small)?,
+            }
+        }
         Ok(scenario)
     }
 
@@ -284,6 +294,18 @@ impl Default for MeasureSettings {
 /// A share as parts of a million.
 pub(crate) fn millionths(share: f64) -> u32 {
     (share.clamp(0.0, 1.0) * f64::from(MILLION)).round() as u32
+}
+
+/// An error that comes up with the values of `[small]`.
+fn in_small(error: Error) -> Error {
+    match error {
+        Error::Input { file, line, wrong } => Error::Input {
+            file,
+            line,
+            wrong: format!("{wrong} (with --small)"),
+        },
+        error => error,
+    }
 }
 
 fn one() -> u32 {

@@ -230,6 +230,14 @@ impl Topology {
 }
 
 impl Layout {
+    /// A node as the topology file names it, or its number.
+    pub(crate) fn name(&self, node: NodeId) -> String {
+        match self.names.get(node as usize) {
+            Some(name) => format!("`{name}`"),
+            None => node.to_string(),
+        }
+    }
+
     fn of(nodes: u32, links: Vec<(NodeId, NodeId)>) -> Self {
         Self {
             nodes,

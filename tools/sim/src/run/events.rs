@@ -182,7 +182,11 @@ impl Run<'_> {
             .filter(joins)
             .collect();
         match links.is_empty() {
-            true => Err(format!("nodes {a} and {b} are not linked")),
+            true => Err(format!(
+                "nodes {} and {} are not linked",
+                self.layout.name(a),
+                self.layout.name(b)
+            )),
             false => Ok(links),
         }
     }

@@ -52,6 +52,11 @@ impl Scenario {
                 "write at least 1".into(),
             ),
             (
+                "network.wakeup-hops",
+                (1..=5).contains(&network.wakeup_hops),
+                "write 1 to 5".into(),
+            ),
+            (
                 "network.start-within",
                 network.start_within < self.duration,
                 "nodes would start after the end of the run: write less than `duration`".into(),

@@ -25,12 +25,23 @@ impl Scenario {
     /// Lays the network out, and checks the nodes and links that events and adversaries name.
     ///
     /// # Errors
-    /// [`Error::Read`], [`Error::Input`], [`Error::Topology`].
+    /// [`Error::Input`], [`Error::Topology`].
     pub fn lay_out(&self) -> Result<Layout, Error> {
         let mut random = Random::new(self.seed, Stream::Topology);
         let layout = self
             .topology
-            .lay_out(&self.directory, &mut random)?
+            .lay_out(&self.directory, &mut random)
+            .map_err(|error| match error {
+                Error::Read { path, source } => {
+                    let wrong = format!(
+                        "cannot read {}: {source}: write the path of a topology file, from the \
+                         directory of this file",
+                        path.display()
+                    );
+                    self.source.error("topology.path", wrong)
+                }
+                error => error,
+            })?
             .repeated(self.network.copies);
         self.check_layout(&layout)?;
         Ok(layout)
@@ -133,8 +144,10 @@ impl Scenario {
                 match (a, b) {
                     (Some(a), Some(b)) if !known.linked.insert((a.min(b), a.max(b))) => {
                         let wrong = format!(
-                            "nodes {a} and {b} are linked already: write another node, or `heal` \
-                             if their link is down"
+                            "nodes {} and {} are linked already: write another node, or `heal` \
+                             if their link is down",
+                            known.layout.name(a),
+                            known.layout.name(b)
                         );
                         return Err(("b", wrong));
                     }
@@ -257,7 +270,11 @@ impl Known<'_> {
         if let (Some(a), Some(b)) = (self.find(a_key, a)?, self.find(b_key, b)?)
             && !self.may_be_linked(a, b)
         {
-            let wrong = format!("nodes {a} and {b} are not linked: write two that are");
+            let wrong = format!(
+                "nodes {} and {} are not linked: write two that are",
+                self.layout.name(a),
+                self.layout.name(b)
+            );
             return Err((b_key, wrong));
         }
         Ok(())
@@ -288,7 +305,11 @@ impl Known<'_> {
         if let (Some(node), Some(Some(peer))) = (node, peer)
             && !self.may_be_linked(node, peer)
         {
-            let wrong = format!("node {peer} is no peer of node {node}: write one of its peers");
+            let wrong = format!(
+                "node {} is no peer of node {}: write one of its peers",
+                self.layout.name(peer),
+                self.layout.name(node)
+            );
             return Err(("peer", wrong));
         }
         Ok(())

@@ -9,7 +9,10 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::shape::{self, Wrong};
+use super::{Action, MischiefSettings};
 use crate::error::Error;
+use crate::topology::Topology;
 
 /// The file of a scenario and the lines of its keys, for errors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,18 +36,38 @@ impl Source {
             wrong,
         };
         let unreadable = |error: toml::de::Error| wrong(error.span(), plain(error.message()));
-        let mut root = DeTable::parse(text).map_err(unreadable)?;
+        let mut root = DeTable::parse(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            match shape::repeated_table(text, line(at)) {
+                Some((line, wrong)) => Error::Input {
+                    file: file.into(),
+                    line,
+                    wrong,
+                },
+                None => unreadable(error),
+            }
+        })?;
         let table = root.get_mut();
+        let misshapen = |(span, reason)| wrong(Some(span), reason);
+        shape::check(table, "").map_err(misshapen)?;
         match (table.remove("small").map(Spanned::into_inner), small) {
-            (Some(DeValue::Table(over)), true) => overlay(table, over),
-            (None, true) => return Err(Error::NoSmall { file: file.into() }),
-            (None | Some(DeValue::Table(_)), false) => {}
-            (Some(_), _) => return Err(wrong(None, "`small` is a table: write `[small]`".into())),
+            (Some(DeValue::Table(over)), true) => {
+                shape::check(&over, "small.").map_err(misshapen)?;
+                overlay(table, over);
+            }
+            (_, true) => return Err(Error::NoSmall { file: file.into() }),
+            (_, false) => {}
         }
         let mut lines = BTreeMap::new();
         note(table, "", &line, &mut lines);
-        tag(table).map_err(|(span, reason)| wrong(Some(span), reason))?;
-        let value = T::deserialize(toml::Deserializer::from(root)).map_err(unreadable)?;
+        tag(table).map_err(misshapen)?;
+        let value = T::deserialize(toml::Deserializer::from(root)).map_err(|error| {
+            let at = error.span().map(|span| line(span.start));
+            match outer_keys(&lines, at) {
+                Some(outer) => wrong(error.span(), plain(&with_outer(error.message(), outer))),
+                None => unreadable(error),
+            }
+        })?;
         let file = file.into();
         Ok((Self { file, lines }, value))
     }
@@ -63,6 +86,26 @@ impl Source {
             line: found.copied().unwrap_or(1),
             wrong: wrong.into(),
         }
+    }
+}
+
+/// The keys that [`tag`] leaves outside of the table in which the key of a line stands.
+fn outer_keys(lines: &BTreeMap<String, usize>, at: Option<usize>) -> Option<&'static str> {
+    let (path, _) = lines.iter().rfind(|&(_, &line)| Some(line) == at)?;
+    match path.split('.').next()? {
+        "topology" => Some("kind"),
+        "event" => Some("at, do"),
+        "adversary" => Some("node, at, do"),
+        _ => None,
+    }
+}
+
+/// The parser's list of keys, which lacks these.
+fn with_outer(message: &str, outer: &str) -> String {
+    match message.split_once(", available keys:") {
+        Some((unknown, "" | " ")) => format!("{unknown}, available keys: {outer}"),
+        Some((unknown, inner)) => format!("{unknown}, available keys: {outer},{inner}"),
+        None => message.into(),
     }
 }
 
@@ -116,19 +159,22 @@ fn overlay<'a>(table: &mut DeTable<'a>, over: DeTable<'a>) {
     }
 }
 
-/// Where a mistake stands, and what it is.
-type Wrong = (Range<usize>, String);
-
 /// Moves what depends on `kind` and `do` into a table of that name, as serde expects enums. Its
 /// own way for tags (`tag`, `flatten`) loses the lines.
 fn tag(table: &mut DeTable<'_>) -> Result<(), Wrong> {
     if let Some(topology) = table.get_mut("topology") {
-        let tagged = tagged(topology, "kind", &[])?;
+        let tagged = tagged(topology, "kind", &[], shape::names::<Topology>)?;
         *topology.get_mut() = tagged;
     }
-    for (list, kept, inner) in [
-        ("event", &["at"][..], "action"),
-        ("adversary", &["node", "at"], "mischief"),
+    let actions: fn() -> String = shape::names::<Action>;
+    for (list, kept, inner, names) in [
+        ("event", &["at"][..], "action", actions),
+        (
+            "adversary",
+            &["node", "at"],
+            "mischief",
+            shape::names::<MischiefSettings>,
+        ),
     ] {
         let items = table.get_mut(list).map(Spanned::get_mut);
         let Some(DeValue::Array(items)) = items else {
@@ -136,7 +182,7 @@ fn tag(table: &mut DeTable<'_>) -> Result<(), Wrong> {
         };
         for item in items.iter_mut() {
             let span = item.span();
-            let tagged = tagged(item, "do", kept)?;
+            let tagged = tagged(item, "do", kept, names)?;
             if let DeValue::Table(outer) = item.get_mut() {
                 let key = Spanned::new(span.clone(), Cow::Borrowed(inner));
                 outer.insert(key, Spanned::new(span, tagged));
@@ -151,6 +197,7 @@ fn tagged<'a>(
     from: &mut Spanned<DeValue<'a>>,
     tag: &str,
     kept: &[&str],
+    names: fn() -> String,
 ) -> Result<DeValue<'a>, Wrong> {
     let span = from.span();
     let DeValue::Table(table) = from.get_mut() else {
@@ -161,8 +208,8 @@ fn tagged<'a>(
         .map(|name| (name.span(), name.into_inner()))
     {
         Some((span, DeValue::String(name))) => Spanned::new(span, name),
-        Some((span, _)) => return Err((span, format!("`{tag}` is a text in quotes"))),
-        None => return Err((span, format!("`{tag}` is missing"))),
+        Some((span, _)) => return Err((span, format!("`{tag}` is a text in quotes{}", names()))),
+        None => return Err((span, format!("`{tag}` is missing{}", names()))),
     };
     let (mut outer, mut inner) = (DeTable::new(), DeTable::new());
     for (key, value) in std::mem::take(table) {
@@ -178,6 +225,9 @@ fn tagged<'a>(
 /// A message of the parser on one line, without Rust's names of types.
 fn plain(message: &str) -> String {
     let mut message = message.trim().replace('\n', "; ");
+    if let Some(key) = message.strip_prefix("missing field ") {
+        return format!("missing key {key}: write it here");
+    }
     for (rust, plain) in [
         ("unexpected keys in table: ", "there is no key "),
         (", available keys: ", ", write one of "),
@@ -191,8 +241,13 @@ fn plain(message: &str) -> String {
         ("expected usize", "expected a whole number, 0 or more"),
         ("expected f64", "expected a number"),
         ("expected a boolean", "expected true or false"),
+        (
+            "duplicate key",
+            "this key or table is there already: write it once",
+        ),
+        ("expected literal string", "expected it as \"…\""),
+        ("expected u8", "expected a whole number from 0 to 255"),
         ("expected a string", "expected a text in quotes"),
-        ("missing field", "missing key"),
         ("expected ", "write "),
     ] {
         message = message.replace(rust, plain);
