@@ -15,21 +15,29 @@ const MAX: usize = 49_152;
 ///
 /// Every bootstrap is kept and hardly one is asked for, so what a bootstrap has in common with its
 /// route is not kept again, and nothing is searched: the route says where its last bootstrap is.
+/// Of the bootstraps of a key only the last keeps its signature, which is most of the memory.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     entries: VecDeque<Entry>,
     /// The place of the first entry; all places count up from there, and round.
     first: u32,
+    signatures: Vec<Signature>,
+    /// Places in `signatures` that are not in use.
+    free: Vec<u32>,
     /// The root that all entries are under.
     root: (PublicKey, u64),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
+#[repr(C, packed(4))]
 struct Entry {
     /// In nanoseconds.
     came: u64,
-    signature: Signature,
+    /// Where its signature is; [`NONE`] if a later bootstrap of its key has come.
+    signature: u32,
 }
+
+const NONE: u32 = u32::MAX;
 
 impl Recent {
     /// A bootstrap was taken. Its place, for [`Route::recent`].
@@ -43,29 +51,62 @@ impl Recent {
         if self.entries.len() >= MAX {
             self.drop_first(1);
         }
+        let signature = self.store(body.signature);
         if self.entries.len() == self.entries.capacity() {
             // Doubling would leave half of it unused, at every node of a simulated network.
             self.entries.reserve_exact(8 + self.entries.len() / 8);
         }
         self.entries.push_back(Entry {
             came: nanos(now),
-            signature: body.signature,
+            signature,
         });
         self.first.wrapping_add(self.entries.len() as u32 - 1)
+    }
+
+    /// The bootstrap that `route` was last seen by counts no more: a later one has come, or the route is
+    /// gone.
+    pub(crate) fn supersede(&mut self, route: &Route) {
+        if let Some(at) = self.find(route)
+            && let Some(entry) = self.entries.get_mut(at)
+            && entry.signature != NONE
+        {
+            self.free.push(entry.signature);
+            entry.signature = NONE;
+        }
     }
 
     /// The bootstrap that `route` was last seen by.
     pub(crate) fn get(&mut self, now: Duration, route: &Route) -> Option<SignedBody> {
         self.forget(now);
-        let at = route.recent.wrapping_sub(self.first);
-        let entry = self.entries.get(at as usize)?;
-        // Places come round, in theory.
-        (entry.came == nanos(route.last_seen)).then_some(SignedBody {
+        let entry = self.entries.get(self.find(route)?)?;
+        let signature = self.signatures.get(entry.signature as usize)?;
+        Some(SignedBody {
             sequence: route.sequence,
             root: self.root.0,
             root_sequence: self.root.1,
-            signature: entry.signature,
+            signature: *signature,
         })
+    }
+
+    fn find(&self, route: &Route) -> Option<usize> {
+        let at = route.recent.wrapping_sub(self.first) as usize;
+        // Places come round, in theory.
+        let came = self.entries.get(at)?.came;
+        (came == nanos(route.last_seen)).then_some(at)
+    }
+
+    fn store(&mut self, signature: Signature) -> u32 {
+        if let Some(at) = self.free.pop()
+            && let Some(slot) = self.signatures.get_mut(at as usize)
+        {
+            *slot = signature;
+            return at;
+        }
+        if self.signatures.len() == self.signatures.capacity() {
+            self.signatures.reserve_exact(8 + self.signatures.len() / 8);
+        }
+        self.signatures.push(signature);
+        self.signatures.len() as u32 - 1
     }
 
     fn forget(&mut self, now: Duration) {
@@ -77,11 +118,33 @@ impl Recent {
     }
 
     fn drop_first(&mut self, count: usize) {
-        self.entries.drain(..count);
+        if count == 0 {
+            return;
+        }
+        let signatures = self.entries.drain(..count).map(|entry| entry.signature);
+        self.free.extend(signatures.filter(|at| *at != NONE));
         self.first = self.first.wrapping_add(count as u32);
-        // Right after a start there are many more than later.
+        self.shrink();
+    }
+
+    /// Gives memory back: right after a start there are many more bootstraps than later.
+    fn shrink(&mut self) {
+        let fitting = |len: usize| 8 + len * 9 / 8;
         if self.entries.len() < self.entries.capacity() / 2 {
-            self.entries.shrink_to(8 + self.entries.len() * 5 / 4);
+            self.entries.shrink_to(fitting(self.entries.len()));
+        }
+        let kept = self.signatures.len() - self.free.len();
+        if fitting(kept) >= self.signatures.capacity() / 2 {
+            return;
+        }
+        let old = std::mem::take(&mut self.signatures);
+        self.free = Vec::new();
+        self.signatures.reserve_exact(fitting(kept));
+        for entry in &mut self.entries {
+            if let Some(signature) = old.get(entry.signature as usize) {
+                entry.signature = self.signatures.len() as u32;
+                self.signatures.push(*signature);
+            }
         }
     }
 }
@@ -145,6 +208,41 @@ mod tests {
         assert_eq!(recent.get(ms(1650), &route), Some(other));
         assert_eq!(recent.get(ms(3150), &route), None);
         assert!(recent.entries.is_empty());
+    }
+
+    #[test]
+    fn a_key_keeps_the_signature_of_its_last_bootstrap_only() {
+        let ms = Duration::from_millis;
+        let mut recent = Recent::default();
+        let kept = taken(&mut recent, ms(0), &body(7, 1));
+        let mut route = taken(&mut recent, ms(0), &body(0, 1));
+        for n in 1..=1000 {
+            let next = taken(&mut recent, ms(n), &body(n, 1));
+            recent.supersede(&route);
+            assert_eq!(recent.get(ms(n), &route), None);
+            route = next;
+        }
+        assert_eq!(recent.entries.len(), 1002);
+        assert!(recent.signatures.len() <= 3);
+        assert_eq!(recent.get(ms(1000), &route), Some(body(1000, 1)));
+        assert_eq!(recent.get(ms(1000), &kept), Some(body(7, 1)));
+    }
+
+    #[test]
+    fn memory_is_given_back() {
+        let ms = Duration::from_millis;
+        let mut recent = Recent::default();
+        for n in 0..1000 {
+            taken(&mut recent, ms(n), &body(n, 1));
+        }
+        let routes: Vec<_> = (0..20)
+            .map(|n| taken(&mut recent, ms(2000 + n), &body(n, 1)))
+            .collect();
+        assert_eq!(recent.get(ms(2500), &routes[0]), Some(body(0, 1)));
+        assert!(recent.signatures.capacity() < 100 && recent.entries.capacity() < 100);
+        for (n, route) in routes.iter().enumerate() {
+            assert_eq!(recent.get(ms(2600), route), Some(body(n as u64, 1)));
+        }
     }
 
     #[test]

@@ -197,6 +197,9 @@ impl ControlPlane {
             corrected: correction,
             recent,
         });
+        if let Some(before) = &before {
+            self.snake.recent.supersede(before);
+        }
         self.consider_descending(port, key);
         if before.is_none_or(|before| before.source != port)
             && let Some(peer) = self.peers.get_mut(port)
@@ -554,6 +557,7 @@ impl ControlPlane {
         let Some(route) = self.snake.routes.remove(key) else {
             return;
         };
+        self.snake.recent.supersede(&route);
         self.fib.remove_route(key);
         let until = self.now.monotonic + self.config.sequence_memory;
         let max = self.config.max_remembered_sequences;
