@@ -314,6 +314,8 @@ pub(crate) fn parse() -> Result<Option<Cli>, Failure> {
         .split("\n\nFor more information")
         .next()
         .unwrap_or(what);
+    // Its tips stand on lines of their own.
+    let what = what.replace("\n\n  tip: ", "; ");
     Err(Failure::usage(format!("{what} (see pinecone --help)")))
 }
 

@@ -11,6 +11,7 @@ mod copy;
 mod cores;
 mod directories;
 mod failure;
+mod files;
 mod log_filter;
 mod logging;
 mod memory;
@@ -75,6 +76,7 @@ fn execute(cli: Cli) -> Result<bool, Failure> {
 }
 
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    files::check()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

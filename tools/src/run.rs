@@ -7,14 +7,13 @@ use std::{io, iter};
 
 use pinecone::{EngineChoice, Limits, MemoryLimit, Node, StartError, Status};
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::admin::socket::AdminSocket;
 use crate::cli::RunOptions;
 use crate::failure::Failure;
 use crate::secret::NodeKey;
 use crate::signals::{Ignored, Signals};
-use crate::{addresses, cores, memory, output};
+use crate::{addresses, cores, files, memory, output};
 
 /// The target of the log line that says what the banner says.
 const STARTED: &str = "pinecone::started";
@@ -41,7 +40,7 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
         }
     };
     let NodeKey { key, lock: _lock } = options.key.node_key()?;
-    raise_file_limit();
+    let files = files::raise();
 
     let memory = MemoryLimit::read();
     let given = options.queue.is_some();
@@ -80,6 +79,9 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
     for (name, value) in &options.limit {
         builder = builder.limit(name, *value).map_err(Failure::usage)?;
     }
+    let limits = builder.limit_values();
+    let max_peers = limits.iter().find(|(name, _)| *name == "max-peers");
+    let max_peers = max_peers.map_or(0, |(_, peers)| *peers);
     if options.mss.is_some() {
         builder = builder.transport_limits(Limits {
             max_segment: options.mss,
@@ -113,6 +115,9 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
             "queue       {}",
             memory::describe(given, queue, memory)
         );
+        if let Some(files) = files.filter(|files| *files < max_peers) {
+            let _ = writeln!(text, "files       {files} may be open, one a peering");
+        }
         if !lowered.is_empty() {
             let _ = writeln!(
                 text,
@@ -158,6 +163,10 @@ pub(crate) fn start_failure(error: StartError) -> Failure {
         _ => match errno(&error) {
             Some(Errno::MFILE) => Failure::runtime(format!(
                 "{error}; allow more with `ulimit -n`, or LimitNOFILE= in a systemd unit"
+            )),
+            Some(Errno::ACCESS) => Failure::runtime(format!(
+                "{error}; ports below 1024 are for root: choose a higher one with --listen, or give \
+                 the program CAP_NET_BIND_SERVICE"
             )),
             Some(Errno::ADDRNOTAVAIL) => Failure::runtime(format!(
                 "{error}; correct --listen, or wait for the address with --listen-retry"
@@ -216,18 +225,6 @@ fn check_engine(options: &RunOptions, worker_cores: &[usize]) -> Result<(), Fail
         )));
     }
     Ok(())
-}
-
-/// Every peering is a file descriptor: take as many as we may have.
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        ..limit
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, limit = ?limit.current, "cannot raise the limit of open files");
-    }
 }
 
 fn banner(status: &Status) -> String {

@@ -59,3 +59,11 @@ pub enum Error {
         reason: String,
     },
 }
+
+impl Error {
+    /// Whether a result of the run could not be written.
+    #[must_use]
+    pub const fn is_output_failure(&self) -> bool {
+        matches!(self, Self::Write { .. } | Self::Plot { .. })
+    }
+}

@@ -45,7 +45,11 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::from(1),
         Err(error) => {
             eprintln!("pinecone-sim: {error:#}");
-            ExitCode::from(2)
+            // A result that cannot be written after the run is no mistake in the input.
+            let written = error
+                .downcast_ref::<Error>()
+                .is_none_or(Error::is_output_failure);
+            ExitCode::from(if written { 1 } else { 2 })
         }
     }
 }

@@ -378,14 +378,28 @@ fn what_keeps_a_node_from_starting_is_said_with_the_remedy() {
     // 192.0.2.0/24 is for documentation: no host has an address of it.
     let output = run(home.path(), &["run", "--listen", "192.0.2.1:0"]);
     assert_fails(&output, 1, &["192.0.2.1:0", "--listen-retry"]);
-    let output = std::process::Command::new("sh")
-        .args(["-c", "ulimit -n 20 && exec \"$0\" run --log error"])
-        .arg(env!("CARGO_BIN_EXE_pinecone"))
-        .env("XDG_STATE_HOME", home.path())
-        .env("XDG_RUNTIME_DIR", home.path())
-        .output()
-        .unwrap();
-    assert_fails(&output, 1, &["ulimit -n", "LimitNOFILE="]);
+    for (files, command) in [
+        (20, "run"),
+        (15, "run"),
+        (7, "run"),
+        (6, "status"),
+        (5, "recv"),
+    ] {
+        let output = std::process::Command::new("sh")
+            .args(["-c", "ulimit -n $0 && exec \"$@\""])
+            .args([&files.to_string(), env!("CARGO_BIN_EXE_pinecone"), command])
+            .args(["--log", "error"].iter().filter(|_| command == "run"))
+            .args(
+                ["--connect", "127.0.0.1:1"]
+                    .iter()
+                    .filter(|_| command == "recv"),
+            )
+            .env("XDG_STATE_HOME", home.path())
+            .env("XDG_RUNTIME_DIR", home.path())
+            .output()
+            .unwrap();
+        assert_fails(&output, 1, &["ulimit -n", "LimitNOFILE="]);
+    }
 }
 
 #[test]
