@@ -46,8 +46,8 @@ impl CoordinateCache {
     pub const DEFAULT_LIMIT: usize = 65_536;
     /// The most port numbers of one key: as many as an announcement may have signatures.
     pub const MAX_DEPTH: usize = 600;
-    /// The most port numbers of all keys together.
-    pub const MAX_PORTS: usize = 1 << 20;
+    /// The most port numbers of all keys together, for each key of the limit.
+    pub const PORTS_PER_KEY: usize = 16;
 
     /// An empty cache for at most `limit` keys.
     #[must_use]
@@ -75,7 +75,8 @@ impl CoordinateCache {
             return false;
         }
         self.remove(&key);
-        while self.entries.len() >= self.limit || self.ports + depth > Self::MAX_PORTS {
+        let most = (self.limit * Self::PORTS_PER_KEY).max(Self::MAX_DEPTH);
+        while self.entries.len() >= self.limit || self.ports + depth > most {
             if !self.make_room(acquainted) {
                 self.refused += 1;
                 return false;
@@ -279,7 +280,7 @@ mod tests {
         cache.sent_to(at(0), &key(1));
         assert!(!cache.insert(at(0), key(1), deep(DEPTH + 1)));
         assert_eq!(cache.get(at(0), &key(1)), Some(deep(DEPTH)));
-        let most = CoordinateCache::MAX_PORTS / DEPTH;
+        let most = CoordinateCache::DEFAULT_LIMIT * CoordinateCache::PORTS_PER_KEY / DEPTH;
         for n in 0..most as u64 + 10 {
             let mut key = PublicKey([9; 32]);
             key.0[..8].copy_from_slice(&n.to_be_bytes());

@@ -1,7 +1,7 @@
 //! Frames signed with our own key that we have not made: another node uses it.
 //!
 //! A frame of our own may come back at any time, and frames from before a restart are not remembered. So a
-//! frame counts only if this node cannot have made it:
+//! frame counts only if this node is not likely to have made it:
 //! - Its sequence is above every sequence that this node has sent.
 //! - This node has run for a minute, and the sequence is recent but not one of its own.
 //! - It is an announcement of a root sequence that this node does not follow yet. Where this node is

@@ -44,6 +44,15 @@ pub(crate) fn check(descriptor: impl AsFd, purpose: Purpose) -> io::Result<()> {
     Err(Errno::MFILE.into())
 }
 
+/// The most inbound streams that may be handshaking. Each takes two descriptors, and together they take
+/// a quarter of all, so that silent hosts leave some to others.
+pub(crate) fn handshakes() -> usize {
+    match getrlimit(Resource::Nofile).current {
+        Some(limit) => usize::try_from(limit / 8).unwrap_or(usize::MAX).max(4),
+        None => usize::MAX,
+    }
+}
+
 /// Whether a dial would get a descriptor now.
 pub(crate) fn has_room_for_dial() -> bool {
     let probe = File::open("/dev/null");

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::admission::{Admission, Place};
 use crate::counters::Counters;
+use crate::descriptors;
 use crate::own_key::{COUNTERPART_WITHIN, OwnKey, Verdict};
 use crate::resolve::Resolver;
 use crate::{
@@ -73,9 +74,11 @@ pub struct Limits {
     pub max_dials: usize,
     /// Inbound connections that may be handshaking or wait to become peerings: 1,024. For one above
     /// it the oldest handshake of the address with the most is ended; where the newcomer's address
-    /// has as many, the newcomer is closed instead. Counted in [`TransportCounters::over_cap`].
+    /// has as many, the newcomer is closed instead. Counted in [`TransportCounters::over_cap`]. Never
+    /// more than an eighth of the descriptors that the process may have at its start.
     pub inbound_handshakes: usize,
-    /// The same for one remote address (IPv6: for one /64), so that one host cannot use up all: 512.
+    /// The same for one remote address (IPv6: for one /64), so that one host cannot use up all: 512,
+    /// and never more than half of what descriptors allow.
     /// Also counted in [`TransportCounters::over_cap`].
     pub inbound_handshakes_per_address: usize,
     /// The longest TCP segment, in bytes, that either side of a connection sends; by default what
@@ -145,6 +148,11 @@ impl Transports {
         extensions: Extensions,
         resolver: Resolver,
     ) -> Self {
+        let mut limits = limits;
+        let handshakes = descriptors::handshakes();
+        limits.inbound_handshakes = limits.inbound_handshakes.min(handshakes);
+        limits.inbound_handshakes_per_address =
+            limits.inbound_handshakes_per_address.min(handshakes / 2);
         Self {
             shared: Arc::new(Shared {
                 backend,

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 
 use pinecone_wire::traffic::push_traffic;
-use pinecone_wire::{Coordinates, SecretKey, TrafficFields, Watermark, handshake};
+use pinecone_wire::{Coordinates, PublicKey, SecretKey, TrafficFields, Watermark, handshake};
 use socket2::{Domain, Socket, Type};
 
 use crate::daemon::{PATIENCE, Start, wait_until};
@@ -47,7 +47,7 @@ impl Drop for SmallGroup {
 }
 
 #[test]
-fn long_announcements_and_unfinished_frames_do_not_fill_it() {
+fn announcements_coordinates_and_unfinished_frames_do_not_fill_it() {
     let Some(group) = SmallGroup::make("peers") else {
         eprintln!("skipped: no cgroup can be made here");
         return;
@@ -63,27 +63,39 @@ fn long_announcements_and_unfinished_frames_do_not_fill_it() {
     keys.sort_by_key(|key| std::cmp::Reverse(key.public_key()));
     let mut opening = handshake::encode(&keys[489]).to_vec();
     opening.extend(chain(&keys.iter().collect::<Vec<_>>(), 1));
-    let mut frame = Vec::new();
     let key = keys[489].public_key();
-    let fields = TrafficFields {
-        extra: 0,
-        hop_limit: 10,
-        destination: &vec![9, 9].into(),
-        source: &Coordinates::default(),
-        destination_key: key,
-        source_key: key,
-        watermark: Watermark::START,
-        payload: &[0; 65_000],
+    let traffic = |source_key, source: &Coordinates, payload| {
+        let mut frame = Vec::new();
+        let fields = TrafficFields {
+            extra: 0,
+            hop_limit: 10,
+            destination: &Coordinates::default(),
+            source,
+            destination_key: daemon.key,
+            source_key,
+            watermark: Watermark::START,
+            payload,
+        };
+        push_traffic(&mut frame, &fields).unwrap();
+        frame
     };
-    push_traffic(&mut frame, &fields).unwrap();
-    opening.extend(&frame[..63_000]);
+    // Coordinates of many made-up keys, as deep as any that are kept.
+    let deep: Coordinates = vec![1; 600].into();
+    let mut coordinates = Vec::new();
+    for n in 0..3000u32 {
+        let mut made_up = PublicKey::MIN;
+        made_up.0[..4].copy_from_slice(&n.to_be_bytes());
+        coordinates.extend(traffic(made_up, &deep, &[]));
+    }
+    opening.extend(&traffic(key, &Coordinates::default(), &[0; 65_000])[..63_000]);
+    let first = [&opening[..opening.len() - 63_000], &coordinates].concat();
     let mut peers = Vec::new();
     for n in 0..800 {
         let from = if n < 400 { 2 } else { 3 };
         let Some(stream) = connect(daemon.address(), from) else {
             break;
         };
-        peers.push((stream, &opening[..]));
+        peers.push((stream, if n == 0 { &first[..] } else { &opening[..] }));
         peers
             .iter_mut()
             .for_each(|(stream, rest)| feed(stream, rest));
