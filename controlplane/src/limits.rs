@@ -56,16 +56,16 @@ impl Config {
             .collect()
     }
 
-    /// Lowers the limits on state that peers can create, so that together they take about a third of so
-    /// many bytes of memory, and two thirds if every peer sends a long announcement. Lower limits stay.
+    /// Lowers the limits on state that peers can create, so that together they take less than half of
+    /// so many bytes of memory, even if every peer sends a long announcement. Lower limits stay.
     /// Small minimums apply.
     pub fn fit_memory(&mut self, bytes: u64) {
         let fit = |limit: &mut usize, share: u64, each: u64, least: usize| {
             let most = usize::try_from(bytes / share / each).unwrap_or(usize::MAX);
             *limit = (*limit).min(most.max(least));
         };
-        // 64 KiB is the longest unfinished frame. A long announcement takes up to 180 KiB more.
-        fit(&mut self.max_peers, 8, 64 << 10, 16);
+        // 64 KiB is the longest unfinished frame. A long announcement takes up to 192 KiB more.
+        fit(&mut self.max_peers, 4, 256 << 10, 16);
         fit(&mut self.max_routes, 16, 400, 1000);
         fit(&mut self.max_remembered_sequences, 32, 80, 1000);
         fit(&mut self.max_cached_coordinates, 32, 560, 100);
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(config.max_routes, Config::default().max_routes);
         assert_eq!(config.max_peers, Config::default().max_peers);
         config.fit_memory(32 << 20);
-        assert_eq!(config.max_peers, 64);
+        assert_eq!(config.max_peers, 32);
         assert_eq!(config.max_routes, 5242);
         assert_eq!(config.max_routes_per_peer, 5242);
         assert_eq!(config.max_cached_coordinates, 1872);

@@ -87,9 +87,9 @@ mod tests {
         };
         let small = Node::builder().fit_memory(memory(32 << 20));
         assert_eq!(small.0.dataplane.pending_bytes, 2 << 20);
-        assert_eq!(small.0.control.max_peers, 64);
+        assert_eq!(small.0.control.max_peers, 32);
         let values = small.limit_values();
-        assert!(values.contains(&("max-peers", 64)), "{values:?}");
+        assert!(values.contains(&("max-peers", 32)), "{values:?}");
         assert!(
             values.contains(&("max-pending-bytes", 2 << 20)),
             "{values:?}"
