@@ -10,7 +10,7 @@ use std::process::{Output, Stdio};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::daemon::{Daemon, collect, key, program, run, wait_until, write_key};
+use crate::daemon::{Daemon, Start, collect, key, program, run, wait_until, write_key};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -26,6 +26,16 @@ fn assert_fails(output: &Output, code: i32, words: &[&str]) {
     for word in words {
         assert!(lines[0].contains(word), "{word:?} is missing: {error}");
     }
+}
+
+/// Runs a program that ends by itself, within a deadline.
+fn ended(program: &mut std::process::Command) -> Output {
+    let program = program.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = program.spawn().unwrap();
+    wait_until("the program to end", || {
+        child.try_wait().unwrap().ok_or("runs")
+    });
+    child.wait_with_output().unwrap()
 }
 
 fn text(output: &Output) -> String {
@@ -201,15 +211,9 @@ fn malformed_keys_end_with_code_2() {
             let arguments = [command, &["--key-file", shown]].concat();
             assert_fails(&run(&arguments), 2, &[shown, "malformed", word]);
         }
-        let mut child = program(home.path())
-            .arg("pubkey")
-            .stdin(fs::File::open(&path).unwrap())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        wait_until("pubkey to end", || child.try_wait().unwrap().ok_or("runs"));
-        let output = child.wait_with_output().unwrap();
+        let mut program = program(home.path());
+        let input = fs::File::open(&path).unwrap();
+        let output = ended(program.arg("pubkey").stdin(input));
         assert_fails(&output, 2, &["standard input", word]);
     }
 }
@@ -240,18 +244,9 @@ fn what_is_no_key_file_ends_with_code_2() {
             &["recv", "--connect", "127.0.0.1:1"],
         ] {
             // None of them waits.
-            let mut child = program(home.path())
-                .args(command)
-                .args(["--key-file", shown])
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
-            wait_until("the program to end", || {
-                child.try_wait().unwrap().ok_or("runs")
-            });
-            let output = child.wait_with_output().unwrap();
+            let mut program = program(home.path());
+            program.args(command).args(["--key-file", shown]);
+            let output = ended(program.stdin(Stdio::null()));
             assert_fails(&output, 2, &[shown, word, "--key-file"]);
         }
     }
@@ -378,28 +373,33 @@ fn what_keeps_a_node_from_starting_is_said_with_the_remedy() {
     // 192.0.2.0/24 is for documentation: no host has an address of it.
     let output = run(home.path(), &["run", "--listen", "192.0.2.1:0"]);
     assert_fails(&output, 1, &["192.0.2.1:0", "--listen-retry"]);
-    for (files, command) in [(15, "run"), (7, "run"), (6, "status"), (5, "recv")] {
-        let mut child = std::process::Command::new("sh")
+    for (files, command) in [
+        (15, &["run", "--log", "error"][..]),
+        (7, &["run", "--log", "error"]),
+        (6, &["status"]),
+        (5, &["recv", "--connect", "127.0.0.1:1"]),
+    ] {
+        let mut limited = std::process::Command::new("sh");
+        limited
             .args(["-c", "ulimit -n $0 && exec \"$@\""])
-            .args([&files.to_string(), env!("CARGO_BIN_EXE_pinecone"), command])
-            .args(["--log", "error"].iter().filter(|_| command == "run"))
-            .args(
-                ["--connect", "127.0.0.1:1"]
-                    .iter()
-                    .filter(|_| command == "recv"),
-            )
+            .args([&files.to_string(), env!("CARGO_BIN_EXE_pinecone")])
+            .args(command)
             .env("XDG_STATE_HOME", home.path())
-            .env("XDG_RUNTIME_DIR", home.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        wait_until("the program to end", || {
-            child.try_wait().unwrap().ok_or("runs")
-        });
-        let output = child.wait_with_output().unwrap();
+            .env("XDG_RUNTIME_DIR", home.path());
+        let output = ended(&mut limited);
         assert_fails(&output, 1, &["ulimit -n", "LimitNOFILE="]);
     }
+}
+
+#[test]
+fn the_banner_says_how_many_files_may_be_open() {
+    let daemon = Start {
+        files: Some(256),
+        ..Start::default()
+    }
+    .run();
+    let line = "files       256 may be open, one a peering\n";
+    assert!(daemon.banner.contains(line), "{}", daemon.banner);
 }
 
 #[test]

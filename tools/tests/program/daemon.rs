@@ -23,6 +23,8 @@ pub(crate) struct Daemon {
     pub(crate) key: PublicKey,
     /// `host:port` of each listener.
     pub(crate) listeners: Vec<String>,
+    /// The lines that it printed at its start.
+    pub(crate) banner: String,
 }
 
 /// Resident memory of a process, in bytes.
@@ -61,28 +63,8 @@ impl Start<'_> {
         if let Some(seed) = self.seed {
             write_key(&key_file, seed);
         }
-        let mut command = match (self.namespace, self.cgroup) {
-            (None, None) => program(directory.path()),
-            (None, Some(cgroup)) => {
-                let mut command = Command::new("sh");
-                let script = "echo $$ > \"$0/cgroup.procs\" && exec \"$@\"";
-                command.args(["-c", script]).arg(cgroup);
-                command.arg(env!("CARGO_BIN_EXE_pinecone"));
-                at_home(&mut command, directory.path());
-                command
-            }
-            (Some(namespace), _) => {
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", namespace]);
-                if let Some(files) = self.files {
-                    let script = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
-                    command.args(["sh", "-c", &script]);
-                }
-                command.arg(env!("CARGO_BIN_EXE_pinecone"));
-                at_home(&mut command, directory.path());
-                command
-            }
-        };
+        let mut command = self.program();
+        at_home(&mut command, directory.path());
         command
             .args(["run", "--listen", self.listen.unwrap_or("127.0.0.1:0")])
             .arg("--key-file")
@@ -104,6 +86,7 @@ impl Start<'_> {
         let mut daemon = Daemon {
             key: PublicKey::default(),
             listeners: Vec::new(),
+            banner: String::new(),
             directory,
             log,
             child,
@@ -111,6 +94,8 @@ impl Start<'_> {
         // The banner ends with the admin socket.
         for line in BufReader::new(daemon.child.stdout.take().unwrap()).lines() {
             let line = line.unwrap();
+            daemon.banner.push_str(&line);
+            daemon.banner.push('\n');
             match line
                 .split_once(' ')
                 .map(|(name, value)| (name, value.trim()))
@@ -124,6 +109,29 @@ impl Start<'_> {
             }
         }
         panic!("no daemon: {}", daemon.log());
+    }
+
+    /// The program, in the namespace and the cgroup and under the limit that were asked for.
+    fn program(&self) -> Command {
+        let mut words = Vec::new();
+        if let Some(namespace) = self.namespace {
+            words.extend(["ip", "netns", "exec", namespace].map(str::to_owned));
+        }
+        let mut script = String::new();
+        if let Some(files) = self.files {
+            script += &format!("ulimit -n {files} && ");
+        }
+        if let Some(cgroup) = self.cgroup {
+            script += &format!("echo $$ > {}/cgroup.procs && ", cgroup.display());
+        }
+        if !script.is_empty() {
+            script += "exec \"$0\" \"$@\"";
+            words.extend(["sh".to_owned(), "-c".to_owned(), script]);
+        }
+        words.push(env!("CARGO_BIN_EXE_pinecone").to_owned());
+        let mut command = Command::new(words.remove(0));
+        command.args(words);
+        command
     }
 }
 

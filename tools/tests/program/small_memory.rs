@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use pinecone_wire::traffic::push_traffic;
 use pinecone_wire::{Coordinates, PublicKey, SecretKey, TrafficFields, Watermark, handshake};
@@ -40,9 +41,10 @@ impl SmallGroup {
 impl Drop for SmallGroup {
     fn drop(&mut self) {
         // Fails until the kernel has seen the end of the last process.
-        wait_until("the end of the cgroup", || {
-            fs::remove_dir(&self.directory).map_err(|e| e.to_string())
-        });
+        let start = Instant::now();
+        while fs::remove_dir(&self.directory).is_err() && start.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
@@ -58,6 +60,13 @@ fn announcements_coordinates_and_unfinished_frames_do_not_fill_it() {
         ..Start::default()
     }
     .run();
+    let limits = daemon
+        .banner
+        .lines()
+        .find(|line| line.starts_with("limits "));
+    let limits = limits.unwrap_or_else(|| panic!("no limits: {}", daemon.banner));
+    assert!(limits.contains("max-peers 32, "), "{limits}");
+    assert!(limits.ends_with(", to fit the memory"), "{limits}");
     // As many signatures as a node follows.
     let mut keys: Vec<_> = (0..490u32).map(numbered_key).collect();
     keys.sort_by_key(|key| std::cmp::Reverse(key.public_key()));
