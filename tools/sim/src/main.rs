@@ -122,29 +122,27 @@ fn check_output(options: &Options, scenario: &Scenario) -> Result<(), Error> {
             let wrong = "the scenario is read from there: give another path";
             return refuse("--json", path, wrong.into());
         }
-        let opened = OpenOptions::new().append(true).create(true).open(path);
         if path.is_dir() {
             let wrong = "it is a directory: give a file, or another path";
             return refuse("--json", path, wrong.into());
         }
+        let opened = OpenOptions::new().append(true).create(true).open(path);
         if let Err(error) = opened {
             let hint = "make its directory, or give another path";
             return refuse("--json", path, format!("{error}: {hint}"));
         }
     }
     if let Some(path) = &options.plots
-        && path.exists()
         && !path.is_dir()
     {
-        let wrong = "it is a file: give a directory, or another path";
-        return refuse("--plots", path, wrong.into());
-    }
-    if let Some(path) = &options.plots
-        && !path.is_dir()
-        && let Err(error) = fs::create_dir(path)
-    {
-        let hint = "make the directory around it, or give another path";
-        return refuse("--plots", path, format!("{error}: {hint}"));
+        if path.exists() {
+            let wrong = "it is a file: give a directory, or another path";
+            return refuse("--plots", path, wrong.into());
+        }
+        if let Err(error) = fs::create_dir(path) {
+            let hint = "make the directory around it, or give another path";
+            return refuse("--plots", path, format!("{error}: {hint}"));
+        }
     }
     Ok(())
 }

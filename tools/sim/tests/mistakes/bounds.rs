@@ -1,6 +1,6 @@
-//! What is out of bounds.
+//! Mistakes: values out of bounds.
 
-/// Each case: what stands in the scenario, what is put there, and the hint.
+/// Cases: a part of the scenario, the mistake put in its place, and the hint that the error gives.
 pub(crate) const CASES: &[(&str, &str, &str)] = &[
     (
         "nodes = 5",

@@ -1,6 +1,6 @@
-//! Values of the wrong kind, and what is left out.
+//! Mistakes: values of the wrong kind, and missing keys.
 
-/// Each case: what stands in the scenario, what is put there, and the hint.
+/// Cases: a part of the scenario, the mistake put in its place, and the hint that the error gives.
 pub(crate) const CASES: &[(&str, &str, &str)] = &[
     (
         "duration = \"40s\"",
@@ -50,7 +50,7 @@ pub(crate) const CASES: &[(&str, &str, &str)] = &[
     (
         "{ kind = \"line\", nodes = 5 }",
         "{ nodes = 5 } # here",
-        "missing: write one of `line`",
+        "`kind` is missing: write one of `line`",
     ),
     (
         "[expect]",

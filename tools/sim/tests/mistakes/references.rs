@@ -1,6 +1,6 @@
-//! What never comes, or refers to what is not there.
+//! Mistakes: events that never come, and names of nodes and links that do not exist.
 
-/// Each case: what stands in the scenario, what is put there, and the hint.
+/// Cases: a part of the scenario, the mistake put in its place, and the hint that the error gives.
 pub(crate) const CASES: &[(&str, &str, &str)] = &[
     (
         "at = \"20s\"",
