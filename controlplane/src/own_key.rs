@@ -3,7 +3,7 @@
 //! A frame of our own may come back at any time, and frames from before a restart are not remembered. So a
 //! frame counts only if this node is not likely to have made it:
 //! - Its sequence is above every sequence that this node has sent.
-//! - This node has run for a minute, and the sequence is recent but not one of its own.
+//! - A minute has passed since the first such frame, and the sequence is recent but not one of its own.
 //! - It is an announcement of a root sequence that this node does not follow yet. Where this node is
 //!   itself the root, the sequence is above what others told in the first minute: the last one from
 //!   before a restart stays in the network for long.

@@ -15,7 +15,7 @@ const MAX: usize = 49_152;
 ///
 /// Every bootstrap is kept and hardly one is asked for, so what a bootstrap has in common with its
 /// route is not kept again, and nothing is searched: the route says where its last bootstrap is.
-/// Of the bootstraps of a key only the last keeps its signature, which is most of the memory.
+/// Signatures take most of the memory, so only the last bootstrap of each key keeps its own.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     entries: VecDeque<Entry>,

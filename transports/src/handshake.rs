@@ -77,8 +77,9 @@ pub struct Limits {
     /// has as many, the newcomer is closed instead. Counted in [`TransportCounters::over_cap`]. Never
     /// more than an eighth of the descriptors that the process may have at its start.
     pub inbound_handshakes: usize,
-    /// The same for one remote address (IPv6: for one /64), so that one host cannot use up all: 512,
-    /// and never more than half of what descriptors allow.
+    /// Inbound connections of one remote address (IPv6: one /64) that may be handshaking or wait to
+    /// become peerings: 512, and at most half of those that descriptors allow. It keeps one host from
+    /// taking every place.
     /// Also counted in [`TransportCounters::over_cap`].
     pub inbound_handshakes_per_address: usize,
     /// The longest TCP segment, in bytes, that either side of a connection sends; by default what

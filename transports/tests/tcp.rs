@@ -251,7 +251,7 @@ fn silent_hosts_give_way_to_others() {
             assert_eq!(server.transports.counters().over_cap, 3);
             assert_eq!(closed(silent.remove(0)).await, HANDSHAKE_LEN);
             assert_eq!(closed(silent.remove(0)).await, HANDSHAKE_LEN);
-            // What is left of theirs still gets its time.
+            // Their other connections may still finish their handshakes.
             let (_, peer) = others.pop().unwrap();
             assert_eq!(peer.key, key(5).public_key());
             let mut late = silent.pop().unwrap();

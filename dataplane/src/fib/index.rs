@@ -108,13 +108,13 @@ impl<V> Clone for Index<V> {
 }
 
 impl<V> Index<V> {
-    /// How many keys there are.
-    /// How many bytes of memory its nodes have used at most.
+    /// Returns the most bytes that its nodes have ever taken.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.branches.bytes() + self.leaves.bytes()
     }
 
+    /// Returns the number of keys.
     pub(super) fn len(&self) -> usize {
         self.len
     }

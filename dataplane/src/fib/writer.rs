@@ -31,9 +31,9 @@ pub struct FibWriter {
     root: (PublicKey, u64),
     near: NearKeys,
     tree: TreeBuilder,
-    /// How many expired routes there have been at most since their index was last compacted.
+    /// The most expired routes at any time since their index was last compacted.
     most_expired: usize,
-    /// The same of all known keys.
+    /// The most known keys at any time since their index was last compacted.
     most_known: usize,
 }
 
