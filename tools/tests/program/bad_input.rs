@@ -587,14 +587,7 @@ fn handshakes_are_bounded_for_each_address() {
     watched.wait_for_counter("connections_over_cap", 88);
     watched.daemon.wait_for_log("too many connections");
     // Another address gets in.
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    let from: std::net::SocketAddr = "127.0.0.2:0".parse().unwrap();
-    socket.bind(&from.into()).unwrap();
-    let to: std::net::SocketAddr = watched.address().parse().unwrap();
-    socket.connect(&to.into()).unwrap();
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut peer = RawPeer::over(stream, key(1));
+    let mut peer = RawPeer::over(connect_from(2, watched.address()), key(1));
     peer.next_announcement();
     assert_eq!(watched.daemon.counter("handshakes_timed_out"), 0);
     drop(silent);
@@ -602,6 +595,39 @@ fn handshakes_are_bounded_for_each_address() {
 }
 
 /// They may come from an honest neighbour that somebody else has driven there.
+#[test]
+fn silent_hosts_leave_descriptors_to_others() {
+    let daemon = Start {
+        files: Some(256),
+        ..Start::default()
+    }
+    .run();
+    let address = daemon.address();
+    let from = |host: u8| (0..150).map(move |_| connect_from(host, address));
+    let silent: Vec<_> = from(2).chain(from(3)).collect();
+    wait_until("the last of them", || {
+        match daemon.counter("connections_accepted") {
+            300 => Ok(()),
+            accepted => Err(accepted),
+        }
+    });
+    let mut peer = RawPeer::over(connect_from(4, address), key(1));
+    peer.next_announcement();
+    assert_eq!(daemon.counter("connections_short_of_descriptors"), 0);
+    drop(silent);
+}
+
+/// A connection from this address of the loopback interface.
+fn connect_from(host: u8, to: &str) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let from = std::net::SocketAddr::from(([127, 0, 0, host], 0));
+    socket.bind(&from.into()).unwrap();
+    let to: std::net::SocketAddr = to.parse().unwrap();
+    socket.connect(&to.into()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.into()
+}
+
 #[test]
 fn announcements_with_too_many_signatures_are_ignored() {
     let watched = Watched::start();
