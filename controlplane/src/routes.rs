@@ -261,15 +261,15 @@ impl Routes {
         keys
     }
 
-    /// Moves the routes to smaller memory where they use less than a quarter of what they have: after
+    /// Moves the routes to smaller memory where they use less than two thirds of what they have: after
     /// a start or a change of the root there are many more than later.
     fn shrink(&mut self) {
         let (used, slots) = (self.len(), self.slots.0.len());
-        if 4 * used >= slots || slots < LEAST_SHRUNK || used > MOST_MOVED {
+        if 3 * used >= 2 * slots || slots < LEAST_SHRUNK || used > MOST_MOVED {
             return;
         }
         let mut old = std::mem::take(&mut self.slots);
-        self.slots.0.reserve_exact(8 + used + used / 4);
+        self.slots.0.reserve_exact(8 + used + used / 8);
         self.by_key = KeyIndex::default();
         self.free = Vec::new();
         let mut from = self.by_age.first;
@@ -391,7 +391,10 @@ impl Slots {
     }
 
     fn unlink(&mut self, by: By, list: &mut List, at: u32) {
-        let Link { previous, next } = self.get(at).links[by as usize];
+        // A link left behind would name a slot that may be another's, or gone, when routes move.
+        let link = &mut self.get_mut(at).links;
+        let Link { previous, next } = link[by as usize];
+        link[by as usize] = Link::default();
         match previous {
             NONE => list.first = next,
             previous => self.get_mut(previous).links[by as usize].next = next,

@@ -179,13 +179,30 @@ fn memory_of_many_routes_is_given_back() {
     for n in 0..4900 {
         assert!(routes.remove(&key(n)).is_some());
     }
-    assert!(routes.slots.0.capacity() < 500);
+    assert!(routes.slots.0.capacity() < 200);
     for n in 4900..5000 {
         assert_eq!(routes.oldest().map(|oldest| oldest.key), Some(key(n)));
         let gone = routes.remove(&key(n)).unwrap();
         assert_eq!(gone.sequence, u64::from(n));
     }
     assert!(routes.by_source.is_empty() && routes.by_destination.is_empty());
+}
+
+/// A route that is in no list of a destination any more keeps nothing of its place there.
+#[test]
+fn routes_move_after_one_was_taken_from_its_destination() {
+    let mut routes = Routes::default();
+    let key = |n: u8| PublicKey([n; 32]);
+    for n in 0..20 {
+        routes.insert(route(n, 1, 2, u64::from(n)));
+    }
+    routes.forget_destination(&key(10));
+    for n in (0..10).chain(11..18) {
+        assert!(routes.remove(&key(n)).is_some());
+    }
+    assert!(routes.slots.0.len() < 10, "they have moved");
+    assert_eq!(routes.get(&key(10)).unwrap().destination, None);
+    assert_eq!(routes.first_going_to(PortId(2)).unwrap().key, key(18));
 }
 
 #[test]

@@ -25,8 +25,8 @@ use super::prefetch::prefetch;
 /// Slots of a chunk, as a power of two.
 const CHUNK_BITS: u32 = 15;
 const CHUNK: usize = 1 << CHUNK_BITS;
-/// An arena's first chunk begins with room for so many slots, and is copied to one half as large
-/// again when it is full.
+/// An arena's first chunk begins with room for so many slots, and is copied to one a quarter
+/// larger when it is full.
 const SMALLEST: usize = 2;
 /// From so many slots on a chunk is a mapping of its own and has its full size. A process may have
 /// some 65,000 mappings, and a simulator has several arenas for each of its nodes.
@@ -221,7 +221,7 @@ impl<T> Arena<T> {
     /// Makes room behind the `room` slots, all in use, that the chunk has.
     fn grow(&mut self, chunk: usize, room: usize) {
         let slots = match chunk {
-            0 => (room + room / 2).max(room + SMALLEST),
+            0 => (room + room / 4).max(room + SMALLEST),
             _ => CHUNK,
         };
         let new = match slots {

@@ -207,7 +207,7 @@ impl FibWriter {
         let expired = &mut self.working.expired;
         let present = expired.remove(key).is_some();
         self.dirty |= present;
-        if 4 * expired.len() < self.most_expired {
+        if 2 * expired.len() < self.most_expired {
             self.most_expired = expired.len();
             expired.compact();
         }
@@ -340,7 +340,7 @@ impl FibWriter {
         };
         self.most_known = self.most_known.max(known.len());
         // After a start or a change of the root there are many more than later.
-        if 4 * known.len() < self.most_known && known.len() <= MOST_COMPACTED {
+        if 3 * known.len() < 2 * self.most_known && known.len() <= MOST_COMPACTED {
             self.most_known = known.len();
             known.compact();
         }

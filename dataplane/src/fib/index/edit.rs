@@ -8,6 +8,8 @@ use super::{BITS, Branch, Child, FAN, Index, Kind, common_bits, slot};
 /// Neighbouring leaves become one when they hold no more than this together: some way below a
 /// full leaf, so that one key coming and going does not split and merge each time.
 const MERGE: usize = CAPACITY * 3 / 4;
+/// How many keys a new index puts into a leaf at most, so that a few more do not split them all.
+const FILLED: usize = CAPACITY - 1;
 
 impl<V: Clone + Default> Index<V> {
     /// Sets the value of `key`; the one it had before.
@@ -54,25 +56,63 @@ impl<V: Clone + Default> Index<V> {
 
     /// Copies all that is in it to new memory, as arenas never shrink.
     pub(in crate::fib) fn compact(&mut self) {
+        let mut entries = Vec::with_capacity(self.len);
+        self.collect(self.root, &mut entries);
         let mut copy = Self::default();
-        self.copy_to(self.root, &mut copy);
+        copy.root = copy.build(&entries, 0);
+        copy.len = entries.len();
         *self = copy;
     }
 
-    fn copy_to(&self, node: Child, copy: &mut Self) {
+    /// Builds the nodes of `entries`, which are in order and share the bits before `above`. Inserted
+    /// one by one in this order, they would leave half of each leaf empty.
+    fn build(&mut self, entries: &[(&PublicKey, &V)], above: usize) -> Child {
+        let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) else {
+            return Child::NONE;
+        };
+        if entries.len() <= FILLED {
+            return self.build_leaf(entries, above);
+        }
+        let depth = common_bits(first, last) / BITS * BITS;
+        let mut branch = Branch::new(depth, first, Child::NONE);
+        let (mut start, mut rest) = (0, entries);
+        while let Some((first, _)) = rest.first() {
+            let end =
+                |key| rest.partition_point(|(other, _)| slot(other, depth) <= slot(key, depth));
+            let mut run = end(first);
+            while let Some((next, _)) = rest.get(run)
+                && end(next) <= FILLED
+            {
+                run = end(next);
+            }
+            let (now, behind) = rest.split_at(run);
+            branch.set(start, self.build(now, depth));
+            start = behind.first().map_or(0, |(key, _)| slot(key, depth));
+            rest = behind;
+        }
+        self.new_branch(branch)
+    }
+
+    fn build_leaf(&mut self, entries: &[(&PublicKey, &V)], depth: usize) -> Child {
+        let mut leaf = Leaf::empty(depth);
+        for (at, (key, value)) in entries.iter().enumerate() {
+            leaf.insert(at, **key, (*value).clone());
+        }
+        self.new_leaf(leaf)
+    }
+
+    fn collect<'a>(&'a self, node: Child, entries: &mut Vec<(&'a PublicKey, &'a V)>) {
         match node.kind() {
             Kind::Branch(id) => {
                 if let Some(branch) = self.branches.get(id) {
                     for start in (0..FAN).filter(|start| branch.starts >> start & 1 == 1) {
-                        self.copy_to(branch.child(start), copy);
+                        self.collect(branch.child(start), entries);
                     }
                 }
             }
             Kind::Leaf(id) => {
                 if let Some(leaf) = self.leaves.get(id) {
-                    for (key, value) in (0..leaf.len()).filter_map(|at| leaf.get(at)) {
-                        copy.insert(*key, value.clone());
-                    }
+                    entries.extend((0..leaf.len()).filter_map(|at| leaf.get(at)));
                 }
             }
         }

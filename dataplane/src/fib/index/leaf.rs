@@ -96,7 +96,7 @@ impl<V: Clone + Default> Leaf<V> {
         leaf
     }
 
-    fn empty(depth: usize) -> Self {
+    pub(super) fn empty(depth: usize) -> Self {
         Self {
             len: 0,
             depth: depth as u16,

@@ -124,6 +124,9 @@ proptest! {
                 }
                 old.push((index.clone(), model.clone()));
             }
+            if n % 70 == 0 {
+                index.compact();
+            }
         }
         index.prepare();
         if shrink {
@@ -302,4 +305,18 @@ fn clones_can_be_edited() {
         let (all, ..) = contents(index);
         assert_eq!(all, model.iter().map(|(k, v)| (*k, *v)).collect::<Vec<_>>());
     }
+}
+
+#[test]
+fn a_compacted_index_fills_its_leaves() {
+    let mut seed = 7;
+    let mut index = Index::default();
+    for n in 0..300u32 {
+        index.insert(random_key(&mut seed), n);
+    }
+    let before = contents(&index);
+    index.compact();
+    let after = contents(&index);
+    assert_eq!(after.0, before.0);
+    assert!(after.1.len() < before.1.len(), "{} nodes", after.1.len());
 }
