@@ -298,19 +298,8 @@ impl<O: Output> Batch<'_, O> {
                         }
                         Decision::Deliver => policy.deliver(ingress, frame, &layout),
                         Decision::DeadEnd => Err(DropReason::NoRoute),
-                        Decision::DropBackwards | Decision::DropWatermark => {
-                            match fib.rescue(from, destination, &watermark) {
-                                Some((rescue, hop)) => policy
-                                    .pass_on(ingress, frame, &layout)
-                                    .and_then(|()| {
-                                        patch_rescued(frame, &layout, &hop, &watermark, self.head)
-                                    })
-                                    .inspect(|_| ingress.counters.rescued(rescue)),
-                                None if hop.decision == Decision::DropBackwards => {
-                                    Err(DropReason::Backwards)
-                                }
-                                None => Err(DropReason::Watermark),
-                            }
+                        dropped @ (Decision::DropBackwards | Decision::DropWatermark) => {
+                            self.rescue(at, &layout, from, destination, &watermark, dropped)
                         }
                     }
                 }
@@ -383,6 +372,35 @@ impl<O: Output> Batch<'_, O> {
             lookups.push(destination);
         }
         Fate::Snek(lookups.len() as u32 - 1)
+    }
+
+    /// Finds another way for the frame at `at`, which would be dropped as `dropped`. Kept out of the
+    /// code that all frames run through.
+    #[cold]
+    #[inline(never)]
+    fn rescue(
+        &mut self,
+        at: usize,
+        layout: &TrafficLayout,
+        from: PortId,
+        destination: &PublicKey,
+        watermark: &Watermark,
+        dropped: Decision,
+    ) -> Result<Outcome, DropReason> {
+        let Some((rescue, hop)) = self.fib.rescue(from, destination, watermark) else {
+            return Err(match dropped {
+                Decision::DropBackwards => DropReason::Backwards,
+                _ => DropReason::Watermark,
+            });
+        };
+        let Decision::Send(egress) = hop.decision else {
+            return Err(DropReason::NoRoute);
+        };
+        let frame = &mut self.bytes[at..at + layout.len()];
+        self.policy.pass_on(self.ingress, frame, layout)?;
+        let outcome = patch(egress, frame, layout, &hop, watermark, self.head)?;
+        self.ingress.counters.rescued(rescue);
+        Ok(outcome)
     }
 
     #[inline(always)]
@@ -476,22 +494,6 @@ fn patch(
             head.truncate(written.map_err(too_long)?);
             Ok(Outcome::Rewritten { egress })
         }
-    }
-}
-
-/// [`patch`], for the few frames that are rescued: kept out of the code that all frames run through.
-#[cold]
-#[inline(never)]
-fn patch_rescued(
-    frame: &mut [u8],
-    layout: &TrafficLayout,
-    hop: &Forward<'_>,
-    before: &Watermark,
-    head: &mut Vec<u8>,
-) -> Result<Outcome, DropReason> {
-    match hop.decision {
-        Decision::Send(egress) => patch(egress, frame, layout, hop, before, head),
-        _ => Err(DropReason::NoRoute),
     }
 }
 

@@ -100,7 +100,9 @@ pub(crate) struct Port {
     /// Frames that came when there were too many segments. They go to the queue behind what the
     /// socket refuses of those.
     overflow: Vec<(PortId, Box<[u8]>)>,
-    /// Where the frames of `segments` came from, in their order, with how many.
+    /// Where the frames of `segments` came from, in their order, with how many: the last one, and
+    /// those before it.
+    source: (PortId, u64),
     sources: Vec<(PortId, u64)>,
     /// The gather block that this port fills this turn, and how far it is.
     block: Option<(u16, usize)>,
@@ -201,6 +203,7 @@ impl Port {
             segment_frames: 0,
             segment_bytes: 0,
             overflow: Vec::new(),
+            source: (PortId::LOCAL, 0),
             sources: Vec::new(),
             block: None,
             gathering: false,
@@ -250,10 +253,10 @@ impl Port {
         if !self.direct || self.segments.len() >= MAX_SEGMENTS {
             return self.put_by(run, now);
         }
-        match self.sources.last_mut() {
-            Some((port, frames)) if *port == run.ingress => *frames += u64::from(run.frames),
-            _ => self.sources.push((run.ingress, run.frames.into())),
+        if self.source.0 != run.ingress {
+            self.change_source(run.ingress);
         }
+        self.source.1 += u64::from(run.frames);
         self.segment_frames += u64::from(run.frames);
         self.segment_bytes += run.head.len() + run.bytes.len();
         if !run.head.is_empty() {
@@ -272,6 +275,13 @@ impl Port {
                 self.gathering = false;
                 self.segments.push(body);
             }
+        }
+    }
+
+    fn change_source(&mut self, ingress: PortId) {
+        let before = std::mem::replace(&mut self.source, (ingress, 0));
+        if before.1 > 0 {
+            self.sources.push(before);
         }
     }
 
@@ -367,6 +377,7 @@ impl Port {
         self.waiting -= gone;
         self.segments.clear();
         self.sources.clear();
+        self.source.1 = 0;
         self.segment_frames = 0;
         self.segment_bytes = 0;
         self.rest.clear();
@@ -672,14 +683,16 @@ impl Port {
                 (skip, left) = (0, 0);
             }
         }
-        let mut sources = std::mem::take(&mut self.sources);
         if left == segment_bytes {
             self.waiting -= segment_frames;
             self.counters.tx_traffic_frames.add(segment_frames);
             self.counters.tx_traffic_bytes.add(segment_bytes as u64);
         } else {
-            let mut origins =
-                (sources.iter()).flat_map(|&(port, frames)| (0..frames).map(move |_| port));
+            let sources = std::mem::take(&mut self.sources);
+            let mut origins = (sources.iter().chain([&self.source]))
+                .flat_map(|&(port, frames)| std::iter::repeat_n(port, frames as usize))
+                .collect::<Vec<_>>()
+                .into_iter();
             for frame in frames_of(&segments, turn, receive) {
                 let ingress = origins.next().unwrap_or(PortId::LOCAL);
                 let len: usize = frame.iter().map(|p| p.len()).sum();
@@ -700,10 +713,8 @@ impl Port {
             }
         }
         // The vectors are worth keeping: the next turn fills them again.
-        sources.clear();
-        if self.sources.capacity() == 0 {
-            self.sources = sources;
-        }
+        self.sources.clear();
+        self.source.1 = 0;
         segments.clear();
         if self.segments.capacity() == 0 {
             self.segments = segments;
