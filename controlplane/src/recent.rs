@@ -33,11 +33,15 @@ pub(crate) struct Recent {
 struct Entry {
     /// In nanoseconds.
     came: u64,
-    /// Where its signature is; [`NONE`] if a later bootstrap of its key has come.
+    /// Where its signature is, [`UNSIGNED`], or [`NONE`] if a later bootstrap of its key has come.
     signature: u32,
 }
 
 const NONE: u32 = u32::MAX;
+/// A signature of zeros, as all are in a network that is simulated without signatures, takes no memory.
+const UNSIGNED: u32 = u32::MAX - 1;
+/// The signature that [`UNSIGNED`] stands for.
+const ZEROS: Signature = Signature([0; 64]);
 
 impl Recent {
     /// A bootstrap was taken. Its place, for [`Route::recent`].
@@ -70,7 +74,9 @@ impl Recent {
             && let Some(entry) = self.entries.get_mut(at)
             && entry.signature != NONE
         {
-            self.free.push(entry.signature);
+            if entry.signature != UNSIGNED {
+                self.free.push(entry.signature);
+            }
             entry.signature = NONE;
         }
     }
@@ -79,7 +85,10 @@ impl Recent {
     pub(crate) fn get(&mut self, now: Duration, route: &Route) -> Option<SignedBody> {
         self.forget(now);
         let entry = self.entries.get(self.find(route)?)?;
-        let signature = self.signatures.get(entry.signature as usize)?;
+        let signature = match entry.signature {
+            UNSIGNED => &ZEROS,
+            at => self.signatures.get(at as usize)?,
+        };
         Some(SignedBody {
             sequence: route.sequence,
             root: self.root.0,
@@ -96,6 +105,9 @@ impl Recent {
     }
 
     fn store(&mut self, signature: Signature) -> u32 {
+        if signature == ZEROS {
+            return UNSIGNED;
+        }
         if let Some(at) = self.free.pop()
             && let Some(slot) = self.signatures.get_mut(at as usize)
         {
@@ -122,7 +134,7 @@ impl Recent {
             return;
         }
         let signatures = self.entries.drain(..count).map(|entry| entry.signature);
-        self.free.extend(signatures.filter(|at| *at != NONE));
+        self.free.extend(signatures.filter(|at| *at < UNSIGNED));
         self.first = self.first.wrapping_add(count as u32);
         self.shrink();
     }
@@ -226,6 +238,21 @@ mod tests {
         assert!(recent.signatures.len() <= 3);
         assert_eq!(recent.get(ms(1000), &route), Some(body(1000, 1)));
         assert_eq!(recent.get(ms(1000), &kept), Some(body(7, 1)));
+    }
+
+    #[test]
+    fn bootstraps_without_a_signature_take_less_memory() {
+        let mut recent = Recent::default();
+        let routes: Vec<_> = [0, 1, 0, 256]
+            .map(|n| taken(&mut recent, Duration::ZERO, &body(n, 1)))
+            .into();
+        assert_eq!(recent.signatures.len(), 1);
+        recent.supersede(&routes[2]);
+        assert!(recent.free.is_empty());
+        for (at, expected) in [(0, Some(0)), (1, Some(1)), (2, None), (3, Some(256))] {
+            let kept = recent.get(Duration::ZERO, &routes[at]);
+            assert_eq!(kept, expected.map(|sequence| body(sequence, 1)));
+        }
     }
 
     #[test]
