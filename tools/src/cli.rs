@@ -222,7 +222,8 @@ pub(crate) struct PingOptions {
     /// One JSON object a line: each ping when it is over, and a summary.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Ask as a node of our own with these static peers, not from the running node.
+    /// Ask as a node of our own with these static peers, not from the running node. The first ping
+    /// waits until one of them is connected, for 15 s at the most.
     #[arg(long, value_name = "LIST", conflicts_with = "path")]
     pub(crate) connect: Vec<String>,
     #[command(flatten)]

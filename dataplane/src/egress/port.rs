@@ -227,17 +227,18 @@ impl Port {
         }
     }
 
-    /// Queues a protocol frame. The oldest go if there are too many: a newer announcement or
-    /// bootstrap makes them stale.
+    /// Queues a protocol frame. If there are too many, the oldest frames go, announcements last: the
+    /// control plane does not repeat them, and each says something that the next one builds on.
     pub(super) fn push_protocol(&mut self, frame: Box<[u8]>) {
         self.protocol_bytes += frame.len();
         self.announcements += usize::from(is_announcement(&frame));
         self.protocol.push_back(frame);
         while self.protocol_bytes > self.protocol_limit {
-            // The control plane does not send the newest announcement a second time.
-            let front_stays = self.announcements == 1
-                && self.protocol.front().is_some_and(|f| is_announcement(f));
-            let Some(old) = self.protocol.remove(usize::from(front_stays)) else {
+            let other = self.protocol.iter().position(|f| !is_announcement(f));
+            if other.is_none() && self.announcements == 1 {
+                break;
+            }
+            let Some(old) = self.protocol.remove(other.unwrap_or(0)) else {
                 break;
             };
             self.announcements -= usize::from(is_announcement(&old));
