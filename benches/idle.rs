@@ -11,10 +11,10 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pinecone_dataplane::fib::FibWriter;
 use pinecone_dataplane::{
     DataPlane, DataPlaneOptions, Delivery, LinkType, PortId, PortOptions, Report,
 };
+use pinecone_fib::FibWriter;
 use pinecone_wire::{PublicKey, TrafficLayout};
 
 struct Nobody;

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pinecone_benches::traffic_frame;
-use pinecone_dataplane::fib::{FibWriter, PeerEntry};
 use pinecone_dataplane::{DataPlane, DataPlaneOptions, Delivery, LinkType, PortId, PortOptions};
+use pinecone_fib::{FibWriter, PeerEntry};
 use pinecone_wire::{PublicKey, TrafficLayout};
 
 /// Bytes that may be on their way: less than the router queues, so that nothing is dropped.

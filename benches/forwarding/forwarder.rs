@@ -11,8 +11,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use pinecone_dataplane::fib::{Fib, FibWriter, PeerEntry};
 use pinecone_dataplane::{DataPlaneOptions, EngineChoice, LinkType, PortId};
+use pinecone_fib::{Fib, FibWriter, PeerEntry};
 use pinecone_wire::PublicKey;
 
 use crate::traffic::{Fill, route_key, route_sequence};

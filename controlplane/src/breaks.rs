@@ -27,7 +27,7 @@
 
 use std::time::Duration;
 
-use pinecone_dataplane::PortId;
+use pinecone_fib::PortId;
 use pinecone_wire::{Extensions, PublicKey, Signature, SignedBody, Watermark};
 
 use crate::ControlPlane;

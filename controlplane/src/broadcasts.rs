@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use pinecone_dataplane::PortId;
+use pinecone_fib::PortId;
 use pinecone_wire::{PublicKey, SignedBody, frame};
 use tracing::debug;
 

@@ -1,4 +1,4 @@
-use pinecone_dataplane::{LinkType, PortId};
+use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::{Coordinates, PublicKey};
 
 use crate::CloseReason;

@@ -1,9 +1,9 @@
-//! Routes that expired a moment ago: see [`Rescue`](pinecone_dataplane::fib::Rescue).
+//! Routes that expired a moment ago: see [`Rescue`](pinecone_fib::Rescue).
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use pinecone_dataplane::PortId;
+use pinecone_fib::PortId;
 use pinecone_wire::PublicKey;
 
 use crate::timers::{EXPIRED_BATCH, EXPIRED_LIFE};

@@ -3,7 +3,7 @@
 //!
 //! Time and frames are handed in ([`Now`], [`ControlPlane::frame`]); what is to be done comes out
 //! in order ([`Effect`]); what was learned is programmed into the forwarding tables
-//! ([`FibWriter`](pinecone_dataplane::fib::FibWriter)). The same inputs give the same outputs.
+//! ([`FibWriter`](pinecone_fib::FibWriter)). The same inputs give the same outputs.
 //!
 //! What may not enter: I/O, clocks, threads, randomness that reaches a decision, the environment,
 //! and anything that walks a hash map where the order can be seen.

@@ -21,7 +21,7 @@
 
 use std::time::Duration;
 
-use pinecone_dataplane::PortId;
+use pinecone_fib::PortId;
 use pinecone_wire::PublicKey;
 use tracing::warn;
 

@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pinecone_dataplane::fib::{PeerAnnouncement, PeerEntry};
-use pinecone_dataplane::{LinkType, PortId};
+use pinecone_fib::{LinkType, PortId};
+use pinecone_fib::{PeerAnnouncement, PeerEntry};
 use pinecone_wire::{Announcement, Coordinates, Extensions, PublicKey};
 
 use crate::NewPeer;

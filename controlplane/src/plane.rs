@@ -1,8 +1,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use pinecone_dataplane::fib::{FibWriter, Snapshot};
-use pinecone_dataplane::{LinkType, PortId};
+use pinecone_fib::{FibWriter, Snapshot};
+use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::{
     Announcement, BuildError, Extensions, Frame, PublicKey, SecretKey, SignedBody,
 };

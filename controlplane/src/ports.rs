@@ -1,7 +1,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use pinecone_dataplane::PortId;
+use pinecone_fib::PortId;
 
 /// Port numbers: the lowest free one from 1 is given first (protocol section 1).
 #[derive(Debug, Default)]

@@ -167,7 +167,7 @@ fn nanos(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use pinecone_dataplane::PortId;
+    use pinecone_fib::PortId;
 
     use super::*;
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use pinecone_dataplane::PortId;
+use pinecone_fib::PortId;
 use pinecone_wire::PublicKey;
 
 use crate::key_index::KeyIndex;

@@ -40,7 +40,7 @@
 //! reached by key, and never hears of it. But who passes bootstraps on brings some sooner or later. So
 //! one that goes on to a peer that has been there for [`ROUTE_LIFE`] and never brought any but its own
 //! is doubled: it also goes towards the next key above, by a way that, as announced, does not pass that
-//! peer ([`FibWriter::snek_around`](pinecone_dataplane::fib::FibWriter::snek_around)). A peer that is
+//! peer ([`FibWriter::snek_around`](pinecone_fib::FibWriter::snek_around)). A peer that is
 //! itself the key to get to need only have brought its own, as a leaf has none to pass on. Each node
 //! takes a bootstrap once, so that both ways leave a tree, and where they meet the later one ends.
 //!
@@ -62,8 +62,8 @@
 
 use std::time::Duration;
 
-use pinecone_dataplane::PortId;
-use pinecone_dataplane::fib::{NextHop, SnekKind};
+use pinecone_fib::PortId;
+use pinecone_fib::{NextHop, SnekKind};
 use pinecone_wire::{PublicKey, SignedBody, Watermark, frame};
 use tracing::{debug, warn};
 

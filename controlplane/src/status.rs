@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use pinecone_dataplane::{LinkType, PortId};
+use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::{Coordinates, PublicKey};
 
 /// Where the node stands.

@@ -15,7 +15,7 @@
 //! out (is every `R` in the large subgroup?) costs more than a batch saves. So every verdict here is
 //! that of the single check, and speed comes from checking nothing twice, and from threads.
 
-use pinecone_dataplane::PortId;
+use pinecone_fib::PortId;
 use pinecone_wire::{Announcement, PublicKey, SignedBody, VerifyingKey, Watermark};
 
 /// A frame that would be acted on if its signatures are good.

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pinecone_controlplane::{CloseReason, Config, ControlPlane, Effect, Event, NewPeer, Now};
-use pinecone_dataplane::fib::{FibReader, FibWriter};
-use pinecone_dataplane::{LinkType, PortId};
+use pinecone_fib::{FibReader, FibWriter};
+use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::{
     Coordinates, Extensions, Frame, PublicKey, Signature, SignedBody, Watermark, frame, varu64,
 };

@@ -7,8 +7,8 @@ use std::time::Duration;
 use pinecone_controlplane::{
     CloseReason, Config, ControlPlane, Counters, Effect, Event, NewPeer, Now,
 };
-use pinecone_dataplane::fib::FibWriter;
-use pinecone_dataplane::{LinkType, PortId};
+use pinecone_fib::FibWriter;
+use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::{AnnouncementError, Coordinates, PublicKey, SecretKey, Watermark, frame};
 use serde_json::Value;
 

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pinecone_controlplane::{Config, ControlPlane, Effect, NewPeer, Now};
-use pinecone_dataplane::fib::{Decision, FibReader, FibWriter, NextHop};
-use pinecone_dataplane::{LinkType, PortId};
+use pinecone_fib::{Decision, FibReader, FibWriter, NextHop};
+use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::coordinates::CoordinatesView;
 use pinecone_wire::{Coordinates, Extensions, SecretKey, Watermark};
 

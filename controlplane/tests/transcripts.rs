@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use pinecone_controlplane::{Config, ControlPlane, Effect, NewPeer, Now};
-use pinecone_dataplane::fib::FibWriter;
-use pinecone_dataplane::{LinkType, PortId};
+use pinecone_fib::FibWriter;
+use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::{Frame, PublicKey, SecretKey, SignedBody};
 use serde_json::Value;
 

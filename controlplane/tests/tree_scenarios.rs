@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pinecone_controlplane::{CloseReason, Config, ControlPlane, Effect, NewPeer, Now};
-use pinecone_dataplane::fib::FibWriter;
-use pinecone_dataplane::{LinkType, PortId};
+use pinecone_fib::FibWriter;
+use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::{Announcement, Coordinates, Frame, PublicKey, frame, varu64};
 use serde_json::Value;
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use pinecone_controlplane::{
     CloseReason, Config, ControlPlane, Effect, NewPeer, Now, Unverified, Verified,
 };
-use pinecone_dataplane::fib::FibWriter;
-use pinecone_dataplane::{LinkType, PortId};
+use pinecone_fib::FibWriter;
+use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::{
     Announcement, AnnouncementError, Frame, PublicKey, SecretKey, Signature, SignedBody, Watermark,
     announcement, frame,

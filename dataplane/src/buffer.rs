@@ -5,8 +5,6 @@
 //! must live longer is copied to an egress queue.
 #![allow(unsafe_code)]
 
-pub(crate) mod arena;
-pub(crate) mod prefetch;
 pub(crate) mod simd;
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};

@@ -11,8 +11,8 @@ use pinecone_wire::{
 
 use crate::buffer::{Place, simd};
 use crate::counters::{DropReason, PortCounters};
-use crate::fib::{BATCH, Decision, FibReader, Forward, NextHop, Snapshot};
 use crate::{Delivery, PacketFilter, PortId};
+use pinecone_fib::{BATCH, Decision, FibReader, Forward, NextHop, Snapshot};
 
 /// Finds next hops. One a worker; it keeps its scratch memory from batch to batch.
 pub(crate) struct Router {

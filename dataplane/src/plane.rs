@@ -14,12 +14,12 @@ use pinecone_wire::TrafficLayout;
 
 use crate::counters::{CountersSnapshot, DropReason, PortCounters, WorkerCounters, WorkerStats};
 use crate::engine::{EngineKind, SharedPoller};
-use crate::fib::Fib;
 use crate::mailbox::{Command, Mailbox, NewPort};
 use crate::port_map::{MAX_WORKERS, PortMap};
 use crate::report::{Budget, CloseReason, Report, WorkerError};
 use crate::worker::{Shared, Worker};
 use crate::{DataPlaneError, DataPlaneOptions, EngineChoice, EngineInfo, PortId, PortOptions};
+use pinecone_fib::Fib;
 
 /// Who takes traffic for this node. Called on worker threads: it must be quick, and never block.
 pub trait Delivery: Send + Sync {

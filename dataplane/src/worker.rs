@@ -14,7 +14,6 @@ use crate::buffer::{Place, TurnMemory};
 use crate::counters::{DropReason, WorkerCounters};
 use crate::egress::Egress;
 use crate::engine::{Engine, EngineKind, Event, SharedPoller};
-use crate::fib::Fib;
 use crate::handoff::{Block, Handoff};
 use crate::ingress::{Ingress, Output, Router, Run, complete};
 use crate::mailbox::{Command, Mailbox, NewPort};
@@ -22,6 +21,7 @@ use crate::plane::Registry;
 use crate::port_map::{Owner, PortMap};
 use crate::report::{Budget, CloseReason, ProtocolFrame, Report};
 use crate::{DataPlaneOptions, Delivery, PortId};
+use pinecone_fib::Fib;
 
 /// How long a worker that shuts down waits for its ports to close.
 const SHUTDOWN: Duration = Duration::from_secs(3);

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
-use pinecone_dataplane::fib::FibWriter;
 use pinecone_dataplane::{
     DataPlane, DataPlaneError, DataPlaneOptions, Delivery, EngineChoice, PortId,
 };
+use pinecone_fib::FibWriter;
 use pinecone_wire::TrafficLayout;
 use rig::{Rig, key, payload, read_frame, traffic};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};

@@ -5,8 +5,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use bytes::Bytes;
 use pinecone_controlplane::CoordinateCache;
-use pinecone_dataplane::fib::FibReader;
 use pinecone_dataplane::{DataPlane, Delivery, PortId};
+use pinecone_fib::FibReader;
 use pinecone_wire::coordinates::CoordinatesView;
 use pinecone_wire::frame::HEADER_LEN;
 use pinecone_wire::ping::{Ping, PingType};

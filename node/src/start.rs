@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, unbounded};
 use pinecone_controlplane::ControlPlane;
 use pinecone_dataplane::DataPlane;
-use pinecone_dataplane::fib::FibWriter;
+use pinecone_fib::FibWriter;
 use pinecone_transports::{Listen, PeerAddress, parse_static_peers};
 use rand::TryRng;
 use rand::rngs::SysRng;

@@ -10,7 +10,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use pinecone_dataplane::PortId;
-use pinecone_dataplane::fib::{Decision, Fib, FibReader, SnekHop, SnekQuery, forward_decision};
+use pinecone_fib::{Decision, Fib, FibReader, SnekHop, SnekQuery, forward_decision};
 use pinecone_wire::{Patch, Split, TrafficLayout, split};
 use tokio::sync::Notify;
 use tokio_uring::buf::BoundedBuf;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use pinecone_dataplane::PortId;
+use pinecone_fib::PortId;
 use pinecone_wire::PublicKey;
 
 use crate::{Config, ControlPlane};

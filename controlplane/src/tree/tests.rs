@@ -1,8 +1,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pinecone_dataplane::fib::FibWriter;
-use pinecone_dataplane::{LinkType, PortId};
+use pinecone_fib::FibWriter;
+use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::{Announcement, Coordinates, Frame, PublicKey, varu64};
 use serde_json::Value;
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use pinecone_controlplane::{CloseReason, Config, ControlPlane, Effect, Event, NewPeer, Now};
-use pinecone_dataplane::fib::{Fib, FibWriter};
-use pinecone_dataplane::{LinkType, PortId};
+use pinecone_fib::{Fib, FibWriter};
+use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::{
     Extensions, PublicKey, SecretKey, Signature, SignedBody, Watermark, announcement, frame,
 };

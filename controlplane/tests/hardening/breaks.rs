@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pinecone_controlplane::{Config, Counters};
-use pinecone_dataplane::PortId;
+use pinecone_fib::PortId;
 use pinecone_wire::{Extensions, Frame, PublicKey, SecretKey, SignedBody, Watermark};
 
 use crate::bench::{

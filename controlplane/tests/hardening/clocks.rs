@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pinecone_controlplane::Config;
-use pinecone_dataplane::PortId;
+use pinecone_fib::PortId;
 use pinecone_wire::{Frame, PublicKey, SignedBody};
 
 use crate::bench::{

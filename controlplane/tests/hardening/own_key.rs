@@ -18,7 +18,7 @@ fn key(n: u8) -> SecretKey {
 }
 
 /// A node that follows a root.
-fn bench() -> (Bench, pinecone_dataplane::PortId) {
+fn bench() -> (Bench, pinecone_fib::PortId) {
     let mut bench = Bench::signed(Config::default());
     let root = key(ROOT);
     let port = bench.connect(root.public_key());

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use pinecone_controlplane::{CloseReason, Config, Event};
-use pinecone_dataplane::PortId;
-use pinecone_dataplane::fib::{NextHop, Rescue, SnekKind};
+use pinecone_fib::PortId;
+use pinecone_fib::{NextHop, Rescue, SnekKind};
 use pinecone_wire::{Extensions, Frame, PublicKey, SignedBody, Watermark};
 
 use crate::bench::{

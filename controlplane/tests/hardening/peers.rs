@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pinecone_controlplane::{CloseReason, Config, NewPeer, Refused};
-use pinecone_dataplane::LinkType;
+use pinecone_fib::LinkType;
 use pinecone_wire::{SecretKey, SignedBody, Watermark, frame};
 
 use crate::bench::{Bench, PEER_A, UNIX_MS, bootstrap, broadcast, root_announcement, three_peers};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pinecone_controlplane::{Config, Event};
-use pinecone_dataplane::PortId;
+use pinecone_fib::PortId;
 use pinecone_wire::{Announcement, Frame, PublicKey, Signature, announcement};
 
 use crate::bench::{

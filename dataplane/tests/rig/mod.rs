@@ -16,11 +16,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::Receiver;
-use pinecone_dataplane::fib::{FibWriter, PeerEntry};
 use pinecone_dataplane::{
     CloseReason, CountersSnapshot, DataPlane, DataPlaneOptions, Delivery, DropReason, EngineChoice,
     LinkType, PacketFilter, PortCounters, PortId, PortOptions, Report,
 };
+use pinecone_fib::{FibWriter, PeerEntry};
 use pinecone_wire::traffic::push_traffic;
 use pinecone_wire::{Coordinates, PublicKey, TrafficFields, TrafficLayout, Watermark};
 

@@ -1,7 +1,7 @@
 //! Nodes that do not play by the rules. Each is an honest control plane whose frames are dropped,
 //! changed or added to on their way in and out.
 
-use pinecone_dataplane::PortId;
+use pinecone_fib::PortId;
 use pinecone_wire::{
     Announcement, Frame, FrameType, PublicKey, SecretKey, Signature, SignedBody, Watermark,
     announcement, frame,

@@ -1,6 +1,6 @@
 //! What happened in a network.
 
-use pinecone_dataplane::fib::Rescue;
+use pinecone_fib::Rescue;
 use pinecone_wire::FrameType;
 
 use crate::loss::Losses;

@@ -1,8 +1,8 @@
 //! What a data plane does with one traffic frame: the worker's decision, over the same tables and
 //! with the same patches, for a frame that lies alone in a buffer.
 
-use pinecone_dataplane::PortId;
-use pinecone_dataplane::fib::{Decision, NextHop, Rescue, Snapshot};
+use pinecone_fib::PortId;
+use pinecone_fib::{Decision, NextHop, Rescue, Snapshot};
 use pinecone_wire::{FrameError, Patch, TrafficLayout, ping, traffic};
 
 use crate::loss::Loss;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use pinecone_controlplane::{Config, ControlPlane, CoordinateCache};
-use pinecone_dataplane::PortId;
-use pinecone_dataplane::fib::FibWriter;
+use pinecone_fib::FibWriter;
+use pinecone_fib::PortId;
 use pinecone_wire::{PublicKey, SecretKey};
 
 use crate::adversary::Adversary;

@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pinecone_controlplane::{Config, ControlPlane, Effect, NewPeer, Now};
-use pinecone_dataplane::fib::FibWriter;
 use pinecone_dataplane::{LinkType, PortId};
+use pinecone_fib::FibWriter;
 use pinecone_wire::frame::{HEADER_LEN, KEEPALIVE};
 use pinecone_wire::{FrameType, HANDSHAKE_LEN, MAX_FRAME_LEN, PublicKey, SecretKey, Split};
 use pinecone_wire::{handshake, split};

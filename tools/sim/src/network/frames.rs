@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use pinecone_dataplane::PortId;
+use pinecone_fib::PortId;
 use pinecone_wire::traffic::push_traffic;
 use pinecone_wire::{
     Coordinates, FrameHeader, FrameType, PublicKey, TrafficFields, TrafficLayout, Watermark, ping,

@@ -1,7 +1,7 @@
 //! Peerings: how they come about over links, and how they end.
 
 use pinecone_controlplane::NewPeer;
-use pinecone_dataplane::{LinkType, PortId};
+use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::frame::HEADER_LEN;
 
 use super::{Happening, How, LinkId, Network};

@@ -1,7 +1,7 @@
 //! Pings: real traffic frames that are answered, so that what a user of the network would see can
 //! be counted.
 
-use pinecone_dataplane::PortId;
+use pinecone_fib::PortId;
 use pinecone_wire::TrafficLayout;
 use pinecone_wire::ping::{self, PingType};
 

@@ -226,7 +226,7 @@ impl<T> Arena<T> {
         };
         let new = match slots {
             ..MAPPED => Chunk::on_heap(Layout::new::<Slot<T>>(), slots),
-            _ => Chunk::mapped(CHUNK * size_of::<Slot<T>>(), CHUNK),
+            _ => Chunk::mapped(Layout::new::<Slot<T>>(), CHUNK),
         };
         let base: NonNull<Slot<T>> = new.base().cast();
         if let Some(old) = self.table.bases.get(chunk) {

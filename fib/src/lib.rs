@@ -1,13 +1,17 @@
-//! The forwarding tables: an immutable snapshot that the control side publishes and workers read.
+//! The forwarding tables: an immutable snapshot that the control plane publishes and workers read.
 //!
-//! [`FibWriter`] holds the working state and has one owner; [`FibWriter::publish`] makes it the one
-//! that every [`FibReader`] finds at its next [`FibReader::load`]. Both lookups are searches and
-//! answer the same whatever order the tables were filled in. Nothing here reads a clock: what has
-//! expired is taken out by the control side.
+//! [`FibWriter`] holds the working state and has one owner. [`FibWriter::publish`] makes it the
+//! snapshot that every [`FibReader`] finds at its next [`FibReader::load`]. Lookups answer the same
+//! whatever order the tables were filled in.
+//!
+//! What may not enter: sockets, threads, clocks, and signatures. The control plane takes out what has
+//! expired. `unsafe` lives in the module `memory` alone.
 
 mod decision;
 mod index;
+mod memory;
 mod near;
+mod port;
 mod rescue;
 mod snapshot;
 mod tree;
@@ -15,13 +19,11 @@ mod writer;
 
 use pinecone_wire::{PublicKey, Watermark};
 
-use crate::{LinkType, PortId};
-
 pub use decision::{Decision, forward_decision};
-pub(crate) use index::BATCH;
+pub use index::BATCH;
+pub use port::{LinkType, PortId};
 pub use rescue::Rescue;
-pub(crate) use snapshot::Forward;
-pub use snapshot::Snapshot;
+pub use snapshot::{Forward, Snapshot, SnekBatch};
 pub use writer::{Fib, FibReader, FibWriter};
 
 /// A live peering: up, whether it has announced or not.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use pinecone_dataplane::fib::{
+use pinecone_fib::{
     Decision, FibReader, FibWriter, NextHop, PeerAnnouncement, PeerEntry, Rescue, Snapshot,
     SnekKind, SnekQuery,
 };
-use pinecone_dataplane::{LinkType, PortId};
+use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::coordinates::CoordinatesView;
 use pinecone_wire::{Coordinates, PublicKey, Watermark};
 

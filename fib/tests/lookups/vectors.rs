@@ -1,10 +1,10 @@
 //! Next hops recorded from a running Go node.
 
-use pinecone_dataplane::fib::{
+use pinecone_fib::{
     Decision, FibWriter, NextHop, PeerAnnouncement, PeerEntry, Rescue, SnekHop, SnekKind,
     SnekQuery, forward_decision,
 };
-use pinecone_dataplane::{LinkType, PortId};
+use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::coordinates::CoordinatesView;
 use pinecone_wire::{Coordinates, PublicKey, Watermark};
 use serde::Deserialize;

@@ -23,7 +23,7 @@ use pinecone_wire::PublicKey;
 
 use self::leaf::Leaf;
 use self::shortcut::Shortcut;
-use crate::buffer::arena::{Arena, Spot};
+use crate::memory::arena::{Arena, Spot};
 
 /// Bits of the key that a branch looks at.
 const BITS: usize = 6;
@@ -32,7 +32,7 @@ const FAN: usize = 1 << BITS;
 const WINDOW: usize = 57;
 /// Lookups that one pass of [`Index::search`] interleaves. The more misses are under way, the better
 /// memory is used: a lookup among a million routes took 41 ns in batches of 32, and 36 ns in these.
-pub(crate) const BATCH: usize = 128;
+pub const BATCH: usize = 128;
 
 /// What a lookup finds: a key and its value.
 pub(super) type Found<'a, V> = Option<(&'a PublicKey, &'a V)>;

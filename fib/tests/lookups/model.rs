@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pinecone_dataplane::fib::{
+use pinecone_fib::{
     Decision, NextHop, PeerAnnouncement, PeerEntry, Rescue, SnekHop, SnekKind, Verdict,
     forward_decision,
 };
-use pinecone_dataplane::{LinkType, PortId};
+use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::{Coordinates, PublicKey, Watermark};
 
 #[derive(Clone, Debug, Default)]

@@ -50,7 +50,7 @@ impl Snapshot {
     /// [`Decision::DropBackwards`] or [`Decision::DropWatermark`].
     #[cold]
     #[inline(never)]
-    pub(crate) fn rescue<'a>(
+    pub fn rescue<'a>(
         &'a self,
         ingress: PortId,
         destination: &PublicKey,

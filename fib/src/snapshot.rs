@@ -59,13 +59,16 @@ pub(super) struct Hop<'a> {
 }
 
 /// Traffic lookups that wait for memory together: one a destination.
-pub(crate) struct SnekBatch<'a>(Searches<'a, SnekEntry>);
+pub struct SnekBatch<'a>(Searches<'a, SnekEntry>);
 
 /// What becomes of a traffic frame, and its new watermark if it goes on.
-pub(crate) struct Forward<'a> {
-    pub(crate) decision: Decision,
-    pub(crate) key: &'a PublicKey,
-    pub(crate) sequence: u64,
+pub struct Forward<'a> {
+    /// The decision.
+    pub decision: Decision,
+    /// The key of the watermark that goes into the frame.
+    pub key: &'a PublicKey,
+    /// Its sequence.
+    pub sequence: u64,
 }
 
 impl Snapshot {
@@ -149,14 +152,14 @@ impl Snapshot {
 
     /// Looks up to [`BATCH`] destinations of traffic up.
     #[inline(always)]
-    pub(crate) fn find(&self, destinations: &[PublicKey]) -> SnekBatch<'_> {
+    pub fn find(&self, destinations: &[PublicKey]) -> SnekBatch<'_> {
         SnekBatch(self.snek.search(destinations))
     }
 
     /// What becomes of a traffic frame that came from `ingress` (protocol sections 6 and 7), whose
     /// `destination` is the one at `at` in `batch` and not this node.
     #[inline(always)]
-    pub(crate) fn forward<'a>(
+    pub fn forward<'a>(
         &'a self,
         batch: &SnekBatch<'a>,
         at: usize,

@@ -13,7 +13,7 @@ const FILLED: usize = CAPACITY - 1;
 
 impl<V: Clone + Default> Index<V> {
     /// Sets the value of `key`; the one it had before.
-    pub(in crate::fib) fn insert(&mut self, key: PublicKey, value: V) -> Option<V> {
+    pub(crate) fn insert(&mut self, key: PublicKey, value: V) -> Option<V> {
         self.own();
         self.stale |= 1 << slot(&key, 0);
         let old = if self.root == Child::NONE {
@@ -30,7 +30,7 @@ impl<V: Clone + Default> Index<V> {
     }
 
     /// Takes out `key`; its value. A key that is not there copies nothing.
-    pub(in crate::fib) fn remove(&mut self, key: &PublicKey) -> Option<V> {
+    pub(crate) fn remove(&mut self, key: &PublicKey) -> Option<V> {
         self.get(key)?;
         self.own();
         self.stale |= 1 << slot(key, 0);
@@ -55,7 +55,7 @@ impl<V: Clone + Default> Index<V> {
     }
 
     /// Copies all that is in it to new memory, as arenas never shrink.
-    pub(in crate::fib) fn compact(&mut self) {
+    pub(crate) fn compact(&mut self) {
         let mut entries = Vec::with_capacity(self.len);
         self.collect(self.root, &mut entries);
         let mut copy = Self::default();

@@ -3,11 +3,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "fib_lookups/journeys.rs"]
+#[path = "lookups/journeys.rs"]
 mod journeys;
-#[path = "fib_lookups/model.rs"]
+#[path = "lookups/model.rs"]
 mod model;
-#[path = "fib_lookups/vectors.rs"]
+#[path = "lookups/vectors.rs"]
 mod vectors;
-#[path = "fib_lookups/worlds.rs"]
+#[path = "lookups/worlds.rs"]
 mod worlds;

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pinecone_dataplane::fib::{Decision, FibWriter, PeerAnnouncement, PeerEntry, Rescue, Verdict};
-use pinecone_dataplane::{LinkType, PortId};
+use pinecone_fib::{Decision, FibWriter, PeerAnnouncement, PeerEntry, Rescue, Verdict};
+use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::{PublicKey, Watermark};
 use proptest::prelude::*;
 
