@@ -3,16 +3,16 @@
 
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
-use pinecone_wire::frame::{Frame, FrameType, HEADER_LEN};
-use pinecone_wire::{
-    FrameError, Patch, PublicKey, Split, TrafficLayout, Watermark, ping, split, traffic,
+use pinecone_fib::{
+    BATCH, Class, Destinations, Fate, FibReader, ForwardingOptions, Snapshot, Transit,
+    Undeliverable,
 };
+use pinecone_wire::frame::{Frame, FrameType, HEADER_LEN};
+use pinecone_wire::{FrameError, Split, TrafficLayout, split};
 
 use crate::buffer::{Place, simd};
 use crate::counters::{DropReason, PortCounters};
 use crate::{Delivery, PacketFilter, PortId};
-use pinecone_fib::{BATCH, Decision, FibReader, Forward, NextHop, Snapshot};
 
 /// Finds next hops. One a worker; it keeps its scratch memory from batch to batch.
 pub(crate) struct Router {
@@ -28,10 +28,9 @@ pub(crate) struct Router {
 
 /// What a router was told about frames.
 pub(crate) struct Policy {
-    pub(crate) own_key: PublicKey,
     pub(crate) delivery: Arc<dyn Delivery>,
     pub(crate) filter: Option<Arc<dyn PacketFilter>>,
-    pub(crate) hop_limiting: bool,
+    pub(crate) options: ForwardingOptions,
 }
 
 /// A traffic frame to look up.
@@ -41,33 +40,8 @@ struct Pending {
     layout: TrafficLayout,
     /// Of its watermark.
     sequence: u64,
-    fate: Fate,
-}
-
-/// What is known of a frame before the SNEK lookups are done.
-#[derive(Clone, Copy)]
-enum Fate {
-    /// To us by key.
-    Deliver,
-    /// The tree leads there.
-    Tree(PortId),
-    /// The answer to this lookup of the batch decides.
-    Snek(u32),
-    Drop(DropReason),
-}
-
-/// What becomes of a frame.
-enum Outcome {
-    Delivered,
-    /// It goes out of this port, and begins so many bytes behind where it began.
-    Forward {
-        egress: PortId,
-        start: usize,
-    },
-    /// It goes out of this port behind [`Router::head`].
-    Rewritten {
-        egress: PortId,
-    },
+    /// Nothing for a frame that the filter drops.
+    class: Option<Class>,
 }
 
 /// Whole frames behind each other that go out of one port.
@@ -112,15 +86,13 @@ struct Open {
 }
 
 impl Router {
-    pub(crate) fn new(mut fib: FibReader, delivery: Arc<dyn Delivery>, hop_limiting: bool) -> Self {
-        let own_key = fib.load().own_key();
+    pub(crate) fn new(fib: FibReader, delivery: Arc<dyn Delivery>, hop_limiting: bool) -> Self {
         Self {
             fib,
             policy: Policy {
-                own_key,
                 delivery,
                 filter: None,
-                hop_limiting,
+                options: ForwardingOptions { hop_limiting },
             },
             pending: Vec::with_capacity(BATCH),
             ingested: (0, 0),
@@ -168,7 +140,7 @@ impl Router {
                     at: at as u32,
                     layout,
                     sequence,
-                    fate: Fate::Deliver,
+                    class: None,
                 });
                 traffic_count = (traffic_count.0 + 1, traffic_count.1 + len as u64);
                 if self.pending.len() == BATCH {
@@ -254,14 +226,14 @@ impl<O: Output> Batch<'_, O> {
     #[inline(always)]
     fn route(&mut self) {
         // First pass: the tree, and all SNEK lookups at once.
-        let mut destinations = ArrayVec::new();
+        let mut lookups = Destinations::new();
         for i in 0..self.pending.len() {
             let Pending { at, layout, .. } = self.pending[i];
             let frame = &self.bytes[at as usize..at as usize + layout.len()];
-            self.pending[i].fate = self.classify(frame, &layout, &mut destinations);
+            self.pending[i].class = self.classify(frame, &layout, &mut lookups);
         }
         let fib = self.fib;
-        let found = fib.find(&destinations);
+        let found = fib.find(&lookups);
         // Second pass: what becomes of each frame.
         let mut open: Option<Open> = None;
         for i in 0..self.pending.len() {
@@ -269,45 +241,33 @@ impl<O: Output> Batch<'_, O> {
                 at,
                 layout,
                 sequence,
-                fate,
+                class,
             } = self.pending[i];
             let at = at as usize;
             let frame = &mut self.bytes[at..at + layout.len()];
-            let (ingress, policy) = (self.ingress, self.policy);
-            let outcome = match fate {
-                Fate::Drop(reason) => Err(reason),
-                Fate::Deliver => policy.deliver(ingress, frame, &layout),
-                Fate::Tree(egress) => policy
-                    .pass_on(ingress, frame, &layout)
-                    .map(|()| Outcome::Forward { egress, start: 0 }),
-                Fate::Snek(lookup) => {
-                    let lookup = lookup as usize;
-                    let watermark = layout.watermark_with(frame, sequence);
-                    let destination = &destinations[lookup];
-                    // Where coordinates led astray, the way by key may be back.
-                    let from = match layout.has_destination() {
-                        true => PortId::LOCAL,
-                        false => ingress.port,
-                    };
-                    let hop = fib.forward(&found, lookup, from, destination, &watermark);
-                    match hop.decision {
-                        Decision::Send(egress) => {
-                            policy.pass_on(ingress, frame, &layout).and_then(|()| {
-                                patch(egress, frame, &layout, &hop, &watermark, self.head)
-                            })
-                        }
-                        Decision::Deliver => policy.deliver(ingress, frame, &layout),
-                        Decision::DeadEnd => Err(DropReason::NoRoute),
-                        dropped @ (Decision::DropBackwards | Decision::DropWatermark) => {
-                            self.rescue(at, &layout, from, destination, &watermark, dropped)
-                        }
-                    }
-                }
+            let Some(class) = class else {
+                self.ingress.counters.dropped(DropReason::Filter, 1);
+                continue;
             };
-            match outcome {
-                Err(reason) => self.ingress.counters.dropped(reason, 1),
-                Ok(Outcome::Delivered) => self.ingress.counters.delivered_frames.add(1),
-                Ok(Outcome::Forward { egress, start }) => {
+            let transit = Transit {
+                ingress: self.ingress.port,
+                layout,
+                sequence,
+            };
+            let lookups = (&lookups, &found);
+            let options = self.policy.options;
+            let fate = fib.decide_class(class, lookups, frame, &transit, options, self.head);
+            match fate {
+                Fate::Drop(reason) => self.ingress.counters.dropped(reason.into(), 1),
+                Fate::Deliver => self.policy.deliver(self.ingress, frame, &layout),
+                Fate::Forward {
+                    egress,
+                    start,
+                    rescue,
+                } => {
+                    if let Some(rescue) = rescue {
+                        self.ingress.counters.rescued(rescue);
+                    }
                     let (at, end) = (at + start, at + layout.len());
                     match &mut open {
                         Some(run) if run.egress == egress && run.end == at => {
@@ -325,7 +285,10 @@ impl<O: Output> Batch<'_, O> {
                         }
                     }
                 }
-                Ok(Outcome::Rewritten { egress }) => {
+                Fate::Rewritten { egress, rescue } => {
+                    if let Some(rescue) = rescue {
+                        self.ingress.counters.rescued(rescue);
+                    }
                     self.hand_on(open.take());
                     let at = at + layout.payload_range().start;
                     let run = Run {
@@ -344,63 +307,20 @@ impl<O: Output> Batch<'_, O> {
         self.hand_on(open);
     }
 
-    /// What is known of a frame before the lookups; those that it needs are appended.
+    /// The class of a frame, unless the filter drops it.
     #[inline(always)]
     fn classify(
         &self,
         frame: &[u8],
         layout: &TrafficLayout,
-        lookups: &mut ArrayVec<PublicKey, BATCH>,
-    ) -> Fate {
+        lookups: &mut Destinations,
+    ) -> Option<Class> {
         if let Some(filter) = &self.policy.filter
             && !filter.pass(self.ingress.port, frame)
         {
-            return Fate::Drop(DropReason::Filter);
+            return None;
         }
-        let destination = layout.destination_key(frame);
-        if destination == self.policy.own_key {
-            return Fate::Deliver;
-        }
-        if layout.has_destination()
-            && let NextHop::Port(port) =
-                (self.fib).tree(self.ingress.port, layout.destination(frame))
-        {
-            return Fate::Tree(port);
-        }
-        // A run of frames to one destination is looked up once.
-        if lookups.last() != Some(&destination) {
-            lookups.push(destination);
-        }
-        Fate::Snek(lookups.len() as u32 - 1)
-    }
-
-    /// Finds another way for the frame at `at`, which would be dropped as `dropped`. Kept out of the
-    /// code that all frames run through.
-    #[cold]
-    #[inline(never)]
-    fn rescue(
-        &mut self,
-        at: usize,
-        layout: &TrafficLayout,
-        from: PortId,
-        destination: &PublicKey,
-        watermark: &Watermark,
-        dropped: Decision,
-    ) -> Result<Outcome, DropReason> {
-        let Some((rescue, hop)) = self.fib.rescue(from, destination, watermark) else {
-            return Err(match dropped {
-                Decision::DropBackwards => DropReason::Backwards,
-                _ => DropReason::Watermark,
-            });
-        };
-        let Decision::Send(egress) = hop.decision else {
-            return Err(DropReason::NoRoute);
-        };
-        let frame = &mut self.bytes[at..at + layout.len()];
-        self.policy.pass_on(self.ingress, frame, layout)?;
-        let outcome = patch(egress, frame, layout, &hop, watermark, self.head)?;
-        self.ingress.counters.rescued(rescue);
-        Ok(outcome)
+        Some(self.fib.classify(frame, layout, self.ingress.port, lookups))
     }
 
     #[inline(always)]
@@ -420,40 +340,23 @@ impl<O: Output> Batch<'_, O> {
 }
 
 impl Policy {
-    /// Counts a frame's hop, if it is one.
-    #[inline(always)]
-    fn pass_on(
-        &self,
-        ingress: &Ingress<'_>,
-        frame: &mut [u8],
-        layout: &TrafficLayout,
-    ) -> Result<(), DropReason> {
-        if ingress.port == PortId::LOCAL {
-            return Ok(());
-        }
-        if self.hop_limiting {
-            let limit = traffic::hop_limit(frame);
-            if limit <= 1 {
-                return Err(DropReason::HopLimit);
-            }
-            traffic::set_hop_limit(frame, limit - 1);
-        }
-        if let Some(payload) = frame.get_mut(layout.payload_range()) {
-            ping::count_hop(payload);
-        }
-        Ok(())
-    }
-
     #[inline(never)]
-    fn deliver(
-        &self,
-        ingress: &Ingress<'_>,
-        frame: &[u8],
-        layout: &TrafficLayout,
-    ) -> Result<Outcome, DropReason> {
+    fn deliver(&self, ingress: &Ingress<'_>, frame: &[u8], layout: &TrafficLayout) {
         match self.delivery.deliver(ingress.port, frame, layout) {
-            true => Ok(Outcome::Delivered),
-            false => Err(DropReason::DeliveryFull),
+            true => ingress.counters.delivered_frames.add(1),
+            false => ingress.counters.dropped(DropReason::DeliveryFull, 1),
+        }
+    }
+}
+
+impl From<Undeliverable> for DropReason {
+    fn from(reason: Undeliverable) -> Self {
+        match reason {
+            Undeliverable::NoRoute => Self::NoRoute,
+            Undeliverable::Backwards => Self::Backwards,
+            Undeliverable::Watermark => Self::Watermark,
+            Undeliverable::HopLimit => Self::HopLimit,
+            Undeliverable::TooLong => Self::TooLong,
         }
     }
 }
@@ -463,36 +366,6 @@ impl Ingress<'_> {
     fn count_drops(&self, outcome: Result<(), (DropReason, u64)>) {
         if let Err((reason, frames)) = outcome {
             self.counters.dropped(reason, frames);
-        }
-    }
-}
-
-/// Writes the new watermark into a frame that goes on, or its new head into `head` if it grows.
-#[inline(always)]
-fn patch(
-    egress: PortId,
-    frame: &mut [u8],
-    layout: &TrafficLayout,
-    hop: &Forward<'_>,
-    before: &Watermark,
-    head: &mut Vec<u8>,
-) -> Result<Outcome, DropReason> {
-    // On a path that has been set up, it is the same from node to node.
-    if hop.sequence == before.sequence && *hop.key == before.key && !layout.has_destination() {
-        return Ok(Outcome::Forward { egress, start: 0 });
-    }
-    let too_long = |_| DropReason::TooLong;
-    let watermark = Watermark {
-        key: *hop.key,
-        sequence: hop.sequence,
-    };
-    match layout.patch_snek(frame, &watermark).map_err(too_long)? {
-        Patch::InPlace { start } => Ok(Outcome::Forward { egress, start }),
-        Patch::Grows { by } => {
-            head.resize(layout.payload_range().start + by, 0);
-            let written = layout.write_snek_head(frame, &watermark, head);
-            head.truncate(written.map_err(too_long)?);
-            Ok(Outcome::Rewritten { egress })
         }
     }
 }

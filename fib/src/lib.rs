@@ -8,6 +8,7 @@
 //! expired. `unsafe` lives in the module `memory` alone.
 
 mod decision;
+mod forwarding;
 mod index;
 mod memory;
 mod near;
@@ -20,10 +21,11 @@ mod writer;
 use pinecone_wire::{PublicKey, Watermark};
 
 pub use decision::{Decision, forward_decision};
+pub use forwarding::{Class, Destinations, Fate, ForwardingOptions, Transit, Undeliverable};
 pub use index::BATCH;
 pub use port::{LinkType, PortId};
 pub use rescue::Rescue;
-pub use snapshot::{Forward, Snapshot, SnekBatch};
+pub use snapshot::{Snapshot, SnekBatch};
 pub use writer::{Fib, FibReader, FibWriter};
 
 /// A live peering: up, whether it has announced or not.

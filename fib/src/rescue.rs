@@ -50,7 +50,7 @@ impl Snapshot {
     /// [`Decision::DropBackwards`] or [`Decision::DropWatermark`].
     #[cold]
     #[inline(never)]
-    pub fn rescue<'a>(
+    pub(crate) fn rescue<'a>(
         &'a self,
         ingress: PortId,
         destination: &PublicKey,

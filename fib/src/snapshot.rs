@@ -62,13 +62,10 @@ pub(super) struct Hop<'a> {
 pub struct SnekBatch<'a>(Searches<'a, SnekEntry>);
 
 /// What becomes of a traffic frame, and its new watermark if it goes on.
-pub struct Forward<'a> {
-    /// The decision.
-    pub decision: Decision,
-    /// The key of the watermark that goes into the frame.
-    pub key: &'a PublicKey,
-    /// Its sequence.
-    pub sequence: u64,
+pub(crate) struct Forward<'a> {
+    pub(crate) decision: Decision,
+    pub(crate) key: &'a PublicKey,
+    pub(crate) sequence: u64,
 }
 
 impl Snapshot {
@@ -159,7 +156,7 @@ impl Snapshot {
     /// What becomes of a traffic frame that came from `ingress` (protocol sections 6 and 7), whose
     /// `destination` is the one at `at` in `batch` and not this node.
     #[inline(always)]
-    pub fn forward<'a>(
+    pub(crate) fn forward_key<'a>(
         &'a self,
         batch: &SnekBatch<'a>,
         at: usize,

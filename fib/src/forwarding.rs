@@ -1,0 +1,280 @@
+//! The forwarding decision about a traffic frame (protocol section 7).
+//!
+//! A worker decides about a batch of frames in two steps, so that the cache misses of their lookups
+//! overlap: [`Snapshot::classify`] for each frame, one [`Snapshot::find`] for all, then
+//! [`Snapshot::decide`] for each. [`Snapshot::forward`] does the same for one frame.
+
+use arrayvec::ArrayVec;
+use pinecone_wire::{Patch, PublicKey, TrafficLayout, Watermark, ping, traffic};
+
+use crate::index::BATCH;
+use crate::snapshot::{Forward, SnekBatch};
+use crate::{Decision, NextHop, PortId, Rescue, Snapshot};
+
+/// The destination keys of a batch that are to be looked up.
+pub type Destinations = ArrayVec<PublicKey, BATCH>;
+
+/// The options of a node that count for forwarding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ForwardingOptions {
+    /// Whether frames are dropped whose hop limit is used up.
+    pub hop_limiting: bool,
+}
+
+/// A traffic frame in transit.
+#[derive(Clone, Copy, Debug)]
+pub struct Transit {
+    /// The port that it came in by; [`PortId::LOCAL`] for one of this node's own.
+    pub ingress: PortId,
+    /// Its layout.
+    pub layout: TrafficLayout,
+    /// The sequence of its watermark.
+    pub sequence: u64,
+}
+
+/// The class of a frame before lookups by key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// It is for this node.
+    Local,
+    /// Its coordinates lead out of this port.
+    Tree(PortId),
+    /// The lookup of the destination at this index decides.
+    Snek(u32),
+}
+
+/// The fate of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is for this node.
+    Deliver,
+    /// It goes out of a port, and is patched in place.
+    Forward {
+        /// The port.
+        egress: PortId,
+        /// The frame begins this many bytes behind where it began.
+        start: usize,
+        /// The rule without which it would have been dropped.
+        rescue: Option<Rescue>,
+    },
+    /// It goes out of a port, and its head has grown: the new head goes before the payload.
+    Rewritten {
+        /// The port.
+        egress: PortId,
+        /// The rule without which it would have been dropped.
+        rescue: Option<Rescue>,
+    },
+    /// It goes no further.
+    Drop(Undeliverable),
+}
+
+/// The reason for which a frame goes no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Undeliverable {
+    /// No way to the destination is known.
+    NoRoute,
+    /// The way leads back to where it came from.
+    Backwards,
+    /// It has been nearer to its destination than this node.
+    Watermark,
+    /// Its hop limit is used up.
+    HopLimit,
+    /// Its new watermark would make it longer than a frame may be.
+    TooLong,
+}
+
+impl Snapshot {
+    /// Says what is known of a frame before lookups by key. A destination that has to be looked up is
+    /// appended to `lookups`, unless it is the last one there.
+    #[inline(always)]
+    pub fn classify(
+        &self,
+        frame: &[u8],
+        layout: &TrafficLayout,
+        ingress: PortId,
+        lookups: &mut Destinations,
+    ) -> Class {
+        let destination = layout.destination_key(frame);
+        if destination == self.own {
+            return Class::Local;
+        }
+        if layout.has_destination()
+            && let NextHop::Port(port) = self.tree(ingress, layout.destination(frame))
+        {
+            return Class::Tree(port);
+        }
+        if lookups.last() != Some(&destination) {
+            lookups.push(destination);
+        }
+        Class::Snek(lookups.len() as u32 - 1)
+    }
+
+    /// Decides about a frame of which the class is known, and writes into it what it carries on. The
+    /// new head of a frame that grows is left in `head`.
+    #[inline(always)]
+    pub fn decide_class<'a>(
+        &'a self,
+        class: Class,
+        (lookups, found): (&Destinations, &SnekBatch<'a>),
+        frame: &mut [u8],
+        transit: &Transit,
+        options: ForwardingOptions,
+        head: &mut Vec<u8>,
+    ) -> Fate {
+        let Transit {
+            ingress,
+            ref layout,
+            sequence,
+        } = *transit;
+        match class {
+            Class::Local => Fate::Deliver,
+            Class::Tree(egress) => match pass_on(ingress, frame, layout, options) {
+                Ok(()) => Fate::Forward {
+                    egress,
+                    start: 0,
+                    rescue: None,
+                },
+                Err(reason) => Fate::Drop(reason),
+            },
+            Class::Snek(at) => {
+                let at = at as usize;
+                let Some(destination) = lookups.get(at) else {
+                    return Fate::Drop(Undeliverable::NoRoute);
+                };
+                let before = layout.watermark_with(frame, sequence);
+                // Where coordinates led astray, the way by key may lead back.
+                let from = match layout.has_destination() {
+                    true => PortId::LOCAL,
+                    false => ingress,
+                };
+                let hop = self.forward_key(found, at, from, destination, &before);
+                match hop.decision {
+                    Decision::Send(egress) => match pass_on(ingress, frame, layout, options) {
+                        Ok(()) => patch(egress, frame, layout, &hop, &before, None, head),
+                        Err(reason) => Fate::Drop(reason),
+                    },
+                    Decision::Deliver => Fate::Deliver,
+                    Decision::DeadEnd => Fate::Drop(Undeliverable::NoRoute),
+                    Decision::DropBackwards | Decision::DropWatermark => {
+                        let dropped = match hop.decision {
+                            Decision::DropBackwards => Undeliverable::Backwards,
+                            _ => Undeliverable::Watermark,
+                        };
+                        self.rescue_frame(
+                            (from, destination, &before),
+                            frame,
+                            transit,
+                            options,
+                            head,
+                        )
+                        .unwrap_or(Fate::Drop(dropped))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a second look at a frame that would be dropped: kept out of the code that all frames run
+    /// through.
+    #[cold]
+    #[inline(never)]
+    fn rescue_frame(
+        &self,
+        (from, destination, before): (PortId, &PublicKey, &Watermark),
+        frame: &mut [u8],
+        transit: &Transit,
+        options: ForwardingOptions,
+        head: &mut Vec<u8>,
+    ) -> Option<Fate> {
+        let (rescue, hop) = self.rescue(from, destination, before)?;
+        let Decision::Send(egress) = hop.decision else {
+            return None;
+        };
+        let layout = &transit.layout;
+        Some(match pass_on(transit.ingress, frame, layout, options) {
+            Ok(()) => patch(egress, frame, layout, &hop, before, Some(rescue), head),
+            Err(reason) => Fate::Drop(reason),
+        })
+    }
+
+    /// Decides about one frame, as [`Self::decide_class`] does.
+    pub fn forward_frame(
+        &self,
+        frame: &mut [u8],
+        transit: &Transit,
+        options: ForwardingOptions,
+        head: &mut Vec<u8>,
+    ) -> Fate {
+        let mut lookups = Destinations::new();
+        let class = self.classify(frame, &transit.layout, transit.ingress, &mut lookups);
+        let found = self.find(&lookups);
+        self.decide_class(class, (&lookups, &found), frame, transit, options, head)
+    }
+}
+
+/// Counts a hop of a frame that comes from a peer.
+#[inline(always)]
+fn pass_on(
+    ingress: PortId,
+    frame: &mut [u8],
+    layout: &TrafficLayout,
+    options: ForwardingOptions,
+) -> Result<(), Undeliverable> {
+    if ingress == PortId::LOCAL {
+        return Ok(());
+    }
+    if options.hop_limiting {
+        let limit = traffic::hop_limit(frame);
+        if limit <= 1 {
+            return Err(Undeliverable::HopLimit);
+        }
+        traffic::set_hop_limit(frame, limit - 1);
+    }
+    if let Some(payload) = frame.get_mut(layout.payload_range()) {
+        ping::count_hop(payload);
+    }
+    Ok(())
+}
+
+/// Writes the new watermark into a frame that goes on, or its new head into `head` if it grows.
+#[inline(always)]
+fn patch(
+    egress: PortId,
+    frame: &mut [u8],
+    layout: &TrafficLayout,
+    hop: &Forward<'_>,
+    before: &Watermark,
+    rescue: Option<Rescue>,
+    head: &mut Vec<u8>,
+) -> Fate {
+    // On a path that has been set up, it is the same from node to node.
+    if hop.sequence == before.sequence && *hop.key == before.key && !layout.has_destination() {
+        return Fate::Forward {
+            egress,
+            start: 0,
+            rescue,
+        };
+    }
+    let watermark = Watermark {
+        key: *hop.key,
+        sequence: hop.sequence,
+    };
+    match layout.patch_snek(frame, &watermark) {
+        Ok(Patch::InPlace { start }) => Fate::Forward {
+            egress,
+            start,
+            rescue,
+        },
+        Ok(Patch::Grows { by }) => {
+            head.resize(layout.payload_range().start + by, 0);
+            match layout.write_snek_head(frame, &watermark, head) {
+                Ok(len) => {
+                    head.truncate(len);
+                    Fate::Rewritten { egress, rescue }
+                }
+                Err(_) => Fate::Drop(Undeliverable::TooLong),
+            }
+        }
+        Err(_) => Fate::Drop(Undeliverable::TooLong),
+    }
+}
