@@ -1,8 +1,8 @@
-//! Moving frames: the forwarding tables ([fib]) and the workers that look them up.
+//! Moving frames: the workers, and the engines that they run on.
 //!
-//! A worker is a thread with its own ring, ports and buffers. It takes frames off stream sockets,
-//! finds their next hop in an immutable snapshot of the tables and puts them on another socket; it
-//! decides nothing. Protocol frames go up to whoever holds the [`Report`] channel; what that one
+//! A worker is a thread with its own ring, ports and buffers. It takes frames off stream sockets, finds
+//! their next hop in an immutable snapshot of the [forwarding tables](pinecone_fib) and puts them on
+//! another socket; it decides nothing. Protocol frames go up to whoever holds the [`Report`] channel; what that one
 //! decides comes back as table changes and as frames to send.
 //!
 //! What may not enter: routing decisions, signatures, clocks other than the coarse one of the
