@@ -3,7 +3,7 @@
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "huge-pages"))]
 mod mapping;
 
 /// Memory for slots.
@@ -15,7 +15,7 @@ pub(super) struct Chunk {
 
 enum Memory {
     Heap(NonNull<u8>, Layout),
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "huge-pages"))]
     Mapped(mapping::Mapping),
 }
 
@@ -43,7 +43,7 @@ impl Chunk {
     }
 
     /// Memory for many slots, of which the system provides pages as they are first touched.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "huge-pages"))]
     pub(super) fn mapped(slot: Layout, slots: usize) -> Self {
         Self {
             memory: Memory::Mapped(mapping::Mapping::new(slot.size() * slots)),
@@ -51,8 +51,8 @@ impl Chunk {
         }
     }
 
-    /// The same where there are no mappings of this kind.
-    #[cfg(not(target_os = "linux"))]
+    /// Memory for many slots, from the heap: for a large block, it leaves pages untouched, too.
+    #[cfg(not(all(target_os = "linux", feature = "huge-pages")))]
     pub(super) fn mapped(slot: Layout, slots: usize) -> Self {
         Self::on_heap(slot, slots)
     }
@@ -61,7 +61,7 @@ impl Chunk {
     pub(super) fn base(&self) -> NonNull<u8> {
         match &self.memory {
             Memory::Heap(memory, _) => *memory,
-            #[cfg(target_os = "linux")]
+            #[cfg(all(target_os = "linux", feature = "huge-pages"))]
             Memory::Mapped(mapping) => mapping.base(),
         }
     }
@@ -73,7 +73,7 @@ impl Chunk {
                 let _ = (from, len, chunk);
             }
             // An arena's first page may stay nearly empty.
-            #[cfg(target_os = "linux")]
+            #[cfg(all(target_os = "linux", feature = "huge-pages"))]
             Memory::Mapped(mapping) => mapping.ask_for_huge_page(from, len, chunk == 0),
         }
     }
@@ -81,10 +81,14 @@ impl Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        if let Memory::Heap(memory, layout) = &self.memory {
-            // SAFETY: allocated in `on_heap` with this layout. Whoever refers to it holds this Chunk
+        match &self.memory {
+            // SAFETY: allocated in `on_heap` with this layout. Every reference to it holds this Chunk
             // by Arc.
-            unsafe { std::alloc::dealloc(memory.as_ptr(), *layout) }
+            Memory::Heap(memory, layout) => unsafe {
+                std::alloc::dealloc(memory.as_ptr(), *layout);
+            },
+            #[cfg(all(target_os = "linux", feature = "huge-pages"))]
+            Memory::Mapped(_) => {}
         }
     }
 }
