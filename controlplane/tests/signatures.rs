@@ -87,7 +87,7 @@ fn announcement_of(root: &SecretKey, sequence: u64, port: u64) -> Vec<u8> {
 
 #[test]
 fn every_recorded_announcement() {
-    for case in read(include_str!("vectors/announcements.json")) {
+    for case in read(include_str!("../../wire/vectors/announcements.json")) {
         let name = case["name"].as_str().unwrap();
         let mut node = new_node();
         let port = connect(&mut node, key(&case["from"]));
@@ -150,7 +150,7 @@ fn every_body(
     bad_signatures: fn(&Counters) -> u64,
     other_roots: fn(&Counters) -> u64,
 ) {
-    for case in read(include_str!("vectors/signed_bodies.json")) {
+    for case in read(include_str!("../../wire/vectors/signed_bodies.json")) {
         let name = case["name"].as_str().unwrap();
         let (mut node, port) = node_below_recorded_root();
         let (key, payload, verdict) = (key(&case["key"]), bytes(&case["payload"]), &case["go"]);

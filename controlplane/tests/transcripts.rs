@@ -309,20 +309,22 @@ fn check(text: &str) {
 
 #[test]
 fn two_nodes() {
-    check(include_str!("vectors/transcripts/two.jsonl"));
+    check(include_str!("../../wire/vectors/transcripts/two.jsonl"));
 }
 
 #[test]
 fn a_line_of_three() {
-    check(include_str!("vectors/transcripts/line3.jsonl"));
+    check(include_str!("../../wire/vectors/transcripts/line3.jsonl"));
 }
 
 #[test]
 fn a_parent_that_is_lost() {
-    check(include_str!("vectors/transcripts/parentloss.jsonl"));
+    check(include_str!(
+        "../../wire/vectors/transcripts/parentloss.jsonl"
+    ));
 }
 
 #[test]
 fn traffic_both_ways() {
-    check(include_str!("vectors/transcripts/echo.jsonl"));
+    check(include_str!("../../wire/vectors/transcripts/echo.jsonl"));
 }

@@ -130,11 +130,11 @@ impl Scenario<'_> {
 #[test]
 fn every_recorded_scenario() {
     let read = |text| serde_json::from_str::<Value>(text).unwrap();
-    let pool: Vec<PublicKey> = list(&read(include_str!("vectors/pool.json"))["keys"])
+    let pool: Vec<PublicKey> = list(&read(include_str!("../../wire/vectors/pool.json"))["keys"])
         .iter()
         .map(|key| key.as_str().unwrap().parse().unwrap())
         .collect();
-    let file = read(include_str!("vectors/tree_scenarios.json"));
+    let file = read(include_str!("../../wire/vectors/tree_scenarios.json"));
     let (mut steps, mut repeats, mut from_parents) = (0, 0, 0);
     let mut departed = BTreeMap::new();
     for case in list(&file["cases"]) {

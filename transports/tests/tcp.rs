@@ -51,7 +51,8 @@ struct Vectors {
 
 #[test]
 fn recorded_handshakes_are_taken_and_refused_as_by_go() {
-    let vectors: Vectors = serde_json::from_str(include_str!("vectors/handshake.json")).unwrap();
+    let vectors: Vectors =
+        serde_json::from_str(include_str!("../../wire/vectors/handshake.json")).unwrap();
     assert_eq!(vectors.cases.len(), 12);
     on_each_backend(|backend| {
         let cases = &vectors.cases;

@@ -71,9 +71,10 @@ mod tests {
 
     #[test]
     fn every_recorded_decision() {
-        let file: Value =
-            serde_json::from_str(include_str!("../../tests/vectors/announcement_action.json"))
-                .unwrap();
+        let file: Value = serde_json::from_str(include_str!(
+            "../../../wire/vectors/announcement_action.json"
+        ))
+        .unwrap();
         let cases = file["cases"].as_array().unwrap();
         assert_eq!(cases.len(), 270);
         for case in cases {

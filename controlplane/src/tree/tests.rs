@@ -22,7 +22,7 @@ fn list(value: &Value) -> &[Value] {
 }
 
 fn pool() -> Vec<PublicKey> {
-    list(&vectors(include_str!("../../tests/vectors/pool.json"))["keys"])
+    list(&vectors(include_str!("../../../wire/vectors/pool.json"))["keys"])
         .iter()
         .map(|key| key.as_str().unwrap().parse().unwrap())
         .collect()
@@ -107,7 +107,7 @@ fn set_up(case: &Value, pool: &[PublicKey]) -> (ControlPlane, Vec<PortId>) {
 #[test]
 fn every_recorded_parent_selection() {
     let pool = pool();
-    let file = vectors(include_str!("../../tests/vectors/parent_selection.json"));
+    let file = vectors(include_str!("../../../wire/vectors/parent_selection.json"));
     let cases = list(&file["cases"]);
     assert_eq!(cases.len(), 450);
     for case in cases {

@@ -81,7 +81,8 @@ struct Keys(Vec<PublicKey>);
 
 impl Keys {
     fn load() -> Self {
-        let pool: Pool = serde_json::from_str(include_str!("../vectors/pool.json")).unwrap();
+        let pool: Pool =
+            serde_json::from_str(include_str!("../../../wire/vectors/pool.json")).unwrap();
         Self(pool.keys.iter().map(|k| k.parse().unwrap()).collect())
     }
 
@@ -133,7 +134,7 @@ fn next_hop(out: i64) -> NextHop {
 fn snek_next_hops_are_the_recorded_ones() {
     let keys = Keys::load();
     let file: File<SnekCase> =
-        serde_json::from_str(include_str!("../vectors/nexthop_snek.json")).unwrap();
+        serde_json::from_str(include_str!("../../../wire/vectors/nexthop_snek.json")).unwrap();
     assert_eq!(file.cases.len(), 2400);
     let mut failed = Vec::new();
     let mut rescued = 0;
@@ -228,7 +229,7 @@ fn snek_next_hops_are_the_recorded_ones() {
 fn tree_next_hops_are_the_recorded_ones() {
     let keys = Keys::load();
     let file: File<TreeCase> =
-        serde_json::from_str(include_str!("../vectors/nexthop_tree.json")).unwrap();
+        serde_json::from_str(include_str!("../../../wire/vectors/nexthop_tree.json")).unwrap();
     assert_eq!(file.cases.len(), 900);
     for case in &file.cases {
         let (mut writer, _) = FibWriter::new(keys.get(case.own));

@@ -44,7 +44,7 @@ struct EventData {
 
 impl Recording {
     pub(crate) fn read(name: &str) -> Self {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/transcripts");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../wire/vectors/transcripts");
         let text = std::fs::read_to_string(format!("{folder}/{name}.jsonl")).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
         Self {

@@ -233,7 +233,7 @@ fn recorded_bad_frames_end_their_own_peering_only() {
     ];
     let beginnings = ["empty", "nine-bytes"];
     let watched = Watched::start();
-    let vectors = include_str!("../vectors/frames_negative.json");
+    let vectors = include_str!("../../../wire/vectors/frames_negative.json");
     let vectors: serde_json::Value = serde_json::from_str(vectors).unwrap();
     let cases = vectors["cases"].as_array().unwrap();
     assert_eq!(cases.len(), 29);

@@ -3,9 +3,9 @@
 use pinecone_wire::{Coordinates, PublicKey, Signature, Watermark};
 use serde_json::Value;
 
-/// The cases of `tests/vectors/<name>.json`.
+/// The cases of `vectors/<name>.json`.
 pub(crate) fn cases(name: &str) -> Vec<Value> {
-    let path = format!("{}/tests/vectors/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/vectors/{name}.json", env!("CARGO_MANIFEST_DIR"));
     let file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     let cases = match file {
         Value::Array(cases) => cases,
