@@ -1,5 +1,6 @@
 //! A node that cannot go on says so to whoever waits.
 
+use pinecone_testing::{Need, skip};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -72,7 +73,7 @@ async fn a_node_ends_with_its_io_uring_worker() {
     let engine = Node::builder().engine(EngineChoice::Uring).start().await;
     match engine {
         Ok(probe) => probe.close().await,
-        Err(reason) => return println!("skipped: {reason}"),
+        Err(reason) => return skip(Need::IoUring, reason),
     }
     a_node_ends_with_its_worker(EngineChoice::Uring, "io_uring_enter").await;
 }

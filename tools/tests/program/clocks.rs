@@ -2,6 +2,7 @@
 //!
 //! Linux gives a namespace no time of day of its own, so libfaketime shifts it for one process.
 
+use pinecone_testing::{Need, skip};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -36,13 +37,13 @@ fn start(hosts: &Hosts, library: &Path, days_ahead: [i64; HOSTS]) -> Vec<Daemon>
 
 fn reach_each_other(what: &str, test: &str, days_ahead: [i64; HOSTS]) {
     let Some(library) = libfaketime() else {
-        println!("skipped: there is no libfaketime here");
+        skip(Need::Faketime, "it is not installed");
         return;
     };
     let hosts = match Hosts::new(test) {
         Ok(hosts) => hosts,
         Err(reason) => {
-            println!("skipped: no network namespaces here ({reason})");
+            skip(Need::Namespaces, reason);
             return;
         }
     };

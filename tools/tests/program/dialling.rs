@@ -1,5 +1,6 @@
 //! Dialling and names, each host in a network namespace with a name server made for the test.
 
+use pinecone_testing::{Need, skip};
 use std::collections::HashMap;
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
@@ -173,7 +174,7 @@ fn host(what: &str, name_servers: &[&str]) -> Option<Host> {
     match Host::new(what, name_servers) {
         Ok(host) => Some(host),
         Err(reason) => {
-            println!("skipped: no network namespaces here ({reason})");
+            skip(Need::Namespaces, reason);
             None
         }
     }

@@ -1,5 +1,6 @@
 //! Logs that cannot be written, and logs that others would fill.
 
+use pinecone_testing::{Need, skip};
 use std::fs::{File, OpenOptions};
 use std::io::{PipeReader, PipeWriter, Write};
 use std::process::{Command, Stdio};
@@ -78,7 +79,7 @@ fn a_log_reader_that_stalls_harms_nobody() {
 fn a_log_reader_that_stalls_harms_nobody_in_a_network_namespace() {
     let namespace = format!("pinecone-logs-{}", std::process::id());
     if let Err(reason) = ip(&["netns", "add", &namespace]) {
-        println!("skipped: no network namespaces here ({reason})");
+        skip(Need::Namespaces, reason);
         return;
     }
     let _guard = Namespace(namespace.clone());

@@ -5,6 +5,7 @@
 //! that it is to listen on and the one that it is to dial; without the variable with
 //! `-listen {listen} -connect {connect}`.
 
+use pinecone_testing::{Need, skip};
 use std::env;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
@@ -25,7 +26,7 @@ impl Drop for GoNode {
 #[test]
 fn a_go_node_between_two_of_ours() {
     let Some(program) = env::var_os("PINECONE_GO_NODE") else {
-        println!("skipped: PINECONE_GO_NODE is not set");
+        skip(Need::GoNode, "PINECONE_GO_NODE is not set");
         return;
     };
     let arguments = env::var("PINECONE_GO_NODE_ARGS")

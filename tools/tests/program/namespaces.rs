@@ -1,6 +1,7 @@
 //! Five hosts in a line, each a network namespace: links fail and heal, the root dies, and every
 //! pair that has a way finds it within 15 s.
 
+use pinecone_testing::{Need, skip};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -135,7 +136,7 @@ fn a_line_of_hosts_survives_cuts_and_the_death_of_its_root() {
     let hosts = match Hosts::new("line") {
         Ok(hosts) => hosts,
         Err(reason) => {
-            println!("skipped: no network namespaces here ({reason})");
+            skip(Need::Namespaces, reason);
             return;
         }
     };
@@ -193,7 +194,7 @@ fn an_only_peer_behind_a_dead_link_is_dropped_reset_and_taken_back() {
     let hosts = match Hosts::new("silence") {
         Ok(hosts) => hosts,
         Err(reason) => {
-            println!("skipped: no network namespaces here ({reason})");
+            skip(Need::Namespaces, reason);
             return;
         }
     };

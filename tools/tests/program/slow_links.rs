@@ -4,6 +4,7 @@
 //! All rates, each for a minute with both of TCP's usual congestion controls, are tried with
 //! `PINECONE_SLOW_LINKS=all`.
 
+use pinecone_testing::{Need, skip};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -209,7 +210,7 @@ fn overload(kbit: u32, congestion: &str, engine: &str, seconds: u64) {
     }) {
         Ok(hosts) => hosts,
         Err(reason) => {
-            println!("skipped: no slow links here ({reason})");
+            skip(Need::Namespaces, reason);
             return;
         }
     };
@@ -257,9 +258,7 @@ fn a_path_that_swallows_long_packets_keeps_its_peering() {
     let finds_soon = Path::new("/proc/sys/net/ipv4/tcp_rto_max_ms").exists();
     for arguments in [&[][..], &["--mss", "1000"]] {
         if arguments.is_empty() && !finds_soon {
-            println!(
-                "skipped: no bound of the time between retransmissions here, only --mss tried"
-            );
+            skip(Need::RtoMax, "only --mss is tried");
             continue;
         }
         let hosts = match Hosts::new("narrow", 2).and_then(|hosts| {
@@ -268,7 +267,7 @@ fn a_path_that_swallows_long_packets_keeps_its_peering() {
         }) {
             Ok(hosts) => hosts,
             Err(reason) => {
-                println!("skipped: no narrow links here ({reason})");
+                skip(Need::Namespaces, reason);
                 return;
             }
         };

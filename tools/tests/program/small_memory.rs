@@ -1,5 +1,6 @@
 //! A container of 32 MiB: peers that make the node hold as much as it lets them.
 
+use pinecone_testing::{Need, skip};
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -51,7 +52,7 @@ impl Drop for SmallGroup {
 #[test]
 fn announcements_coordinates_and_unfinished_frames_do_not_fill_it() {
     let Some(group) = SmallGroup::make("peers") else {
-        eprintln!("skipped: no cgroup can be made here");
+        skip(Need::Cgroups, "none can be made here");
         return;
     };
     let mut daemon = Start {

@@ -1,5 +1,6 @@
 //! A daemon that may not have io_uring, or loses it while it runs.
 
+use pinecone_testing::{Need, skip};
 use std::collections::BTreeMap;
 use std::process::{Command, Output};
 
@@ -128,7 +129,7 @@ fn a_worker_that_fails_is_one_line_and_exit_code_1() {
     };
     let mut daemon = std::thread::spawn(start).join().unwrap();
     if daemon.status()["engine"]["name"] != "io_uring" {
-        println!("skipped: no io_uring here");
+        skip(Need::IoUring, "the daemon has chosen epoll");
         return;
     }
     // On a slow machine its own frames to the first of them may already be too many at once.
@@ -178,7 +179,7 @@ fn the_limit_on_locked_memory_is_named() {
     match start("unlimited", &["--version"]) {
         Ok(output) if output.status.success() => {}
         other => {
-            println!("skipped: prlimit and setpriv do not work here: {other:?}");
+            skip(Need::Privileges, format!("{other:?}"));
             return;
         }
     }

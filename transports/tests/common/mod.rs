@@ -24,7 +24,7 @@ pub fn key(n: u8) -> SecretKey {
 pub fn on_each_backend<F: Future>(test: impl Fn(Backend) -> F) {
     for backend in [Backend::Tokio, Backend::TokioUring] {
         if backend == Backend::TokioUring && Backend::detect() != backend {
-            eprintln!("skipped with {backend}: no io_uring here");
+            pinecone_testing::skip(pinecone_testing::Need::IoUring, "tokio-uring is not tried");
             continue;
         }
         let runtime = Runtime::new(backend).unwrap();
