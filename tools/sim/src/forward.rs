@@ -57,3 +57,6 @@ pub(crate) fn forward(
         }),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,342 @@
+//! The same frames through a worker and through a simulated node, over the same random tables.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::ops::Range;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use pinecone_dataplane::{
+    DataPlane, DataPlaneOptions, Delivery, DropReason, EngineChoice, PortOptions,
+};
+use pinecone_fib::{FibWriter, LinkType, PeerAnnouncement, PeerEntry};
+use pinecone_wire::traffic::push_traffic;
+use pinecone_wire::{Coordinates, PublicKey, TrafficFields, Watermark};
+
+use super::*;
+use crate::random::{Random, Stream};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+const WORLDS: u64 = 60;
+const FRAMES: usize = 150;
+const CHANGES: usize = 80;
+/// Sequences, hop limits and coordinates are below this, so that they meet often.
+const FEW: usize = 5;
+
+/// The frames of a world that come out of each port, and those that are delivered: in no order, as
+/// frames of different ports do not wait for each other.
+type Outgoing = BTreeMap<Option<PortId>, Vec<Vec<u8>>>;
+
+#[derive(Default)]
+struct Delivered(Mutex<Vec<Vec<u8>>>);
+
+impl Delivery for Delivered {
+    fn deliver(&self, _: PortId, frame: &[u8], _: &TrafficLayout) -> bool {
+        self.0.lock().unwrap().push(frame.to_vec());
+        true
+    }
+}
+
+/// Keys, ports and roots, few enough to meet often.
+struct World {
+    random: Random,
+    keys: Vec<PublicKey>,
+    roots: Vec<(PublicKey, u64)>,
+    ports: usize,
+    order: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed, Stream::Keys);
+        let mut keys: Vec<_> = (0..40).map(|_| PublicKey(random.bytes())).collect();
+        if random.index(2) == 0 {
+            // Many share a long prefix.
+            let (base, shared) = (keys[0], 1 + random.index(31));
+            for key in keys.iter_mut().skip(10) {
+                key.0[..shared].copy_from_slice(&base.0[..shared]);
+            }
+        }
+        let mut sorted = keys.clone();
+        sorted.sort_unstable();
+        let roots = (0..3)
+            .map(|n| (sorted[sorted.len() - 1 - random.index(3)], n))
+            .collect();
+        let ports = 1 + random.index(6);
+        Self {
+            random,
+            keys,
+            roots,
+            ports,
+            order: 0,
+        }
+    }
+
+    fn chance(&mut self, percent: usize) -> bool {
+        self.random.index(100) < percent
+    }
+
+    fn key(&mut self) -> PublicKey {
+        self.keys[self.random.index(self.keys.len())]
+    }
+
+    fn port(&mut self) -> PortId {
+        PortId(1 + self.random.index(self.ports) as u32)
+    }
+
+    fn coordinates(&mut self) -> Vec<u64> {
+        let depth = self.random.index(FEW);
+        (0..depth)
+            .map(|_| [1, 1, 2, 128, 70_000][self.random.index(FEW)])
+            .collect()
+    }
+
+    fn peer(&mut self) -> PeerEntry {
+        let key = self.key();
+        let announcement = self.chance(85).then(|| {
+            let (root, root_sequence) = self.roots[self.random.index(self.roots.len())];
+            self.order += 1;
+            let ports = self.coordinates();
+            let mut signers: Vec<_> = ports.into_iter().map(|port| (port, self.key())).collect();
+            signers.push((1 + self.random.index(9) as u64, key));
+            signers[0].1 = root;
+            PeerAnnouncement {
+                root,
+                root_sequence,
+                order: self.order,
+                signers,
+            }
+        });
+        PeerEntry {
+            key,
+            link: LinkType::Pipe,
+            announcement,
+        }
+    }
+
+    fn change(&mut self, tables: &mut FibWriter) {
+        match self.random.index(10) {
+            0 | 1 => {
+                let (port, peer) = (self.port(), self.peer());
+                tables.set_peer(port, peer);
+            }
+            2 => {
+                let parent = self.chance(80).then(|| self.port());
+                tables.set_parent(parent);
+            }
+            3 => {
+                let (root, sequence) = self.roots[self.random.index(self.roots.len())];
+                let coordinates = Coordinates::from(self.coordinates());
+                tables.set_position(root, sequence, coordinates);
+            }
+            4 => {
+                let key = self.key();
+                tables.expire_route(&key);
+            }
+            _ => {
+                let (key, port) = (self.key(), self.port());
+                tables.set_route(key, port, self.random.index(FEW) as u64);
+            }
+        }
+    }
+
+    fn destination(&mut self) -> PublicKey {
+        let mut key = self.key();
+        match self.random.index(6) {
+            0 => key = PublicKey(self.random.bytes()),
+            1 => key.0[31] = key.0[31].wrapping_add(1),
+            _ => {}
+        }
+        key
+    }
+
+    fn frame(&mut self, number: usize) -> Vec<u8> {
+        let destination = match self.chance(40) {
+            true => Coordinates::from(self.coordinates()),
+            false => Coordinates::default(),
+        };
+        let watermark = match self.chance(30) {
+            true => Watermark::START,
+            false => Watermark {
+                key: self.destination(),
+                sequence: self.random.index(FEW) as u64,
+            },
+        };
+        let mut payload = (number as u32).to_be_bytes().to_vec();
+        payload.resize(4 + self.random.index(300), number as u8);
+        let mut frame = Vec::new();
+        let fields = TrafficFields {
+            extra: 0,
+            hop_limit: self.random.index(FEW) as u8,
+            destination: &destination,
+            source: &Coordinates::from(self.coordinates()),
+            destination_key: self.destination(),
+            source_key: self.key(),
+            watermark,
+            payload: &payload,
+        };
+        push_traffic(&mut frame, &fields).unwrap();
+        frame
+    }
+}
+
+/// Returns the kinds of outcome that there were.
+fn compare(engine: EngineChoice, seed: u64) -> BTreeSet<&'static str> {
+    let mut world = World::new(seed);
+    let own = world.key();
+    let (mut tables, fib) = FibWriter::new(own);
+    for _ in 0..CHANGES {
+        world.change(&mut tables);
+    }
+    tables.publish();
+    let hop_limiting = world.chance(50);
+    let options = DataPlaneOptions {
+        workers: 1 + world.random.index(2),
+        engine,
+        max_ports: 64,
+        hop_limiting,
+        ..DataPlaneOptions::default()
+    };
+    let delivered = Arc::new(Delivered::default());
+    let (plane, _reports) = DataPlane::start(options, fib, delivered.clone()).unwrap();
+    let mut peers = add_ports(&plane, world.ports);
+
+    let mut expected = Outgoing::new();
+    let mut lost: BTreeMap<_, u64> = BTreeMap::new();
+    let mut kinds = BTreeSet::new();
+    for number in 0..FRAMES {
+        let mut frame = world.frame(number);
+        let ingress = match world.chance(10) {
+            true => PortId::LOCAL,
+            false => world.port(),
+        };
+        match peers.get_mut(&ingress) {
+            Some(peer) => peer.write_all(&frame).unwrap(),
+            None => assert!(plane.inject(frame.clone())),
+        }
+        let outcome = forward(tables.snapshot(), ingress, &mut frame, hop_limiting).unwrap();
+        kinds.insert(match outcome {
+            Outcome::Deliver => "delivered",
+            Outcome::Send(_, None) => "sent",
+            Outcome::Send(_, Some(Rescue::ExpiredRoute)) => "sent by an expired route",
+            Outcome::Send(_, Some(Rescue::Detour)) => "led round",
+            Outcome::Lost(loss) => loss.name(),
+        });
+        match outcome {
+            Outcome::Deliver => expected.entry(None).or_default().push(frame),
+            Outcome::Send(egress, _) => expected.entry(Some(egress)).or_default().push(frame),
+            Outcome::Lost(loss) => *lost.entry(loss).or_default() += 1,
+        }
+    }
+
+    let mut found = Outgoing::new();
+    for (&port, peer) in &mut peers {
+        let count = expected.get(&Some(port)).map_or(0, Vec::len);
+        let frames = (0..count).map(|_| read_frame(peer)).collect();
+        found.insert(Some(port), frames);
+    }
+    let dropped = || {
+        let mut sum: BTreeMap<_, u64> = BTreeMap::new();
+        let ports = (peers.keys()).filter_map(|&port| plane.port_counters(port));
+        let stats = plane.worker_stats();
+        let local = stats.iter().map(|worker| worker.local.clone());
+        for counters in ports.chain(local) {
+            for (loss, reason) in REASONS {
+                *sum.entry(loss).or_default() += counters.dropped(reason);
+            }
+        }
+        sum.retain(|_, count| *count > 0);
+        sum
+    };
+    let deliveries = expected.get(&None).map_or(0, Vec::len);
+    wait(|| delivered.0.lock().unwrap().len() >= deliveries);
+    wait(|| dropped().values().sum::<u64>() >= lost.values().sum());
+    found.insert(None, std::mem::take(&mut delivered.0.lock().unwrap()));
+    assert_eq!(dropped(), lost, "seed {seed}");
+    plane.shutdown();
+
+    found.retain(|_, frames| !frames.is_empty());
+    for frames in found.values_mut().chain(expected.values_mut()) {
+        frames.sort_unstable();
+    }
+    assert_eq!(found, expected, "seed {seed}");
+    for (port, mut peer) in peers {
+        let mut more = Vec::new();
+        peer.read_to_end(&mut more).unwrap();
+        assert!(more.is_empty(), "seed {seed}: more from {port:?}");
+    }
+    kinds
+}
+
+fn compare_all(engine: EngineChoice, seeds: Range<u64>) {
+    let kinds: BTreeSet<_> = seeds.flat_map(|seed| compare(engine, seed)).collect();
+    // These frames have room to grow, and one without a way ends at the node that is closest.
+    let never = [Loss::TooLong, Loss::NoRoute];
+    let losses = REASONS.into_iter().map(|(loss, _)| loss);
+    let losses = losses.filter(|loss| !never.contains(loss)).map(Loss::name);
+    let others = ["delivered", "sent", "sent by an expired route", "led round"];
+    assert_eq!(kinds, others.into_iter().chain(losses).collect());
+}
+
+const REASONS: [(Loss, DropReason); 5] = [
+    (Loss::NoRoute, DropReason::NoRoute),
+    (Loss::Backwards, DropReason::Backwards),
+    (Loss::Watermark, DropReason::Watermark),
+    (Loss::HopLimit, DropReason::HopLimit),
+    (Loss::TooLong, DropReason::TooLong),
+];
+
+fn add_ports(plane: &DataPlane, count: usize) -> BTreeMap<PortId, UnixStream> {
+    let mut peers = BTreeMap::new();
+    for port in (1..=count as u32).map(PortId) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_read_timeout(Some(DEADLINE)).unwrap();
+        let options = PortOptions {
+            link: LinkType::Pipe,
+            keepalives: false,
+        };
+        plane.add_port(port, ours.into(), options);
+        peers.insert(port, theirs);
+    }
+    wait(|| {
+        let stats = plane.worker_stats();
+        stats.iter().map(|worker| worker.ports).sum::<u64>() == count as u64
+    });
+    peers
+}
+
+fn read_frame(from: &mut UnixStream) -> Vec<u8> {
+    let mut frame = vec![0; 10];
+    from.read_exact(&mut frame).unwrap();
+    frame.resize(usize::from(u16::from_be_bytes([frame[8], frame[9]])), 0);
+    from.read_exact(&mut frame[10..]).unwrap();
+    frame
+}
+
+fn wait(condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "condition never held");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_worker_on_epoll_decides_like_a_simulated_node() {
+    compare_all(EngineChoice::Epoll, 0..WORLDS);
+}
+
+#[test]
+fn a_worker_on_io_uring_decides_like_a_simulated_node() {
+    let options = DataPlaneOptions {
+        engine: EngineChoice::Uring,
+        ..DataPlaneOptions::default()
+    };
+    let (_, fib) = FibWriter::new(PublicKey::MIN);
+    match DataPlane::start(options, fib, Arc::new(Delivered::default())) {
+        Ok((plane, _)) => plane.shutdown(),
+        Err(error) => return pinecone_testing::skip(pinecone_testing::Need::IoUring, error),
+    }
+    compare_all(EngineChoice::Uring, WORLDS..2 * WORLDS);
+}
