@@ -12,7 +12,8 @@ use pinecone_wire::{FrameError, Split, TrafficLayout, split};
 
 use crate::buffer::{Place, simd};
 use crate::counters::{DropReason, PortCounters};
-use crate::{Delivery, PacketFilter, PortId};
+use crate::filter::GuardedFilter;
+use crate::{Delivery, PortId};
 
 /// Finds next hops. One a worker; it keeps its scratch memory from batch to batch.
 pub(crate) struct Router {
@@ -29,7 +30,7 @@ pub(crate) struct Router {
 /// What a router was told about frames.
 pub(crate) struct Policy {
     pub(crate) delivery: Arc<dyn Delivery>,
-    pub(crate) filter: Option<Arc<dyn PacketFilter>>,
+    pub(crate) filter: Option<Arc<GuardedFilter>>,
     pub(crate) options: ForwardingOptions,
 }
 
@@ -100,7 +101,7 @@ impl Router {
         }
     }
 
-    pub(crate) fn set_filter(&mut self, filter: Option<Arc<dyn PacketFilter>>) {
+    pub(crate) fn set_filter(&mut self, filter: Option<Arc<GuardedFilter>>) {
         self.policy.filter = filter;
     }
 

@@ -14,6 +14,7 @@ mod buffer;
 mod counters;
 mod egress;
 mod engine;
+mod filter;
 mod frames;
 mod handoff;
 mod ingress;
@@ -31,8 +32,9 @@ mod timers;
 mod worker;
 
 pub use counters::{CountersSnapshot, DropReason, PortCounters, WorkerStats};
+pub use filter::PacketFilter;
 pub use memory_limit::MemoryLimit;
 pub use options::{DataPlaneError, DataPlaneOptions, EngineChoice, EngineInfo, PortOptions};
 pub use pinecone_fib::{LinkType, PortId};
-pub use plane::{DataPlane, Delivery, PacketFilter};
+pub use plane::{DataPlane, Delivery};
 pub use report::{CloseReason, ProtocolFrame, Report, WorkerError};

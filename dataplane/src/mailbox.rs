@@ -9,9 +9,10 @@ use crossbeam::queue::{ArrayQueue, SegQueue};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::counters::PortCounters;
+use crate::filter::GuardedFilter;
 use crate::handoff::Block;
 use crate::report::{Budget, CloseReason};
-use crate::{PacketFilter, PortId, PortOptions};
+use crate::{PortId, PortOptions};
 
 /// Blocks that may wait between two workers, and bytes in them; a single one may be larger.
 const BLOCKS: usize = 64;
@@ -27,7 +28,7 @@ pub(crate) enum Command {
     Add(NewPort),
     Remove { port: PortId, reason: CloseReason },
     Send { port: PortId, frame: Vec<u8> },
-    Filter(Option<Arc<dyn PacketFilter>>),
+    Filter(Option<Arc<GuardedFilter>>),
     Shutdown,
 }
 

@@ -14,6 +14,7 @@ use pinecone_wire::TrafficLayout;
 
 use crate::counters::{CountersSnapshot, DropReason, PortCounters, WorkerCounters, WorkerStats};
 use crate::engine::{EngineKind, SharedPoller};
+use crate::filter::{GuardedFilter, PacketFilter};
 use crate::mailbox::{Command, Mailbox, NewPort};
 use crate::port_map::{MAX_WORKERS, PortMap};
 use crate::report::{Budget, CloseReason, Report, WorkerError};
@@ -25,12 +26,6 @@ use pinecone_fib::Fib;
 pub trait Delivery: Send + Sync {
     /// A whole traffic frame has arrived at `ingress`; false if it could not be taken.
     fn deliver(&self, ingress: PortId, frame: &[u8], layout: &TrafficLayout) -> bool;
-}
-
-/// A look at every traffic frame on its way in, before it is routed. Called on worker threads.
-pub trait PacketFilter: Send + Sync {
-    /// Whether the frame may go on.
-    fn pass(&self, ingress: PortId, frame: &[u8]) -> bool;
 }
 
 /// Running workers. Dropping it shuts them down.
@@ -219,6 +214,7 @@ impl DataPlane {
 
     /// Sets or removes the filter. Frames already being routed may not see it.
     pub fn set_filter(&self, filter: Option<Arc<dyn PacketFilter>>) {
+        let filter = filter.map(|filter| Arc::new(GuardedFilter::new(filter)));
         self.shared
             .mailboxes
             .iter()

@@ -65,6 +65,7 @@ with_every_engine! {
     a_peer_that_does_not_answer_is_reset
     ports_come_and_go_under_load
     the_filter_sees_frame_and_peer
+    a_filter_that_panics_is_taken_out
     shutdown_closes_everything
     any_cut_of_the_stream_gives_the_same_frames
 }
@@ -760,6 +761,17 @@ fn the_filter_sees_frame_and_peer(engine: Setting) {
     a.write_all(&traffic(KEY, 7, b"stopped")).unwrap();
     rig.wait_for(|r| r.counters(1).dropped(DropReason::Filter) == 1);
     c.write_all(&traffic(KEY, 7, b"passed")).unwrap();
+    assert_eq!(read_frame(&mut b), traffic(KEY, 7, b"passed"));
+}
+
+fn a_filter_that_panics_is_taken_out(engine: Setting) {
+    let mut rig = Rig::new(engine, 2);
+    let (mut a, mut b) = (rig.port(1), rig.port(2));
+    rig.route(KEY, 2, 7);
+    rig.filter(|_, _| panic!("on purpose"));
+    a.write_all(&traffic(KEY, 7, b"dropped")).unwrap();
+    rig.wait_for(|r| r.counters(1).dropped(DropReason::Filter) == 1);
+    a.write_all(&traffic(KEY, 7, b"passed")).unwrap();
     assert_eq!(read_frame(&mut b), traffic(KEY, 7, b"passed"));
 }
 
