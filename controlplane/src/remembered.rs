@@ -37,6 +37,12 @@ struct Last {
 
 const _: () = assert!(size_of::<Last>() == 16);
 
+/// A queue that is longer keeps what counts no more until it is due: moving it would hold up the control
+/// plane for milliseconds.
+const MOST_MOVED: usize = 65_536;
+/// A queue that is shorter has too little to give back.
+const LEAST_MOVED: usize = if cfg!(test) { 8 } else { 64 };
+
 /// The bits of [`Last::hash`] that are the key's.
 const HASH: u64 = !0xffff;
 /// The highest sequence that is told from others: as a time in milliseconds, in the year 10,889. Such
@@ -54,6 +60,10 @@ impl Remembered {
             }
         }
         self.remove(key);
+        let len = self.queue.len();
+        if len > 2 * self.numbers.len() && (LEAST_MOVED..=MOST_MOVED).contains(&len) {
+            self.drop_removed();
+        }
         let number = self.first.wrapping_add(self.queue.len() as u32);
         let hash = self.hash(key);
         let (queue, first) = (&self.queue, self.first);
@@ -94,6 +104,26 @@ impl Remembered {
     /// How many were forgotten early.
     pub(crate) fn forgotten(&self) -> u64 {
         self.forgotten
+    }
+
+    /// Drops the entries of keys that have a route again.
+    fn drop_removed(&mut self) {
+        let (queue, numbers) = (std::mem::take(&mut self.queue), &self.numbers);
+        let counting = queue.into_iter().zip(0u32..).filter(|(last, at)| {
+            let number = self.first.wrapping_add(*at);
+            let hash = spread(last.hash & HASH);
+            numbers.find(hash, |&known| known == number).is_some()
+        });
+        self.queue.reserve_exact(self.numbers.len() * 5 / 4);
+        self.queue.extend(counting.map(|(last, _)| last));
+        self.numbers = HashTable::with_capacity(self.queue.len());
+        for (last, at) in self.queue.iter().zip(0u32..) {
+            let (queue, first) = (&self.queue, self.first);
+            let hash_of = |&number: &u32| spread(hash_of(queue, first, number).unwrap_or_default());
+            let number = first.wrapping_add(at);
+            self.numbers
+                .insert_unique(spread(last.hash & HASH), number, hash_of);
+        }
     }
 
     /// Drops the head of the queue; whether it still counted.
@@ -201,6 +231,23 @@ mod tests {
                 remembered.get(until + Duration::from_millis(100), &key),
                 None
             );
+        }
+    }
+
+    #[test]
+    fn keys_that_come_and_go_take_no_memory_meanwhile() {
+        let mut remembered = Remembered {
+            first: u32::MAX - 1000,
+            ..Remembered::default()
+        };
+        let key = |n: u64| PublicKey([(n % 30) as u8; 32]);
+        for n in 0..10_000 {
+            remembered.insert(&key(n), n, secs(60), usize::MAX);
+            remembered.remove(&key(n + 20));
+            assert!(remembered.queue.len() <= 42);
+        }
+        for n in 9_990..10_000 {
+            assert_eq!(remembered.get(secs(0), &key(n)), Some(n));
         }
     }
 
