@@ -142,9 +142,10 @@ fn the_other_workers_go_on_and_rest(engine: EngineChoice) {
 }
 
 fn a_worker_that_panics_has_failed(engine: EngineChoice) {
-    let mut rig = rig(engine, 1, || panic!("on purpose"));
+    let mut rig = Rig::new(engine, 1);
+    rig.panic_on_delivery();
     let mut a = rig.port(1);
-    a.write_all(&bait()).unwrap();
+    a.write_all(&traffic(rig.own_key(), 7, b"")).unwrap();
     let (error, closed) = failure(&rig, 1);
     let expected = WorkerError::Panicked {
         worker: 0,

@@ -12,6 +12,7 @@ use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -51,11 +52,15 @@ impl From<EngineChoice> for Setting {
 }
 
 #[derive(Default)]
-struct Delivered(Mutex<Vec<(PortId, Vec<u8>)>>);
+struct Delivered {
+    frames: Mutex<Vec<(PortId, Vec<u8>)>>,
+    panics: AtomicBool,
+}
 
 impl Delivery for Delivered {
     fn deliver(&self, ingress: PortId, frame: &[u8], _: &TrafficLayout) -> bool {
-        self.0.lock().unwrap().push((ingress, frame.to_vec()));
+        assert!(!self.panics.load(Ordering::Relaxed), "on purpose");
+        self.frames.lock().unwrap().push((ingress, frame.to_vec()));
         true
     }
 }
@@ -193,7 +198,12 @@ impl Rig {
     }
 
     pub fn delivered(&self) -> Vec<(PortId, Vec<u8>)> {
-        self.delivered.0.lock().unwrap().clone()
+        self.delivered.frames.lock().unwrap().clone()
+    }
+
+    /// Makes a worker panic that delivers a frame.
+    pub fn panic_on_delivery(&self) {
+        self.delivered.panics.store(true, Ordering::Relaxed);
     }
 
     pub fn wait_for(&self, condition: impl Fn(&Self) -> bool) {
