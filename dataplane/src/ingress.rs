@@ -41,7 +41,7 @@ struct Pending {
     layout: TrafficLayout,
     /// Of its watermark.
     sequence: u64,
-    /// Nothing for a frame that the filter drops.
+    /// The frame's class; `None` if the filter drops the frame.
     class: Option<Class>,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A worker decides about a batch of frames in two steps, so that the cache misses of their lookups
 //! overlap: [`Snapshot::classify`] for each frame, one [`Snapshot::find`] for all, then
-//! [`Snapshot::decide`] for each. [`Snapshot::forward`] does the same for one frame.
+//! [`Snapshot::decide_class`] for each. [`Snapshot::forward_frame`] decides about a single frame.
 
 use arrayvec::ArrayVec;
 use pinecone_wire::{Patch, PublicKey, TrafficLayout, Watermark, ping, traffic};

@@ -4,7 +4,7 @@
 //! snapshot that every [`FibReader`] finds at its next [`FibReader::load`]. Lookups answer the same
 //! whatever order the tables were filled in.
 //!
-//! What may not enter: sockets, threads, clocks, and signatures. The control plane takes out what has
+//! This crate uses no sockets, threads, clocks or signatures. The control plane takes out what has
 //! expired. `unsafe` lives in the module `memory` alone.
 
 mod decision;

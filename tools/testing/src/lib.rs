@@ -1,6 +1,6 @@
 //! Helpers for the tests of all crates.
 //!
-//! What may not enter: helpers that only one crate needs, and other crates of the workspace.
+//! A helper that only one crate needs stays in that crate. This one depends on no other of the workspace.
 
 use std::fmt::Display;
 use std::io::Write;

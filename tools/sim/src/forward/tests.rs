@@ -1,4 +1,4 @@
-//! The same frames through a worker and through a simulated node, over the same random tables.
+//! A comparison of a worker with a simulated node: both get equal frames over equal random tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};

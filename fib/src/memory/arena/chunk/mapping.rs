@@ -3,7 +3,7 @@
 use std::alloc::Layout;
 use std::ptr::{self, NonNull};
 
-/// What huge pages are sized and aligned to.
+/// The size and alignment of a huge page, in bytes.
 const HUGE: usize = 2 << 20;
 
 /// A mapping. Pages come from the kernel when they are first touched.
