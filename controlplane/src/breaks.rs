@@ -28,12 +28,12 @@
 use std::time::Duration;
 
 use pinecone_fib::PortId;
+use pinecone_wire::timing::BOOTSTRAP_INTERVAL;
 use pinecone_wire::{Extensions, PublicKey, Signature, SignedBody, Watermark};
 
 use crate::ControlPlane;
 use crate::peers::Peer;
 use crate::routes::Route;
-use crate::timers::BOOTSTRAP;
 
 /// How long [`Config::max_break_notices`](crate::Config::max_break_notices) are meant for.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -89,7 +89,9 @@ impl ControlPlane {
     fn renew_path(&mut self, sequence: u64) {
         let now = self.now.monotonic;
         let breaks = &mut self.snake.breaks;
-        let rested = breaks.renewed.is_none_or(|last| now >= last + BOOTSTRAP);
+        let rested = breaks
+            .renewed
+            .is_none_or(|last| now >= last + BOOTSTRAP_INTERVAL);
         if rested && sequence == self.snake.last_sequence {
             breaks.renewed = Some(now);
             self.counters.paths_renewed += 1;

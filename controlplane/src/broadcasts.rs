@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use pinecone_fib::PortId;
+use pinecone_wire::timing::{BROADCAST_MEMORY, BROADCAST_MIN_GAP};
 use pinecone_wire::{PublicKey, SignedBody, frame};
 use tracing::debug;
 
-use crate::timers::{BROADCAST_GAP, BROADCAST_MEMORY};
 use crate::turns::Turns;
 use crate::{CloseReason, ControlPlane, Event};
 
@@ -201,7 +201,7 @@ impl ControlPlane {
         let now = self.now.monotonic;
         match self.broadcasts.by_key.get(key) {
             Some(seen) if now < seen.at + BROADCAST_MEMORY => {
-                let fresh = body.sequence > seen.sequence && now >= seen.at + BROADCAST_GAP;
+                let fresh = body.sequence > seen.sequence && now >= seen.at + BROADCAST_MIN_GAP;
                 counters.broadcasts_repeated += u64::from(!fresh);
                 fresh
             }

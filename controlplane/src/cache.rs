@@ -1,10 +1,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use pinecone_wire::timing::COORDINATES_LIFETIME;
 use pinecone_wire::{Coordinates, PublicKey};
 
 use crate::Now;
-use crate::timers::COORDINATES_LIFE;
 
 /// Where in the tree other nodes said they are: `key → coordinates` for 60 s (protocol section 7).
 ///
@@ -83,7 +83,7 @@ impl CoordinateCache {
             }
         }
         self.ports += depth;
-        let expires = now.monotonic + COORDINATES_LIFE;
+        let expires = now.monotonic + COORDINATES_LIFETIME;
         self.queue(acquainted).insert((expires, key));
         self.entries.insert(
             key,
@@ -172,7 +172,7 @@ impl CoordinateCache {
             }
         }
         while let Some(&(at, key)) = self.sent_order.first()
-            && at + COORDINATES_LIFE <= now.monotonic
+            && at + COORDINATES_LIFETIME <= now.monotonic
         {
             self.sent_order.pop_first();
             self.sent.remove(&key);

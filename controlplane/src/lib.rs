@@ -29,7 +29,7 @@ mod remembered;
 mod routes;
 mod snake;
 mod status;
-pub mod timers;
+mod timers;
 mod tree;
 mod trusted;
 mod turns;

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use pinecone_fib::{FibWriter, Snapshot};
 use pinecone_fib::{LinkType, PortId};
+use pinecone_wire::timing::{BROADCAST_INTERVAL, MAINTENANCE_INTERVAL};
 use pinecone_wire::{
     Announcement, BuildError, Extensions, Frame, PublicKey, SecretKey, SignedBody,
 };
@@ -17,7 +18,7 @@ use crate::peers::Peers;
 use crate::ports::Ports;
 use crate::routes::Room;
 use crate::snake::Snake;
-use crate::timers::{BROADCAST, MAINTENANCE, Periodic};
+use crate::timers::Periodic;
 use crate::tree::Tree;
 use crate::verify::{Check, Claim, Unverified, Verified};
 use crate::{CloseReason, Config, Counters, Effect, Event, PeerStatus, Refused, Status};
@@ -469,10 +470,10 @@ impl ControlPlane {
         };
         if self.clocks.is_none() {
             let start = self.now.monotonic;
-            let phase = self.config.wakeup_phase.unwrap_or(BROADCAST);
+            let phase = self.config.wakeup_phase.unwrap_or(BROADCAST_INTERVAL);
             self.clocks = Some(Clocks {
-                maintenance: Periodic::new(start, MAINTENANCE),
-                broadcast: Periodic::starting(start + phase, BROADCAST),
+                maintenance: Periodic::new(start, MAINTENANCE_INTERVAL),
+                broadcast: Periodic::starting(start + phase, BROADCAST_INTERVAL),
             });
             self.tree.start(start);
         }

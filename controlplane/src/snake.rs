@@ -38,7 +38,7 @@
 //!
 //! What is swallowed nobody can miss: a node whose bootstraps go by one that passes none on cannot be
 //! reached by key, and never hears of it. But who passes bootstraps on brings some sooner or later. So
-//! one that goes on to a peer that has been there for [`ROUTE_LIFE`] and never brought any but its own
+//! one that goes on to a peer that has been there for [`ROUTE_LIFETIME`] and never brought any but its own
 //! is doubled: it also goes towards the next key above, by a way that, as announced, does not pass that
 //! peer ([`FibWriter::snek_around`](pinecone_fib::FibWriter::snek_around)). A peer that is
 //! itself the key to get to need only have brought its own, as a leaf has none to pass on. Each node
@@ -64,6 +64,7 @@ use std::time::Duration;
 
 use pinecone_fib::PortId;
 use pinecone_fib::{NextHop, SnekKind};
+use pinecone_wire::timing::{BOOTSTRAP_INTERVAL, ROUTE_LIFETIME};
 use pinecone_wire::{PublicKey, SignedBody, Watermark, frame};
 use tracing::{debug, warn};
 
@@ -73,7 +74,7 @@ use crate::peers::Brought;
 use crate::recent::Recent;
 use crate::remembered::Remembered;
 use crate::routes::{Room, Route, Routes};
-use crate::timers::{BOOTSTRAP, EAGER, EXPIRY_BATCH, ROUTE_LIFE};
+use crate::timers::{EAGER, EXPIRY_BATCH};
 use crate::{ControlPlane, Event};
 
 /// Whether a bootstrap has come before, but as a correction only.
@@ -134,7 +135,7 @@ impl Snake {
     /// How long after the last bootstrap the next is due.
     fn bootstrap_gap(&self) -> Duration {
         let passed = EAGER.len() - self.eager.min(EAGER.len());
-        EAGER.get(passed).copied().unwrap_or(BOOTSTRAP)
+        EAGER.get(passed).copied().unwrap_or(BOOTSTRAP_INTERVAL)
     }
 
     pub(crate) fn sequences_forgotten(&self) -> u64 {
@@ -286,7 +287,7 @@ impl ControlPlane {
     pub(crate) fn expire_routes(&mut self) {
         let now = self.now.monotonic;
         while let Some(route) = self.snake.routes.oldest()
-            && route.last_seen + ROUTE_LIFE <= now
+            && route.last_seen + ROUTE_LIFETIME <= now
         {
             if let Some(oldest) = self.snake.expired.push(now, route.key, route.source) {
                 self.fib.forget_expired(&oldest);
@@ -307,7 +308,7 @@ impl ControlPlane {
             .last_expiry
             .map_or(Duration::ZERO, |last| last + EXPIRY_BATCH);
         let oldest = self.snake.routes.oldest();
-        let expiry = oldest.map(|route| (route.last_seen + ROUTE_LIFE).max(batch));
+        let expiry = oldest.map(|route| (route.last_seen + ROUTE_LIFETIME).max(batch));
         expiry.into_iter().chain(self.snake.expired.next()).min()
     }
 
@@ -404,7 +405,7 @@ impl ControlPlane {
                 true => Brought::Own,
                 false => Brought::Others,
             };
-            peer.brought < enough && peer.connected + ROUTE_LIFE <= self.now.monotonic
+            peer.brought < enough && peer.connected + ROUTE_LIFETIME <= self.now.monotonic
         })
     }
 
@@ -577,7 +578,7 @@ impl ControlPlane {
     fn has_valid_descending(&self) -> bool {
         let position = self.tree.position();
         self.snake.descending.as_ref().is_some_and(|descending| {
-            self.now.monotonic < descending.last_seen + ROUTE_LIFE
+            self.now.monotonic < descending.last_seen + ROUTE_LIFETIME
                 && descending.root == (position.root, position.root_sequence)
         })
     }

@@ -1,40 +1,20 @@
-//! The protocol's times, and which of them is due next.
+//! Periodic timers, and the intervals that are this node's own choice. Those of the protocol are in
+//! [`pinecone_wire::timing`].
 
 use std::time::Duration;
 
-/// How often the snake is looked after (protocol section 5).
-pub const MAINTENANCE: Duration = Duration::from_secs(1);
-/// How often a node with a parent bootstraps (protocol section 5).
-pub const BOOTSTRAP: Duration = Duration::from_secs(5);
-/// After a change, how soon the next bootstraps follow one another.
-pub const EAGER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
-/// How long a bootstrap may be handed over to a new neighbour of its key. What is handed over lives
-/// for longer by that than the routes that lead there: see [`EXPIRED_LIFE`].
-pub const HAND_OVER: Duration = Duration::from_millis(1500);
-/// How long a route lives from when it was last seen (protocol section 5).
-pub const ROUTE_LIFE: Duration = Duration::from_secs(10);
-/// How long traffic may follow a route that has expired, where it would be dropped otherwise. A
-/// bootstrap that is handed over lives for up to [`HAND_OVER`] longer than the routes that lead there:
-/// these must last until then.
-pub const EXPIRED_LIFE: Duration = Duration::from_secs(2);
-/// Such routes are forgotten in batches at most this far apart.
-pub const EXPIRED_BATCH: Duration = Duration::from_millis(100);
-/// How often a root announces itself anew (protocol section 4).
-pub const ROOT_ANNOUNCEMENT: Duration = Duration::from_secs(30 * 60);
-/// How old the announcement of a parent-to-be may be (protocol section 4).
-pub const ANNOUNCEMENT_LIFE: Duration = Duration::from_secs(45 * 60);
-/// How long to wait after bad news from the parent before choosing another (protocol section 4).
-pub const REPARENT_WAIT: Duration = Duration::from_secs(1);
-/// How often a wakeup broadcast is sent (protocol section 8).
-pub const BROADCAST: Duration = Duration::from_secs(60);
-/// The least time between two broadcasts of one key (protocol section 8).
-pub const BROADCAST_GAP: Duration = Duration::from_secs(30);
-/// How long a broadcast is remembered (protocol section 8).
-pub const BROADCAST_MEMORY: Duration = Duration::from_secs(180);
-/// How long cached coordinates live (protocol section 7).
-pub const COORDINATES_LIFE: Duration = Duration::from_secs(60);
-/// Expired routes are removed in batches at most this far apart.
-pub const EXPIRY_BATCH: Duration = Duration::from_millis(10);
+/// Delays between the bootstraps that follow the first one after a change.
+pub(crate) const EAGER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
+/// Time for which a bootstrap may be handed over to a new neighbour of its key. A bootstrap that is handed over
+/// outlives the routes that lead there by up to this: see [`EXPIRED_LIFE`].
+pub(crate) const HAND_OVER: Duration = Duration::from_millis(1500);
+/// Time for which traffic that would otherwise be dropped may follow an expired route. It exceeds [`HAND_OVER`], so
+/// that the routes towards a bootstrap that was handed over last as long as it does.
+pub(crate) const EXPIRED_LIFE: Duration = Duration::from_secs(2);
+/// Minimum time between two batches of expired routes that the tables forget.
+pub(crate) const EXPIRED_BATCH: Duration = Duration::from_millis(100);
+/// Minimum time between two batches of routes that expire.
+pub(crate) const EXPIRY_BATCH: Duration = Duration::from_millis(10);
 
 /// What comes round again.
 #[derive(Clone, Copy, Debug)]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pinecone_fib::PortId;
+use pinecone_wire::timing::{ANNOUNCEMENT_LIFETIME, REPARENT_DELAY, ROOT_ANNOUNCEMENT_INTERVAL};
 use pinecone_wire::{
     Announcement, AnnouncementError, Coordinates, PublicKey, Signature, announcement,
 };
@@ -20,7 +21,6 @@ use tracing::{debug, info};
 use self::action::{Action, Update};
 use self::flaps::Flaps;
 use crate::peers::Announced;
-use crate::timers::{ANNOUNCEMENT_LIFE, REPARENT_WAIT, ROOT_ANNOUNCEMENT};
 use crate::{CloseReason, ControlPlane, Event};
 
 /// Signatures of the longest announcement that is followed. A frame holds about 675, so those behind
@@ -104,7 +104,7 @@ impl Tree {
     }
 
     pub(crate) fn start(&mut self, now: Duration) {
-        self.root_due = now + ROOT_ANNOUNCEMENT;
+        self.root_due = now + ROOT_ANNOUNCEMENT_INTERVAL;
     }
 
     pub(crate) fn position(&self) -> &Position {
@@ -370,7 +370,7 @@ impl ControlPlane {
                 let lives = |candidate: &&Candidate| {
                     let peer = self.peers.get(candidate.port);
                     peer.and_then(|peer| peer.announced.as_ref())
-                        .is_some_and(|announced| now < announced.received + ANNOUNCEMENT_LIFE)
+                        .is_some_and(|announced| now < announced.received + ANNOUNCEMENT_LIFETIME)
                 };
                 let same = |candidate: &&Candidate| candidate.root == root;
                 (
@@ -435,13 +435,13 @@ impl ControlPlane {
 
     /// Drops the parent, and selects another after a while.
     fn become_root_and_wait(&mut self) {
-        self.tree.waiting = Some(self.now.monotonic + REPARENT_WAIT);
+        self.tree.waiting = Some(self.now.monotonic + REPARENT_DELAY);
         self.become_root();
     }
 
     fn become_root(&mut self) {
         self.tree.own_sequence += 1;
-        self.tree.root_due = self.now.monotonic + ROOT_ANNOUNCEMENT;
+        self.tree.root_due = self.now.monotonic + ROOT_ANNOUNCEMENT_INTERVAL;
         self.move_to(None);
         self.announce_to_all();
     }

@@ -4,8 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use pinecone_wire::PublicKey;
-
-use crate::timers::{BROADCAST, BROADCAST_MEMORY};
+use pinecone_wire::timing::{BROADCAST_INTERVAL, BROADCAST_MEMORY};
 
 /// Sources remembered as served in a round, and as waiting.
 const MAX_SOURCES: usize = 16_384;
@@ -31,7 +30,7 @@ pub(crate) struct Turns {
 impl Default for Turns {
     fn default() -> Self {
         Self {
-            budget: BROADCAST,
+            budget: BROADCAST_INTERVAL,
             at: Duration::ZERO,
             served: HashSet::new(),
             waiting: HashMap::new(),
@@ -43,14 +42,14 @@ impl Default for Turns {
 impl Turns {
     /// Whether the broadcast of `source` is passed on, with at most `limit` in a minute.
     pub(crate) fn take(&mut self, now: Duration, source: PublicKey, limit: usize) -> bool {
-        self.budget = (self.budget + now.saturating_sub(self.at)).min(BROADCAST);
+        self.budget = (self.budget + now.saturating_sub(self.at)).min(BROADCAST_INTERVAL);
         self.at = self.at.max(now);
-        if now >= self.swept + BROADCAST {
+        if now >= self.swept + BROADCAST_INTERVAL {
             self.swept = now;
             self.waiting
                 .retain(|_, last| now < *last + BROADCAST_MEMORY);
         }
-        let cost = BROADCAST / u32::try_from(limit).unwrap_or(u32::MAX).max(1);
+        let cost = BROADCAST_INTERVAL / u32::try_from(limit).unwrap_or(u32::MAX).max(1);
         let over = self.waiting.is_empty() || self.served.len() >= MAX_SOURCES;
         if over && self.served.contains(&source) {
             self.served.clear();
@@ -96,7 +95,7 @@ mod tests {
         for minute in 0..minutes {
             let mut passed = 0;
             for n in 0..sources {
-                let at = BROADCAST * minute as u32 + within * n as u32 / sources as u32;
+                let at = BROADCAST_INTERVAL * minute as u32 + within * n as u32 / sources as u32;
                 if turns.take(at, source(n), 64) {
                     passed += 1;
                     *counts.entry(n).or_default() += 1;
@@ -109,7 +108,7 @@ mod tests {
 
     #[test]
     fn below_the_limit_all_are_passed_on() {
-        for within in [Duration::ZERO, Duration::from_secs(20), BROADCAST] {
+        for within in [Duration::ZERO, Duration::from_secs(20), BROADCAST_INTERVAL] {
             for sources in [1, 33, 64] {
                 let (counts, _) = served(sources, 10, within);
                 assert!(counts.iter().all(|n| *n == 10), "{sources}: {counts:?}");
@@ -119,7 +118,7 @@ mod tests {
 
     #[test]
     fn above_it_all_get_their_turns() {
-        for within in [Duration::ZERO, Duration::from_secs(20), BROADCAST] {
+        for within in [Duration::ZERO, Duration::from_secs(20), BROADCAST_INTERVAL] {
             for sources in [65, 100, 640, 1_785] {
                 let minutes = 300;
                 let (counts, most) = served(sources, minutes, within);
@@ -144,7 +143,10 @@ mod tests {
             turns.take(Duration::ZERO, source(n), 64);
         }
         for minute in 4..10 {
-            assert!(turns.take(BROADCAST * minute, source(1), 64), "{minute}");
+            assert!(
+                turns.take(BROADCAST_INTERVAL * minute, source(1), 64),
+                "{minute}"
+            );
         }
     }
 
@@ -152,7 +154,7 @@ mod tests {
     fn not_too_many_sources_are_remembered() {
         let mut turns = Turns::default();
         for n in 0..3 * MAX_SOURCES as u64 {
-            turns.take(BROADCAST / 64 * n as u32, source(n), 64);
+            turns.take(BROADCAST_INTERVAL / 64 * n as u32, source(n), 64);
             assert!(turns.served.len() <= MAX_SOURCES);
             turns.take(Duration::ZERO, source(n), 1);
             assert!(turns.waiting.len() <= MAX_SOURCES);

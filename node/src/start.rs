@@ -10,6 +10,7 @@ use pinecone_controlplane::ControlPlane;
 use pinecone_dataplane::DataPlane;
 use pinecone_fib::FibWriter;
 use pinecone_transports::{Listen, PeerAddress, parse_static_peers};
+use pinecone_wire::timing::BROADCAST_INTERVAL;
 use rand::TryRng;
 use rand::rngs::SysRng;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -46,7 +47,7 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
 
     let wakeup_phase = SysRng.try_next_u64();
     let wakeup_phase = wakeup_phase.map_err(|e| no_random_numbers(std::io::Error::other(e)))?;
-    let wakeup_phase = Duration::from_millis(wakeup_phase % 60_000);
+    let wakeup_phase = Duration::from_millis(wakeup_phase % BROADCAST_INTERVAL.as_millis() as u64);
 
     let clock = Clock::new();
     let (fib_writer, fib) = FibWriter::new(own);

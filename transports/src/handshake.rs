@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pinecone_wire::handshake::{Extensions, Handshake};
+use pinecone_wire::timing::{CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT};
 use pinecone_wire::{HANDSHAKE_LEN, PublicKey, SecretKey, handshake};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
@@ -90,9 +91,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            handshake_timeout: Duration::from_secs(10),
+            handshake_timeout: HANDSHAKE_TIMEOUT,
             lookup_timeout: Duration::from_secs(20),
-            connect_timeout: Duration::from_secs(5),
+            connect_timeout: CONNECT_TIMEOUT,
             max_dials: 64,
             inbound_handshakes: 1024,
             inbound_handshakes_per_address: 512,

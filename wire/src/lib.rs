@@ -17,6 +17,7 @@ mod keys;
 pub mod ping;
 pub mod signed_body;
 pub mod splitter;
+pub mod timing;
 pub mod traffic;
 pub mod varu64;
 mod watermark;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use pinecone_wire::frame::KEEPALIVE;
+use pinecone_wire::timing::{KEEPALIVE_INTERVAL, PEER_TIMEOUT};
 
 use crate::buffer::{BLOCK_LEN, Place, ReceiveBuffers, Segment, TurnMemory};
 use crate::counters::{DropReason, PortCounters};
@@ -42,9 +43,8 @@ const UNSENT_MIN: usize = 3 << 10;
 const UNSENT_MAX: usize = 128 << 10;
 /// A fast drain of this many bytes shows that the link is no longer slow.
 const DRAIN_LONG: usize = 64 << 10;
-/// Protocol section 3, in milliseconds.
-const KEEPALIVE_MS: u64 = 3000;
-const DEAD_MS: u64 = 5000;
+const KEEPALIVE_MS: u64 = KEEPALIVE_INTERVAL.as_millis() as u64;
+const DEAD_MS: u64 = PEER_TIMEOUT.as_millis() as u64;
 /// A frame that has begun ends within this time, or as many bytes of it come: 1 KiB a second.
 const FRAME_MS: u64 = 5000;
 const FRAME_BYTES: usize = 5 << 10;

@@ -9,15 +9,17 @@
 //! Keepalives are worked out and not simulated: between two frames further apart than
 //! [`KEEPALIVE`], one is counted for each such time that passes.
 
+use pinecone_wire::timing;
+
 use crate::random::Random;
-use crate::time::{MILLISECOND, Nanos, SECOND};
+use crate::time::{MILLISECOND, Nanos, SECOND, nanos};
 
 /// How long nothing else may be sent before a keepalive is (protocol section 3).
-pub const KEEPALIVE: Nanos = 3 * SECOND;
+pub const KEEPALIVE: Nanos = nanos(timing::KEEPALIVE_INTERVAL);
 /// A peering that brings nothing for so long is dead (protocol section 3).
-pub const SILENCE: Nanos = 5 * SECOND;
+pub const SILENCE: Nanos = nanos(timing::PEER_TIMEOUT);
 /// A write that cannot finish within this time ends the peering (protocol section 3).
-pub const WRITE_TIMEOUT: Nanos = 3 * SECOND;
+pub const WRITE_TIMEOUT: Nanos = nanos(timing::WRITE_TIMEOUT);
 
 /// What one packet of a stream carries.
 const PACKET: usize = 1400;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use pinecone_controlplane::{Config, ControlPlane, CoordinateCache};
 use pinecone_fib::FibWriter;
 use pinecone_fib::PortId;
+use pinecone_wire::timing::BROADCAST_INTERVAL;
 use pinecone_wire::{PublicKey, SecretKey};
 
 use crate::adversary::Adversary;
@@ -130,7 +131,9 @@ fn plane(seed: [u8; 32], options: &NodeOptions) -> (ControlPlane, PublicKey) {
     // A random time of the minute; the keys are as random as anything.
     let phase = u64::from_be_bytes([0, 0, 0, 0, seed[28], seed[29], seed[30], seed[31]]);
     let config = Config {
-        wakeup_phase: Some(Duration::from_millis(phase % 60_000)),
+        wakeup_phase: Some(Duration::from_millis(
+            phase % BROADCAST_INTERVAL.as_millis() as u64,
+        )),
         ..options.config.clone()
     };
     if options.signatures {

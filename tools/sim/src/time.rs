@@ -23,10 +23,14 @@ pub(crate) fn now(at: Nanos) -> Now {
     }
 }
 
-/// From the durations that the control plane and scenarios speak in; what is over 584 years is
-/// never.
-pub(crate) fn nanos(duration: Duration) -> Nanos {
-    Nanos::try_from(duration.as_nanos()).unwrap_or(Nanos::MAX)
+/// Converts a duration. Durations over 584 years become [`Nanos::MAX`].
+pub(crate) const fn nanos(duration: Duration) -> Nanos {
+    let nanos = duration.as_nanos();
+    if nanos > Nanos::MAX as u128 {
+        Nanos::MAX
+    } else {
+        nanos as Nanos
+    }
 }
 
 /// In seconds, for people.

@@ -9,6 +9,7 @@ use pinecone_controlplane::{Config, ControlPlane, Effect, NewPeer, Now};
 use pinecone_dataplane::{LinkType, PortId};
 use pinecone_fib::FibWriter;
 use pinecone_wire::frame::{HEADER_LEN, KEEPALIVE};
+use pinecone_wire::timing::{CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT, WRITE_TIMEOUT};
 use pinecone_wire::{FrameType, HANDSHAKE_LEN, MAX_FRAME_LEN, PublicKey, SecretKey, Split};
 use pinecone_wire::{handshake, split};
 use rustix::net::{RecvFlags, sockopt};
@@ -17,8 +18,6 @@ use crate::failure::Failure;
 
 /// What one read takes at most.
 const READ: usize = 256 << 10;
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// Blocking calls come back after this, to look at what else is due.
 const TURN: Duration = Duration::from_millis(50);
 /// What a sink's socket holds while its thread is not run: as much as the window can tell.
@@ -34,8 +33,6 @@ const SKIP_MIN: usize = 32 << 10;
 const TRAFFIC: u8 = 3;
 /// A keepalive is due after 3 s without a write.
 const KEEPALIVE_AFTER: Duration = Duration::from_millis(2500);
-/// The protocol's limit for one write.
-const WRITE_LIMIT: Duration = Duration::from_secs(3);
 /// The protocol gives a silent peer 5 s; a node that is busy with our load gets more.
 const SILENCE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -91,7 +88,7 @@ impl Link {
             ),
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => failed(&format!(
                 "no handshake came within {} s: is it a Pinecone node?",
-                HANDSHAKE_LIMIT.as_secs()
+                HANDSHAKE_TIMEOUT.as_secs()
             )),
             _ => failed(&e),
         })?;
@@ -299,11 +296,11 @@ impl Link {
                     progress = Instant::now();
                 }
                 Err(e) if is_pause(&e) => {
-                    if progress.elapsed() > WRITE_LIMIT {
+                    if progress.elapsed() > WRITE_TIMEOUT {
                         return Err(format!(
                             "{} has taken nothing for {} s",
                             self.address,
-                            WRITE_LIMIT.as_secs()
+                            WRITE_TIMEOUT.as_secs()
                         ));
                     }
                 }
@@ -393,7 +390,7 @@ fn connect(address: &str) -> Result<(TcpStream, SocketAddr), Failure> {
     };
     let mut last = io::Error::other("the name has no address");
     for remote in address.to_socket_addrs().map_err(failed)? {
-        let stream = TcpStream::connect_timeout(&remote, CONNECT_LIMIT)
+        let stream = TcpStream::connect_timeout(&remote, CONNECT_TIMEOUT)
             .and_then(|stream| stream.set_nodelay(true).map(|()| stream));
         if let (Ok(stream), true) = (&stream, remote.ip().is_loopback()) {
             // Pacing, as bbr does it, costs both ends much and is of no use here.
@@ -408,8 +405,8 @@ fn connect(address: &str) -> Result<(TcpStream, SocketAddr), Failure> {
 }
 
 fn shake_hands(mut stream: &TcpStream, key: &SecretKey) -> io::Result<[u8; HANDSHAKE_LEN]> {
-    stream.set_read_timeout(Some(HANDSHAKE_LIMIT))?;
-    stream.set_write_timeout(Some(HANDSHAKE_LIMIT))?;
+    stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
+    stream.set_write_timeout(Some(HANDSHAKE_TIMEOUT))?;
     stream.write_all(&handshake::encode(key))?;
     let mut theirs = [0; HANDSHAKE_LEN];
     stream.read_exact(&mut theirs)?;

@@ -3,14 +3,15 @@
 use pinecone_controlplane::NewPeer;
 use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::frame::HEADER_LEN;
+use pinecone_wire::timing::STATIC_PEER_INTERVAL;
 
 use super::{Happening, How, LinkId, Network};
 use crate::link::{Direction, LinkOptions, SILENCE};
 use crate::node::{NodeId, PeeringEnd};
-use crate::time::{self, Nanos, SECOND};
+use crate::time::{self, Nanos};
 
-/// How long after a peering ended it is dialled again (protocol section 9: looked at every 5 s).
-const REDIAL: Nanos = 5 * SECOND;
+/// Time after the end of a peering until it is dialled again.
+const REDIAL: Nanos = time::nanos(STATIC_PEER_INTERVAL);
 /// Trips over the link that connecting and shaking hands take.
 const HANDSHAKE_TRIPS: u64 = 3;
 
