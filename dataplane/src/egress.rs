@@ -8,10 +8,10 @@ use std::sync::Arc;
 use pinecone_wire::frame::KEEPALIVE;
 
 pub(crate) use self::port::Port;
-use self::port::{Limits, Send};
+use self::port::{Limits, Send, Socket};
 use crate::buffer::{ReceiveBuffers, TurnMemory};
 use crate::counters::{DropReason, PortCounters};
-use crate::engine::{Engine, Outgoing};
+use crate::engine::{Engine, Outgoing, Readiness};
 use crate::ingress::Run;
 use crate::report::{Budget, CloseReason};
 use crate::timers::Wheel;
@@ -26,6 +26,8 @@ pub(crate) struct Egress {
     fired: Vec<u32>,
     /// Milliseconds since the worker started, as of this turn.
     now: u64,
+    /// Whatever had arrived by then has been read, or is still in its socket.
+    looked_at: u64,
     limits: Limits,
 }
 
@@ -37,6 +39,7 @@ impl Egress {
             wheel: Wheel::new(now),
             fired: Vec::new(),
             now,
+            looked_at: now,
             limits: Limits::new(options),
         }
     }
@@ -75,8 +78,10 @@ impl Egress {
             .map(|(slot, _)| slot)
     }
 
+    /// Sets the time at which the engine has returned from its wait. That look at the sockets began
+    /// after the one before it had ended, and may have been interrupted or held up since.
     pub(crate) fn set_now(&mut self, now: u64) {
-        self.now = now;
+        self.looked_at = std::mem::replace(&mut self.now, now);
     }
 
     /// Queues a protocol frame: it goes before all traffic.
@@ -186,7 +191,7 @@ impl Egress {
             // A timer that was set again has another entry in the wheel; this one is stale.
             let port = open(&mut self.ports, slot).filter(|p| p.is_due(self.now));
             let Some(port) = port else { continue };
-            match port.run_timers(self.now, || engine.progress(slot)) {
+            match port.run_timers(self.now, self.looked_at, &Slot { engine, slot }) {
                 Err(reason) => over.push((slot, reason)),
                 Ok(next) => {
                     if let Some(due) = next {
@@ -197,6 +202,22 @@ impl Egress {
             }
         }
         over
+    }
+}
+
+/// A port's socket, at its engine.
+struct Slot<'a> {
+    engine: &'a Engine,
+    slot: u32,
+}
+
+impl Socket for Slot<'_> {
+    fn progress(&self) -> Option<u64> {
+        self.engine.progress(self.slot)
+    }
+
+    fn readiness(&self) -> Readiness {
+        self.engine.readiness(self.slot)
     }
 }
 

@@ -21,6 +21,7 @@ use std::time::Duration;
 use rustix::net::Shutdown;
 
 use self::epoll::Epoll;
+pub(crate) use self::socket::Readiness;
 pub(crate) use self::uring::SharedPoller;
 use self::uring::Uring;
 use crate::DataPlaneOptions;
@@ -256,6 +257,11 @@ impl Engine {
         };
         socket::retry_soon(stream, state.rtt_us);
         Some(state.acked)
+    }
+
+    /// What a slot's socket is ready for at this moment: a system call.
+    pub(crate) fn readiness(&self, slot: u32) -> Readiness {
+        self.stream(slot).map(socket::readiness).unwrap_or_default()
     }
 
     fn stream(&self, slot: u32) -> Option<&OwnedFd> {

@@ -108,6 +108,29 @@ fn scarce_receive_buffers_go_round() {
     assert!((1..4 * u64::from(PORTS)).contains(&failed), "{failed}");
 }
 
+/// A worker that was held up has too few buffers to read from all of its peers at once.
+#[test]
+fn peers_whose_bytes_have_not_been_read_are_not_silent() {
+    const PORTS: u32 = 60;
+    let mut rig = Rig::with(EngineChoice::Uring, 1, |options| {
+        options.receive_buffers = 2;
+    });
+    let mut first = rig.port(1);
+    let mut others: Vec<_> = (2..2 + PORTS)
+        .map(|port| rig.port_with(port, true))
+        .collect();
+    // For longer than a peer may be silent.
+    rig.filter(|_, _| {
+        std::thread::sleep(Duration::from_millis(5500));
+        true
+    });
+    first.write_all(&traffic(key(0x77), 7, b"x")).unwrap();
+    for other in &mut others {
+        other.write_all(&KEEPALIVE).unwrap();
+    }
+    rig.wait_for(|r| (2..2 + PORTS).all(|port| r.counters(port).rx_protocol_frames == 1));
+}
+
 /// The keys that tell flows apart are the sender's to write; the port that it comes in by is not.
 #[test]
 fn an_honest_flow_keeps_its_share_against_ten_thousand_invented_sources() {

@@ -10,7 +10,7 @@ use pinecone_wire::timing::{KEEPALIVE_INTERVAL, PEER_TIMEOUT};
 
 use crate::buffer::{BLOCK_LEN, Place, ReceiveBuffers, Segment, TurnMemory};
 use crate::counters::{DropReason, PortCounters};
-use crate::engine::{MAX_PIECES, Outgoing};
+use crate::engine::{MAX_PIECES, Outgoing, Readiness};
 use crate::frames::{
     flow_hash, frame_len, frames_in, frames_of, is_announcement, is_traffic, traffic_in,
 };
@@ -124,14 +124,24 @@ pub(crate) struct Port {
     sending: bool,
     drain_since: Option<u64>,
     drain_limit: usize,
-    /// When the drain under way was last seen to move, and how far it was.
+    /// When the drain under way was last seen to move, and how far it was. The outer `Option` is
+    /// `None` until it is looked at for the first time.
     progress_at: u64,
-    progress: Option<u64>,
+    progress: Option<Option<u64>>,
     /// Bytes that the kernel may have unsent, if that is limited, and whether it has been told.
     unsent_limit: Option<usize>,
     unsent_limit_is_new: bool,
     /// Traffic frames taken on and neither sent nor dropped.
     waiting: u64,
+}
+
+/// A port's socket, as its timers see it.
+pub(super) trait Socket {
+    /// Returns how far the drain under way is: a number that changes when the peer takes bytes.
+    fn progress(&self) -> Option<u64>;
+
+    /// Returns what the socket is ready for at this moment.
+    fn readiness(&self) -> Readiness;
 }
 
 /// What to do with a send.
@@ -423,32 +433,46 @@ impl Port {
         now >= self.timer_due
     }
 
-    /// Sends a keepalive if one is due, or says that the port is over; else when to look again.
-    /// `progress` tells how far the drain under way is.
+    /// Sends a keepalive if one is due, and returns when to look again, or why the port must close.
+    ///
+    /// The worker may have been stopped until just now, with bytes of the peer's in the socket. A
+    /// peer is judged by what had arrived by `looked_at`, after which all sockets have been read
+    /// once, and only if its socket holds nothing that is still to be dealt with: there may have
+    /// been too little room to read from all of them.
     pub(super) fn run_timers(
         &mut self,
         now: u64,
-        progress: impl FnOnce() -> Option<u64>,
+        looked_at: u64,
+        socket: &impl Socket,
     ) -> Result<Option<u64>, CloseReason> {
         let mut due = u64::MAX;
         if let Some(since) = self.drain_since {
             due = since + LOOK_MS;
             if now >= due {
-                self.look(now, progress())?;
-                due = now + LOOK_MS;
+                self.look(now, socket.progress());
+                let is_stuck = now >= self.progress_at + WRITE_MS;
+                if is_stuck
+                    && looked_at >= self.progress_at + WRITE_MS
+                    && !socket.readiness().writable
+                {
+                    return Err(CloseReason::WriteTimeout);
+                }
+                due = now + if is_stuck { 1 } else { LOOK_MS };
             }
         }
         if self.options.keepalives {
-            if now >= self.last_rx + DEAD_MS {
+            let unread = |since: u64| looked_at < since || socket.readiness().readable;
+            if now >= self.last_rx + DEAD_MS && !unread(self.last_rx + DEAD_MS) {
                 return Err(CloseReason::Dead);
             }
             if !self.carry.is_empty() {
                 let (since, len) = self.frame_mark;
                 if now >= since + FRAME_MS {
-                    if self.carry.len() < len + FRAME_BYTES {
+                    if self.carry.len() >= len + FRAME_BYTES {
+                        self.frame_mark = (now, self.carry.len());
+                    } else if !unread(since + FRAME_MS) {
                         return Err(CloseReason::SlowFrame);
                     }
-                    self.frame_mark = (now, self.carry.len());
                 }
                 due = due.min(self.frame_mark.0 + FRAME_MS);
             }
@@ -459,20 +483,22 @@ impl Port {
             let keepalive = (self.last_tx + KEEPALIVE_MS).max(now + 1);
             due = due.min(keepalive).min(self.last_rx + DEAD_MS);
         }
+        due = due.max(now + 1);
         self.timer_due = due;
         Ok((due != u64::MAX).then_some(due))
     }
 
     /// Takes note of how far a drain is that takes long.
-    fn look(&mut self, now: u64, progress: Option<u64>) -> Result<(), CloseReason> {
-        if self.progress.is_some() && progress != self.progress {
+    fn look(&mut self, now: u64, progress: Option<u64>) {
+        let has_moved = match self.progress {
+            Some(before) => progress != before,
+            // A first look has nothing to compare with: the peer may have taken bytes until now.
+            None => now >= self.progress_at + 2 * LOOK_MS,
+        };
+        if has_moved {
             self.progress_at = now;
         }
-        self.progress = progress;
-        match now >= self.progress_at + WRITE_MS {
-            true => Err(CloseReason::WriteTimeout),
-            false => Ok(()),
-        }
+        self.progress = Some(progress);
     }
 
     /// Fits the next drain, and what the kernel may have unsent, to a drain of `bytes` that took

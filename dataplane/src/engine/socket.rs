@@ -4,6 +4,7 @@
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SendFlags};
 
 /// Where `tcpi_rtt` and `tcpi_bytes_acked` are in `struct tcp_info`, which only grows at its end. The
@@ -23,6 +24,27 @@ pub(super) struct TcpState {
     pub(super) acked: u64,
     /// The smoothed round-trip time, in microseconds.
     pub(super) rtt_us: u32,
+}
+
+/// What a socket is ready for at this moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Readiness {
+    /// Bytes, or the end of the stream, wait to be read.
+    pub(crate) readable: bool,
+    /// The socket takes more bytes.
+    pub(crate) writable: bool,
+}
+
+/// Asks the kernel what a socket is ready for.
+pub(super) fn readiness(stream: &OwnedFd) -> Readiness {
+    let mut fds = [PollFd::new(stream, PollFlags::IN | PollFlags::OUT)];
+    // Without an answer, the socket counts as not ready.
+    let _ = poll(&mut fds, Some(&Timespec::default()));
+    let ready = fds[0].revents();
+    Readiness {
+        readable: ready.contains(PollFlags::IN),
+        writable: ready.contains(PollFlags::OUT),
+    }
 }
 
 /// Whether it is a TCP socket.

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use pinecone_wire::frame::KEEPALIVE;
 use rustix::process::Signal;
 
-use crate::daemon::{Daemon, Start, wait_at_most, wait_until};
+use crate::daemon::{Daemon, Start, key, wait_at_most, wait_until};
+use crate::raw_peer::RawPeer;
 
 /// Of the sockets in `/proc/net/tcp` whose line is `wanted`, those in FIN-WAIT-1 or FIN-WAIT-2.
 pub(crate) fn closing_sockets(table: &str, wanted: impl Fn(&str) -> bool) -> usize {
@@ -64,4 +66,46 @@ fn a_stopped_peer_is_dropped_with_io_uring() {
 #[test]
 fn a_stopped_peer_is_dropped_with_epoll() {
     a_stopped_peer_is_dropped("epoll");
+}
+
+/// A daemon that is stopped and goes on has its peers' keepalives in their sockets.
+fn a_stopped_daemon_keeps_its_peers(engine: &str) {
+    let arguments = ["--engine", engine];
+    let daemon = Start {
+        arguments: &arguments,
+        ..Start::default()
+    }
+    .run();
+    let mut peer = RawPeer::announced(daemon.address(), key(1));
+    let peer_key = peer.key.public_key();
+    for _ in 0..2 {
+        peer.send(&KEEPALIVE);
+        let received = || {
+            let port = daemon.peer(&peer_key).ok_or("none")?;
+            let frames = port["rx_protocol_frames"].as_u64().ok_or("no counter")?;
+            Ok::<_, &str>(frames)
+        };
+        wait_until("the peering", received);
+        let (before, dead) = (received().unwrap(), daemon.counter("peerings_dead"));
+        daemon.signal(Signal::STOP);
+        peer.send(&KEEPALIVE);
+        // Longer than a peer may be silent.
+        std::thread::sleep(Duration::from_millis(5500));
+        daemon.signal(Signal::CONT);
+        wait_until("the keepalive", || match received() {
+            Ok(frames) if frames > before => Ok(()),
+            other => Err(format!("{other:?}: {}", daemon.log())),
+        });
+        assert_eq!(daemon.counter("peerings_dead"), dead, "{}", daemon.log());
+    }
+}
+
+#[test]
+fn a_stopped_daemon_keeps_its_peers_with_io_uring() {
+    a_stopped_daemon_keeps_its_peers("auto");
+}
+
+#[test]
+fn a_stopped_daemon_keeps_its_peers_with_epoll() {
+    a_stopped_daemon_keeps_its_peers("epoll");
 }

@@ -13,6 +13,23 @@ fn number(frame: &[u8]) -> u32 {
     u32::from_be_bytes(*frame.last_chunk().unwrap())
 }
 
+/// A socket, which is full and has nothing to read unless it says so.
+#[derive(Default)]
+struct Peer {
+    progress: Option<u64>,
+    readiness: Readiness,
+}
+
+impl Socket for Peer {
+    fn progress(&self) -> Option<u64> {
+        self.progress
+    }
+
+    fn readiness(&self) -> Readiness {
+        self.readiness
+    }
+}
+
 struct Bench {
     port: Port,
     turn: TurnMemory,
@@ -236,7 +253,11 @@ fn a_write_ends_the_peering_without_progress_only() {
     assert!(matches!(bench.port.next_send(0), Some(Send::Drain(_))));
     let mut look = |now, progress| {
         bench.port.last_rx = now;
-        bench.port.run_timers(now, || progress)
+        let socket = Peer {
+            progress,
+            ..Peer::default()
+        };
+        bench.port.run_timers(now, now, &socket)
     };
     // A byte in four seconds, for half a minute.
     for second in 1..30 {
@@ -245,6 +266,94 @@ fn a_write_ends_the_peering_without_progress_only() {
     // It moved last at 28 s.
     assert!(look(32_999, Some(7)).is_ok());
     assert_eq!(look(34_000, Some(7)), Err(CloseReason::WriteTimeout));
+}
+
+/// A worker that was stopped finds its peers' bytes in their sockets, or has not looked yet.
+#[test]
+fn a_peer_is_not_judged_by_what_has_not_been_read() {
+    let mut bench = Bench::new(|_| {});
+    let unread = Peer {
+        readiness: Readiness {
+            readable: true,
+            writable: false,
+        },
+        ..Peer::default()
+    };
+    // Everything had arrived by 0, and the worker is late.
+    assert_eq!(
+        bench.port.run_timers(9000, 0, &Peer::default()),
+        Ok(Some(9001))
+    );
+    assert_eq!(bench.port.run_timers(9001, 9000, &unread), Ok(Some(9002)));
+    bench.port.received(vec![0; 20], false, 9002);
+    assert!(bench.port.run_timers(9003, 9002, &unread).is_ok());
+    // Its frame has begun at 9002, and the worker is stopped again.
+    bench.port.last_rx = 15_000;
+    assert_eq!(
+        bench.port.run_timers(15_000, 9003, &Peer::default()),
+        Ok(Some(15_001))
+    );
+    assert_eq!(
+        bench.port.run_timers(15_001, 15_000, &unread),
+        Ok(Some(15_002))
+    );
+    let ended = bench.port.run_timers(15_002, 15_001, &Peer::default());
+    assert_eq!(ended, Err(CloseReason::SlowFrame));
+    // Its keepalives were not held up by that.
+    assert_eq!(bench.port.protocol.len(), 1);
+    bench.port.carry.clear();
+    let ended = bench.port.run_timers(20_000, 20_000, &Peer::default());
+    assert_eq!(ended, Err(CloseReason::Dead));
+}
+
+/// A worker that was stopped since the write began does not know whether the peer has taken bytes.
+#[test]
+fn a_write_is_not_judged_by_the_first_look() {
+    let begin = || {
+        let mut bench = Bench::new(|_| {});
+        bench.port.options.keepalives = false;
+        bench.push(0, 1300);
+        let first = bench.port.next_send(0);
+        bench.push(1, 1300);
+        let Some(Send::Inline(first)) = first else {
+            panic!("nothing to send");
+        };
+        (bench.port).sent(first, 700, 0, &bench.turn, &bench.receive);
+        assert!(matches!(bench.port.next_send(0), Some(Send::Drain(_))));
+        bench
+    };
+    let mut bench = begin();
+    assert!(
+        bench
+            .port
+            .run_timers(60_000, 60_000, &Peer::default())
+            .is_ok()
+    );
+    assert!(
+        bench
+            .port
+            .run_timers(64_999, 64_999, &Peer::default())
+            .is_ok()
+    );
+    let ended = bench.port.run_timers(65_000, 65_000, &Peer::default());
+    assert_eq!(ended, Err(CloseReason::WriteTimeout));
+    // Stopped between two looks: there is room again, or nobody has looked for it yet.
+    let mut bench = begin();
+    let writable = Peer {
+        readiness: Readiness {
+            readable: false,
+            writable: true,
+        },
+        ..Peer::default()
+    };
+    assert!(bench.port.run_timers(1000, 1000, &Peer::default()).is_ok());
+    assert_eq!(
+        bench.port.run_timers(9000, 1000, &Peer::default()),
+        Ok(Some(9001))
+    );
+    assert_eq!(bench.port.run_timers(9001, 9000, &writable), Ok(Some(9002)));
+    let ended = bench.port.run_timers(9002, 9001, &Peer::default());
+    assert_eq!(ended, Err(CloseReason::WriteTimeout));
 }
 
 /// If the path swallows long packets, the peer has at least heard something just before.
