@@ -2,27 +2,27 @@
 //! what it decides.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use crossbeam::channel::{Receiver, TryRecvError, select};
+use crossbeam::channel::{Receiver, Sender, TryRecvError, select};
 use pinecone_controlplane::{ControlPlane, Effect, NewPeer};
 use pinecone_dataplane::{CloseReason, DataPlane, PortCounters, PortId, PortOptions, Report};
-use pinecone_transports::{Listeners, Place, StaticPeerId, StaticPeersHandle, Transports};
-use pinecone_wire::{Extensions, PublicKey};
+use pinecone_transports::{Listeners, RelayTask, StaticPeerId, StaticPeersHandle, Transports};
+use pinecone_wire::PublicKey;
 use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::closings::Closings;
+use crate::command::{Command, NewPeering, Unclaimed};
 use crate::intake::Intake;
 use crate::local::Local;
 use crate::report;
 use crate::verifiers::Verifiers;
 use crate::{
     ConnectError, Direction, Event, LinkType, NodeError, OwnKeyElsewhere, Peer, PeerBandwidth,
-    StaticPeer, Status, Traffic,
+    Status, Traffic,
 };
 
 /// Reports handled before the tables are published and effects carried out.
@@ -34,45 +34,6 @@ const COLLECT: usize = 4096;
 /// How long to wait when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// What the rest of the node asks of the control thread. A reply that nobody waits for any more
-/// is dropped.
-pub(crate) enum Command {
-    Connect {
-        peering: NewPeering,
-        reply: Option<oneshot::Sender<Result<PortId, ConnectError>>>,
-    },
-    Disconnect {
-        port: PortId,
-        reply: oneshot::Sender<bool>,
-    },
-    Peers {
-        reply: oneshot::Sender<Vec<Peer>>,
-    },
-    StaticPeers {
-        reply: oneshot::Sender<Vec<StaticPeer>>,
-    },
-    Status {
-        reply: oneshot::Sender<Status>,
-    },
-    /// The node cannot go on.
-    Fail(NodeError),
-    Close,
-}
-
-/// A stream whose handshake is done.
-pub(crate) struct NewPeering {
-    pub(crate) stream: OwnedFd,
-    pub(crate) key: PublicKey,
-    pub(crate) extensions: Extensions,
-    pub(crate) link: LinkType,
-    pub(crate) remote: String,
-    pub(crate) direction: Direction,
-    pub(crate) keepalives: bool,
-    pub(crate) static_peer: Option<StaticPeerId>,
-    /// Kept until the stream is a peering, so that those that wait are bounded.
-    pub(crate) place: Option<Place>,
-}
-
 /// See the module.
 pub(crate) struct Control {
     pub(crate) control: ControlPlane,
@@ -80,6 +41,8 @@ pub(crate) struct Control {
     pub(crate) dataplane: Arc<DataPlane>,
     pub(crate) reports: Receiver<Report>,
     pub(crate) commands: Receiver<Command>,
+    /// For peerings that are abandoned before their caller has them.
+    pub(crate) commands_to_self: Sender<Command>,
     pub(crate) local: Arc<Local>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) clock: Clock,
@@ -106,6 +69,10 @@ struct Peering {
     remote: String,
     direction: Direction,
     static_peer: Option<StaticPeerId>,
+    /// Tells the peering from earlier and later ones on the same port.
+    serial: u64,
+    /// The task that relays its stream, if there is one.
+    relay: Option<RelayTask>,
     since: SystemTime,
     up_at: Duration,
     counters: Arc<PortCounters>,
@@ -133,6 +100,8 @@ struct Running {
     setup: Control,
     intake: Intake<Report>,
     peerings: BTreeMap<PortId, Peering>,
+    /// The serial number of the next peering.
+    next_serial: u64,
     root: PublicKey,
     closings: Closings,
     next_bandwidth: Duration,
@@ -152,6 +121,7 @@ impl Control {
             root: self.own,
             intake: Intake::default(),
             peerings: BTreeMap::new(),
+            next_serial: 0,
             closings: Closings::default(),
             next_bandwidth,
             setup: self,
@@ -321,12 +291,15 @@ impl Running {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::Connect { peering, reply } => {
-                let result = self.connect(peering);
-                if let Some(reply) = reply {
-                    let _ = reply.send(result);
+            Command::Connect { peering, reply } => match reply {
+                Some(reply) if reply.is_closed() => drop(peering),
+                Some(reply) => drop(reply.send(self.connect(peering))),
+                // Streams that the transports made by themselves: nobody waits for a reply.
+                None => {
+                    let _ = self.connect(peering).map(Unclaimed::claim);
                 }
-            }
+            },
+            Command::Abandon { port, serial } => self.abandon(port, serial),
             Command::Disconnect { port, reply } => self.disconnect(port, reply),
             Command::Peers { reply } => {
                 let _ = reply.send(self.peers());
@@ -343,7 +316,7 @@ impl Running {
         }
     }
 
-    fn connect(&mut self, new: NewPeering) -> Result<PortId, ConnectError> {
+    fn connect(&mut self, new: NewPeering) -> Result<Unclaimed, ConnectError> {
         let now = self.setup.clock.now();
         let NewPeering { key, link, .. } = new;
         let peer = NewPeer {
@@ -373,12 +346,16 @@ impl Running {
             link,
             remote: new.remote.clone(),
         });
+        let serial = self.next_serial;
+        self.next_serial += 1;
         let peering = Peering {
             key,
             link,
             remote: new.remote,
             direction: new.direction,
             static_peer: new.static_peer,
+            serial,
+            relay: new.relay,
             since: SystemTime::now(),
             up_at: now.monotonic,
             counters,
@@ -389,7 +366,19 @@ impl Running {
         self.peerings.insert(port, peering);
         self.settle();
         drop(new.place);
-        Ok(port)
+        let control = self.setup.commands_to_self.clone();
+        Ok(Unclaimed::new(port, serial, control))
+    }
+
+    /// Closes a peering that its caller never took, and releases its stream at once.
+    fn abandon(&mut self, port: PortId, serial: u64) {
+        let peering = self.peerings.get_mut(&port);
+        let Some(peering) = peering.filter(|p| p.serial == serial && !p.closing) else {
+            return;
+        };
+        peering.relay = None;
+        let now = self.setup.clock.now();
+        (self.setup.control).disconnect(now, port, pinecone_controlplane::CloseReason::Requested);
     }
 
     fn disconnect(&mut self, port: PortId, reply: oneshot::Sender<bool>) {
@@ -426,6 +415,10 @@ impl Running {
         });
         for reply in peering.waiting {
             let _ = reply.send(true);
+        }
+        if let Some(relay) = peering.relay {
+            // It passes on what was sent before the peering was closed.
+            relay.detach();
         }
     }
 

@@ -33,6 +33,7 @@
 mod builder;
 mod clock;
 mod closings;
+mod command;
 mod control;
 mod error;
 mod event;

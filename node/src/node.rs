@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::builder::Options;
-use crate::control::Command;
+use crate::command::{Command, PeeringReply, Unclaimed};
 use crate::local::{Local, Received};
 use crate::runtime::Request;
 use crate::{
@@ -101,15 +101,22 @@ impl Node {
     /// Dials `host:port` once and makes a peering of it. For a peer to keep, use
     /// [`Builder::connect`].
     ///
+    /// # Cancel safety
+    /// Dropping the future ends the attempt: the connection is closed, and no peering is left behind.
+    ///
     /// # Errors
     /// [`ConnectError`] if it cannot be looked up or reached in time, the handshake fails, or the peering is
     /// refused.
     pub async fn connect(&self, address: &str) -> Result<PortId, ConnectError> {
         let address: PeerAddress = address.parse()?;
-        self.peering(|reply| Request::Dial { address, reply }).await
+        let peering = self.peering(|reply| Request::Dial { address, reply });
+        Ok(peering.await?.claim())
     }
 
     /// Makes a peering of a connected stream socket: does the handshake, then the workers own it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the attempt: the socket is closed, and no peering is left behind.
     ///
     /// # Errors
     /// [`ConnectError`] if the handshake fails or the peering is refused; the socket is closed.
@@ -118,17 +125,15 @@ impl Node {
         stream: OwnedFd,
         options: StreamOptions,
     ) -> Result<PortId, ConnectError> {
-        self.peering(|reply| Request::Socket {
-            socket: stream,
-            options,
-            reply,
-        })
-        .await
+        Ok(self.stream_peering(stream, options).await?.claim())
     }
 
     /// Makes a peering of any reliable, ordered byte stream, which a task on the node's runtime
     /// thread relays: slower than [`Self::connect_stream`]. A stream that belongs to another
     /// executor works as long as that one does.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the attempt: the stream is dropped at once, and no peering is left behind.
     ///
     /// # Errors
     /// [`ConnectError`] if the handshake fails or the peering is refused; the stream is dropped.
@@ -140,12 +145,12 @@ impl Node {
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
-        self.peering(|reply| Request::Relay {
+        let peering = self.peering(|reply| Request::Relay {
             stream: Box::pin(stream),
             options,
             reply,
-        })
-        .await
+        });
+        Ok(peering.await?.claim())
     }
 
     /// The peerings that are up, lowest port first. None once the node is closed.
@@ -304,10 +309,24 @@ impl Node {
         start::start(options).map(|inner| Self(Arc::new(inner)))
     }
 
+    async fn stream_peering(
+        &self,
+        socket: OwnedFd,
+        options: StreamOptions,
+    ) -> Result<Unclaimed, ConnectError> {
+        self.peering(|reply| Request::Socket {
+            socket,
+            options,
+            reply,
+        })
+        .await
+    }
+
+    /// Asks for a peering. Dropping the future, or what it returns, ends the attempt or the peering.
     async fn peering(
         &self,
-        request: impl FnOnce(crate::runtime::Reply) -> Request,
-    ) -> Result<PortId, ConnectError> {
+        request: impl FnOnce(PeeringReply) -> Request,
+    ) -> Result<Unclaimed, ConnectError> {
         let (reply, answer) = oneshot::channel();
         let sent = self.0.runtime.send(request(reply));
         sent.map_err(|_| ConnectError::Closed)?;
@@ -350,6 +369,9 @@ impl Drop for Inner {
 /// Joins two nodes of one process: a peering of the fastest [link type](LinkType::Pipe), without
 /// keepalives. Returns its port in `a` and in `b`.
 ///
+/// # Cancel safety
+/// Dropping the future closes whatever of the peering has come up, in both nodes.
+///
 /// # Errors
 /// [`ConnectError`] of whichever node refuses; the other one loses the peering.
 pub async fn pipe(a: &Node, b: &Node) -> Result<(PortId, PortId), ConnectError> {
@@ -360,8 +382,9 @@ pub async fn pipe(a: &Node, b: &Node) -> Result<(PortId, PortId), ConnectError> 
         remote: format!("pipe to {}", other.public_key().short()),
         direction,
     };
-    tokio::try_join!(
-        a.connect_stream(end_a, options(b, Direction::Outbound)),
-        b.connect_stream(end_b, options(a, Direction::Inbound)),
-    )
+    let (of_a, of_b) = tokio::try_join!(
+        a.stream_peering(end_a, options(b, Direction::Outbound)),
+        b.stream_peering(end_b, options(a, Direction::Inbound)),
+    )?;
+    Ok((of_a.claim(), of_b.claim()))
 }

@@ -9,21 +9,18 @@ use std::time::Duration;
 use crossbeam::channel::Sender;
 use pinecone_transports::{
     DialSchedule, Established, HandshakeFailed, Limits, Link, Listen, Listeners, PeerAddress,
-    Runtime, StaticPeersHandle, Transports,
+    RelayTask, Runtime, StaticPeersHandle, Transports,
 };
 use pinecone_wire::{Extensions, Handshake, SecretKey};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::control::{Command, NewPeering};
+use crate::command::{Command, NewPeering, PeeringReply};
 use crate::pin::pin_to;
-use crate::{ConnectError, LinkType, PortId, StartError, StreamOptions};
+use crate::{ConnectError, LinkType, StartError, StreamOptions};
 
 /// Handshaken streams that may wait for the control thread.
 const ESTABLISHED: usize = 64;
-
-/// The answer to who asked for a peering.
-pub(crate) type Reply = oneshot::Sender<Result<PortId, ConnectError>>;
 
 /// Any byte stream.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send {}
@@ -34,17 +31,17 @@ impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
 pub(crate) enum Request {
     Dial {
         address: PeerAddress,
-        reply: Reply,
+        reply: PeeringReply,
     },
     Socket {
         socket: OwnedFd,
         options: StreamOptions,
-        reply: Reply,
+        reply: PeeringReply,
     },
     Relay {
         stream: Pin<Box<dyn Stream>>,
         options: StreamOptions,
-        reply: Reply,
+        reply: PeeringReply,
     },
     /// Tells `over` when the time is over.
     Sleep {
@@ -161,30 +158,27 @@ impl Thread {
             Request::Socket {
                 socket,
                 options,
-                reply,
+                mut reply,
             } => {
-                let done = self.transports.handshake_socket(socket).await;
+                let done = tokio::select! {
+                    done = self.transports.handshake_socket(socket) => done,
+                    () = reply.closed() => return,
+                };
+                let done = done.map(|(socket, peer)| (socket, peer, None));
                 self.shaken(done, options, reply);
             }
             Request::Relay {
-                stream,
+                mut stream,
                 options,
-                reply,
+                mut reply,
             } => {
-                let StreamOptions {
-                    remote, direction, ..
-                } = options.clone();
-                let adopted =
-                    (self.transports).adopt_stream(stream, remote, Link::Remote, direction);
-                let done = adopted.await.map(|adopted| {
-                    let Established {
-                        key, extensions, ..
-                    } = adopted;
-                    let peer = Handshake {
-                        public_key: key,
-                        extensions,
-                    };
-                    (adopted.stream, peer)
+                let shaken = tokio::select! {
+                    shaken = self.transports.handshake(&mut stream) => shaken,
+                    () = reply.closed() => return,
+                };
+                let done = shaken.and_then(|peer| {
+                    let (socket, relay) = RelayTask::spawn(stream, options.remote.clone())?;
+                    Ok((socket, peer, Some(relay)))
                 });
                 self.shaken(done, options, reply);
             }
@@ -200,12 +194,12 @@ impl Thread {
     /// A handshake that an embedder asked for is done.
     fn shaken(
         &self,
-        done: Result<(OwnedFd, Handshake), HandshakeFailed>,
+        done: Result<(OwnedFd, Handshake, Option<RelayTask>), HandshakeFailed>,
         options: StreamOptions,
-        reply: Reply,
+        reply: PeeringReply,
     ) {
         match done {
-            Ok((stream, peer)) => self.hand_over(
+            Ok((stream, peer, relay)) => self.hand_over(
                 NewPeering {
                     stream,
                     key: peer.public_key,
@@ -217,6 +211,7 @@ impl Thread {
                     static_peer: None,
                     // Whoever asked for it waits for the reply.
                     place: None,
+                    relay,
                 },
                 Some(reply),
             ),
@@ -224,7 +219,7 @@ impl Thread {
         }
     }
 
-    fn established(&self, stream: Established, reply: Option<Reply>) {
+    fn established(&self, stream: Established, reply: Option<PeeringReply>) {
         let link = match stream.link {
             Link::Pipe => LinkType::Pipe,
             Link::Remote => LinkType::Remote,
@@ -239,11 +234,12 @@ impl Thread {
             keepalives: true,
             static_peer: stream.static_peer,
             place: Some(stream.place),
+            relay: None,
         };
         self.hand_over(peering, reply);
     }
 
-    fn hand_over(&self, peering: NewPeering, reply: Option<Reply>) {
+    fn hand_over(&self, peering: NewPeering, reply: Option<PeeringReply>) {
         // Without a control thread the node is closing; who waits learns it from the lost reply.
         let _ = self.control.send(Command::Connect { peering, reply });
     }

@@ -17,7 +17,8 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::builder::Options;
 use crate::clock::Clock;
-use crate::control::{Command, Control, RuntimeThread};
+use crate::command::Command;
+use crate::control::{Control, RuntimeThread};
 use crate::local::Local;
 use crate::node::Inner;
 use crate::pin::pin_to;
@@ -100,6 +101,7 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
             dataplane: Arc::clone(&dataplane),
             reports,
             commands,
+            commands_to_self: control.clone(),
             local: Arc::clone(&local),
             events,
             clock,

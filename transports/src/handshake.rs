@@ -16,9 +16,7 @@ use crate::counters::Counters;
 use crate::descriptors;
 use crate::own_key::{COUNTERPART_WITHIN, OwnKey, Verdict};
 use crate::resolve::Resolver;
-use crate::{
-    Backend, HandshakeFailed, StaticPeerId, TransportCounters, exchange, pipe::pipe, pipe::relay,
-};
+use crate::{Backend, HandshakeFailed, RelayTask, StaticPeerId, TransportCounters, exchange};
 
 /// Which side opened a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,13 +259,8 @@ impl Transports {
         S: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let peer = self.handshake(&mut stream).await?;
-        let (ours, workers) = pipe()?;
-        let name = remote.clone();
-        tokio::task::spawn_local(async move {
-            if let Err(error) = relay(stream, ours).await {
-                tracing::debug!(remote = name, %error, "relayed stream failed");
-            }
-        });
+        let (workers, relay) = RelayTask::spawn(stream, remote.clone())?;
+        relay.detach();
         Ok(Established {
             stream: workers,
             key: peer.public_key,

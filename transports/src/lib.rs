@@ -40,7 +40,7 @@ pub use handshake::{Direction, Established, Limits, Link, Transports};
 pub use keep_connected::StaticPeersHandle;
 pub use keep_listening::{Listen, Listeners, MissingListener};
 pub use listen::Listening;
-pub use pipe::{pipe, relay};
+pub use pipe::{RelayTask, pipe, relay};
 pub use runtime::{Backend, Runtime};
 pub use static_peers::{
     DialSchedule, DueDial, StaticPeerId, StaticPeerState, StaticPeerStatus, StaticPeers,

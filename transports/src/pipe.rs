@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
 use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
 
 /// Bytes that a relay holds in each direction: one frame of the largest size.
 const RELAY_BUFFER: usize = 64 * 1024;
@@ -38,4 +39,45 @@ where
     let mut end = UnixStream::from_std(end)?;
     copy_bidirectional_with_sizes(&mut stream, &mut end, RELAY_BUFFER, RELAY_BUFFER).await?;
     Ok(())
+}
+
+/// A task that [relays](relay) a stream. Dropping it closes the stream at once, on whichever thread.
+#[derive(Debug)]
+pub struct RelayTask {
+    task: JoinHandle<()>,
+    detached: bool,
+}
+
+impl RelayTask {
+    /// Starts relaying `stream`, called `name` in the log, within the current [`Runtime`](crate::Runtime).
+    /// Returns the socket that stands for it.
+    ///
+    /// # Errors
+    /// The process is out of descriptors, or the system of memory.
+    pub fn spawn<S>(stream: S, name: String) -> io::Result<(OwnedFd, Self)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let (ours, workers) = pipe()?;
+        let task = tokio::task::spawn_local(async move {
+            if let Err(error) = relay(stream, ours).await {
+                tracing::debug!(remote = name, %error, "relayed stream failed");
+            }
+        });
+        let detached = false;
+        Ok((workers, Self { task, detached }))
+    }
+
+    /// Lets the task run until the stream and the socket have ended.
+    pub fn detach(mut self) {
+        self.detached = true;
+    }
+}
+
+impl Drop for RelayTask {
+    fn drop(&mut self) {
+        if !self.detached {
+            self.task.abort();
+        }
+    }
 }

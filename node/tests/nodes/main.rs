@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bad_peers;
+mod cancelling;
 mod failure;
 mod harness;
 mod many;

@@ -1,0 +1,98 @@
+//! Messages to the control thread.
+
+use std::os::fd::OwnedFd;
+
+use crossbeam::channel::Sender;
+use pinecone_dataplane::{LinkType, PortId};
+use pinecone_transports::{Direction, Place, RelayTask, StaticPeerId};
+use pinecone_wire::{Extensions, PublicKey};
+use tokio::sync::oneshot;
+
+use crate::{ConnectError, NodeError, Peer, StaticPeer, Status};
+
+/// A message to the control thread. It discards replies whose receiver is gone.
+pub(crate) enum Command {
+    /// Makes a peering of a stream. If the receiver of the reply is gone, the stream is closed.
+    Connect {
+        peering: NewPeering,
+        reply: Option<PeeringReply>,
+    },
+    /// Closes a peering whose [`Unclaimed`] was dropped.
+    Abandon {
+        port: PortId,
+        serial: u64,
+    },
+    Disconnect {
+        port: PortId,
+        reply: oneshot::Sender<bool>,
+    },
+    Peers {
+        reply: oneshot::Sender<Vec<Peer>>,
+    },
+    StaticPeers {
+        reply: oneshot::Sender<Vec<StaticPeer>>,
+    },
+    Status {
+        reply: oneshot::Sender<Status>,
+    },
+    /// Closes the node because it cannot go on.
+    Fail(NodeError),
+    Close,
+}
+
+/// The reply to a request for a peering.
+pub(crate) type PeeringReply = oneshot::Sender<Result<Unclaimed, ConnectError>>;
+
+/// A stream whose handshake is done.
+pub(crate) struct NewPeering {
+    pub(crate) stream: OwnedFd,
+    pub(crate) key: PublicKey,
+    pub(crate) extensions: Extensions,
+    pub(crate) link: LinkType,
+    pub(crate) remote: String,
+    pub(crate) direction: Direction,
+    pub(crate) keepalives: bool,
+    pub(crate) static_peer: Option<StaticPeerId>,
+    /// Held until the stream is a peering, which bounds the number of streams that wait to become one.
+    pub(crate) place: Option<Place>,
+    /// The task that relays the stream, if there is one. Dropping it releases the embedder's stream.
+    pub(crate) relay: Option<RelayTask>,
+}
+
+/// A peering that is up, on its way to the caller who asked for it. Dropping it closes the peering, so that a
+/// caller who has stopped waiting leaves none behind.
+#[must_use]
+pub(crate) struct Unclaimed {
+    port: PortId,
+    /// Tells the peering from later ones on the same port.
+    serial: u64,
+    /// None once claimed.
+    control: Option<Sender<Command>>,
+}
+
+impl Unclaimed {
+    pub(crate) const fn new(port: PortId, serial: u64, control: Sender<Command>) -> Self {
+        let control = Some(control);
+        Self {
+            port,
+            serial,
+            control,
+        }
+    }
+
+    /// Keeps the peering.
+    pub(crate) fn claim(mut self) -> PortId {
+        self.control = None;
+        self.port
+    }
+}
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        if let Some(control) = self.control.take() {
+            let (port, serial) = (self.port, self.serial);
+            // Fails if the node is closed, and the peering with it.
+            let _ = control.send(Command::Abandon { port, serial });
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! A caller who stops waiting for a peering leaves nothing behind.
+
+use std::future::{Future, poll_fn};
+use std::io::{ErrorKind, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use pinecone::{Limits, Node, StreamOptions, pipe};
+use pinecone_wire::{HANDSHAKE_LEN, handshake};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::harness::{builder, key, node, reaches, removed, until, within};
+
+/// A node that does not give up a handshake while a test runs.
+async fn patient(n: u8) -> Node {
+    let limits = Limits {
+        handshake_timeout: Duration::from_secs(3600),
+        ..Limits::default()
+    };
+    builder(n).transport_limits(limits).start().await.unwrap()
+}
+
+/// Polls a future once. It must not be done then.
+async fn begin<F: Future>(mut future: Pin<&mut F>) {
+    poll_fn(|context| {
+        assert!(future.as_mut().poll(context).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// Reads the node's handshake: it is in the middle of it then.
+async fn reads_handshake(stream: &mut (impl AsyncRead + Unpin)) {
+    let mut theirs = [0; HANDSHAKE_LEN];
+    within("the node's handshake", stream.read_exact(&mut theirs))
+        .await
+        .unwrap();
+}
+
+async fn ends(stream: &mut (impl AsyncRead + Unpin)) {
+    let mut rest = Vec::new();
+    let read = within("the end of the stream", stream.read_to_end(&mut rest)).await;
+    assert!(read.is_ok() || read.is_err_and(|e| e.kind() == ErrorKind::ConnectionReset));
+}
+
+async fn has_peers(node: &Node, count: usize) {
+    until("peerings come up or go", || async {
+        (node.peers().await.len() == count).then_some(())
+    })
+    .await;
+}
+
+fn asynchronous(stream: UnixStream) -> tokio::net::UnixStream {
+    stream.set_nonblocking(true).unwrap();
+    tokio::net::UnixStream::from_std(stream).unwrap()
+}
+
+#[tokio::test]
+async fn in_the_middle_of_a_handshake_the_stream_is_closed() {
+    let a = patient(8).await;
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut far = {
+        let mut dialling = pin!(a.connect(&address));
+        begin(dialling.as_mut()).await;
+        let (mut far, _) = within("the node dials", listener.accept()).await.unwrap();
+        reads_handshake(&mut far).await;
+        far
+    };
+    ends(&mut far).await;
+
+    let (near, far) = UnixStream::pair().unwrap();
+    let mut far = asynchronous(far);
+    {
+        let mut joining = pin!(a.connect_stream(near.into(), StreamOptions::default()));
+        begin(joining.as_mut()).await;
+        reads_handshake(&mut far).await;
+    }
+    ends(&mut far).await;
+
+    let (near, mut far) = tokio::io::duplex(64);
+    {
+        let mut joining = pin!(a.connect_relayed(near, StreamOptions::default()));
+        begin(joining.as_mut()).await;
+        reads_handshake(&mut far).await;
+    }
+    ends(&mut far).await;
+    assert!(a.peers().await.is_empty());
+    a.close().await;
+}
+
+/// The reply is on its way, or has arrived and not been read.
+#[tokio::test]
+async fn a_peering_that_its_caller_did_not_take_is_closed() {
+    let a = patient(8).await;
+    let mut events = a.events();
+    let (near, mut far) = UnixStream::pair().unwrap();
+    {
+        let mut joining = pin!(a.connect_stream(OwnedFd::from(near), StreamOptions::default()));
+        begin(joining.as_mut()).await;
+        std::io::Write::write_all(&mut far, &handshake::encode(&key(15))).unwrap();
+        has_peers(&a, 1).await;
+    }
+    has_peers(&a, 0).await;
+    assert_eq!(removed(&mut events).await.0, key(15).public_key());
+    far.read_to_end(&mut Vec::new()).unwrap();
+
+    // The far end does not close, and notices nothing but the stream's drop.
+    let (near, mut far) = tokio::io::duplex(1024);
+    let near = tokio::io::join(near, tokio::io::sink());
+    {
+        let mut joining = pin!(a.connect_relayed(near, StreamOptions::default()));
+        begin(joining.as_mut()).await;
+        far.write_all(&handshake::encode(&key(15))).await.unwrap();
+        has_peers(&a, 1).await;
+    }
+    has_peers(&a, 0).await;
+    ends(&mut far).await;
+    a.close().await;
+}
+
+#[tokio::test]
+async fn a_pipe_that_its_caller_did_not_take_is_closed_at_both_ends() {
+    let (a, b) = (node(8).await, node(15).await);
+    {
+        let mut joining = pin!(pipe(&a, &b));
+        begin(joining.as_mut()).await;
+        has_peers(&a, 1).await;
+        has_peers(&b, 1).await;
+    }
+    has_peers(&a, 0).await;
+    has_peers(&b, 0).await;
+    // One that is taken stays.
+    pipe(&a, &b).await.unwrap();
+    reaches(&a, &b).await;
+    assert_eq!((a.peers().await.len(), b.peers().await.len()), (1, 1));
+    a.close().await;
+    b.close().await;
+}
