@@ -7,7 +7,7 @@ use pinecone_wire::{
     announcement, frame,
 };
 
-use crate::node::NodeId;
+use crate::ids::NodeId;
 use crate::random::Random;
 use crate::time::Nanos;
 

@@ -1,27 +1,27 @@
-//! What can be wrong with a scenario.
+//! Errors of the simulator.
 
 use std::path::PathBuf;
 
-/// What can be wrong with a scenario.
+/// An error in a scenario or its files, or while a result is written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file cannot be read.
     #[error("cannot read {}", path.display())]
     Read {
-        /// Which one.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// A file cannot be written.
     #[error("cannot write {}", path.display())]
     Write {
-        /// Which one.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// An input file says something that cannot be.
+    /// An input file has a mistake.
     #[error("{}:{line}: {wrong}", file.display())]
     Input {
         /// The file.
@@ -31,16 +31,16 @@ pub enum Error {
         /// The mistake, and what to write instead.
         wrong: String,
     },
-    /// A scenario asked for in small has no `[small]` table.
+    /// The small variant was asked for, but the scenario has no `[small]` table.
     #[error("{}: there is no [small] table: add one, or leave out --small", file.display())]
     NoSmall {
         /// The file.
         file: PathBuf,
     },
-    /// A topology with sizes that cannot be.
+    /// A size of a topology is out of bounds.
     #[error("topology: {0}")]
     Topology(String),
-    /// An output path that cannot be used.
+    /// An output path cannot be used.
     #[error("{option} {}: {wrong}", path.display())]
     Output {
         /// The command-line option.
@@ -53,17 +53,9 @@ pub enum Error {
     /// A plot cannot be drawn.
     #[error("cannot draw {}: {reason}", path.display())]
     Plot {
-        /// Which one.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         reason: String,
     },
-}
-
-impl Error {
-    /// Whether a result of the run could not be written.
-    #[must_use]
-    pub const fn is_output_failure(&self) -> bool {
-        matches!(self, Self::Write { .. } | Self::Plot { .. })
-    }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::ids::NodeId;
 use crate::network::Network;
-use crate::node::NodeId;
 
 /// No way there.
 pub const UNREACHABLE: u32 = u32::MAX;

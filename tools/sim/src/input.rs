@@ -1,4 +1,4 @@
-//! Input files.
+//! Reading input files.
 
 use std::fs;
 use std::io;
@@ -6,14 +6,14 @@ use std::path::Path;
 
 use crate::error::Error;
 
-/// Bytes of the longest file: a topology of ten million links with names of ten letters.
+/// The largest size of a file in bytes: enough for ten million links between names of ten letters.
 const MAX_LEN: u64 = 256 << 20;
 
-/// Reads a text file. Devices and FIFOs, which may have no end, are refused.
+/// Reads a text file. Refuses devices and FIFOs, which may never end.
 pub(crate) fn read(path: &Path) -> Result<String, Error> {
     let text = fs::metadata(path).and_then(|metadata| {
         let wrong = if !metadata.is_file() {
-            "it is no regular file: give a text file"
+            "it is not a regular file: give a text file"
         } else if metadata.len() > MAX_LEN {
             "it is longer than 256 MiB: give a shorter one"
         } else {
@@ -38,7 +38,10 @@ mod tests {
             let Error::Read { source, .. } = error else {
                 panic!("{error}");
             };
-            assert!(source.to_string().contains("no regular file"), "{source}");
+            assert!(
+                source.to_string().contains("not a regular file"),
+                "{source}"
+            );
         }
         assert!(read(Path::new("Cargo.toml")).is_ok());
     }

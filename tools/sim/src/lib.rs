@@ -12,6 +12,7 @@ pub mod error;
 pub mod expect;
 mod forward;
 pub mod graph;
+pub mod ids;
 mod input;
 pub mod link;
 pub mod loss;

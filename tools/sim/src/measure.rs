@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::counts::Counts;
 use crate::graph::{Graph, UNREACHABLE};
+use crate::ids::NodeId;
 use crate::network::{Network, Way};
-use crate::node::NodeId;
 use crate::random::{Random, Stream};
 use crate::scenario::{ConvergedBy, MeasureSettings};
 use crate::time::{Nanos, seconds};

@@ -10,8 +10,9 @@ use pinecone_wire::{Coordinates, PublicKey};
 
 use crate::adversary::Adversary;
 use crate::counts::Counts;
+use crate::ids::{LinkId, NodeId};
 use crate::link::LinkOptions;
-use crate::node::{Node, NodeId, NodeOptions, PeeringEnd};
+use crate::node::{Node, NodeOptions, PeeringEnd};
 use crate::queue::Queue;
 use crate::random::{Random, Stream};
 use crate::time::{self, Nanos};
@@ -20,9 +21,6 @@ use self::peerings::{Link, Peering};
 
 pub use self::frames::{Probe, Way};
 pub use self::pings::Ping;
-
-/// A link's number, from 0.
-pub type LinkId = u32;
 
 /// How a link or a node goes down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]

@@ -11,9 +11,6 @@ use pinecone_wire::{PublicKey, SecretKey};
 use crate::adversary::Adversary;
 use crate::time::Nanos;
 
-/// A node's number, from 0.
-pub type NodeId = u32;
-
 /// What all nodes of a network have in common.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {

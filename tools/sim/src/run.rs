@@ -9,9 +9,10 @@ use std::ops::Range;
 
 use crate::adversary::{Adversary, Mischief};
 use crate::error::Error;
+use crate::ids::LinkId;
+use crate::ids::NodeId;
 use crate::measure::Measurer;
-use crate::network::{LinkId, Network};
-use crate::node::NodeId;
+use crate::network::Network;
 use crate::queue::Queue;
 use crate::random::{Random, Stream};
 use crate::report::{Mark, Report};

@@ -1,7 +1,9 @@
-//! Who is linked to whom at the start.
+//! Topologies: which nodes are linked at the start.
 
-mod file;
-mod plane;
+mod connect;
+mod edge_list;
+mod geometric;
+mod layout;
 mod random;
 mod regular;
 
@@ -10,110 +12,90 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::error::Error;
-use crate::graph::Graph;
-use crate::node::NodeId;
 use crate::random::Random;
 
-pub use self::plane::{Place, near};
+pub use self::edge_list::parse;
+pub use self::geometric::near;
+pub use self::layout::{Layout, MAX_LINKS, MAX_METRES, MAX_NODES, Place};
 
-/// The most nodes of a run. A node takes at least 100 KiB.
-pub const MAX_NODES: u64 = 1_000_000;
-/// The most links of a run.
-pub const MAX_LINKS: u64 = 10_000_000;
-/// The longest distance in metres.
-pub const MAX_METRES: u32 = 1_000_000;
-
-/// A kind of network, with its size.
+/// A kind of network and its size.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Topology {
     /// Each node is linked to the next.
     Line {
-        /// How many nodes.
+        /// The number of nodes.
         nodes: u32,
     },
     /// A line whose ends are linked.
     Ring {
-        /// How many nodes.
+        /// The number of nodes.
         nodes: u32,
     },
-    /// Rows of nodes, each linked to the next in its row and in its column.
+    /// Rows of nodes, each linked to the next one in its row and in its column.
     Grid {
-        /// How many nodes; the last row may be shorter.
+        /// The number of nodes; the last row may be shorter.
         nodes: u32,
-        /// How many in a row; a square if not given.
+        /// The number of nodes in a row; a square if absent.
         width: Option<u32>,
     },
-    /// Every node but the first has one link up.
+    /// A tree: every node but the first is linked to one parent.
     Tree {
-        /// How many nodes.
+        /// The number of nodes.
         nodes: u32,
-        /// How many links down a node has.
+        /// The number of children of a node.
         #[serde(default = "two")]
         branching: u32,
     },
-    /// Nodes anywhere in a square, linked if near enough.
+    /// Nodes at random positions in a square, linked if they are near enough.
     RandomGeometric {
-        /// How many nodes.
+        /// The number of nodes.
         nodes: u32,
         /// The square's side in metres.
         #[serde(default = "kilometre")]
         side: u32,
-        /// How far a link reaches, in metres; so that a node has 8 on average if not given.
+        /// The longest link in metres; if absent, such that a node has 8 links on average.
         range: Option<u32>,
-        /// Whether links are added until all nodes hang together.
+        /// Whether links are added until all nodes are joined.
         #[serde(default = "yes")]
         connect: bool,
     },
-    /// Barabási and Albert's: each node is linked to earlier ones, preferring those with many
-    /// links.
+    /// Barabási and Albert's model: each node is linked to earlier ones, preferring those with
+    /// many links.
     ScaleFree {
-        /// How many nodes.
+        /// The number of nodes.
         nodes: u32,
-        /// How many links each new one has.
+        /// The number of links of each new node.
         #[serde(default = "two")]
         links: u32,
     },
-    /// Watts and Strogatz's: a ring in which each node is linked to its nearest, and some links
-    /// go elsewhere instead.
+    /// Watts and Strogatz's model: a ring in which each node is linked to its nearest neighbours,
+    /// with some links moved to a random node.
     SmallWorld {
-        /// How many nodes.
+        /// The number of nodes.
         nodes: u32,
-        /// To how many of its nearest a node is linked: half of them on either side.
+        /// The number of nearest neighbours that a node is linked to, half of them on either side.
         #[serde(default = "four")]
         links: u32,
-        /// The share of links that go elsewhere.
+        /// The share of links that are moved, from 0 to 1.
         #[serde(default = "tenth")]
         rewired: f64,
     },
-    /// From a file: two names a line are a link, more are a path.
+    /// A topology file, as [`parse`] reads it.
     File {
-        /// Its path, relative to the scenario's file.
+        /// The file's path, relative to the scenario's directory.
         path: PathBuf,
-        /// Whether it may describe networks that are not joined.
+        /// Whether the network may have parts that no link joins.
         #[serde(default)]
         islands: bool,
     },
 }
 
-/// A network's layout.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Layout {
-    /// How many nodes.
-    pub nodes: u32,
-    /// The links, each once.
-    pub links: Vec<(NodeId, NodeId)>,
-    /// The nodes' names, if they have any.
-    pub names: Vec<String>,
-    /// Where the nodes are, if anywhere.
-    pub places: Vec<Place>,
-}
-
 impl Topology {
-    /// Checks the sizes of `copies` such networks. An error names the key.
+    /// Checks the sizes of `copies` such networks.
     ///
     /// # Errors
-    /// The key, and what to write.
+    /// The key that is wrong, and what to write.
     pub fn check(&self, copies: u32) -> Result<(), (&'static str, String)> {
         let whole = |key, value: u32, least: u32, most: u32| match (least..=most).contains(&value) {
             true => Ok(()),
@@ -149,7 +131,8 @@ impl Topology {
                 sized(nodes)?;
                 metres("side", side)?;
                 metres("range", range.unwrap_or(1))?;
-                // As many pairs are linked as the circle around a node covers of the square.
+                // The share of pairs that are linked is the share of the square that a circle with
+                // this range covers.
                 let covered = f64::from(range.unwrap_or(0)) / f64::from(side);
                 let nodes = f64::from(nodes);
                 let linked = (covered * covered * std::f64::consts::PI).min(1.0);
@@ -169,7 +152,7 @@ impl Topology {
                 whole("links", links, 2, (nodes - 1).max(2))?;
                 if links >= nodes || links % 2 == 1 {
                     let wrong = format!(
-                        "`links` is {links}: half of them are on either side, write an even number \
+                        "`links` is {links}: half of them are on either side, so write an even number \
                          below {nodes}"
                     );
                     return Err(("links", wrong));
@@ -191,86 +174,41 @@ impl Topology {
         }
     }
 
-    /// Lays the network out. `directory` is that of the scenario's file.
+    /// Lays out the network. `directory` is the scenario's directory.
     ///
     /// # Errors
-    /// [`Error::Topology`] for sizes that cannot be, [`Error::Read`] and [`Error::Input`] for a
-    /// file.
+    /// [`Error::Topology`] for sizes that are out of bounds, [`Error::Read`] and [`Error::Input`]
+    /// for a topology file.
     pub fn lay_out(&self, directory: &Path, random: &mut Random) -> Result<Layout, Error> {
         if let Err((key, wrong)) = self.check(1) {
             return Err(Error::Topology(format!("{key}: {wrong}")));
         }
         Ok(match *self {
-            Self::Line { nodes } => Layout::of(nodes, regular::line(nodes)),
-            Self::Ring { nodes } => Layout::of(nodes, regular::ring(nodes)),
+            Self::Line { nodes } => Layout::unnamed(nodes, regular::line(nodes)),
+            Self::Ring { nodes } => Layout::unnamed(nodes, regular::ring(nodes)),
             Self::Grid { nodes, width } => {
                 let width = width.unwrap_or(nodes.isqrt()).max(1);
-                Layout::of(nodes, regular::grid(nodes, width))
+                Layout::unnamed(nodes, regular::grid(nodes, width))
             }
             Self::Tree { nodes, branching } => {
-                Layout::of(nodes, regular::tree(nodes, branching.max(1)))
+                Layout::unnamed(nodes, regular::tree(nodes, branching.max(1)))
             }
             Self::RandomGeometric {
                 nodes,
                 side,
                 range,
                 connect,
-            } => plane::scatter(nodes, side, range, connect, random),
+            } => geometric::scatter(nodes, side, range, connect, random),
             Self::ScaleFree { nodes, links } => {
-                Layout::of(nodes, random::scale_free(nodes, links.max(1), random))
+                Layout::unnamed(nodes, random::scale_free(nodes, links.max(1), random))
             }
             Self::SmallWorld {
                 nodes,
                 links,
                 rewired,
-            } => Layout::of(nodes, random::small_world(nodes, links, rewired, random)),
-            Self::File { ref path, islands } => file::read(&directory.join(path), islands)?,
+            } => Layout::unnamed(nodes, random::small_world(nodes, links, rewired, random)),
+            Self::File { ref path, islands } => edge_list::read(&directory.join(path), islands)?,
         })
-    }
-}
-
-impl Layout {
-    /// A node as the topology file names it, or its number.
-    pub(crate) fn name(&self, node: NodeId) -> String {
-        match self.names.get(node as usize) {
-            Some(name) => format!("`{name}`"),
-            None => node.to_string(),
-        }
-    }
-
-    fn of(nodes: u32, links: Vec<(NodeId, NodeId)>) -> Self {
-        Self {
-            nodes,
-            links,
-            ..Self::default()
-        }
-    }
-
-    /// The same network `copies` times side by side.
-    #[must_use]
-    pub fn repeated(&self, copies: u32) -> Self {
-        let mut all = self.clone();
-        for copy in 1..copies {
-            let by = copy * self.nodes;
-            all.nodes += self.nodes;
-            let links = self.links.iter().map(|&(a, b)| (a + by, b + by));
-            all.links.extend(links);
-            let names = self.names.iter().map(|name| format!("{name}-{}", copy + 1));
-            all.names.extend(names);
-            all.places.extend(&self.places);
-        }
-        all
-    }
-}
-
-/// Adds links until all nodes hang together: from each component but the first one from its
-/// lowest node to any node before it.
-fn connect(nodes: u32, links: &mut Vec<(NodeId, NodeId)>, random: &mut Random) {
-    let components = Graph::new(nodes as usize, links).components();
-    for (node, component) in (0..nodes).zip(components).skip(1) {
-        if component == node {
-            links.push((random.below(u64::from(node)) as NodeId, node));
-        }
     }
 }
 
@@ -295,114 +233,4 @@ fn yes() -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-    use crate::random::Stream;
-
-    fn lay_out(topology: &Topology) -> Layout {
-        let mut random = Random::new(3, Stream::Topology);
-        topology.lay_out(Path::new("."), &mut random).unwrap()
-    }
-
-    fn degrees(layout: &Layout) -> Vec<usize> {
-        let graph = Graph::new(layout.nodes as usize, &layout.links);
-        (0..layout.nodes)
-            .map(|n| graph.neighbours(n).len())
-            .collect()
-    }
-
-    #[test]
-    fn all_hang_together_without_a_link_twice_or_to_itself() {
-        let nodes = 60;
-        for topology in [
-            Topology::Line { nodes },
-            Topology::Ring { nodes },
-            Topology::Grid { nodes, width: None },
-            Topology::Tree {
-                nodes,
-                branching: 3,
-            },
-            Topology::RandomGeometric {
-                nodes,
-                side: 1000,
-                range: Some(100),
-                connect: true,
-            },
-            Topology::ScaleFree { nodes, links: 2 },
-            Topology::SmallWorld {
-                nodes,
-                links: 4,
-                rewired: 0.3,
-            },
-        ] {
-            let layout = lay_out(&topology);
-            assert_eq!(layout.nodes, nodes);
-            let set: BTreeSet<_> = layout
-                .links
-                .iter()
-                .map(|&(a, b)| (a.min(b), a.max(b)))
-                .collect();
-            assert_eq!(set.len(), layout.links.len(), "{topology:?}");
-            assert!(
-                set.iter().all(|(a, b)| a != b && *b < nodes),
-                "{topology:?}"
-            );
-            let graph = Graph::new(nodes as usize, &layout.links);
-            assert!(graph.components().iter().all(|&c| c == 0), "{topology:?}");
-            assert_eq!(
-                lay_out(&topology),
-                layout,
-                "the same seed, the same network"
-            );
-        }
-    }
-
-    #[test]
-    fn each_has_its_shape() {
-        let sum = |topology| degrees(&lay_out(&topology)).iter().sum::<usize>() / 2;
-        assert_eq!(sum(Topology::Ring { nodes: 2 }), 1);
-        assert_eq!(sum(Topology::Ring { nodes: 9 }), 9);
-        assert_eq!(
-            sum(Topology::Grid {
-                nodes: 12,
-                width: Some(4)
-            }),
-            17
-        );
-        assert_eq!(
-            sum(Topology::Tree {
-                nodes: 7,
-                branching: 2
-            }),
-            6
-        );
-        let hubs = degrees(&lay_out(&Topology::ScaleFree {
-            nodes: 500,
-            links: 2,
-        }));
-        assert!(*hubs.iter().max().unwrap() > 25, "{:?}", hubs.iter().max());
-        let world = Topology::SmallWorld {
-            nodes: 500,
-            links: 6,
-            rewired: 0.0,
-        };
-        assert!(degrees(&lay_out(&world)).iter().all(|&d| d == 6));
-        let plane = Topology::RandomGeometric {
-            nodes: 500,
-            side: 1000,
-            range: None,
-            connect: false,
-        };
-        let mean = sum(plane) as f64 / 250.0;
-        assert!((6.5..9.0).contains(&mean), "{mean}");
-    }
-
-    #[test]
-    fn copies_stand_side_by_side() {
-        let two = lay_out(&Topology::Line { nodes: 3 }).repeated(2);
-        assert_eq!(two.nodes, 6);
-        assert_eq!(two.links, [(0, 1), (1, 2), (3, 4), (4, 5)]);
-    }
-}
+mod tests;

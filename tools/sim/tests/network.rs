@@ -4,10 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use pinecone_controlplane::Config;
+use pinecone_sim::ids::{LinkId, NodeId};
 use pinecone_sim::link::LinkOptions;
 use pinecone_sim::loss::Loss;
-use pinecone_sim::network::{How, LinkId, Network, Way};
-use pinecone_sim::node::{NodeId, NodeOptions};
+use pinecone_sim::network::{How, Network, Way};
+use pinecone_sim::node::NodeOptions;
 use pinecone_sim::scenario::MeasureSettings;
 use pinecone_sim::time::{MILLISECOND, SECOND};
 use pinecone_sim::{Scenario, run};

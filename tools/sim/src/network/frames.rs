@@ -10,9 +10,10 @@ use pinecone_wire::{
 
 use super::{Happening, Network};
 use crate::forward::{Outcome, forward};
+use crate::ids::NodeId;
 use crate::link::{Class, Sent};
 use crate::loss::Loss;
-use crate::node::{NodeId, PeeringEnd};
+use crate::node::PeeringEnd;
 
 /// What every frame of our own starts with (protocol section 7).
 const HOP_LIMIT: u8 = 10;

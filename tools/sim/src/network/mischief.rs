@@ -5,8 +5,9 @@ use pinecone_wire::FrameType;
 use super::frames::kind_of;
 use super::{Happening, Network};
 use crate::adversary::Identity;
+use crate::ids::NodeId;
 use crate::loss::Loss;
-use crate::node::{NodeId, PeeringEnd};
+use crate::node::PeeringEnd;
 use crate::time;
 
 impl Network {

@@ -5,9 +5,10 @@ use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::frame::HEADER_LEN;
 use pinecone_wire::timing::STATIC_PEER_INTERVAL;
 
-use super::{Happening, How, LinkId, Network};
+use super::{Happening, How, Network};
+use crate::ids::{LinkId, NodeId};
 use crate::link::{Direction, LinkOptions, SILENCE};
-use crate::node::{NodeId, PeeringEnd};
+use crate::node::PeeringEnd;
 use crate::time::{self, Nanos};
 
 /// Time after the end of a peering until it is dialled again.

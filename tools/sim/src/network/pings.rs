@@ -7,8 +7,8 @@ use pinecone_wire::ping::{self, PingType};
 
 use super::Network;
 use super::frames::{payload_of, traffic_from};
+use crate::ids::NodeId;
 use crate::loss::Loss;
-use crate::node::NodeId;
 use crate::time::{self, Nanos};
 
 /// What became of a ping.

@@ -3,8 +3,9 @@
 use super::Run;
 use super::todo::Todo;
 use crate::error::Error;
-use crate::network::{How, LinkId};
-use crate::node::NodeId;
+use crate::ids::LinkId;
+use crate::ids::NodeId;
+use crate::network::How;
 use crate::report::Mark;
 use crate::scenario::{Action, NodeRef, millionths};
 use crate::time::{Nanos, SECOND};

@@ -3,7 +3,7 @@
 use super::Run;
 use super::todo::Todo;
 use crate::graph::UNREACHABLE;
-use crate::node::NodeId;
+use crate::ids::NodeId;
 use crate::scenario::LAST_CALL;
 
 /// Pairs that are tried for every one that is wanted.

@@ -1,7 +1,8 @@
 //! Steps of a run that are still to come.
 
-use crate::network::{How, LinkId};
-use crate::node::NodeId;
+use crate::ids::LinkId;
+use crate::ids::NodeId;
+use crate::network::How;
 use crate::time::Nanos;
 
 /// What is still to be done.

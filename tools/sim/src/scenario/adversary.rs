@@ -9,61 +9,61 @@ use super::event::NodeRef;
 use super::times::{duration, time};
 use crate::time::{Nanos, nanos};
 
-/// Who does not play by the rules, and how.
+/// An adversary, and what it does.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdversarySettings {
-    /// Which node.
+    /// The node.
     pub node: NodeRef,
-    /// From when on.
+    /// The time from which it is an adversary.
     #[serde(default, deserialize_with = "time")]
     pub at: Nanos,
-    /// What it does.
+    /// Its behaviour.
     pub mischief: MischiefSettings,
 }
 
-/// What an adversary does.
+/// The behaviour of an adversary.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum MischiefSettings {
     /// Drops frames.
     Drop {
-        /// Of which types.
+        /// The types of frames.
         frames: Vec<FrameKind>,
-        /// Which share of them.
+        /// The share of them, from 0 to 1.
         #[serde(default = "all")]
         rate: f64,
-        /// Only what comes from, or goes to, this peer.
+        /// If set, only frames from or to this peer are dropped.
         peer: Option<NodeRef>,
     },
     /// Sends bootstraps of made-up keys to all peers.
     Flood {
-        /// How often.
+        /// The time between batches.
         #[serde(default = "second", deserialize_with = "duration")]
         every: Nanos,
-        /// How many each time.
+        /// The number of bootstraps to each peer in a batch.
         count: u32,
     },
-    /// Sends the bootstraps that it hears to all peers.
+    /// Sends all bootstraps that it received to all peers.
     Replay {
-        /// How often.
+        /// The time between batches.
         #[serde(default = "second", deserialize_with = "duration")]
         every: Nanos,
-        /// How many times each.
+        /// The number of times that each is sent.
         #[serde(default = "one")]
         times: u32,
     },
-    /// Says of every path that it hears of that it is broken.
+    /// Announces every path that it learned of as broken.
     Deny {
-        /// How often.
+        /// The time between batches.
         #[serde(default = "second", deserialize_with = "duration")]
         every: Nanos,
     },
-    /// Claims to be next to the root, and so near to everyone.
+    /// Claims to be a child of the root, and thus close to every node.
     Claim {},
 }
 
-/// A type of frames.
+/// A type of frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FrameKind {

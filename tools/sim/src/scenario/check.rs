@@ -1,21 +1,21 @@
-//! Checks of a scenario that need no layout of its network.
+//! Checks of a scenario that do not depend on the layout of its network.
 
-use super::{Action, MischiefSettings, Scenario};
+use super::adversary::MischiefSettings;
+use super::event::Action;
+use super::settings::{LAST_CALL, Scenario};
 use crate::error::Error;
 use crate::expect::{measures, similar};
-use crate::time::{Nanos, SECOND, seconds};
+use crate::time::{Nanos, seconds};
 use crate::topology::MAX_METRES;
 
-/// The most samples of a run.
+/// The largest number of samples in a run.
 const MAX_SAMPLES: u64 = 1_000_000;
-/// The most pairs in a sample, and the most pings in a run.
+/// The largest number of pairs in a sample, and of pings in a run.
 const MAX_TRIALS: u64 = 10_000_000;
-/// Pings later than this before the end would not be back by then.
-pub(crate) const LAST_CALL: Nanos = 5 * SECOND;
 
 impl Scenario {
-    /// Refuses values that cannot be, events that never come, and expectations that no run can
-    /// meet.
+    /// Refuses values out of bounds, events that would never happen, and expectations that no run
+    /// could meet.
     pub(super) fn check(&self) -> Result<(), Error> {
         self.check_settings()?;
         self.check_pings()?;
@@ -221,7 +221,7 @@ impl Scenario {
             if same.next().is_some() && !adversary.node.is_random() {
                 return wrong(
                     "node",
-                    "this node is an adversary from then on already: write another node or `at`",
+                    "this node already is an adversary from then on: write another node or `at`",
                 );
             }
             match &adversary.mischief {
@@ -266,7 +266,9 @@ impl Scenario {
                 });
             }
             if !comparison.suits(name) {
-                return wrong("a share is from 0 to 1: no run could meet this, or all do".into());
+                return wrong(
+                    "a share is from 0 to 1, so no run could meet this, or every run would".into(),
+                );
             }
             if name.starts_with("pings.") && self.pings.is_none() {
                 return wrong("there are no pings: write `pings = { … }`".into());
@@ -289,8 +291,8 @@ impl Scenario {
         Ok(())
     }
 
-    /// Whether a sample is taken after an event and before the next, so that the network can be
-    /// seen to converge. `max` is all events.
+    /// Checks that a sample is taken between an event and the next one. Otherwise the time to
+    /// converge could not be measured. `max` stands for all events.
     fn check_sampled(&self, event: &str, names: &[String]) -> Result<(), String> {
         let events = self.event.iter().map(|event| event.at);
         let named = names.iter().map(String::as_str).zip(events.clone());

@@ -1,28 +1,30 @@
-//! The layout of a scenario's network, and checks of what refers to it.
+//! The layout of a scenario's network, and checks of the nodes and links that a scenario names.
 
 use std::collections::BTreeSet;
 
-use super::{Action, MischiefSettings, NodeRef, Scenario};
+use super::adversary::MischiefSettings;
+use super::event::{Action, NodeRef};
+use super::settings::Scenario;
 use crate::error::Error;
-use crate::node::NodeId;
+use crate::ids::NodeId;
 use crate::random::{Random, Stream};
 use crate::time::{Nanos, SECOND};
 use crate::topology::{Layout, MAX_LINKS, MAX_NODES, Topology};
 
-/// The network up to some event, as far as it can be known.
+/// The state of the network before an event, as far as it is known without running it.
 struct Known<'a> {
     layout: &'a Layout,
     nodes: u64,
     links: u64,
     linked: BTreeSet<(NodeId, NodeId)>,
-    /// Whether links come and go by chance.
+    /// Whether links have changed at random, so that `linked` is incomplete.
     shuffled: bool,
     nodes_down: bool,
     links_down: bool,
 }
 
 impl Scenario {
-    /// Lays the network out, and checks the nodes and links that events and adversaries name.
+    /// Lays out the network, and checks the nodes and links that events and adversaries name.
     ///
     /// # Errors
     /// [`Error::Input`], [`Error::Topology`].
@@ -62,7 +64,7 @@ impl Scenario {
             && pings.min_distance >= layout.nodes
         {
             let wrong = format!(
-                "{} nodes are never so many links apart: write less",
+                "{} nodes are never that many links apart: write less",
                 layout.nodes
             );
             return Err(self.source.error("pings.min-distance", wrong));
@@ -77,7 +79,7 @@ impl Scenario {
             .into_iter()
             .map(|(number, event)| (event.at, Some((number, &event.action))));
         for (at, event) in events.chain([last]) {
-            // An adversary of the same time comes first.
+            // An adversary comes before an event at the same time.
             while let Some((number, adversary)) = adversaries.next_if(|(_, next)| next.at <= at) {
                 let peer = match &adversary.mischief {
                     MischiefSettings::Drop { peer, .. } => peer.as_ref(),
@@ -177,7 +179,7 @@ impl Scenario {
                 let first = share * known.nodes as f64;
                 if first < 1.0 || known.nodes as f64 - first < 1.0 {
                     let wrong = format!(
-                        "one side would be without any of the {} nodes: write a share nearer to 0.5",
+                        "one side would have none of the {} nodes: write a share nearer to 0.5",
                         known.nodes
                     );
                     return Err(("share", wrong));
@@ -186,7 +188,7 @@ impl Scenario {
             }
             Action::Join { links } => {
                 if self.network.copies < 2 {
-                    let wrong = "there is one network only: write `network.copies = 2`";
+                    let wrong = "there is only one network: write `network.copies = 2`";
                     return Err(("do", wrong.into()));
                 }
                 known.links += u64::from(links) * u64::from(self.network.copies - 1);
@@ -197,7 +199,7 @@ impl Scenario {
                 let minutes = lasting as f64 / (60 * SECOND) as f64;
                 if known.nodes as f64 * rate * minutes < 1.0 {
                     let wrong = format!(
-                        "of {} nodes none would go in that time: write a higher rate, or a longer \
+                        "none of {} nodes would go in that time: write a higher rate, or a longer \
                          `for`",
                         known.nodes
                     );
@@ -209,7 +211,7 @@ impl Scenario {
                 if !matches!(self.topology, Topology::RandomGeometric { .. })
                     || self.network.copies != 1
                 {
-                    let wrong = "only nodes of one random-geometric topology can move: write \
+                    let wrong = "only nodes of a single random-geometric topology can move: write \
                                  `topology = { kind = \"random-geometric\", … }`, without \
                                  `network.copies`";
                     return Err(("do", wrong.into()));
@@ -229,11 +231,11 @@ impl Scenario {
     }
 }
 
-/// The key of a mistake, and what is wrong.
+/// The key of a mistake, and its description.
 type Wrong = (&'static str, String);
 
 impl Known<'_> {
-    /// The node with a number or a name; none where the network decides.
+    /// Returns the node with a number or name, or nothing if it depends on the run.
     fn find(&self, key: &'static str, node: &NodeRef) -> Result<Option<NodeId>, Wrong> {
         match node {
             NodeRef::Number(number) if u64::from(*number) < self.nodes => Ok(Some(*number)),
@@ -306,7 +308,7 @@ impl Known<'_> {
             && !self.may_be_linked(node, peer)
         {
             let wrong = format!(
-                "node {} is no peer of node {}: write one of its peers",
+                "node {} is not a peer of node {}: write one of its peers",
                 self.layout.name(peer),
                 self.layout.name(node)
             );

@@ -1,5 +1,5 @@
-//! Checks of a scenario's tables before they are read: mistakes that are valid TOML, and of which
-//! the parser would not say what to write.
+//! Checks of a scenario's tables before they are read, for mistakes that the parser would report
+//! without saying what to write.
 
 use std::ops::Range;
 
@@ -8,10 +8,11 @@ use serde::de::value::{Error as Unknown, StrDeserializer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{ConvergedBy, FrameKind};
+use super::adversary::FrameKind;
+use super::settings::ConvergedBy;
 use crate::network::How;
 
-/// Where a mistake stands, and what it is.
+/// The position of a mistake, and its description.
 pub(super) type Wrong = (Range<usize>, String);
 
 /// Keys that hold tables.
@@ -20,7 +21,7 @@ const TABLES: [&str; 6] = ["topology", "network", "link", "measure", "pings", "e
 /// Keys that hold arrays of tables.
 const LISTS: [&str; 2] = ["event", "adversary"];
 
-/// Keys that hold one time.
+/// Keys that hold a time.
 const TIMES: [&str; 9] = [
     "duration",
     "start-within",
@@ -33,8 +34,7 @@ const TIMES: [&str; 9] = [
     "heal-after",
 ];
 
-/// Refuses values of another kind than their keys have. The name of the table, with a dot, is the
-/// `prefix` of its keys.
+/// Refuses values of the wrong kind for their keys. `prefix` is the name of the table with a dot.
 pub(super) fn check(table: &DeTable<'_>, prefix: &str) -> Result<(), Wrong> {
     for (key, value) in table {
         let name = key.get_ref().as_ref();
@@ -58,8 +58,8 @@ pub(super) fn check(table: &DeTable<'_>, prefix: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// The line and the hint where the parser refuses a second `[event]` or `[[event]]` at a line
-/// because of a first `[event]`.
+/// Returns the line of the first `[event]` and a hint, if the parser refused a second `[event]` or
+/// `[[event]]` at `line` because of it.
 pub(super) fn repeated_table(text: &str, line: usize) -> Option<(usize, String)> {
     fn header(line: &str) -> &str {
         line.split('#').next().unwrap_or_default().trim()
@@ -76,7 +76,7 @@ pub(super) fn repeated_table(text: &str, line: usize) -> Option<(usize, String)>
     Some((first + 1, write_list(name)))
 }
 
-/// The names that an enum can have, as a hint.
+/// Returns a hint with the names of an enum's variants.
 pub(super) fn names<T: DeserializeOwned>() -> String {
     let unknown = T::deserialize(StrDeserializer::<Unknown>::new(""));
     let message = unknown.err().map(|error| error.to_string());
@@ -100,9 +100,9 @@ fn check_value(key: &str, value: &Spanned<DeValue<'_>>) -> Result<(), Wrong> {
     let kind = value.get_ref();
     match (key, kind) {
         ("how" | "converged-by", DeValue::String(_)) => Ok(()),
-        ("how", _) => wrong(format!("`how` is a text in quotes{}", names::<How>())),
+        ("how", _) => wrong(format!("`how` must be text in quotes{}", names::<How>())),
         ("converged-by", _) => wrong(format!(
-            "`{key}` is a text in quotes{}",
+            "`{key}` must be text in quotes{}",
             names::<ConvergedBy>()
         )),
         ("frames", DeValue::Array(frames)) => {
@@ -110,16 +110,16 @@ fn check_value(key: &str, value: &Spanned<DeValue<'_>>) -> Result<(), Wrong> {
             match all_texts {
                 true => Ok(()),
                 false => wrong(format!(
-                    "`frames` are texts in quotes{}",
+                    "`frames` must be texts in quotes{}",
                     names::<FrameKind>()
                 )),
             }
         }
-        ("frames", _) => wrong("`frames` is a list: write it like [\"traffic\"]".into()),
+        ("frames", _) => wrong("`frames` must be a list: write it like [\"traffic\"]".into()),
         _ if TIMES.contains(&key) && !kind.is_str() => {
             let example = format!("{}s", number(kind).unwrap_or("30"));
             wrong(format!(
-                "`{key}` is a time, a text in quotes with a unit: write \"{example}\""
+                "`{key}` must be a time, as text in quotes with a unit: write \"{example}\""
             ))
         }
         (_, DeValue::Table(table)) => table

@@ -1,5 +1,6 @@
 use super::*;
 use crate::time::{MILLISECOND, SECOND};
+use crate::topology::Topology;
 
 const TEXT: &str = r#"
     name = "x"

@@ -1,15 +1,15 @@
-//! Networks that grow by chance.
+//! Random networks.
 
 use std::collections::BTreeSet;
 
-use super::connect;
-use crate::node::NodeId;
+use super::connect::connect;
+use crate::ids::NodeId;
 use crate::random::{MILLION, Random};
 
-/// Barabási and Albert's model.
+/// Returns the links of a network by Barabási and Albert's model.
 pub(super) fn scale_free(nodes: u32, links: u32, random: &mut Random) -> Vec<(NodeId, NodeId)> {
     let mut all = Vec::new();
-    // Every node once for each of its links: picking from these prefers those with many.
+    // Lists every node once for each of its links, so that picking from it prefers nodes with many.
     let mut ends: Vec<NodeId> = vec![0];
     for node in 1..nodes {
         let mut chosen = BTreeSet::new();
@@ -24,7 +24,7 @@ pub(super) fn scale_free(nodes: u32, links: u32, random: &mut Random) -> Vec<(No
     all
 }
 
-/// Watts and Strogatz's model.
+/// Returns the links of a network by Watts and Strogatz's model.
 pub(super) fn small_world(
     nodes: u32,
     links: u32,

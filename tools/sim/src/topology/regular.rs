@@ -1,6 +1,6 @@
-//! Networks without chance in them.
+//! Regular networks: lines, rings, grids and trees.
 
-use crate::node::NodeId;
+use crate::ids::NodeId;
 
 pub(super) fn line(nodes: u32) -> Vec<(NodeId, NodeId)> {
     (1..nodes).map(|n| (n - 1, n)).collect()

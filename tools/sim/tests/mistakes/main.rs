@@ -154,7 +154,7 @@ fn a_mistake_in_a_topology_file() {
     refused(&again, Some("a b\nb c\n"), hint).unwrap();
     let peer = "[\"traffic\"]\npeer = \"d\" # here";
     let peer = scenario.replacen("[\"traffic\"]", peer, 1);
-    let hint = "node `d` is no peer of node `b`";
+    let hint = "node `d` is not a peer of node `b`";
     refused(&peer, Some("a b\nb c\nc d\n"), hint).unwrap();
     let map = "alfa bravo\nbravo charly\n";
     for (node, hint) in [
@@ -218,9 +218,9 @@ fn an_output_that_cannot_be_written_is_found_before_the_run() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("x.toml"), SCENARIO).unwrap();
     for (option, path, hint) in [
-        ("--plots", "missing/plots", "make the directory around it"),
+        ("--plots", "missing/plots", "create the directory around it"),
         ("--plots", "x.toml", "give a directory"),
-        ("--json", "missing/x.json", "make its directory"),
+        ("--json", "missing/x.json", "create its directory"),
         ("--json", ".", "give a file"),
         ("--json", "x.toml", "the scenario is read from there"),
     ] {

@@ -21,7 +21,7 @@ pub(crate) const CASES: &[(&str, &str, &str)] = &[
     (
         "kind = \"line\", ",
         "kind = 3, # here\n",
-        "`kind` is a text in quotes",
+        "`kind` must be text in quotes",
     ),
     ("do = \"cut\"", "do = \"cute\" # here", "`cut`"),
     ("how = \"silent\"", "hwo = \"silent\" # here", "how"),

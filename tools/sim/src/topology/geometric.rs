@@ -1,15 +1,13 @@
-//! Nodes in a square, linked by distance. Places are in whole millimetres.
+//! Nodes in a square, linked if they are near each other. Positions are in whole millimetres.
 
 use std::collections::BTreeMap;
 
-use super::{Layout, connect};
-use crate::node::NodeId;
+use super::connect::connect;
+use super::layout::{Layout, Place};
+use crate::ids::NodeId;
 use crate::random::Random;
 
-/// Where a node is, in millimetres.
-pub type Place = (i64, i64);
-
-/// How many links a node has on average where no range is given.
+/// The mean number of links of a node where no range is given.
 const DEGREE: u64 = 8;
 
 pub(super) fn scatter(
@@ -25,7 +23,7 @@ pub(super) fn scatter(
         .collect();
     let range = match range {
         Some(range) => i64::from(range) * 1000,
-        // The circle with this radius covers as much of the square as DEGREE nodes of all.
+        // A circle with this radius covers DEGREE / nodes of the square.
         None => (side * side / 355 * 113 * DEGREE / u64::from(nodes.max(1))).isqrt() as i64,
     };
     let mut links = near(&places, range);
@@ -40,7 +38,7 @@ pub(super) fn scatter(
     }
 }
 
-/// All pairs of nodes that are at most `range` millimetres apart, in order.
+/// Returns all pairs of nodes that are at most `range` millimetres apart, in ascending order.
 #[must_use]
 pub fn near(places: &[Place], range: i64) -> Vec<(NodeId, NodeId)> {
     let range = range.max(1);
@@ -73,7 +71,7 @@ mod tests {
     use crate::random::Stream;
 
     #[test]
-    fn near_is_what_a_look_at_all_pairs_finds() {
+    fn near_agrees_with_a_comparison_of_all_pairs() {
         let mut random = Random::new(5, Stream::Topology);
         let places: Vec<Place> = (0..200)
             .map(|_| (random.below(1000) as i64 - 500, random.below(1000) as i64))

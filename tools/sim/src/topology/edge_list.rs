@@ -1,28 +1,41 @@
-//! Edge lists: two names a line are a link, more are a path through all of them.
+//! Topology files: lists of links.
+//!
+//! A line with two names is a link. A line with more names is a path: each name is linked to the next.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::{Layout, MAX_LINKS, MAX_NODES};
+use super::layout::{Layout, MAX_LINKS, MAX_NODES};
 use crate::error::Error;
 use crate::graph::Graph;
+use crate::ids::NodeId;
 use crate::input;
-use crate::node::NodeId;
+
+/// Parses the text of a topology file. Unless `islands` is set, links must join all nodes.
+///
+/// # Errors
+/// [`Error::Input`] with the line and what to write there. It calls the file `topology`.
+pub fn parse(text: &str, islands: bool) -> Result<Layout, Error> {
+    parse_file(Path::new("topology"), text, islands)
+}
 
 pub(super) fn read(path: &Path, islands: bool) -> Result<Layout, Error> {
-    let text = input::read(path)?;
-    parse(&text, islands).map_err(|(line, wrong)| Error::Input {
+    parse_file(path, &input::read(path)?, islands)
+}
+
+fn parse_file(path: &Path, text: &str, islands: bool) -> Result<Layout, Error> {
+    parse_lines(text, islands).map_err(|(line, wrong)| Error::Input {
         file: path.into(),
         line,
         wrong,
     })
 }
 
-/// Nodes are numbered in the order in which they are first named. `#` begins a comment.
+/// Numbers nodes in the order in which they are first named. `#` begins a comment.
 ///
-/// A path may repeat links and names, as paths of routing protocols do. A line of two names is a
-/// link of its own, so there a repetition is a mistake.
-fn parse(text: &str, islands: bool) -> Result<Layout, (usize, String)> {
+/// Paths may repeat links and names, as paths of routing protocols do. A line of two names declares
+/// a link, so a repetition there is a mistake.
+fn parse_lines(text: &str, islands: bool) -> Result<Layout, (usize, String)> {
     let mut layout = Layout::default();
     let mut known: BTreeMap<&str, NodeId> = BTreeMap::new();
     let mut first_lines = Vec::new();
@@ -72,12 +85,12 @@ fn parse(text: &str, islands: bool) -> Result<Layout, (usize, String)> {
     }
 }
 
-/// Refuses what is more likely a mistake than a name.
+/// Refuses words that are more likely a mistake than a name.
 fn check_name(name: &str) -> Result<(), String> {
     let allowed = |c: char| c.is_alphanumeric() || "_.:-".contains(c);
     if !name.chars().all(allowed) || !name.contains(char::is_alphanumeric) {
         return Err(format!(
-            "`{name}` is no name of a node: write names of letters, digits, `_`, `.`, `:` and `-` \
+            "`{name}` is not the name of a node: write names of letters, digits, `_`, `.`, `:` and `-` \
              with spaces between, like `a b`"
         ));
     }
@@ -89,7 +102,7 @@ fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Refuses networks that no link joins.
+/// Refuses a network that its links do not join into one.
 fn check_joined(layout: &Layout, first_lines: &[usize]) -> Result<(), (usize, String)> {
     let graph = Graph::new(layout.nodes as usize, &layout.links);
     let components = graph.components();
@@ -118,11 +131,11 @@ mod tests {
     #[test]
     fn links_and_paths() {
         let text = "a b\n# nothing\n\nb c d a # a path\nb b c a\ne\n";
-        let layout = parse(text, true).unwrap();
+        let layout = parse_lines(text, true).unwrap();
         assert_eq!(layout.names, ["a", "b", "c", "d", "e"]);
         assert_eq!(layout.nodes, 5);
         assert_eq!(layout.links, [(0, 1), (1, 2), (2, 3), (3, 0), (2, 0)]);
-        assert!(parse("a b\r\nb c\r\nb\r\n", false).is_ok());
+        assert!(parse_lines("a b\r\nb c\r\nb\r\n", false).is_ok());
     }
 
     #[test]
@@ -148,7 +161,7 @@ mod tests {
             ),
             ("a hub\n", 1, "write another name"),
         ] {
-            let (found, wrong) = parse(text, false).unwrap_err();
+            let (found, wrong) = parse_lines(text, false).unwrap_err();
             assert_eq!(found, line, "{text}: {wrong}");
             assert!(wrong.contains(hint), "{text}: {wrong}");
         }
