@@ -1,0 +1,33 @@
+//! The properties that the fuzz targets check, one function for each parser.
+//!
+//! Each takes arbitrary bytes and panics if the property does not hold. A target in `fuzz_targets`
+//! calls one of them; `tests/seeds.rs` calls them all with the seeds, so that they are also checked
+//! where neither a nightly toolchain nor cargo-fuzz is installed.
+//!
+//! Random input does not belong here: it comes from libFuzzer. Nor do parsers: the crates own them.
+
+pub mod admin;
+pub mod frames;
+pub mod seeds;
+pub mod simulation;
+pub mod text;
+pub mod values;
+
+/// A property of arbitrary bytes. It panics where it does not hold.
+pub type Property = fn(&[u8]);
+
+/// All targets by name.
+pub const TARGETS: &[(&str, Property)] = &[
+    ("admin_request", admin::request),
+    ("announcement", frames::announcement),
+    ("coordinates", values::coordinates),
+    ("frame", frames::frame),
+    ("handshake", frames::handshake),
+    ("peer_address", text::peer_address),
+    ("ping", frames::ping),
+    ("scenario", simulation::scenario),
+    ("secret_key", text::secret_key),
+    ("signed_body", frames::signed_body),
+    ("splitter", frames::splitter),
+    ("varu64", values::varu64),
+];

@@ -1,0 +1,117 @@
+//! Seeds: valid and invalid input of every kind, from the recorded vectors and the shipped scenarios.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+/// Requests as a client writes them, and replies as the node does.
+const ADMIN: &[&str] = &[
+    r#"{"request":"status"}"#,
+    r#"{"request":"peers"}"#,
+    r#"{"request":"disconnect","port":3}"#,
+    r#"{"request":"ping","key":"ab","size":8,"interval_ms":1000,"timeout_ms":5000}"#,
+    r#"{"request":"ping","key":"ab","count":1,"size":8,"interval_ms":1,"timeout_ms":5,"report_sent":true}"#,
+    r#"{"reply":"ping","seq":1,"bytes":75,"hops":2,"rtt_ms":1.5}"#,
+    r#"{"reply":"ping","seq":2,"bytes":75,"error":"no answer in time"}"#,
+    r#"{"reply":"peers","peers":[],"static_peers":[{"address":"a:1","state":"waiting","failures":1,"next_dial_seconds":0.5}]}"#,
+    r#"{"reply":"sent","seq":1}"#,
+    r#"{"reply":"done"}"#,
+];
+
+const ADDRESSES: &[&str] = &[
+    "example.org:65432",
+    "192.0.2.1:1",
+    "[2001:db8::1]:65535",
+    "[fe80::1%eth0]:9",
+    " b:1, a:2 ,,b:1,[::1]:3,",
+    "wss://a/",
+    "::1:65432",
+    ":65432",
+];
+
+const TOPOLOGIES: &[&str] = &[
+    "a b\n# nothing\n\nb c d a # a path\nb b c a\ne\n",
+    "a b\r\nb c\r\nb\r\n",
+    "a b\nb b\n",
+    "a b\nc d\n",
+];
+
+/// Returns the seeds of a target.
+///
+/// # Panics
+/// The vectors or scenarios of this repository cannot be read.
+#[must_use]
+pub fn of(target: &str) -> Vec<Vec<u8>> {
+    let texts = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+    let frames = || [vectors("frames", "hex"), vectors("frames_negative", "hex")].concat();
+    match target {
+        "admin_request" => texts(ADMIN),
+        "announcement" => vectors("announcements", "payload"),
+        "coordinates" => vectors("coords", "hex"),
+        "frame" => frames(),
+        "handshake" => {
+            let mut seeds = vectors("handshake", "hex");
+            seeds.push((0..37).collect());
+            seeds
+        }
+        "peer_address" => texts(ADDRESSES),
+        "ping" => pings(),
+        "scenario" => scenarios(),
+        "secret_key" => ["seed", "private_key", "public_key"]
+            .iter()
+            .flat_map(|field| strings("keys", field))
+            .map(String::into_bytes)
+            .collect(),
+        "signed_body" => vectors("signed_bodies", "payload"),
+        "splitter" => {
+            let frames = frames();
+            let pairs = frames.windows(2).map(|pair| pair.concat());
+            let sizes = [1, 5, 9, 12, 0x7f, 0x80, 0x83, 0xff];
+            let streams = pairs.chain([frames.concat()]);
+            streams.map(|s| [&sizes[..], &s].concat()).collect()
+        }
+        "topology" => texts(TOPOLOGIES),
+        "varu64" => vectors("varint", "hex"),
+        _ => Vec::new(),
+    }
+}
+
+/// The payload of a ping each way, with and without filler.
+fn pings() -> Vec<Vec<u8>> {
+    let ping = |kind: u8, filler: &[u8]| {
+        let keys = [[1; 32], [2; 32]].concat();
+        [b"pineping", &[kind, 0, 3][..], &keys, filler].concat()
+    };
+    vec![ping(0, b""), ping(1, b""), ping(0, b"filler"), ping(2, b"")]
+}
+
+fn scenarios() -> Vec<Vec<u8>> {
+    let folder = repository().join("tools/scenarios");
+    let mut files: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "toml"))
+        .collect();
+    files.sort();
+    let read = |path: &PathBuf| std::fs::read(path).unwrap();
+    files.iter().map(read).collect()
+}
+
+/// The bytes in a field of all cases of `wire/vectors/<file>.json`.
+fn vectors(file: &str, field: &str) -> Vec<Vec<u8>> {
+    let texts = strings(file, field);
+    texts.iter().map(|hex| hex::decode(hex).unwrap()).collect()
+}
+
+fn strings(file: &str, field: &str) -> Vec<String> {
+    let path = repository().join(format!("wire/vectors/{file}.json"));
+    let text = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let file: Value = serde_json::from_slice(&text).unwrap();
+    let cases = file.get("cases").unwrap_or(&file).as_array().unwrap();
+    let texts = cases.iter().filter_map(|case| case[field].as_str());
+    texts.map(str::to_owned).collect()
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
