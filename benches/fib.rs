@@ -10,8 +10,8 @@ use std::time::Duration;
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BenchmarkId, Throughput, criterion_group, criterion_main};
 use pinecone_benches::{Random, is_smoke_run, route_counts};
-use pinecone_dataplane::{LinkType, PortId};
-use pinecone_fib::{Fib, FibWriter, PeerAnnouncement, PeerEntry, SnekKind, SnekQuery};
+use pinecone_dataplane::PortId;
+use pinecone_fib::{Fib, FibWriter, SnekQuery};
 use pinecone_wire::coordinates::CoordinatesView;
 use pinecone_wire::{Coordinates, PublicKey, Watermark};
 use rustix::time::{ClockId, clock_gettime};
@@ -99,10 +99,11 @@ impl World {
         let (mut writer, fib) = FibWriter::new(random.key());
         for port in 1..=PEERS {
             let (key, place) = (random.key(), vec![u64::from(port)]);
-            writer.set_peer(PortId(port), peer(key, &place, port));
+            add_peer(&mut writer, port, key, place);
         }
-        writer.set_parent(Some(PortId(1)));
-        writer.set_position(PublicKey::MAX, SEQUENCE, vec![1, 1].into());
+        writer.set_near(PublicKey::MAX, Some(PortId(1)));
+        writer.set_up(Some((PublicKey::MAX, PortId(1))));
+        writer.set_coordinates(vec![1, 1].into());
         let routes: Vec<_> = (0..routes).map(|_| keys.next(&mut random)).collect();
         for key in &routes {
             writer.set_route(*key, port(&mut random), SEQUENCE);
@@ -140,24 +141,9 @@ impl World {
     }
 }
 
-fn peer(key: PublicKey, place: &[u64], order: u32) -> PeerEntry {
-    let mut random = Random::new(u64::from(order));
-    let root = (place.first().copied().unwrap_or(1), PublicKey::MAX);
-    let between = place.iter().skip(1).map(|port| (*port, random.key()));
-    PeerEntry {
-        key,
-        link: LinkType::Remote,
-        announcement: Some(PeerAnnouncement {
-            root: PublicKey::MAX,
-            root_sequence: SEQUENCE,
-            order: u64::from(order),
-            signers: [root]
-                .into_iter()
-                .chain(between)
-                .chain([(1, key)])
-                .collect(),
-        }),
-    }
+fn add_peer(writer: &mut FibWriter, port: u32, key: PublicKey, place: Vec<u64>) {
+    writer.set_near(key, Some(PortId(port)));
+    writer.set_peer_coordinates(PortId(port), place.into(), port.into());
 }
 
 fn port(random: &mut Random) -> PortId {
@@ -188,7 +174,7 @@ fn snek(c: &mut Criterion) {
                     let mut next = queries.iter().cycle();
                     b.iter(|| {
                         let query = next.next().unwrap();
-                        snapshot.snek(SnekKind::Traffic, &query.destination, &query.watermark)
+                        snapshot.snek(&query.destination, &query.watermark)
                     });
                 },
             );
@@ -222,10 +208,9 @@ fn tree(c: &mut Criterion) {
         let (mut writer, fib) = FibWriter::new(random.key());
         for port in 1..=n {
             let place = below(u64::from(port));
-            writer.set_peer(PortId(port), peer(random.key(), &place, port));
+            add_peer(&mut writer, port, random.key(), place);
         }
-        writer.set_parent(Some(PortId(1)));
-        writer.set_position(PublicKey::MAX, SEQUENCE, ours.clone().into());
+        writer.set_coordinates(ours.clone().into());
         writer.publish();
         let places: Vec<_> = (0..1 << 12)
             .map(|_| {

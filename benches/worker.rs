@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pinecone_benches::traffic_frame;
 use pinecone_dataplane::{DataPlane, DataPlaneOptions, Delivery, LinkType, PortId, PortOptions};
-use pinecone_fib::{FibWriter, PeerEntry};
+use pinecone_fib::FibWriter;
 use pinecone_wire::{PublicKey, TrafficLayout};
 
 /// Bytes that may be on their way: less than the router queues, so that nothing is dropped.
@@ -47,14 +47,8 @@ impl Through {
             DataPlane::start(options, readers, Arc::new(Nobody)).expect("data plane");
         let mut ends = (1..=4).map(|port| {
             let (ours, theirs) = connection();
-            let peer = PeerEntry {
-                key: PublicKey([0x80 + port; 32]),
-                link: LinkType::Remote,
-                announcement: None,
-            };
-            fib.set_peer(PortId(port.into()), peer);
             plane.add_port(
-                PortId(port.into()),
+                PortId(port),
                 ours.into(),
                 PortOptions {
                     link: LinkType::Remote,

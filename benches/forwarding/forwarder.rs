@@ -11,8 +11,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use pinecone_dataplane::{DataPlaneOptions, EngineChoice, LinkType, PortId};
-use pinecone_fib::{Fib, FibWriter, PeerEntry};
+use pinecone_dataplane::{DataPlaneOptions, EngineChoice, PortId};
+use pinecone_fib::{Fib, FibWriter};
 use pinecone_wire::PublicKey;
 
 use crate::traffic::{Fill, route_key, route_sequence};
@@ -108,17 +108,6 @@ impl Tables {
     /// Route r leads to way out `r % peers`.
     pub fn new(peers: usize, routes: usize, fill: Fill) -> Self {
         let (mut writer, fib) = FibWriter::new(PublicKey([0x55; 32]));
-        for port in 1..=2 * peers as u32 {
-            // Lower than every route's key, so that none of them answers for a route.
-            let mut key = [0; 32];
-            key[..4].copy_from_slice(&port.to_be_bytes());
-            let peer = PeerEntry {
-                key: PublicKey(key),
-                link: LinkType::Remote,
-                announcement: None,
-            };
-            writer.set_peer(PortId(port), peer);
-        }
         for route in 0..routes {
             let port = PortId((peers + 1 + route % peers) as u32);
             writer.set_route(route_key(route), port, route_sequence(route, fill));

@@ -33,7 +33,7 @@ use pinecone_wire::{Extensions, PublicKey, Signature, SignedBody, Watermark};
 
 use crate::ControlPlane;
 use crate::peers::Peer;
-use crate::routes::Route;
+use crate::rib::Route;
 
 /// How long [`Config::max_break_notices`](crate::Config::max_break_notices) are meant for.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -59,8 +59,8 @@ impl ControlPlane {
         if !self.config.correct_paths {
             return;
         }
-        while let Some(route) = self.snake.routes.first_going_to(port) {
-            self.snake.routes.forget_destination(&route.key);
+        while let Some(route) = self.rib.routes().first_going_to(port) {
+            self.rib.forget_destination(&route.key);
             // Else it goes with the peering.
             if route.source != port {
                 self.send_notice(route.source, &route);
@@ -74,13 +74,13 @@ impl ControlPlane {
             self.renew_path(sequence);
             return;
         }
-        let Some(route) = self.snake.routes.get(&key) else {
+        let Some(route) = self.rib.routes().get(&key) else {
             return;
         };
         let matches = route.destination == Some(port) && route.sequence == sequence;
         // Back to where it came from would be no news.
         if matches && !route.told && route.source != port {
-            self.snake.routes.set_told(&key);
+            self.rib.set_told(&key);
             self.send_notice(route.source, &route);
         }
     }

@@ -245,7 +245,7 @@ impl ControlPlane {
                 return false;
             };
             let is_near = || {
-                let announced = peer.announced.as_ref();
+                let announced = self.rib.announced(*port);
                 announced.is_some_and(|theirs| ours.distance(&theirs.peer_coordinates) == 1)
             };
             from != Some(peer.key) && (hop_limit >= FLOOD_LIMIT || is_near())

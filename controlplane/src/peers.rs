@@ -3,8 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pinecone_fib::{LinkType, PortId};
-use pinecone_fib::{PeerAnnouncement, PeerEntry};
-use pinecone_wire::{Announcement, Coordinates, Extensions, PublicKey};
+use pinecone_wire::{Extensions, PublicKey};
 
 use crate::NewPeer;
 use crate::network_time::Times;
@@ -17,7 +16,8 @@ pub(crate) struct Peer {
     /// Unlike the port number, never used again.
     pub(crate) serial: u64,
     pub(crate) connected: Duration,
-    pub(crate) announced: Option<Announced>,
+    /// The node-wide arrival number of its last announcement.
+    pub(crate) announced: Option<u64>,
     /// The payload of the last announcement sent to it.
     pub(crate) told: Option<Arc<[u8]>>,
     pub(crate) brought: Brought,
@@ -34,44 +34,11 @@ pub(crate) enum Brought {
     Others,
 }
 
-/// The last announcement of a peer.
-pub(crate) struct Announced {
-    pub(crate) announcement: Announcement,
-    pub(crate) peer_coordinates: Coordinates,
-    pub(crate) received: Duration,
-    /// Node-wide arrival number.
-    pub(crate) order: u64,
-    /// It must not be followed: our own key is among the signers, or there are too many of them.
-    pub(crate) unfit: bool,
-}
-
-impl Peer {
-    /// What the forwarding tables need to know of it.
-    pub(crate) fn fib_entry(&self) -> PeerEntry {
-        PeerEntry {
-            key: self.key,
-            link: self.link,
-            announcement: self.announced.as_ref().map(|announced| PeerAnnouncement {
-                root: announced.announcement.root(),
-                root_sequence: announced.announcement.root_sequence(),
-                order: announced.order,
-                signers: announced
-                    .announcement
-                    .entries()
-                    .iter()
-                    .map(|entry| (entry.port, entry.key))
-                    .collect(),
-            }),
-        }
-    }
-}
-
 /// The live peerings, by port.
 #[derive(Default)]
 pub(crate) struct Peers {
     /// Boxed, as most nodes have far fewer than a node of the map has room for.
     by_port: BTreeMap<PortId, Box<Peer>>,
-    by_key: BTreeSet<(PublicKey, PortId)>,
     /// Those whose key is only claimed, by when they came.
     unannounced: BTreeSet<(Duration, PortId)>,
     next_serial: u64,
@@ -95,7 +62,6 @@ impl Peers {
             offences: VecDeque::new(),
         };
         self.next_serial += 1;
-        self.by_key.insert((key, port));
         self.unannounced.insert((now, port));
         self.preferred = None;
         self.by_port.insert(port, Box::new(peer));
@@ -103,18 +69,18 @@ impl Peers {
 
     pub(crate) fn remove(&mut self, port: PortId) -> Option<Peer> {
         let peer = self.by_port.remove(&port)?;
-        self.by_key.remove(&(peer.key, port));
         self.unannounced.remove(&(peer.connected, port));
         self.preferred = None;
         Some(*peer)
     }
 
-    /// Stores an announcement; hands back the one before.
-    pub(crate) fn announce(&mut self, port: PortId, announced: Announced) -> Option<Announced> {
-        let peer = self.by_port.get_mut(&port)?;
-        self.unannounced.remove(&(peer.connected, port));
-        self.preferred = None;
-        peer.announced.replace(announced)
+    /// Notes the arrival number of an announcement that a peer has sent.
+    pub(crate) fn announce(&mut self, port: PortId, order: u64) {
+        if let Some(peer) = self.by_port.get_mut(&port) {
+            peer.announced = Some(order);
+            self.unannounced.remove(&(peer.connected, port));
+            self.preferred = None;
+        }
     }
 
     pub(crate) fn get(&self, port: PortId) -> Option<&Peer> {
@@ -142,23 +108,6 @@ impl Peers {
         self.by_port.iter().map(|(port, peer)| (*port, &**peer))
     }
 
-    /// The peerings that bear `key`, in order of ports.
-    pub(crate) fn with_key(&self, key: PublicKey) -> impl Iterator<Item = (PortId, &Peer)> {
-        self.by_key
-            .range((key, PortId(0))..=(key, PortId(u32::MAX)))
-            .filter_map(|(_, port)| Some((*port, self.get(*port)?)))
-    }
-
-    /// The best peering with the node that has `key`, of those that have announced themselves: on
-    /// the fastest, then the earliest-announced link.
-    pub(crate) fn best_with_key(&self, key: PublicKey) -> Option<PortId> {
-        let announced = |peer: &Peer| Some((peer.link, peer.announced.as_ref()?.order));
-        self.with_key(key)
-            .filter_map(|(port, peer)| Some((announced(peer)?, port)))
-            .min()
-            .map(|(_, port)| port)
-    }
-
     /// The peering that has gone longest without announcing itself, and since when it is up.
     pub(crate) fn oldest_unannounced(&self) -> Option<(Duration, PortId)> {
         self.unannounced.first().copied()
@@ -170,7 +119,7 @@ impl Peers {
         self.preferred.get_or_insert_with(|| {
             let mut best: BTreeMap<PublicKey, (bool, LinkType, u64, PortId)> = BTreeMap::new();
             for (port, peer) in &self.by_port {
-                let order = peer.announced.as_ref().map(|announced| announced.order);
+                let order = peer.announced;
                 let rank = (order.is_none(), peer.link, order.unwrap_or(0), *port);
                 best.entry(peer.key)
                     .and_modify(|known| *known = rank.min(*known))

@@ -16,7 +16,7 @@ use crate::network_time::NetworkTime;
 use crate::own_key::OwnKey;
 use crate::peers::Peers;
 use crate::ports::Ports;
-use crate::routes::Room;
+use crate::rib::{Announced, Rib, Room};
 use crate::snake::Snake;
 use crate::timers::Periodic;
 use crate::tree::Tree;
@@ -48,7 +48,7 @@ pub struct ControlPlane {
     pub(crate) config: Config,
     pub(crate) own: PublicKey,
     pub(crate) signer: Signer,
-    pub(crate) fib: FibWriter,
+    pub(crate) rib: Rib,
     pub(crate) now: Now,
     clocks: Option<Clocks>,
     pub(crate) ports: Ports,
@@ -201,7 +201,7 @@ impl ControlPlane {
         [
             Some(clocks.maintenance.next()),
             Some(clocks.broadcast.next()),
-            self.next_expiry(),
+            self.rib.next_expiry(),
             self.next_tree_deadline(),
         ]
         .into_iter()
@@ -211,14 +211,14 @@ impl ControlPlane {
 
     /// Publishes what changed in the tables. Call it once a batch, before sending the effects.
     pub fn publish(&mut self) {
-        self.fib.publish();
+        self.rib.publish();
     }
 
     /// The tables as they are, changes not yet published included: for simulators, which have no
     /// workers to publish them to.
     #[must_use]
     pub fn tables(&mut self) -> &Snapshot {
-        self.fib.snapshot()
+        self.rib.tables()
     }
 
     /// The next thing to do, in order.
@@ -250,7 +250,7 @@ impl ControlPlane {
             descending: self.snake.descending(),
             clock_behind_ms: self.network_time.disagreement(),
             peers: self.peers.len(),
-            routes: self.snake.routes.len(),
+            routes: self.rib.routes().len(),
         }
     }
 
@@ -259,18 +259,16 @@ impl ControlPlane {
     pub fn peers(&self) -> Vec<PeerStatus> {
         self.peers
             .iter()
-            .map(|(port, peer)| PeerStatus {
+            .map(|(port, peer)| (port, peer, self.rib.announced(port)))
+            .map(|(port, peer, announced)| PeerStatus {
                 port,
                 key: peer.key,
                 link: peer.link,
                 up: self.now.monotonic.saturating_sub(peer.connected),
-                root: peer
-                    .announced
-                    .as_ref()
-                    .map(|a| (a.announcement.root(), a.announcement.root_sequence())),
-                coordinates: peer.announced.as_ref().map(|a| a.peer_coordinates.clone()),
+                root: announced.map(Announced::root),
+                coordinates: announced.map(|a| a.peer_coordinates.clone()),
                 parent: self.tree.parent() == Some(port),
-                routes: self.snake.routes.learned_from(port),
+                routes: self.rib.routes().learned_from(port),
             })
             .collect()
     }
@@ -291,18 +289,17 @@ impl ControlPlane {
     fn with_signer(config: Config, signer: Signer, fib: FibWriter) -> Self {
         let own = signer.public_key();
         let tree = Tree::new(own);
-        let mut fib = fib;
+        let mut rib = Rib::new(own, fib);
         let position = tree.position();
-        fib.set_position(
-            position.root,
-            position.root_sequence,
+        rib.set_position(
+            (position.root, position.root_sequence),
             position.coordinates.clone(),
         );
         Self {
             config,
             own,
             signer,
-            fib,
+            rib,
             now: Now::default(),
             clocks: None,
             ports: Ports::default(),
@@ -524,9 +521,6 @@ impl ControlPlane {
     pub(crate) fn add_peer(&mut self, port: PortId, peer: NewPeer) {
         let NewPeer { key, link, .. } = peer;
         self.peers.insert(self.now.monotonic, port, peer);
-        if let Some(peer) = self.peers.get(port) {
-            self.fib.set_peer(port, peer.fib_entry());
-        }
         debug!(%port, %key, ?link, "peer added");
         self.event(Event::PeerAdded { port, key, link });
         self.send_announcement(port);
@@ -544,10 +538,10 @@ impl ControlPlane {
             }
             Some(reason) => warn!(%port, key = %peer.key, %reason, "peer removed"),
         }
-        self.fib.remove_peer(port);
+        let announced = self.rib.withdraw(port);
         self.broadcasts.forget_peering(peer.serial);
         self.forget_routes(port, peer.key);
-        self.forget_announcement(port, peer.announced.as_ref());
+        self.forget_announcement(port, announced.as_ref());
         self.event(Event::PeerRemoved {
             port,
             key: peer.key,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pinecone_wire::{PublicKey, Signature, SignedBody};
 
-use crate::routes::Route;
+use crate::rib::Route;
 use crate::timers::HAND_OVER;
 
 /// Bootstraps kept at most; the oldest give way.

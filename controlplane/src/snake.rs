@@ -40,7 +40,7 @@
 //! reached by key, and never hears of it. But who passes bootstraps on brings some sooner or later. So
 //! one that goes on to a peer that has been there for [`ROUTE_LIFETIME`] and never brought any but its own
 //! is doubled: it also goes towards the next key above, by a way that, as announced, does not pass that
-//! peer ([`FibWriter::snek_around`](pinecone_fib::FibWriter::snek_around)). A peer that is
+//! peer ([`Rib::bootstrap_around`](crate::rib::Rib::bootstrap_around)). A peer that is
 //! itself the key to get to need only have brought its own, as a leaf has none to pass on. Each node
 //! takes a bootstrap once, so that both ways leave a tree, and where they meet the later one ends.
 //!
@@ -63,18 +63,16 @@
 use std::time::Duration;
 
 use pinecone_fib::PortId;
-use pinecone_fib::{NextHop, SnekKind};
 use pinecone_wire::timing::{BOOTSTRAP_INTERVAL, ROUTE_LIFETIME};
 use pinecone_wire::{PublicKey, SignedBody, Watermark, frame};
 use tracing::{debug, warn};
 
 use crate::breaks::Breaks;
-use crate::expired::Expired;
 use crate::peers::Brought;
 use crate::recent::Recent;
 use crate::remembered::Remembered;
-use crate::routes::{Room, Route, Routes};
-use crate::timers::{EAGER, EXPIRY_BATCH};
+use crate::rib::{BootstrapHop, Room, Route};
+use crate::timers::EAGER;
 use crate::{ControlPlane, Event};
 
 /// Whether a bootstrap has come before, but as a correction only.
@@ -85,13 +83,9 @@ fn was_corrected(known: Option<Route>, body: &SignedBody) -> bool {
 /// Clocks that differ are logged no more often than this.
 const COMPLAINT_GAP: Duration = Duration::from_secs(60);
 
-/// Keys that are looked at for another way.
-const DETOUR_TRIES: usize = 16;
-
 /// What the node knows of the snake.
 #[derive(Default)]
 pub(crate) struct Snake {
-    pub(crate) routes: Routes,
     remembered: Remembered,
     descending: Option<Descending>,
     /// The maintenance at which we last bootstrapped; none: do so at the next one.
@@ -103,14 +97,10 @@ pub(crate) struct Snake {
     /// Bootstraps that may be handed over.
     recent: Recent,
     pub(crate) breaks: Breaks,
-    /// Routes that traffic may follow for a moment more.
-    expired: Expired,
     pub(crate) last_sequence: u64,
     highest_sequence: u64,
     /// When bootstraps from the future were last complained of.
     last_complaint: Option<Duration>,
-    /// When expired routes were last removed.
-    last_expiry: Option<Duration>,
 }
 
 /// The node below us.
@@ -154,32 +144,21 @@ impl ControlPlane {
         body: &SignedBody,
         room: Room,
     ) {
-        let snapshot = self.fib.snapshot();
-        let mut hop = snapshot.snek(SnekKind::Bootstrap, &key, &watermark);
+        let mut hop = self.rib.bootstrap_hop(&key, &watermark);
         // Nothing is closer than the key itself: by the protocol this one goes no further.
         let correction = watermark.key == key;
-        let detoured = hop.next == NextHop::Port(port) && !correction;
+        let detoured = !correction && hop.is_some_and(|hop| hop.port == port);
         if detoured {
-            hop = snapshot.snek_detour(&key, port, DETOUR_TRIES);
+            hop = self.rib.bootstrap_detour(&key, port);
         }
-        let next = match hop.next {
-            NextHop::Port(next) if !correction => Some(next),
-            _ => None,
-        };
-        let forward = |plane: &mut Self| {
-            plane.pass_on(
-                port,
-                header,
-                &key,
-                &watermark,
-                body,
-                (next, hop.watermark, detoured),
-            )
-        };
-        if was_corrected(self.snake.routes.get(&key), body) {
+        let hop = hop.filter(|_| !correction);
+        let next = hop.map(|hop| hop.port);
+        let forward =
+            |plane: &mut Self| plane.pass_on(port, header, &key, &watermark, body, (hop, detoured));
+        if was_corrected(self.rib.routes().get(&key), body) {
             // The route leads along the way by which the bootstrap came first. What is above still
             // waits for it.
-            self.snake.routes.pass_on(&key, next);
+            self.rib.pass_on(&key, next);
             forward(self);
             return;
         }
@@ -229,20 +208,19 @@ impl ControlPlane {
         key: &PublicKey,
         before: &Watermark,
         body: &SignedBody,
-        hop: (Option<PortId>, Watermark, bool),
+        (hop, detoured): (Option<BootstrapHop>, bool),
     ) -> Option<PortId> {
-        let (next, watermark, detoured) = hop;
-        match next {
+        match hop {
             None => self.counters.bootstraps_ended += 1,
-            Some(next) if next == source => self.counters.bootstraps_backwards += 1,
-            Some(_) if !detoured && watermark.is_worse_than(before) => {
+            Some(hop) if hop.port == source => self.counters.bootstraps_backwards += 1,
+            Some(hop) if !detoured && hop.watermark.is_worse_than(before) => {
                 self.counters.bootstraps_watermark += 1;
             }
-            Some(next) => {
+            Some(hop) => {
                 self.counters.bootstraps_forwarded += 1;
                 self.counters.bootstraps_detoured += u64::from(detoured);
-                self.push_bootstrap(next, header, key, &watermark, body);
-                return self.double(source, next, header, key, &watermark.key, body);
+                self.push_bootstrap(hop.port, header, key, &hop.watermark, body);
+                return self.double(source, hop.port, header, key, &hop.watermark.key, body);
             }
         }
         None
@@ -259,14 +237,10 @@ impl ControlPlane {
             return;
         }
         let own = self.own;
-        let hop = self
-            .fib
-            .snapshot()
-            .snek(SnekKind::Bootstrap, &own, &Watermark::START);
-        let NextHop::Port(next) = hop.next else {
+        let Some(hop) = self.rib.bootstrap_hop(&own, &Watermark::START) else {
             return;
         };
-        let ascending = Some((next, hop.watermark.key));
+        let ascending = Some((hop.port, hop.watermark.key));
         if self.snake.ascending != ascending {
             // A better way up is a change like others: waiting for it costs a round at every node.
             self.snake.bootstrap_soon();
@@ -279,55 +253,31 @@ impl ControlPlane {
             }
             self.snake.last_bootstrap = Some(due);
             self.snake.ascending = ascending;
-            self.bootstrap(next, &hop.watermark);
+            self.bootstrap(hop.port, &hop.watermark);
         }
     }
 
     /// Removes the routes that have lived their time.
     pub(crate) fn expire_routes(&mut self) {
         let now = self.now.monotonic;
-        while let Some(route) = self.snake.routes.oldest()
-            && route.last_seen + ROUTE_LIFETIME <= now
-        {
-            if let Some(oldest) = self.snake.expired.push(now, route.key, route.source) {
-                self.fib.forget_expired(&oldest);
-            }
-            self.fib.expire_route(&route.key);
-            self.remove_route(&route.key);
-            self.snake.last_expiry = Some(now);
+        while let Some(route) = self.rib.expire_route(now) {
+            self.forget_route(&route);
         }
-        while let Some(key) = self.snake.expired.pop(now) {
-            self.fib.forget_expired(&key);
-        }
-    }
-
-    /// When routes expire next, in batches.
-    pub(crate) fn next_expiry(&self) -> Option<Duration> {
-        let batch = self
-            .snake
-            .last_expiry
-            .map_or(Duration::ZERO, |last| last + EXPIRY_BATCH);
-        let oldest = self.snake.routes.oldest();
-        let expiry = oldest.map(|route| (route.last_seen + ROUTE_LIFETIME).max(batch));
-        expiry.into_iter().chain(self.snake.expired.next()).min()
+        self.rib.forget_expired(now);
     }
 
     /// A peering with the node `peer` is gone, and every route that came by it, unless there is
     /// another peering with that node.
     pub(crate) fn forget_routes(&mut self, port: PortId, peer: PublicKey) {
-        let other = self.peers.best_with_key(peer);
+        let other = self.rib.peering_with(&peer);
         if other.is_none() {
             self.report_breaks(port);
         }
-        self.snake.routes.move_destination(port, other);
+        self.rib.move_destination(port, other);
         if let Some(other) = other {
-            for key in self.snake.routes.move_source(port, other) {
-                if let Some(route) = self.snake.routes.get(&key) {
-                    self.fib.set_route(key, route.source, route.sequence);
-                }
-            }
+            self.rib.move_source(port, other);
             // What is too much for one peering is too much for this one.
-            while self.snake.routes.learned_from(other) > self.config.max_routes_per_peer {
+            while self.rib.routes().learned_from(other) > self.config.max_routes_per_peer {
                 self.evict_route(other);
             }
             if let Some(descending) = &mut self.snake.descending
@@ -336,13 +286,10 @@ impl ControlPlane {
                 descending.source = other;
             }
         }
-        while let Some(key) = self.snake.routes.oldest_from(port).map(|route| route.key) {
-            self.remove_route(&key);
+        while let Some(route) = self.rib.routes().oldest_from(port) {
+            self.remove_route(&route.key);
         }
-        // The port's number is given to another peering soon.
-        for key in self.snake.expired.take_port(port) {
-            self.fib.forget_expired(&key);
-        }
+        self.rib.forget_expired_of(port);
         if self
             .snake
             .descending
@@ -389,13 +336,10 @@ impl ControlPlane {
         if !self.is_mute(next, above) {
             return None;
         }
-        let around = self.fib.snek_around(key, &[source, next], DETOUR_TRIES)?;
-        let NextHop::Port(port) = around.next else {
-            return None;
-        };
+        let around = self.rib.bootstrap_around(key, &[source, next])?;
         self.counters.bootstraps_doubled += 1;
-        self.push_bootstrap(port, header, key, &around.watermark, body);
-        Some(port)
+        self.push_bootstrap(around.port, header, key, &around.watermark, body);
+        Some(around.port)
     }
 
     /// Whether a bootstrap towards `above` that goes to this peer may get no further.
@@ -452,8 +396,8 @@ impl ControlPlane {
             }
             return None;
         }
-        let snake = &self.snake;
-        let known = snake.routes.get(key);
+        let (snake, routes) = (&self.snake, self.rib.routes());
+        let known = routes.get(key);
         if watermark.key != *key && was_corrected(known, body) {
             return Some(Room::Free);
         }
@@ -475,15 +419,8 @@ impl ControlPlane {
         let room = match known {
             Some(route) if route.source == port => Room::Free,
             // A route that changes its source leaves the total as it is.
-            Some(_) => snake
-                .routes
-                .room(port, usize::MAX, self.config.max_routes_per_peer),
-            None => {
-                let config = &self.config;
-                snake
-                    .routes
-                    .room(port, config.max_routes, config.max_routes_per_peer)
-            }
+            Some(_) => routes.room(port, usize::MAX, config.max_routes_per_peer),
+            None => routes.room(port, config.max_routes, config.max_routes_per_peer),
         };
         if room == Room::None {
             self.counters.routes_refused += 1;
@@ -495,10 +432,10 @@ impl ControlPlane {
     /// Sends the bootstrap of the key right below `above`, to which there is a route now, on to it.
     fn hand_over(&mut self, above: &PublicKey) {
         let now = self.now.monotonic;
-        let Some(key) = self.fib.snapshot().predecessor(above) else {
+        let Some(key) = self.rib.key_below(above) else {
             return;
         };
-        let Some(route) = self.snake.routes.get(&key) else {
+        let Some(route) = self.rib.routes().get(&key) else {
             return;
         };
         let Some(body) = self.snake.recent.get(now, &route) else {
@@ -507,16 +444,14 @@ impl ControlPlane {
         let position = self.tree.position();
         let alive = (body.root, body.root_sequence) == (position.root, position.root_sequence);
         let source = route.source;
-        let snapshot = self.fib.snapshot();
-        let hop = snapshot.snek(SnekKind::Bootstrap, &key, &Watermark::START);
+        let Some(hop) = self.rib.bootstrap_hop(&key, &Watermark::START) else {
+            return;
+        };
         // A key that a peer announced has no sequence, and was known before there was a route.
         let new = hop.watermark.key == *above && hop.watermark.sequence != 0;
-        match hop.next {
-            NextHop::Port(next) if alive && new && next != source => {
-                self.counters.bootstraps_handed_over += 1;
-                self.push_bootstrap(next, (0, 0), &key, &hop.watermark, &body);
-            }
-            _ => {}
+        if alive && new && hop.port != source {
+            self.counters.bootstraps_handed_over += 1;
+            self.push_bootstrap(hop.port, (0, 0), &key, &hop.watermark, &body);
         }
     }
 
@@ -545,8 +480,7 @@ impl ControlPlane {
 
     /// The route that its key had before.
     fn install_route(&mut self, route: Route) -> Option<Route> {
-        let before = self.snake.routes.insert(route);
-        self.fib.set_route(route.key, route.source, route.sequence);
+        let before = self.rib.insert_route(route);
         if before.is_none() {
             self.snake.remembered.remove(&route.key);
             self.event(Event::RouteAdded(route.key));
@@ -555,23 +489,26 @@ impl ControlPlane {
     }
 
     fn remove_route(&mut self, key: &PublicKey) {
-        let Some(route) = self.snake.routes.remove(key) else {
-            return;
-        };
-        self.snake.recent.supersede(&route);
-        self.fib.remove_route(key);
+        if let Some(route) = self.rib.remove_route(key) {
+            self.forget_route(&route);
+        }
+    }
+
+    /// Keeps the sequence of a route that was removed, and tells subscribers.
+    fn forget_route(&mut self, route: &Route) {
+        self.snake.recent.supersede(route);
         let until = self.now.monotonic + self.config.sequence_memory;
         let max = self.config.max_remembered_sequences;
         self.snake
             .remembered
-            .insert(key, route.sequence, until, max);
-        self.event(Event::RouteRemoved(*key));
+            .insert(&route.key, route.sequence, until, max);
+        self.event(Event::RouteRemoved(route.key));
     }
 
     fn evict_route(&mut self, from: PortId) {
-        if let Some(key) = self.snake.routes.oldest_from(from).map(|route| route.key) {
+        if let Some(route) = self.rib.routes().oldest_from(from) {
             self.counters.routes_evicted += 1;
-            self.remove_route(&key);
+            self.remove_route(&route.key);
         }
     }
 

@@ -20,7 +20,7 @@ use tracing::{debug, info};
 
 use self::action::{Action, Update};
 use self::flaps::Flaps;
-use crate::peers::Announced;
+use crate::rib::{Adjacency, Announced};
 use crate::{CloseReason, ControlPlane, Event};
 
 /// Signatures of the longest announcement that is followed. A frame holds about 675, so those behind
@@ -156,7 +156,7 @@ impl ControlPlane {
             return false;
         }
         let (root, found) = (announcement.root(), announcement.root_sequence());
-        if let Some(before) = &peer.announced
+        if let Some(before) = self.rib.announced(port)
             && before.announcement.root() == root
             && before.announcement.root_sequence() > found
         {
@@ -201,11 +201,7 @@ impl ControlPlane {
             sequence: root_sequence.cmp(&position.root_sequence),
         };
         let first = !self.has_announced(port);
-        let first_of_key = first
-            && !self
-                .peers
-                .with_key(key)
-                .any(|(other, peer)| other != port && peer.announced.is_some());
+        let first_of_key = first && self.rib.peering_with(&key).is_none();
         self.store_announcement(port, announcement, update.unfit);
         if !self.tree.is_waiting() {
             self.act(port, update, first);
@@ -284,7 +280,7 @@ impl ControlPlane {
 
     /// Whether `announcement` is the one that `port` brought last, to the byte.
     fn is_repeated(&self, port: PortId, announcement: &Announcement) -> bool {
-        let last = self.peers.get(port).and_then(|p| p.announced.as_ref());
+        let last = self.rib.announced(port);
         last.is_some_and(|last| last.announcement.payload() == announcement.payload())
     }
 
@@ -301,15 +297,22 @@ impl ControlPlane {
     }
 
     fn put_announcement(&mut self, port: PortId, announced: Announced) {
+        let Some(peer) = self.peers.get(port) else {
+            return;
+        };
+        let (key, link) = (peer.key, peer.link);
         self.tree
             .candidates
             .extend(Candidate::new(port, &announced));
-        let before = self.peers.announce(port, announced);
+        self.peers.announce(port, announced.order);
+        let adjacency = Adjacency {
+            key,
+            link,
+            announced,
+        };
+        let before = self.rib.announce(port, adjacency);
         if let Some(before) = before.and_then(|before| Candidate::new(port, &before)) {
             self.tree.candidates.remove(&before);
-        }
-        if let Some(peer) = self.peers.get(port) {
-            self.fib.set_peer(port, peer.fib_entry());
         }
     }
 
@@ -368,8 +371,8 @@ impl ControlPlane {
                 let mut candidates = self.tree.candidates.range((Bound::Unbounded, bound)).rev();
                 let root = candidates.clone().next()?.root;
                 let lives = |candidate: &&Candidate| {
-                    let peer = self.peers.get(candidate.port);
-                    peer.and_then(|peer| peer.announced.as_ref())
+                    self.rib
+                        .announced(candidate.port)
                         .is_some_and(|announced| now < announced.received + ANNOUNCEMENT_LIFETIME)
                 };
                 let same = |candidate: &&Candidate| candidate.root == root;
@@ -420,11 +423,8 @@ impl ControlPlane {
     fn current_root(&self) -> (PublicKey, u64) {
         self.tree
             .parent
-            .and_then(|port| self.peers.get(port)?.announced.as_ref())
-            .map_or((self.own, self.tree.own_sequence), |announced| {
-                let announcement = &announced.announcement;
-                (announcement.root(), announcement.root_sequence())
-            })
+            .and_then(|port| self.rib.announced(port))
+            .map_or((self.own, self.tree.own_sequence), Announced::root)
     }
 
     fn take_parent(&mut self, port: PortId) {
@@ -460,7 +460,7 @@ impl ControlPlane {
     fn move_to(&mut self, parent: Option<PortId>) {
         let announced = parent.and_then(|port| {
             let peer = self.peers.get(port)?;
-            Some((peer.key, peer.announced.as_ref()?))
+            Some((peer.key, self.rib.announced(port)?))
         });
         let (parent_key, position) = match announced {
             Some((key, Announced { announcement, .. })) => (
@@ -482,10 +482,9 @@ impl ControlPlane {
         };
         self.tree.outgoing = None;
         self.tree.parent = parent;
-        self.fib.set_parent(parent);
-        self.fib.set_position(
-            position.root,
-            position.root_sequence,
+        self.rib.set_parent(parent);
+        self.rib.set_position(
+            (position.root, position.root_sequence),
             position.coordinates.clone(),
         );
         let before = std::mem::replace(&mut self.tree.position, position);
@@ -557,7 +556,7 @@ impl ControlPlane {
         let payload: Arc<[u8]> = self
             .tree
             .parent
-            .and_then(|port| self.peers.get(port)?.announced.as_ref())
+            .and_then(|port| self.rib.announced(port))
             .map_or_else(
                 || announcement::root_payload(&self.own, self.tree.own_sequence).into(),
                 |announced| announced.announcement.payload().into(),

@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use pinecone_controlplane::{Config, ControlPlane, Effect, NewPeer, Now};
-use pinecone_fib::{Decision, FibReader, FibWriter, NextHop};
-use pinecone_fib::{LinkType, PortId};
-use pinecone_wire::coordinates::CoordinatesView;
-use pinecone_wire::{Coordinates, Extensions, SecretKey, Watermark};
+use pinecone_fib::{
+    Fate, FibReader, FibWriter, ForwardingOptions, LinkType, PortId, Snapshot, Transit,
+};
+use pinecone_wire::{
+    Coordinates, Extensions, SecretKey, TrafficFields, TrafficLayout, Watermark,
+    traffic::push_traffic,
+};
 
 /// Unix milliseconds at the start of virtual time.
 const EPOCH: u64 = 1_800_000_000_000;
@@ -52,6 +55,33 @@ struct Net {
     sent: u64,
     /// A digest of every frame that was delivered, when and where.
     digest: u64,
+}
+
+/// Decides about a frame and changes it as a worker does.
+fn forward(tables: &Snapshot, ingress: PortId, frame: &mut Vec<u8>) -> Fate {
+    let (layout, sequence) = TrafficLayout::parse_with_sequence(frame).unwrap();
+    let transit = Transit {
+        ingress,
+        layout,
+        sequence,
+    };
+    let mut head = Vec::new();
+    let options = ForwardingOptions::default();
+    let fate = tables.forward_frame(frame, &transit, options, &mut head);
+    match fate {
+        Fate::Forward { start, .. } => drop(frame.drain(..start)),
+        Fate::Rewritten { .. } => {
+            head.extend_from_slice(layout.payload(frame));
+            *frame = head;
+        }
+        Fate::Deliver | Fate::Drop(_) => {}
+    }
+    fate
+}
+
+/// Returns the watermark of a frame; one with destination coordinates has made no progress by key.
+fn watermark(frame: &[u8]) -> Watermark {
+    TrafficLayout::parse(frame).unwrap().watermark(frame)
 }
 
 impl Net {
@@ -252,42 +282,36 @@ impl Net {
     /// Walks a traffic frame from node to node, as workers would: by coordinates as long as the
     /// tree knows a way, then by SNEK.
     fn walk(&mut self, from: usize, to: usize, by_tree: bool) -> Result<usize, String> {
-        let key = self.nodes[to].plane.public_key();
-        let body = {
-            let mut body = Vec::new();
-            self.coordinates(to).push_body(&mut body);
-            body
+        let own = Coordinates::default();
+        let mut frame = Vec::new();
+        let fields = TrafficFields {
+            extra: 0,
+            hop_limit: 0,
+            destination: if by_tree { &self.coordinates(to) } else { &own },
+            source: &own,
+            destination_key: self.nodes[to].plane.public_key(),
+            source_key: self.nodes[from].plane.public_key(),
+            watermark: Watermark::START,
+            payload: b"payload",
         };
-        let destination = CoordinatesView::new(&body).unwrap();
-        let mut by_tree = by_tree && !destination.is_empty();
-        let mut watermark = Watermark::START;
+        push_traffic(&mut frame, &fields).unwrap();
         let (mut at, mut ingress) = (from, PortId::LOCAL);
         for hops in 0..100 {
             let snapshot = self.nodes[at].fib.load();
-            let mut next = NextHop::None;
-            if by_tree && at != to {
-                next = snapshot.tree(ingress, destination);
-                by_tree = matches!(next, NextHop::Port(_));
-            }
-            if !by_tree && at != to {
-                let verdict = snapshot.forward_one(ingress, &key, &watermark);
-                let Decision::Send(port) = verdict.decision else {
-                    return Err(format!("{from} to {to}: {:?} at {at}", verdict.decision));
-                };
-                if verdict.watermark.is_worse_than(&watermark) {
-                    return Err(format!("{from} to {to}: watermark gets worse at {at}"));
-                }
-                watermark = verdict.watermark;
-                next = NextHop::Port(port);
-            }
-            match next {
-                _ if at == to => return Ok(hops),
-                NextHop::Port(port) if port != ingress => {
-                    let (peer, its_port, _) = self.nodes[at].links[&port];
-                    (at, ingress) = (peer, its_port);
-                }
+            let before = watermark(&frame);
+            let port = match forward(snapshot, ingress, &mut frame) {
+                Fate::Deliver if at == to => return Ok(hops),
+                Fate::Forward { egress, .. } | Fate::Rewritten { egress, .. } => egress,
                 other => return Err(format!("{from} to {to}: {other:?} at {at}")),
+            };
+            if watermark(&frame).is_worse_than(&before) {
+                return Err(format!("{from} to {to}: watermark gets worse at {at}"));
             }
+            if port == ingress {
+                return Err(format!("{from} to {to}: backwards at {at}"));
+            }
+            let (peer, its_port, _) = self.nodes[at].links[&port];
+            (at, ingress) = (peer, its_port);
         }
         Err(format!("{from} to {to}: too many hops"))
     }

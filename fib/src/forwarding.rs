@@ -7,9 +7,12 @@
 use arrayvec::ArrayVec;
 use pinecone_wire::{Patch, PublicKey, TrafficLayout, Watermark, ping, traffic};
 
+use crate::PortId;
+use crate::decision::Decision;
+use crate::hop::NextHop;
 use crate::index::BATCH;
-use crate::snapshot::{Forward, SnekBatch};
-use crate::{Decision, NextHop, PortId, Rescue, Snapshot};
+use crate::rescue::Rescue;
+use crate::snapshot::{Forward, Snapshot, SnekBatch};
 
 /// The destination keys of a batch that are to be looked up.
 pub type Destinations = ArrayVec<PublicKey, BATCH>;

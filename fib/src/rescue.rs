@@ -1,48 +1,33 @@
-//! The second look at a traffic frame that would be dropped on its way along the snake.
+//! The second lookup for a traffic frame that would be dropped on its way along the snake.
 //!
-//! Paths are set up anew every few seconds, from the highest key down, and meanwhile a node may have
-//! lost the route that a node before it still follows. Two rules find such frames a way that the
-//! protocol's own lookup does not:
-//! - A route that has just expired is followed for a moment more, by the frames that follow it already.
-//! - Otherwise the frame is led round: to the next known key towards its destination that another
-//!   port leads to.
+//! Paths are set up anew every few seconds, from the highest key down. Meanwhile a node may have lost
+//! a route that the node before it still follows. Two rules find a way for such frames where the
+//! protocol's own lookup finds none:
+//! - Frames that follow a route already may follow it for a short time after it has expired.
+//! - Any other frame takes a detour: to the next known key towards its destination that another port
+//!   leads to.
 //!
-//! Each makes the watermark better, or follows the path of the bootstrap that the watermark names, so
-//! a frame makes progress as it does without them.
+//! Each rule improves the watermark, or follows the path of the bootstrap that the watermark names.
+//! So a frame makes progress, as it does without them.
 
 use pinecone_wire::{PublicKey, Watermark};
 
-use super::index::below;
-use super::snapshot::{Forward, SnekEntry};
-use super::{Decision, Snapshot};
 use crate::PortId;
+use crate::decision::Decision;
+use crate::entry::SnekEntry;
+use crate::index::below;
+use crate::snapshot::{Forward, Snapshot};
 
-/// How many known keys a detour looks at.
+/// The number of known keys that are considered for a detour.
 const DETOUR_TRIES: usize = 16;
 
-/// Why a traffic frame goes on that the protocol's lookup alone would have dropped.
+/// The rule by which a traffic frame goes on that the protocol's lookup alone would have dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rescue {
-    /// It follows a route that has just expired.
+    /// The frame follows a route that has just expired.
     ExpiredRoute,
-    /// It goes to another key than the one that the lookup found.
+    /// The frame goes towards another key than the one that the lookup found.
     Detour,
-}
-
-/// A route that has just expired.
-#[derive(Clone, Debug)]
-pub(super) struct ExpiredRoute {
-    pub(super) source: PortId,
-    pub(super) sequence: u64,
-}
-
-impl Default for ExpiredRoute {
-    fn default() -> Self {
-        Self {
-            source: PortId::LOCAL,
-            sequence: 0,
-        }
-    }
 }
 
 impl Snapshot {
@@ -56,7 +41,7 @@ impl Snapshot {
         destination: &PublicKey,
         watermark: &'a Watermark,
     ) -> Option<(Rescue, Forward<'a>)> {
-        let expired = self.expired_way(ingress, watermark);
+        let expired = self.expired_hop(ingress, watermark);
         if let Some(forward) = expired {
             return Some((Rescue::ExpiredRoute, forward));
         }
@@ -64,8 +49,9 @@ impl Snapshot {
         Some((Rescue::Detour, detour))
     }
 
-    /// The way of the expired route that the frame follows, unless the frame has seen a newer one.
-    fn expired_way<'a>(&'a self, ingress: PortId, watermark: &'a Watermark) -> Option<Forward<'a>> {
+    /// Returns the hop along the expired route that the frame follows, unless the frame has seen a newer
+    /// one.
+    fn expired_hop<'a>(&'a self, ingress: PortId, watermark: &'a Watermark) -> Option<Forward<'a>> {
         let route = self.expired.get(&watermark.key)?;
         let usable = route.source != ingress && route.sequence >= watermark.sequence;
         usable.then_some(Forward {
@@ -75,12 +61,12 @@ impl Snapshot {
         })
     }
 
-    /// The way to the lowest of the next [`DETOUR_TRIES`] known keys at or above the destination that
-    /// a port other than `ingress` leads to, and that makes the watermark better or leads along the path
-    /// that the watermark names.
+    /// Returns the hop towards the lowest of the next [`DETOUR_TRIES`] known keys at or above the
+    /// destination that a port other than `ingress` leads to. The hop must improve the watermark or lead
+    /// along the path that the watermark names.
     ///
-    /// A watermark that is merely not worse would allow loops. A hop by the tree has the sequence 0, which
-    /// is not worse than any other, so a frame could go round between a node that uses a route and one that
+    /// A watermark that is merely not worse would allow loops: a hop to a near key has the sequence 0, which
+    /// is not worse than any other, so a frame could circle between a node that uses a route and one that
     /// uses the tree.
     fn detour<'a>(
         &'a self,
@@ -88,15 +74,15 @@ impl Snapshot {
         destination: &PublicKey,
         watermark: &Watermark,
     ) -> Option<Forward<'a>> {
-        let bound = self.traffic_bound(destination);
+        let bound = self.bound_key(destination);
         let mut found = self.snek.successor(destination, false);
         for _ in 0..DETOUR_TRIES {
             let (key, entry) = found?;
-            // Every key from here on is further away than this node itself, or worse.
+            // Every further key is worse than the watermark, or no closer than this node.
             if key != destination && !below(key, bound) || below(&watermark.key, key) {
                 return None;
             }
-            if let Some((port, sequence)) = entry.way_around(ingress, key, watermark) {
+            if let Some((port, sequence)) = entry.hop_around(ingress, key, watermark) {
                 return Some(Forward {
                     decision: Decision::Send(port),
                     key,
@@ -110,16 +96,16 @@ impl Snapshot {
 }
 
 impl SnekEntry {
-    /// The port and sequence by which this entry leads to `key` and not to `ingress`.
-    fn way_around(
+    /// Returns the port and sequence by which this entry leads to `key` and not to `ingress`.
+    fn hop_around(
         &self,
         ingress: PortId,
         key: &PublicKey,
         watermark: &Watermark,
     ) -> Option<(PortId, u64)> {
         let near = self.near().map(|port| (port, 0));
-        let mut ways = [near, self.route()].into_iter().flatten();
-        ways.find(|&(port, sequence)| {
+        let mut hops = [near, self.route()].into_iter().flatten();
+        hops.find(|&(port, sequence)| {
             let new = Watermark {
                 key: *key,
                 sequence,

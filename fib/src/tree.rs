@@ -1,8 +1,11 @@
-//! Peers' coordinates by prefix: for each, the best two candidates at or below it, so that the
-//! nearest to a destination is found by walking its coordinates (protocol section 4).
+//! The tree table: a trie of the peers' coordinates (protocol section 4).
 //!
-//! Every prefix has a number, given out once and never again, and is found by its parent's number
-//! and its last port.
+//! Each prefix of a peer's coordinates holds the best two candidates at or below it, so that the peer
+//! nearest to a destination is found by walking the destination's coordinates. The second candidate
+//! serves frames that came from the first.
+//!
+//! Every prefix has a number that is never used again. The index finds a prefix by its parent's
+//! number and its own last port.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,21 +13,21 @@ use std::sync::Arc;
 use pinecone_wire::coordinates::CoordinatesView;
 use pinecone_wire::{Coordinates, PublicKey};
 
-use super::index::Index;
-use super::{NextHop, PeerEntry};
-use crate::{LinkType, PortId};
+use crate::PortId;
+use crate::hop::NextHop;
+use crate::index::Index;
 
 /// The part of a snapshot that tree lookups read.
 #[derive(Clone, Debug, Default)]
-pub(super) struct TreeTable {
-    /// All candidates' best, which is the empty prefix's.
+pub(crate) struct TreeTable {
+    /// The best of all candidates: those at the empty prefix.
     all: Best,
     prefixes: Index<Prefix>,
-    /// Those of our own coordinates, as far as there are any: most destinations share some.
+    /// The prefixes along the node's own coordinates, which most destinations share in part.
     own: Arc<[Prefix]>,
 }
 
-/// The best candidate, and the best for frames that came from that one's port.
+/// The best candidate, and the best for frames that came from that candidate's port.
 type Best = [Option<Candidate>; 2];
 
 #[derive(Clone, Debug, Default)]
@@ -33,38 +36,52 @@ struct Prefix {
     best: Best,
 }
 
-/// A peer that follows our root. The order of fields is the order of preference.
+/// A peer's place in the trie. The order of the fields is the order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
     /// Length of its coordinates.
     depth: u32,
-    link: LinkType,
-    order: u64,
+    preference: u64,
     port: PortId,
 }
 
 impl Candidate {
-    /// No candidate comes before this one.
+    /// Sorts before every candidate.
     const FIRST: Self = Self {
         depth: 0,
-        link: LinkType::Pipe,
-        order: 0,
+        preference: 0,
         port: PortId(0),
     };
+
+    fn new(port: PortId, place: &Place) -> Self {
+        Self {
+            depth: place.coordinates.depth() as u32,
+            preference: place.preference,
+            port,
+        }
+    }
 }
 
-/// What the control side keeps to keep [`TreeTable`] up to date.
+/// The writer's state behind a [`TreeTable`].
 #[derive(Debug, Default)]
-pub(super) struct TreeBuilder {
-    /// By the number of each prefix that they are at or below, best first. One set, as most prefixes
+pub(crate) struct TreeBuilder {
+    places: BTreeMap<PortId, Place>,
+    /// The candidates at or below each prefix, by its number, best first. One set, as most prefixes
     /// have a single candidate.
     candidates: BTreeSet<(u64, Candidate)>,
     /// The numbers of the prefixes.
     numbers: BTreeMap<Edge, u64>,
     /// The number given out last.
     last: u64,
-    /// Prefixes in the table have changed since they were last traced.
+    /// Whether prefixes in the table have changed since they were last traced.
     changed: bool,
+}
+
+/// A peer's coordinates, as the control plane programmed them.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    coordinates: Coordinates,
+    preference: u64,
 }
 
 /// A prefix by its parent's number and its last port.
@@ -74,27 +91,22 @@ type Edge = (u64, u64);
 const EMPTY: u64 = 0;
 
 impl TreeTable {
-    /// The port towards `destination`, from a node at `own`, for a frame from `ingress`.
-    pub(super) fn next_hop(
+    /// Returns the port towards `destination` for a frame from `ingress`, at a node with the coordinates
+    /// `own`.
+    pub(crate) fn next_hop(
         &self,
         own: &Coordinates,
         ingress: PortId,
         destination: CoordinatesView<'_>,
     ) -> NextHop {
         let bytes = destination.as_bytes();
-        // Every number ends in the one byte of it that lacks the high bit.
+        // The last byte of each number is the only one without the high bit.
         let depth = bytes.iter().filter(|&&b| b < 0x80).count();
         let mut nearest = None;
         let mut consider = |best: &Best, common: usize| {
             let other = best.iter().flatten().find(|c| c.port != ingress);
-            let found = other.map(|c| {
-                (
-                    c.depth as usize + depth - 2 * common,
-                    c.link,
-                    c.order,
-                    c.port,
-                )
-            });
+            let found =
+                other.map(|c| (c.depth as usize + depth - 2 * common, c.preference, c.port));
             nearest = [nearest, found].into_iter().flatten().min();
         };
         consider(&self.all, 0);
@@ -130,8 +142,8 @@ impl TreeTable {
 }
 
 impl TreeTable {
-    /// Brings what is known of our own path up to date, after a change of it.
-    pub(super) fn trace(&mut self, own: &Coordinates) {
+    /// Looks up the prefixes along the node's own coordinates.
+    pub(crate) fn trace(&mut self, own: &Coordinates) {
         let mut parent = EMPTY;
         let prefixes = own.ports().iter().map_while(|&port| {
             let found = self.prefixes.get(&edge_key((parent, port)))?;
@@ -143,62 +155,87 @@ impl TreeTable {
 }
 
 impl TreeBuilder {
-    /// Adds a peer's coordinates. It must follow our root, and have been removed if it was there.
-    pub(super) fn add(&mut self, table: &mut TreeTable, port: PortId, peer: &PeerEntry) {
-        let Some((candidate, coordinates)) = candidate(port, peer) else {
-            return;
+    /// Adds a peer's coordinates, or replaces them. Returns whether anything changed.
+    pub(crate) fn insert(
+        &mut self,
+        table: &mut TreeTable,
+        port: PortId,
+        coordinates: Coordinates,
+        preference: u64,
+    ) -> bool {
+        let place = Place {
+            coordinates,
+            preference,
         };
+        if self.places.get(&port) == Some(&place) {
+            return false;
+        }
+        self.remove(table, port);
+        let candidate = Candidate::new(port, &place);
         self.candidates.insert((EMPTY, candidate));
         table.all = self.best(EMPTY);
         let mut parent = EMPTY;
-        for port in coordinates {
+        for &port in place.coordinates.ports() {
             let edge = (parent, port);
             let number = *self.numbers.entry(edge).or_insert_with(|| {
                 self.last += 1;
                 self.last
             });
             self.candidates.insert((number, candidate));
-            self.show(table, edge, number, candidate);
+            self.update_prefix(table, edge, number, candidate);
             parent = number;
         }
+        self.places.insert(port, place);
+        true
     }
 
-    /// Takes out what [`Self::add`] added with the same arguments.
-    pub(super) fn remove(&mut self, table: &mut TreeTable, port: PortId, peer: &PeerEntry) {
-        let Some((candidate, coordinates)) = candidate(port, peer) else {
-            return;
+    /// Removes a peer's coordinates. Returns whether there were any.
+    pub(crate) fn remove(&mut self, table: &mut TreeTable, port: PortId) -> bool {
+        let Some(place) = self.places.remove(&port) else {
+            return false;
         };
+        let candidate = Candidate::new(port, &place);
         self.candidates.remove(&(EMPTY, candidate));
         table.all = self.best(EMPTY);
         let mut parent = EMPTY;
-        for port in coordinates {
+        for &port in place.coordinates.ports() {
             let edge = (parent, port);
             let Some(&number) = self.numbers.get(&edge) else {
-                return;
+                break;
             };
             self.candidates.remove(&(number, candidate));
-            self.show(table, edge, number, candidate);
+            self.update_prefix(table, edge, number, candidate);
             parent = number;
         }
+        true
     }
 
-    /// Brings what is known of our own path up to date, after changes of the candidates.
-    pub(super) fn trace(&mut self, table: &mut TreeTable, own: &Coordinates) {
+    /// Traces the node's own path anew if prefixes have changed.
+    pub(crate) fn trace(&mut self, table: &mut TreeTable, own: &Coordinates) {
         if std::mem::take(&mut self.changed) {
             table.trace(own);
         }
     }
 
-    /// Forgets all peers.
-    pub(super) fn clear(&mut self, table: &mut TreeTable) {
+    /// Removes the coordinates of all peers. Returns whether there were any.
+    pub(crate) fn clear(&mut self, table: &mut TreeTable) -> bool {
+        let present = !self.places.is_empty();
+        self.places.clear();
         self.candidates.clear();
         self.numbers.clear();
         *table = TreeTable::default();
+        present
     }
 
-    /// Brings the table up to date after `changed` came to or went from the prefix `number`, if that
-    /// makes a difference.
-    fn show(&mut self, table: &mut TreeTable, edge: Edge, number: u64, changed: Candidate) {
+    /// Updates a prefix in the table after `changed` was added to it or removed from it, if that
+    /// changes the best two.
+    fn update_prefix(
+        &mut self,
+        table: &mut TreeTable,
+        edge: Edge,
+        number: u64,
+        changed: Candidate,
+    ) {
         let best = self.best(number);
         if best[0].is_none() {
             self.numbers.remove(&edge);
@@ -212,7 +249,7 @@ impl TreeBuilder {
         self.changed = true;
     }
 
-    /// The best two candidates at or below the prefix `number`.
+    /// Returns the best two candidates at or below the prefix `number`.
     fn best(&self, number: u64) -> Best {
         let from = self.candidates.range((number, Candidate::FIRST)..);
         let mut best = from
@@ -222,20 +259,7 @@ impl TreeBuilder {
     }
 }
 
-/// What a peer stands for in the table, and its coordinates.
-fn candidate(port: PortId, peer: &PeerEntry) -> Option<(Candidate, impl Iterator<Item = u64>)> {
-    let announcement = peer.announcement.as_ref()?;
-    let (_, above) = announcement.signers.split_last()?;
-    let candidate = Candidate {
-        depth: above.len() as u32,
-        link: peer.link,
-        order: announcement.order,
-        port,
-    };
-    Some((candidate, above.iter().map(|&(port, _)| port)))
-}
-
-/// Where the index has a prefix: both numbers, behind eight bytes that spread them.
+/// The index key of a prefix: both numbers, behind eight bytes that spread them.
 fn edge_key((parent, port): Edge) -> PublicKey {
     let spread = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mixed = spread(spread(parent).rotate_left(32) ^ port);

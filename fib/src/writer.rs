@@ -1,35 +1,29 @@
-//! The control side: the working state, and how it becomes what readers see.
+//! The writer's side of the tables: the working state, and its publication to readers.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use pinecone_wire::{Coordinates, PublicKey, Watermark};
+use pinecone_wire::{Coordinates, PublicKey};
 
-use super::near::NearKeys;
-use super::rescue::ExpiredRoute;
-use super::snapshot::SnekEntry;
-use super::tree::TreeBuilder;
-use super::{NextHop, PeerEntry, Snapshot, SnekHop};
 use crate::PortId;
+use crate::entry::{ExpiredRoute, KeyEntry, SnekEntry};
+use crate::index::Found;
+use crate::snapshot::Snapshot;
+use crate::tree::TreeBuilder;
 
-/// The control side of the tables. One owner; readers see its changes after [`Self::publish`].
+/// The writer of the tables. It has one owner; readers see its changes after [`Self::publish`].
 ///
-/// A change costs what it touches times the logarithm of the table's size, whatever the table
-/// holds otherwise; what readers may be looking at is copied, never changed (but for the sequence
-/// of a route that is refreshed).
+/// The cost of a change grows with the logarithm of the table's size. A change copies what readers may
+/// be looking at and never changes it in place, except for the sequence of a route that is refreshed.
 #[derive(Debug)]
 pub struct FibWriter {
     working: Snapshot,
+    /// Whether the working state differs from the published one.
     dirty: bool,
     published: Arc<ArcSwap<Snapshot>>,
-    /// Published before and perhaps still looked at: dropped here and not by a reader, whom it
-    /// would cost a pause.
+    /// Snapshots that readers may still be looking at. They are dropped here, because a drop would
+    /// delay a reader.
     retired: Vec<Arc<Snapshot>>,
-    peers: BTreeMap<PortId, PeerEntry>,
-    parent: Option<PortId>,
-    root: (PublicKey, u64),
-    near: NearKeys,
     tree: TreeBuilder,
     /// The most expired routes at any time since their index was last compacted.
     most_expired: usize,
@@ -41,7 +35,7 @@ pub struct FibWriter {
 /// milliseconds.
 const MOST_COMPACTED: usize = 16_384;
 
-/// Where readers come from.
+/// The published tables, from which each thread gets its own [`FibReader`].
 #[derive(Clone, Debug)]
 pub struct Fib {
     published: Arc<ArcSwap<Snapshot>>,
@@ -54,14 +48,14 @@ pub struct FibReader {
 }
 
 impl FibWriter {
-    /// Empty tables of the node with key `own`, which is its own root until told otherwise.
+    /// Creates the empty tables of the node with the key `own`, which is at the root until told otherwise.
     #[must_use]
     pub fn new(own: PublicKey) -> (Self, Fib) {
         let working = Snapshot {
             own,
             coordinates: Arc::default(),
             up: None,
-            twin: None,
+            own_key_port: None,
             snek: Default::default(),
             near: Default::default(),
             routes: 0,
@@ -77,10 +71,6 @@ impl FibWriter {
             dirty: false,
             published,
             retired: Vec::new(),
-            peers: BTreeMap::new(),
-            parent: None,
-            root: (own, 0),
-            near: NearKeys::default(),
             tree: TreeBuilder::default(),
             most_expired: 0,
             most_known: 0,
@@ -88,71 +78,69 @@ impl FibWriter {
         (writer, fib)
     }
 
-    /// Adds a live peering, or replaces what is known of it.
-    pub fn set_peer(&mut self, port: PortId, peer: PeerEntry) {
-        if self.peers.get(&port) == Some(&peer) {
-            return;
-        }
-        let mut touched = Vec::new();
-        self.retract(port, &mut touched);
-        self.near
-            .add(port, &peer, self.parent == Some(port), &mut touched);
-        if self.follows_root(&peer) {
-            self.tree.add(&mut self.working.tree, port, &peer);
-        }
-        self.peers.insert(port, peer);
-        self.settle(touched);
-    }
-
-    /// Takes out a peering and what it announced. Its routes are the caller's to remove.
-    pub fn remove_peer(&mut self, port: PortId) {
-        let mut touched = Vec::new();
-        if self.retract(port, &mut touched) {
-            self.settle(touched);
-        }
-    }
-
-    /// Says which peering leads to the root, if any. The root is the one that this peering
-    /// announced; until it has, the node looks keys up as if it had no parent.
-    pub fn set_parent(&mut self, parent: Option<PortId>) {
-        if self.parent == parent {
-            return;
-        }
-        let mut touched = Vec::new();
-        for (port, before, after) in [(self.parent, true, false), (parent, false, true)] {
-            if let Some((port, peer)) = port.and_then(|p| Some((p, self.peers.get(&p)?))) {
-                self.near.remove(port, peer, before, &mut touched);
-                self.near.add(port, peer, after, &mut touched);
-            }
-        }
-        self.parent = parent;
-        self.settle(touched);
-    }
-
-    /// Sets the root that we follow and our own place below it: tree routing goes by way of the
-    /// peers that follow exactly that root and sequence.
-    pub fn set_position(&mut self, root: PublicKey, root_sequence: u64, coordinates: Coordinates) {
+    /// Sets the node's own coordinates.
+    pub fn set_coordinates(&mut self, coordinates: Coordinates) {
         if *self.working.coordinates != coordinates {
             self.working.coordinates = Arc::new(coordinates);
             self.working.tree.trace(&self.working.coordinates);
             self.dirty = true;
         }
-        let root = (root, root_sequence);
-        if std::mem::replace(&mut self.root, root) == root {
-            return;
-        }
-        self.dirty = true;
-        self.tree.clear(&mut self.working.tree);
-        for (&port, peer) in &self.peers {
-            if self.follows_root(peer) {
-                self.tree.add(&mut self.working.tree, port, peer);
-            }
-        }
-        self.working.tree.trace(&self.working.coordinates);
     }
 
-    /// Installs the route to `key` by way of the peering `source`, or refreshes it: the same source
-    /// with a new sequence changes one number in place, seen at once and without publication.
+    /// Sets the key of the root and the port towards it: the next hop for keys between this node's and
+    /// the root's to which no known key is closer. `None` at a node without a parent.
+    pub fn set_up(&mut self, up: Option<(PublicKey, PortId)>) {
+        self.dirty |= self.working.up != up;
+        self.working.up = up;
+    }
+
+    /// Sets the port of a peer that has the same key as this node. Frames to which no known key is
+    /// closer go there, where this node would otherwise take them.
+    pub fn set_own_key_port(&mut self, port: Option<PortId>) {
+        self.dirty |= self.working.own_key_port != port;
+        self.working.own_key_port = port;
+    }
+
+    /// Sets or removes the port towards a near key: one that a peer has or has announced. A near key
+    /// takes precedence over a route to the same key.
+    pub fn set_near(&mut self, key: PublicKey, near: Option<PortId>) {
+        let entry = self.working.snek.get(&key);
+        if entry.and_then(SnekEntry::near) == near {
+            return;
+        }
+        let route = entry.and_then(SnekEntry::route);
+        self.set_entry(key, near, route);
+        if near.is_some() {
+            self.working.near.insert(key, near);
+        } else {
+            self.working.near.remove(&key);
+        }
+    }
+
+    /// Sets the coordinates of the peer at `port`, to be used by tree routing. Of several peers at the
+    /// same distance from a destination, the one with the lowest `preference` is chosen.
+    pub fn set_peer_coordinates(
+        &mut self,
+        port: PortId,
+        coordinates: Coordinates,
+        preference: u64,
+    ) {
+        let table = &mut self.working.tree;
+        self.dirty |= self.tree.insert(table, port, coordinates, preference);
+    }
+
+    /// Removes the coordinates of the peer at `port`.
+    pub fn remove_peer_coordinates(&mut self, port: PortId) {
+        self.dirty |= self.tree.remove(&mut self.working.tree, port);
+    }
+
+    /// Removes the coordinates of all peers.
+    pub fn clear_peer_coordinates(&mut self) {
+        self.dirty |= self.tree.clear(&mut self.working.tree);
+    }
+
+    /// Installs the route to `key` by way of `source`, or refreshes it. A refresh, with the same source
+    /// and a new sequence, changes one number in place, which readers see without publication.
     pub fn set_route(&mut self, key: PublicKey, source: PortId, sequence: u64) {
         let entry = self.working.snek.get_to_edit(&key);
         if entry.is_some_and(|entry| entry.refresh(source, sequence)) {
@@ -167,7 +155,7 @@ impl FibWriter {
         }
     }
 
-    /// Takes out a route; whether there was one.
+    /// Removes a route. Returns whether there was one.
     pub fn remove_route(&mut self, key: &PublicKey) -> bool {
         let Some(entry) = self.working.snek.get_to_edit(key) else {
             return false;
@@ -181,10 +169,11 @@ impl FibWriter {
         present
     }
 
-    /// Takes out a route that has expired, and keeps it aside for frames that follow it and would be
-    /// dropped otherwise: see [`Rescue`](super::Rescue). It is the caller's to say when
-    /// [its time](Self::forget_expired) is over, and must not be kept for longer than its peering
-    /// lives.
+    /// Removes a route that has expired, and keeps it aside for frames that follow it and would be
+    /// dropped otherwise: see [`Rescue`](crate::Rescue). Returns whether there was one.
+    ///
+    /// The caller decides when to [forget](Self::forget_expired) it, which must be no later than the end
+    /// of its peering.
     pub fn expire_route(&mut self, key: &PublicKey) -> bool {
         let route = self
             .working
@@ -202,7 +191,7 @@ impl FibWriter {
         true
     }
 
-    /// Forgets an expired route; whether there was one.
+    /// Forgets an expired route. Returns whether there was one.
     pub fn forget_expired(&mut self, key: &PublicKey) -> bool {
         let expired = &mut self.working.expired;
         let present = expired.remove(key).is_some();
@@ -214,121 +203,33 @@ impl FibWriter {
         present
     }
 
-    /// Shows the working state to readers. Does nothing if nothing changed.
+    /// Returns the entry of the lowest key above `key`, unpublished changes included.
+    #[must_use]
+    pub fn entry_above(&self, key: &PublicKey) -> Option<KeyEntry> {
+        entry(self.working.snek.successor(key, true))
+    }
+
+    /// Returns the entry of the highest key below `key`, unpublished changes included.
+    #[must_use]
+    pub fn entry_below(&self, key: &PublicKey) -> Option<KeyEntry> {
+        entry(self.working.snek.predecessor(key))
+    }
+
+    /// Publishes the working state to readers. Does nothing if nothing has changed.
     pub fn publish(&mut self) {
         if std::mem::take(&mut self.dirty) {
             self.working.snek.prepare();
-            let old = self.published.swap(Arc::new(self.working.clone()));
-            self.retired.push(old);
+            let snapshot = Arc::new(self.snapshot().clone());
+            self.retired.push(self.published.swap(snapshot));
         }
         self.retired.retain(|old| Arc::strong_count(old) > 1);
     }
 
-    /// The working state, changes not yet published included.
+    /// Returns the working state, unpublished changes included.
     pub fn snapshot(&mut self) -> &Snapshot {
-        &self.working
-    }
-
-    /// SNEK next hop of a bootstrap that is to go by none of the ports `avoided`, whatever its
-    /// watermark: towards the lowest known key above the destination that another port leads to, if
-    /// possible by a way that, as announced, passes neither this node nor those at the avoided ports.
-    /// Looks at `tries` ways, then at as many to the root. Nothing if there is none, or this node is
-    /// the next above the destination that it knows.
-    #[must_use]
-    pub fn snek_around(
-        &self,
-        destination: &PublicKey,
-        avoided: &[PortId],
-        tries: usize,
-    ) -> Option<SnekHop> {
-        let peers = avoided.iter().filter_map(|port| self.peers.get(port));
-        let passed: Vec<_> = peers.map(|p| p.key).chain([self.working.own]).collect();
-        let apart = |port: &PortId| {
-            let peer = self.peers.get(port);
-            let announced = peer.and_then(|peer| peer.announcement.as_ref());
-            announced.is_none_or(|a| a.signers.iter().all(|(_, key)| !passed.contains(key)))
-        };
-        let above = self.ways_above(destination).take(tries);
-        let root = self.root.0;
-        let to_root = self.near.ports(&root).map(|port| (root, port, 0));
-        let beyond = *destination >= self.working.own && *destination < root;
-        let last = to_root.take(tries).filter(|_| beyond);
-        let ways: Vec<_> = above
-            .chain(last)
-            .filter(|(_, port, _)| !avoided.contains(port))
-            .collect();
-        // A route was set up by who came that way, whatever is announced there.
-        let good = |(_, port, sequence): &&(_, _, u64)| *sequence != 0 || apart(port);
-        let (key, port, sequence) = *ways.iter().find(good).or(ways.first())?;
-        Some(SnekHop {
-            next: NextHop::Port(port),
-            watermark: Watermark { key, sequence },
-        })
-    }
-
-    /// All ways to known keys above `destination`, lowest first, up to this node's own key: key, port
-    /// and sequence, which is 0 where the key was announced.
-    fn ways_above(
-        &self,
-        destination: &PublicKey,
-    ) -> impl Iterator<Item = (PublicKey, PortId, u64)> {
-        let known = &self.working.snek;
-        let own = Some(self.working.own).filter(|own| destination < own);
-        let keys = std::iter::successors(known.successor(destination, true), |(key, _)| {
-            known.successor(key, true)
-        });
-        keys.take_while(move |(key, _)| own.is_none_or(|own| **key < own))
-            .flat_map(|(key, entry)| {
-                let near = self.near.ports(key).map(|port| (port, 0));
-                let ways = near.chain(entry.route());
-                ways.map(|(port, sequence)| (*key, port, sequence))
-            })
-    }
-
-    fn follows_root(&self, peer: &PeerEntry) -> bool {
-        let announced = peer.announcement.as_ref();
-        announced.is_some_and(|a| (a.root, a.root_sequence) == self.root)
-    }
-
-    /// Takes out all that a peering announced; whether there was such a peering.
-    fn retract(&mut self, port: PortId, touched: &mut Vec<PublicKey>) -> bool {
-        let Some(peer) = self.peers.remove(&port) else {
-            return false;
-        };
-        self.near
-            .remove(port, &peer, self.parent == Some(port), touched);
-        if self.follows_root(&peer) {
-            self.tree.remove(&mut self.working.tree, port, &peer);
-        }
-        true
-    }
-
-    /// Brings the indexes up to date for the keys whose claims changed.
-    fn settle(&mut self, mut touched: Vec<PublicKey>) {
-        self.dirty = true;
-        touched.sort_unstable();
-        touched.dedup();
-        for key in touched {
-            let near = self.near.port(&key);
-            let entry = self.working.snek.get(&key);
-            if entry.and_then(SnekEntry::near) != near {
-                let route = entry.and_then(SnekEntry::route);
-                self.set_entry(key, near, route);
-                if near.is_some() {
-                    self.working.near.insert(key, near);
-                } else {
-                    self.working.near.remove(&key);
-                }
-            }
-        }
-        let parent = self.parent.and_then(|port| {
-            let announcement = self.peers.get(&port)?.announcement.as_ref()?;
-            Some((announcement.root, port))
-        });
-        self.working.up = parent.map(|(root, port)| (root, self.near.port(&root).unwrap_or(port)));
-        self.working.twin = self.near.direct(&self.working.own);
         let table = &mut self.working.tree;
         self.tree.trace(table, &self.working.coordinates);
+        &self.working
     }
 
     fn set_entry(&mut self, key: PublicKey, near: Option<PortId>, route: Option<(PortId, u64)>) {
@@ -347,8 +248,18 @@ impl FibWriter {
     }
 }
 
+/// Copies an entry for the control plane.
+fn entry(found: Found<'_, SnekEntry>) -> Option<KeyEntry> {
+    let (key, entry) = found?;
+    Some(KeyEntry {
+        key: *key,
+        near: entry.near(),
+        route: entry.route(),
+    })
+}
+
 impl Fib {
-    /// A reader of its own for each thread.
+    /// Creates a reader. Each thread needs its own.
     #[must_use]
     pub fn reader(&self) -> FibReader {
         FibReader {
@@ -358,7 +269,7 @@ impl Fib {
 }
 
 impl FibReader {
-    /// The latest published tables. Cheap; call it once a batch.
+    /// Returns the latest published tables. Cheap; call it once for each batch of frames.
     #[inline]
     pub fn load(&mut self) -> &Snapshot {
         self.cache.load()
@@ -385,7 +296,7 @@ mod tests {
         for n in 100..10_000 {
             writer.remove_route(&key(n));
         }
-        // Refreshed in memory that no reader has seen.
+        // A refresh in memory that no reader has seen.
         for n in 0..100 {
             writer.set_route(key(n), PortId(1), 2);
         }
@@ -398,7 +309,7 @@ mod tests {
         }
     }
 
-    /// A reader that never looks again pins the one snapshot that it has, not those after it.
+    /// A reader that never loads again pins its one snapshot, not those published later.
     #[test]
     fn an_idle_reader_pins_one_snapshot() {
         let (mut writer, fib) = FibWriter::new(PublicKey::MIN);

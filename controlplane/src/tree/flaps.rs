@@ -81,7 +81,7 @@ impl ControlPlane {
     /// Whether the root that a peer follows comes and goes too often to take that peer as the
     /// parent now.
     pub(super) fn is_held(&mut self, port: PortId) -> bool {
-        let announced = self.peers.get(port).and_then(|p| p.announced.as_ref());
+        let announced = self.rib.announced(port);
         let Some(root) = announced.map(|announced| announced.announcement.root()) else {
             return false;
         };

@@ -6,7 +6,7 @@ use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::{Announcement, Coordinates, Frame, PublicKey, varu64};
 use serde_json::Value;
 
-use crate::peers::Announced;
+use crate::rib::Announced;
 use crate::{Config, ControlPlane, Effect, NewPeer, Now};
 
 fn vectors(text: &str) -> Value {
@@ -92,10 +92,7 @@ fn set_up(case: &Value, pool: &[PublicKey]) -> (ControlPlane, Vec<PortId>) {
     // The recorded node keeps what a dead peer announced for a moment, ours does not: so it stays
     // in the table here, but cannot be chosen.
     for port in &down {
-        let announced = node
-            .peers
-            .get(*port)
-            .and_then(|peer| peer.announced.as_ref());
+        let announced = node.rib.announced(*port);
         if let Some(candidate) = announced.and_then(|a| super::Candidate::new(*port, a)) {
             node.tree.candidates.remove(&candidate);
         }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use pinecone_controlplane::{CloseReason, Config, ControlPlane, Effect, Event, NewPeer, Now};
-use pinecone_fib::{Fib, FibWriter};
-use pinecone_fib::{LinkType, PortId};
+use pinecone_fib::{Fate, Fib, FibWriter, ForwardingOptions, LinkType, PortId, Transit};
 use pinecone_wire::{
-    Extensions, PublicKey, SecretKey, Signature, SignedBody, Watermark, announcement, frame,
+    Coordinates, Extensions, PublicKey, SecretKey, Signature, SignedBody, TrafficFields,
+    TrafficLayout, Watermark, announcement, frame, traffic::push_traffic,
 };
 
 pub(crate) const UNIX_MS: u64 = 1_800_000_000_000;
@@ -108,6 +108,33 @@ impl Bench {
     pub(crate) fn routes_in_fib(&mut self) -> usize {
         self.node.publish();
         self.fib.reader().load().route_count()
+    }
+
+    /// Decides about a traffic frame for the key of its `watermark`, as a worker does.
+    pub(crate) fn forward(&mut self, ingress: PortId, watermark: Watermark) -> Fate {
+        self.node.publish();
+        let fields = TrafficFields {
+            extra: 0,
+            hop_limit: 0,
+            destination: &Coordinates::default(),
+            source: &Coordinates::default(),
+            destination_key: watermark.key,
+            source_key: PublicKey::MIN,
+            watermark,
+            payload: &[],
+        };
+        let mut frame = Vec::new();
+        push_traffic(&mut frame, &fields).unwrap();
+        let (layout, sequence) = TrafficLayout::parse_with_sequence(&frame).unwrap();
+        let transit = Transit {
+            ingress,
+            layout,
+            sequence,
+        };
+        let (options, mut head) = (ForwardingOptions::default(), Vec::new());
+        let mut fib = self.fib.reader();
+        fib.load()
+            .forward_frame(&mut frame, &transit, options, &mut head)
     }
 
     /// Frames of a kind sent since the last call to this.

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use pinecone_controlplane::{CloseReason, Config, Event};
-use pinecone_fib::PortId;
-use pinecone_fib::{NextHop, Rescue, SnekKind};
+use pinecone_fib::{Fate, NextHop, PortId, Rescue};
 use pinecone_wire::{Extensions, Frame, PublicKey, SignedBody, Watermark};
 
 use crate::bench::{
@@ -303,11 +302,7 @@ fn expired_routes_are_kept_aside_for_a_moment() {
         bench.frame(port, &bootstrap(key, &body));
     }
     let rescued = |bench: &mut Bench, key: PublicKey| {
-        bench.node.publish();
-        let mut fib = bench.fib.reader();
-        let watermark = Watermark { key, sequence };
-        let verdict = fib.load().forward_one(PortId(77), &key, &watermark);
-        verdict.rescue == Some(Rescue::ExpiredRoute)
+        rescue(bench, Watermark { key, sequence }) == Some(Rescue::ExpiredRoute)
     };
     bench.wait(Duration::from_millis(9_990));
     assert_eq!(bench.routes_in_fib(), 3);
@@ -334,12 +329,7 @@ fn expired_routes_are_forgotten() {
     let key = made_up(1);
     let sequence = bench.now.unix_ms;
     bench.frame(a, &bootstrap(key, &unsigned_body(sequence, ROOT, 1)));
-    let rescued = |bench: &mut Bench| {
-        bench.node.publish();
-        let mut fib = bench.fib.reader();
-        let watermark = Watermark { key, sequence };
-        fib.load().forward_one(PortId(77), &key, &watermark).rescue
-    };
+    let rescued = |bench: &mut Bench| rescue(bench, Watermark { key, sequence });
     bench.wait(Duration::from_millis(10_010));
     assert_eq!(rescued(&mut bench), Some(Rescue::ExpiredRoute));
     bench.wait(Duration::from_millis(1_980));
@@ -405,9 +395,15 @@ fn a_lost_peering_takes_the_routes_that_came_by_it() {
 fn way(bench: &mut Bench, key: &PublicKey) -> NextHop {
     bench.node.publish();
     let mut fib = bench.fib.reader();
-    fib.load()
-        .snek(SnekKind::Traffic, key, &Watermark::START)
-        .next
+    fib.load().snek(key, &Watermark::START).next
+}
+
+/// Returns the rule by which a traffic frame for the key of its `watermark` goes on, if it needs one.
+fn rescue(bench: &mut Bench, watermark: Watermark) -> Option<Rescue> {
+    match bench.forward(PortId(77), watermark) {
+        Fate::Forward { rescue, .. } | Fate::Rewritten { rescue, .. } => rescue,
+        Fate::Deliver | Fate::Drop(_) => None,
+    }
 }
 
 fn correcting() -> Config {

@@ -21,7 +21,7 @@ use pinecone_dataplane::{
     CloseReason, CountersSnapshot, DataPlane, DataPlaneOptions, Delivery, DropReason, EngineChoice,
     LinkType, PacketFilter, PortCounters, PortId, PortOptions, Report,
 };
-use pinecone_fib::{FibWriter, PeerEntry};
+use pinecone_fib::FibWriter;
 use pinecone_wire::traffic::push_traffic;
 use pinecone_wire::{Coordinates, PublicKey, TrafficFields, TrafficLayout, Watermark};
 
@@ -146,15 +146,6 @@ impl Rig {
             link: LinkType::Pipe,
             keepalives,
         };
-        self.fib.set_peer(
-            PortId(port),
-            PeerEntry {
-                key: key(0x80 + (port % 100) as u8),
-                link: LinkType::Pipe,
-                announcement: None,
-            },
-        );
-        self.fib.publish();
         let ports = |plane: &DataPlane| plane.worker_stats().iter().map(|w| w.ports).sum::<u64>();
         let before = ports(&self.plane);
         let counters = self.plane.add_port(PortId(port), ours, options);

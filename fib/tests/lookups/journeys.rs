@@ -1,25 +1,26 @@
-//! Frames on their way through whole networks of tables, of which parts have expired: they make
-//! progress, and none goes round.
+//! Frames on their way through whole networks of tables, parts of which have expired: they make
+//! progress, and none goes in a circle.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pinecone_fib::{Decision, FibWriter, PeerAnnouncement, PeerEntry, Rescue, Verdict};
-use pinecone_fib::{LinkType, PortId};
+use pinecone_fib::{FibWriter, PortId, Rescue};
 use pinecone_wire::{PublicKey, Watermark};
 use proptest::prelude::*;
+
+use crate::frames::{Outcome, forward};
 
 /// A network under one root: a tree, more links, and a routing table for each node.
 struct Network {
     keys: Vec<PublicKey>,
     tables: Vec<FibWriter>,
-    /// For each node and port: the node at the other end, and its port.
+    /// The node at the other end of each node's ports, and its port.
     links: Vec<BTreeMap<PortId, (usize, PortId)>>,
     parents: Vec<Option<usize>>,
     /// The highest sequence that each node has taken from each key.
     taken: Vec<BTreeMap<usize, u64>>,
 }
 
-/// A bootstrap that wanders, or routes that go.
+/// A bootstrap on any way, or the end of a route.
 #[derive(Clone, Debug)]
 enum Step {
     Bootstrap { key: usize, way: Vec<usize> },
@@ -28,7 +29,7 @@ enum Step {
 }
 
 impl Network {
-    /// `parents` says of each node but the first which lower one it hangs on.
+    /// `parents` names the parent, a lower number, of each node but the first.
     fn new(keys: Vec<PublicKey>, parents: &[usize], more: &[(usize, usize)]) -> Self {
         let count = keys.len();
         let mut net = Self {
@@ -64,36 +65,31 @@ impl Network {
         *links.find(|(_, (other, _))| *other == peer).unwrap().0
     }
 
+    /// Programs each node's tables with the best port towards each key that its peers announce.
     fn announce(&mut self) {
         let root = self.keys[0];
         for node in 0..self.keys.len() {
-            for (order, (&port, &(peer, its_port))) in self.links[node].iter().enumerate() {
-                let mut signers = vec![(u64::from(its_port.0), self.keys[peer])];
-                let mut below = peer;
-                while let Some(above) = self.parents[below] {
-                    signers.push((u64::from(self.port(above, below).0), self.keys[above]));
-                    below = above;
-                }
-                signers.reverse();
-                let announcement = PeerAnnouncement {
-                    root,
-                    root_sequence: 1,
-                    order: order as u64,
-                    signers,
-                };
-                let peer = PeerEntry {
-                    key: self.keys[peer],
-                    link: LinkType::Remote,
-                    announcement: Some(announcement),
-                };
-                self.tables[node].set_peer(port, peer);
-            }
             let parent = self.parents[node].map(|parent| self.port(node, parent));
-            self.tables[node].set_parent(parent);
+            let mut best = BTreeMap::new();
+            for (&port, &(peer, _)) in &self.links[node] {
+                let above = std::iter::successors(Some(peer), |below| self.parents[*below]);
+                for (steps, signer) in above.enumerate() {
+                    let rank = (steps > 0, parent != Some(port), steps, port);
+                    let known = best.entry(self.keys[signer]).or_insert(rank);
+                    *known = rank.min(*known);
+                }
+            }
+            let tables = &mut self.tables[node];
+            for (key, (.., port)) in &best {
+                tables.set_near(*key, Some(*port));
+            }
+            tables.set_up(parent.map(|_| (root, best[&root].3)));
+            let own = best.get(&self.keys[node]);
+            tables.set_own_key_port(own.filter(|rank| !rank.0).map(|rank| rank.3));
         }
     }
 
-    /// A bootstrap goes any way through the network. Each node takes it once, as the protocol asks.
+    /// Sends a bootstrap any way through the network. Each node takes it once, as the protocol asks.
     fn bootstrap(&mut self, key: usize, sequence: u64, way: &[usize]) {
         let mut at = key;
         for step in way {
@@ -116,15 +112,16 @@ impl Network {
         let mut rescues = [0, 0];
         loop {
             let state = (at, ingress, watermark.key, watermark.sequence);
-            prop_assert!(seen.insert(state), "a frame to {to} goes round: {state:?}");
-            let verdict = self.tables[at]
-                .snapshot()
-                .forward_one(ingress, to, &watermark);
-            let Verdict {
-                decision: Decision::Send(port),
+            prop_assert!(
+                seen.insert(state),
+                "a frame to {to} goes in a circle: {state:?}"
+            );
+            let outcome = forward(self.tables[at].snapshot(), ingress, to, &watermark);
+            let Outcome::Send {
+                port,
                 watermark: new,
                 rescue,
-            } = verdict
+            } = outcome
             else {
                 return Ok(rescues);
             };
@@ -151,7 +148,7 @@ fn step(nodes: usize) -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The keys of a network, the root's first, how it hangs together, and what happens in it.
+/// The keys of a network, the root's first; its parents and further links; and what happens in it.
 type World = (Vec<[u8; 2]>, Vec<usize>, Vec<(usize, usize)>, Vec<Step>);
 
 fn world() -> impl Strategy<Value = World> {
@@ -166,9 +163,11 @@ fn world() -> impl Strategy<Value = World> {
     })
 }
 
+const CASES: u32 = if cfg!(miri) { 2 } else { 4_000 };
+
 #[test]
-fn frames_make_progress_and_none_goes_round() {
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(4_000));
+fn frames_make_progress_and_none_goes_in_a_circle() {
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(CASES));
     let rescued = std::cell::Cell::new([0, 0]);
     let result = runner.run(&world(), |(keys, parents, more, steps)| {
         let keys: Vec<_> = keys
@@ -201,5 +200,6 @@ fn frames_make_progress_and_none_goes_round() {
         Ok(())
     });
     result.unwrap();
-    assert!(rescued.get().iter().all(|n| *n > 100), "{rescued:?}");
+    let enough = if cfg!(miri) { 0 } else { 100 };
+    assert!(rescued.get().iter().all(|n| *n >= enough), "{rescued:?}");
 }

@@ -1,91 +1,55 @@
-//! Both lookups as protocol.md tells them: loops over everything, with the ties that it leaves
-//! open resolved by sorting.
+//! The lookups as protocol.md describes them: loops over everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pinecone_fib::{
-    Decision, NextHop, PeerAnnouncement, PeerEntry, Rescue, SnekHop, SnekKind, Verdict,
-    forward_decision,
-};
-use pinecone_fib::{LinkType, PortId};
+use pinecone_fib::{Decision, NextHop, PortId, Rescue, SnekHop, Undeliverable, forward_decision};
 use pinecone_wire::{Coordinates, PublicKey, Watermark};
+
+use crate::frames::Outcome;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
     pub(crate) own: PublicKey,
-    pub(crate) peers: BTreeMap<PortId, PeerEntry>,
-    pub(crate) parent: Option<PortId>,
-    pub(crate) root: (PublicKey, u64),
     pub(crate) coordinates: Coordinates,
+    pub(crate) up: Option<(PublicKey, PortId)>,
+    pub(crate) own_key_port: Option<PortId>,
+    pub(crate) near: BTreeMap<PublicKey, PortId>,
+    /// Coordinates and preference of each peer.
+    pub(crate) peers: BTreeMap<PortId, (Coordinates, u64)>,
     pub(crate) routes: BTreeMap<PublicKey, (PortId, u64)>,
     /// Routes that expired a moment ago.
     pub(crate) expired: BTreeMap<PublicKey, (PortId, u64)>,
 }
 
 impl Model {
-    fn announced(&self) -> impl Iterator<Item = (PortId, &PeerEntry, &PeerAnnouncement)> {
-        self.peers
-            .iter()
-            .filter_map(|(&port, p)| Some((port, p, p.announcement.as_ref()?)))
-    }
-
-    pub(crate) fn snek(&self, kind: SnekKind, to: &PublicKey, watermark: &Watermark) -> SnekHop {
-        let traffic = kind == SnekKind::Traffic;
-        let (own, to) = (self.own, *to);
-        if traffic && to == own {
+    pub(crate) fn snek(&self, to: &PublicKey, watermark: &Watermark) -> SnekHop {
+        if *to == self.own {
             return SnekHop {
                 next: NextHop::Local,
                 watermark: *watermark,
             };
         }
-        let nowhere = if traffic {
-            NextHop::Local
-        } else {
-            NextHop::None
+        let (mut best, mut next, mut sequence) = match self.up {
+            Some((root, port)) if self.own < *to && *to < root => (root, NextHop::Port(port), 0),
+            _ => {
+                let next = self.own_key_port.map_or(NextHop::Local, NextHop::Port);
+                (self.own, next, 0)
+            }
         };
-        let (mut best, mut next, mut sequence) = (own, nowhere, 0);
         let better = |best: PublicKey, key: PublicKey| {
-            (traffic && key == to && best != to) || (to < key && key < best)
+            (key == *to && best != *to) || (*to < key && key < best)
         };
-        let parent = self
-            .parent
-            .and_then(|p| self.announced().find(|a| a.0 == p));
-        if let Some((port, _, a)) = parent {
-            if (!traffic && own == to) || (own < to && to < a.root) {
-                (best, next) = (a.root, NextHop::Port(port));
-            }
-            for &(_, key) in &a.signers {
-                if better(best, key) {
-                    (best, next) = (key, NextHop::Port(port));
-                }
-            }
-        }
-        let mut all: Vec<(usize, LinkType, u64, PortId, PublicKey)> = Vec::new();
-        for (port, peer, a) in self.announced() {
-            for (steps, &(_, key)) in a.signers.iter().rev().enumerate() {
-                all.push((steps, peer.link, a.order, port, key));
-            }
-        }
-        all.sort();
-        for (.., port, key) in all {
+        for (&key, &port) in &self.near {
             if better(best, key) {
                 (best, next) = (key, NextHop::Port(port));
             }
         }
-        let direct = |key: PublicKey| {
-            self.announced()
-                .filter(|(_, p, _)| p.key == key)
-                .min_by_key(|(port, p, a)| (p.link, a.order, *port))
-                .map(|(port, ..)| NextHop::Port(port))
-        };
-        next = direct(best).unwrap_or(next);
         for (&key, &(source, s)) in &self.routes {
             let worse = Watermark { key, sequence: s }.is_worse_than(watermark);
             if !worse && better(best, key) {
                 (best, next, sequence) = (key, NextHop::Port(source), s);
             }
         }
-        next = direct(best).unwrap_or(next);
         SnekHop {
             next,
             watermark: Watermark {
@@ -95,27 +59,37 @@ impl Model {
         }
     }
 
-    pub(crate) fn forward(&self, ingress: PortId, to: &PublicKey, before: &Watermark) -> Verdict {
-        let hop = self.snek(SnekKind::Traffic, to, before);
-        let decision = forward_decision(ingress, before, &hop);
-        let dropped = [Decision::DropBackwards, Decision::DropWatermark].contains(&decision);
+    pub(crate) fn forward(&self, ingress: PortId, to: &PublicKey, before: &Watermark) -> Outcome {
+        if *to == self.own {
+            return Outcome::Deliver;
+        }
+        let hop = self.snek(to, before);
+        let dropped = match forward_decision(ingress, before, &hop) {
+            Decision::Deliver => return Outcome::Deliver,
+            Decision::DeadEnd => return Outcome::Drop(Undeliverable::NoRoute),
+            Decision::Send(port) => {
+                return Outcome::Send {
+                    port,
+                    watermark: hop.watermark,
+                    rescue: None,
+                };
+            }
+            Decision::DropBackwards => Undeliverable::Backwards,
+            Decision::DropWatermark => Undeliverable::Watermark,
+        };
         let expired = || Some((self.follow_expired(ingress, before)?, Rescue::ExpiredRoute));
         let detour = || Some((self.detour(ingress, to, before)?, Rescue::Detour));
-        match dropped.then(|| expired().or_else(detour)).flatten() {
-            Some(((port, watermark), rescue)) => Verdict {
-                decision: Decision::Send(port),
+        match expired().or_else(detour) {
+            Some(((port, watermark), rescue)) => Outcome::Send {
+                port,
                 watermark,
                 rescue: Some(rescue),
             },
-            None => Verdict {
-                decision,
-                watermark: hop.watermark,
-                rescue: None,
-            },
+            None => Outcome::Drop(dropped),
         }
     }
 
-    /// Whether a route leads along the path that the watermark names.
+    /// Reports whether a route leads along the path that the watermark names.
     pub(crate) fn has_route(&self, watermark: &Watermark) -> bool {
         let route = self.routes.get(&watermark.key);
         route.is_some_and(|(_, sequence)| *sequence == watermark.sequence)
@@ -134,39 +108,26 @@ impl Model {
         to: &PublicKey,
         before: &Watermark,
     ) -> Option<(PortId, Watermark)> {
-        let start = Watermark::START;
-        let routeless = Self {
-            routes: BTreeMap::new(),
-            ..self.clone()
-        };
-        let near = |key: PublicKey| {
-            let found = routeless.snek(SnekKind::Traffic, &key, &start);
-            match found.next {
-                NextHop::Port(port) if found.watermark.key == key => Some((port, 0)),
-                _ => None,
-            }
-        };
-        let announced = self
-            .announced()
-            .flat_map(|(.., a)| a.signers.iter().map(|s| s.1));
-        let known: BTreeSet<_> = announced.chain(self.routes.keys().copied()).collect();
-        let root = self
-            .parent
-            .and_then(|p| self.announced().find(|a| a.0 == p))
-            .map(|(.., a)| a.root);
-        let bound = match root {
-            Some(root) if self.own < *to && *to < root => root,
+        let known: BTreeSet<PublicKey> = self
+            .near
+            .keys()
+            .chain(self.routes.keys())
+            .copied()
+            .collect();
+        let bound = match self.up {
+            Some((root, _)) if self.own < *to && *to < root => root,
             _ => self.own,
         };
-        for &key in known.range(*to..).take(16) {
-            if key != *to && key >= bound {
+        for key in known.range(*to..).take(16) {
+            if key != to && *key >= bound {
                 return None;
             }
-            for (port, sequence) in [near(key), self.routes.get(&key).copied()]
-                .into_iter()
-                .flatten()
-            {
-                let watermark = Watermark { key, sequence };
+            let near = self.near.get(key).map(|port| (*port, 0));
+            for (port, sequence) in near.into_iter().chain(self.routes.get(key).copied()) {
+                let watermark = Watermark {
+                    key: *key,
+                    sequence,
+                };
                 let follows = watermark == *before && sequence != 0;
                 if port != ingress && (follows || before.is_worse_than(&watermark)) {
                     return Some((port, watermark));
@@ -180,15 +141,13 @@ impl Model {
         if *to == self.coordinates {
             return NextHop::Local;
         }
-        self.announced()
-            .filter(|a| a.0 != ingress)
-            .filter(|(.., a)| (a.root, a.root_sequence) == self.root)
-            .filter_map(|(port, p, a)| {
-                let (_, above) = a.signers.split_last()?;
-                let place: Vec<u64> = above.iter().map(|s| s.0).collect();
-                let distance = Coordinates::from(place).distance(to);
+        self.peers
+            .iter()
+            .filter(|(port, _)| **port != ingress)
+            .filter_map(|(&port, (coordinates, preference))| {
+                let distance = coordinates.distance(to);
                 let closer = distance < self.coordinates.distance(to);
-                closer.then_some((distance, p.link, a.order, port))
+                closer.then_some((distance, *preference, port))
             })
             .min()
             .map_or(NextHop::None, |(.., port)| NextHop::Port(port))

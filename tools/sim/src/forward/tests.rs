@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use pinecone_dataplane::{
     DataPlane, DataPlaneOptions, Delivery, DropReason, EngineChoice, PortOptions,
 };
-use pinecone_fib::{FibWriter, LinkType, PeerAnnouncement, PeerEntry};
+use pinecone_fib::{FibWriter, LinkType};
 use pinecone_wire::traffic::push_traffic;
 use pinecone_wire::{Coordinates, PublicKey, TrafficFields, Watermark};
 
@@ -38,13 +38,11 @@ impl Delivery for Delivered {
     }
 }
 
-/// Keys, ports and roots, few enough to meet often.
+/// The keys and ports of a world, few enough to meet often.
 struct World {
     random: Random,
     keys: Vec<PublicKey>,
-    roots: Vec<(PublicKey, u64)>,
     ports: usize,
-    order: u64,
 }
 
 impl World {
@@ -58,18 +56,11 @@ impl World {
                 key.0[..shared].copy_from_slice(&base.0[..shared]);
             }
         }
-        let mut sorted = keys.clone();
-        sorted.sort_unstable();
-        let roots = (0..3)
-            .map(|n| (sorted[sorted.len() - 1 - random.index(3)], n))
-            .collect();
         let ports = 1 + random.index(6);
         Self {
             random,
             keys,
-            roots,
             ports,
-            order: 0,
         }
     }
 
@@ -92,45 +83,26 @@ impl World {
             .collect()
     }
 
-    fn peer(&mut self) -> PeerEntry {
-        let key = self.key();
-        let announcement = self.chance(85).then(|| {
-            let (root, root_sequence) = self.roots[self.random.index(self.roots.len())];
-            self.order += 1;
-            let ports = self.coordinates();
-            let mut signers: Vec<_> = ports.into_iter().map(|port| (port, self.key())).collect();
-            signers.push((1 + self.random.index(9) as u64, key));
-            signers[0].1 = root;
-            PeerAnnouncement {
-                root,
-                root_sequence,
-                order: self.order,
-                signers,
-            }
-        });
-        PeerEntry {
-            key,
-            link: LinkType::Pipe,
-            announcement,
-        }
-    }
-
     fn change(&mut self, tables: &mut FibWriter) {
-        match self.random.index(10) {
-            0 | 1 => {
-                let (port, peer) = (self.port(), self.peer());
-                tables.set_peer(port, peer);
+        match self.random.index(14) {
+            0..3 => {
+                let (key, port) = (self.key(), self.port());
+                tables.set_near(key, Some(port));
             }
-            2 => {
-                let parent = self.chance(80).then(|| self.port());
-                tables.set_parent(parent);
+            3 | 4 => {
+                let (port, coordinates) = (self.port(), Coordinates::from(self.coordinates()));
+                tables.set_peer_coordinates(port, coordinates, self.random.index(FEW) as u64);
             }
-            3 => {
-                let (root, sequence) = self.roots[self.random.index(self.roots.len())];
-                let coordinates = Coordinates::from(self.coordinates());
-                tables.set_position(root, sequence, coordinates);
+            5 => {
+                let up = self.chance(80).then(|| (self.key(), self.port()));
+                tables.set_up(up);
             }
-            4 => {
+            6 => {
+                tables.set_coordinates(Coordinates::from(self.coordinates()));
+                let port = self.chance(30).then(|| self.port());
+                tables.set_own_key_port(port);
+            }
+            7 => {
                 let key = self.key();
                 tables.expire_route(&key);
             }

@@ -1,21 +1,22 @@
-//! Which port leads to each key that live peers announce: the ties of protocol section 6, steps 3
-//! to 5 and 7, resolved before anyone asks.
+//! The selection of a port for each key that live peers have or announced: steps 3 to 5 and 7 of
+//! protocol section 6.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
+use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::PublicKey;
 
-use super::PeerEntry;
-use crate::{LinkType, PortId};
+use super::adjacency::Adjacency;
 
-/// Every announced way to every near key.
+/// All claims of peers to lead to a key. A key with a claim is near.
 #[derive(Debug, Default)]
 pub(super) struct NearKeys {
     /// By key, best first. One set, as most keys have a single claim.
     claims: BTreeSet<(PublicKey, Claim)>,
 }
 
-/// One peering's way to a key. The order of fields is the order of preference.
+/// The claim of one peering to lead to a key. The order of the fields is the order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Claim {
     kind: ClaimKind,
@@ -27,13 +28,22 @@ struct Claim {
 }
 
 impl Claim {
-    /// No claim comes before this one.
+    /// Sorts before every claim.
     const FIRST: Self = Self {
         kind: ClaimKind::Direct,
         steps: 0,
         link: LinkType::Pipe,
         order: 0,
         port: PortId(0),
+    };
+
+    /// Sorts after every claim.
+    const LAST: Self = Self {
+        kind: ClaimKind::Announced,
+        steps: u32::MAX,
+        link: LinkType::Bluetooth,
+        order: u64::MAX,
+        port: PortId(u32::MAX),
     };
 }
 
@@ -48,40 +58,46 @@ enum ClaimKind {
 }
 
 impl NearKeys {
-    /// The best port for `key`.
+    /// Returns the best port towards `key`.
     pub(super) fn port(&self, key: &PublicKey) -> Option<PortId> {
         Some(self.best(key)?.port)
     }
 
-    /// The ports that lead to `key`, best first.
-    pub(super) fn ports(&self, key: &PublicKey) -> impl Iterator<Item = PortId> {
-        self.of(key).map(|claim| claim.port)
+    /// Returns the ports that lead to `key`, best first.
+    pub(super) fn ports(&self, key: PublicKey) -> impl Iterator<Item = PortId> {
+        self.claims_to(key).map(|claim| claim.port)
     }
 
-    /// The best peering with the node that has `key`.
+    /// Returns the port of the best peering with the node that has `key`.
     pub(super) fn direct(&self, key: &PublicKey) -> Option<PortId> {
         let best = self.best(key)?;
         (best.kind == ClaimKind::Direct).then_some(best.port)
     }
 
-    fn best(&self, key: &PublicKey) -> Option<&Claim> {
-        self.of(key).next()
+    /// Returns the lowest near key above `key`, and its best port.
+    pub(super) fn above(&self, key: &PublicKey) -> Option<(PublicKey, PortId)> {
+        let behind = (Bound::Excluded((*key, Claim::LAST)), Bound::Unbounded);
+        let (key, claim) = self.claims.range(behind).next()?;
+        Some((*key, claim.port))
     }
 
-    /// The claims to `key`, best first.
-    fn of(&self, key: &PublicKey) -> impl Iterator<Item = &Claim> {
-        let key = *key;
+    fn best(&self, key: &PublicKey) -> Option<&Claim> {
+        self.claims_to(*key).next()
+    }
+
+    /// Returns the claims to `key`, best first.
+    fn claims_to(&self, key: PublicKey) -> impl Iterator<Item = &Claim> {
         let from = self.claims.range((key, Claim::FIRST)..);
         from.take_while(move |(of, _)| *of == key)
             .map(|(_, claim)| claim)
     }
 
-    /// Adds what `peer` announced, if it did, and appends the keys that have a new best claim to
-    /// `touched`.
+    /// Adds the claims of a peer, and appends the keys that have a new best claim to `touched`.
+    /// `parent` tells whether it is the parent.
     pub(super) fn add(
         &mut self,
         port: PortId,
-        peer: &PeerEntry,
+        peer: &Adjacency,
         parent: bool,
         touched: &mut Vec<PublicKey>,
     ) {
@@ -93,11 +109,12 @@ impl NearKeys {
         }
     }
 
-    /// Takes out what [`Self::add`] added with the same arguments.
+    /// Removes the claims that [`Self::add`] added with the same arguments, and appends the keys whose
+    /// best claim is gone to `touched`.
     pub(super) fn remove(
         &mut self,
         port: PortId,
-        peer: &PeerEntry,
+        peer: &Adjacency,
         parent: bool,
         touched: &mut Vec<PublicKey>,
     ) {
@@ -110,30 +127,28 @@ impl NearKeys {
     }
 }
 
-/// The keys that a peering leads to, each once.
-fn claims(port: PortId, peer: &PeerEntry, parent: bool) -> Vec<(PublicKey, Claim)> {
-    let Some(announcement) = &peer.announcement else {
-        return Vec::new();
-    };
+/// Returns the claims of a peer, one for each key.
+fn claims(port: PortId, peer: &Adjacency, parent: bool) -> Vec<(PublicKey, Claim)> {
     let claim = |key, steps| {
         let kind = match (key == peer.key, parent) {
             (true, _) => ClaimKind::Direct,
             (false, true) => ClaimKind::Parent,
             (false, false) => ClaimKind::Announced,
         };
-        let order = announcement.order;
-        let link = peer.link;
         let claim = Claim {
             kind,
             steps,
-            link,
-            order,
+            link: peer.link,
+            order: peer.announced.order,
             port,
         };
         (key, claim)
     };
-    let signers = announcement.signers.iter().rev().enumerate();
-    let mut all: Vec<_> = signers.map(|(steps, s)| claim(s.1, steps as u32)).collect();
+    let signers = peer.announced.announcement.entries().iter().rev();
+    let mut all: Vec<_> = (0..)
+        .zip(signers)
+        .map(|(steps, signer)| claim(signer.key, steps))
+        .collect();
     // A link to the key itself is as good as any other of its type, whatever it announced.
     all.iter_mut()
         .filter(|(_, claim)| claim.kind == ClaimKind::Direct)

@@ -1,0 +1,55 @@
+//! Next hops, as lookups return them.
+
+use pinecone_wire::{PublicKey, Watermark};
+
+use crate::PortId;
+
+/// Where a frame goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextHop {
+    /// To this node.
+    Local,
+    /// Out of a port.
+    Port(PortId),
+    /// Nowhere.
+    None,
+}
+
+/// The result of a SNEK lookup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnekHop {
+    /// Where the frame goes.
+    pub next: NextHop,
+    /// The watermark that goes into the frame.
+    pub watermark: Watermark,
+}
+
+/// A [`SnekHop`] that refers to the key of its watermark instead of copying it.
+pub(crate) struct Hop<'a> {
+    pub(crate) next: NextHop,
+    pub(crate) key: &'a PublicKey,
+    pub(crate) sequence: u64,
+}
+
+impl<'a> Hop<'a> {
+    #[inline(always)]
+    pub(crate) fn through(port: PortId, key: &'a PublicKey, sequence: u64) -> Self {
+        Self {
+            next: NextHop::Port(port),
+            key,
+            sequence,
+        }
+    }
+}
+
+impl From<Hop<'_>> for SnekHop {
+    fn from(hop: Hop<'_>) -> Self {
+        Self {
+            next: hop.next,
+            watermark: Watermark {
+                key: *hop.key,
+                sequence: hop.sequence,
+            },
+        }
+    }
+}
