@@ -1,4 +1,4 @@
-//! Tree announcements: who the root is, and the signed path down from it (protocol section 4).
+//! Tree announcements: the root, and the signed path from it to the sender (protocol section 4).
 //!
 //! ```
 //! use pinecone_wire::{Announcement, Frame, SecretKey, announcement};
@@ -31,32 +31,32 @@ use crate::{
 
 const ENTRY_MIN_LEN: usize = 1 + 32 + 64;
 
-/// One signer on the way from the root.
+/// A signer on the path from the root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The port of the signer that leads to the next one.
+    /// The signer's port that leads to the next node.
     pub port: u64,
-    /// The signer.
+    /// The signer's key.
     pub key: PublicKey,
-    /// Where this entry begins in the payload: how much its signature covers.
+    /// Offset of this entry in the payload, which is the length of what its signature covers.
     signed_len: u32,
-    /// Where its signature lies in the payload.
+    /// Offset of its signature in the payload.
     signature_at: u32,
 }
 
-/// A decoded announcement with the bytes that its signatures are made over.
+/// A decoded announcement, with the bytes that its signatures cover.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announcement {
     root: PublicKey,
     root_sequence: u64,
     entries: Vec<Entry>,
-    /// Root, sequence and entries as they came, without anything left over.
+    /// Root, sequence and entries as received, without bytes after them.
     payload: Vec<u8>,
 }
 
 impl Announcement {
-    /// Reads the payload of an announcement frame and looks at its form, not at its signatures.
-    /// Bytes left over that are too few for an entry are ignored.
+    /// Decodes the payload of an announcement frame without checking its signatures. Bytes at the end
+    /// that are too few for an entry are ignored.
     ///
     /// # Errors
     /// [`AnnouncementError::Malformed`].
@@ -90,11 +90,12 @@ impl Announcement {
         })
     }
 
-    /// Checks who signed: at least one entry, the root first, `peer` last, no port 0, nobody
-    /// twice. Costs no curve arithmetic, so it goes before [`Self::verify`].
+    /// Checks the list of signers: there is at least one, the root is first, `peer` is last, no port is
+    /// 0 and no signer occurs twice. It takes no curve arithmetic, so it is called before
+    /// [`Self::verify`].
     ///
     /// # Errors
-    /// The first thing found wrong.
+    /// The first rule that is broken.
     pub fn check(&self, peer: &PublicKey) -> Result<(), AnnouncementError> {
         let (Some(first), Some(last)) = (self.entries.first(), self.entries.last()) else {
             return Err(AnnouncementError::Empty);
@@ -116,10 +117,10 @@ impl Announcement {
         }
     }
 
-    /// Checks every signature. `key_of` hands out decompressed keys, so that they can be kept.
+    /// Checks all signatures. `key_of` returns the decompressed keys, which callers can cache.
     ///
     /// # Errors
-    /// [`AnnouncementError::Signature`] of the first that fails.
+    /// [`AnnouncementError::Signature`] for the first one that does not verify.
     pub fn verify(
         &self,
         mut key_of: impl FnMut(&PublicKey) -> Option<VerifyingKey>,
@@ -134,16 +135,16 @@ impl Announcement {
         Ok(())
     }
 
-    /// What the signature of one of its [entries](Self::entries) is made over.
+    /// Returns the bytes that the signature of one of the [entries](Self::entries) covers.
     #[must_use]
     pub fn signed_bytes(&self, entry: &Entry) -> &[u8] {
-        // An entry of another announcement may say more than there is.
+        // An entry of another announcement may reach past the end.
         let len = (entry.signed_len as usize).min(self.payload.len());
         &self.payload[..len]
     }
 
-    /// The signature of one of its [entries](Self::entries); zeros for an entry of another
-    /// announcement that says more than there is.
+    /// Returns the signature of one of the [entries](Self::entries). It is all zeros for an entry of
+    /// another announcement that reaches past the end of this one.
     #[must_use]
     pub fn signature(&self, entry: &Entry) -> Signature {
         let from = self.payload.get(entry.signature_at as usize..);
@@ -151,36 +152,36 @@ impl Announcement {
             .unwrap_or(Signature([0; 64]))
     }
 
-    /// The root's key.
+    /// Returns the root's key.
     #[must_use]
     pub const fn root(&self) -> PublicKey {
         self.root
     }
 
-    /// The root's sequence.
+    /// Returns the root's sequence.
     #[must_use]
     pub const fn root_sequence(&self) -> u64 {
         self.root_sequence
     }
 
-    /// All entries, root first.
+    /// Returns all entries, that of the root first.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// All signers, root first.
+    /// Returns the keys of all signers, that of the root first.
     pub fn signers(&self) -> impl Iterator<Item = PublicKey> + '_ {
         self.entries.iter().map(|e| e.key)
     }
 
-    /// Whether `key` signed it.
+    /// Reports whether `key` is one of the signers.
     #[must_use]
     pub fn is_signed_by(&self, key: &PublicKey) -> bool {
         self.entries.iter().any(|e| e.key == *key)
     }
 
-    /// The coordinates it gives to us, its receiver.
+    /// Returns the coordinates of the receiver as a child of the sender.
     #[must_use]
     pub fn coordinates(&self) -> Coordinates {
         self.entries
@@ -190,7 +191,7 @@ impl Announcement {
             .into()
     }
 
-    /// The coordinates of the peer that sent it: ours less the last port.
+    /// Returns the coordinates of the sender: all ports but the last.
     #[must_use]
     pub fn peer_coordinates(&self) -> Coordinates {
         let above = self.entries.len().saturating_sub(1);
@@ -202,14 +203,14 @@ impl Announcement {
             .into()
     }
 
-    /// Root, sequence and entries as they came.
+    /// Returns root, sequence and entries as received.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.payload
     }
 }
 
-/// The payload with which a root begins.
+/// Returns the payload of a root's announcement, before its own entry.
 #[must_use]
 pub fn root_payload(root: &PublicKey, root_sequence: u64) -> Vec<u8> {
     let mut payload = root.as_bytes().to_vec();
@@ -217,18 +218,17 @@ pub fn root_payload(root: &PublicKey, root_sequence: u64) -> Vec<u8> {
     payload
 }
 
-/// Signs what is to be announced. The same signature serves every port (the port number is not
-/// covered by it), so an announcement to ten thousand peers costs one.
+/// Signs an announcement. As the signature does not cover the port number, one is enough for all peers.
 #[must_use]
 pub fn sign(payload: &[u8], key: &SecretKey) -> Signature {
     key.sign(payload)
 }
 
-/// Appends the announcement frame for the peer behind `port`: `payload` (the parent's, or
-/// [`root_payload`]) and our entry.
+/// Appends the announcement frame for the peer at `port`: `payload`, which is the parent's or
+/// [`root_payload`], and the sender's entry.
 ///
 /// # Errors
-/// [`BuildError::TooLong`] if it does not fit a frame.
+/// [`BuildError::TooLong`] if it does not fit a frame; `out` is unchanged then.
 pub fn push_frame(
     out: &mut Vec<u8>,
     payload: &[u8],

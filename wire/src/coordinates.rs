@@ -1,10 +1,10 @@
-//! A node's place in the spanning tree (protocol section 1).
+//! Coordinates: the position of a node in the spanning tree (protocol section 1).
 
 use std::fmt;
 
 use crate::varu64::{self, VaruError};
 
-/// The port numbers from the root down to a node; the root's are empty.
+/// The port numbers on the path from the root to a node. The root's coordinates are empty.
 ///
 /// ```
 /// use pinecone_wire::Coordinates;
@@ -16,30 +16,30 @@ use crate::varu64::{self, VaruError};
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Coordinates(Vec<u64>);
 
-/// Coordinates where they lie in a frame: the bytes behind the length field, checked.
+/// Coordinates in place in a frame: the bytes after the length field, which have been checked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct CoordinatesView<'a>(&'a [u8]);
 
 impl Coordinates {
-    /// The ports, root first.
+    /// Returns the ports, that of the root first.
     #[must_use]
     pub fn ports(&self) -> &[u64] {
         &self.0
     }
 
-    /// How many steps below the root.
+    /// Returns the number of hops from the root.
     #[must_use]
     pub fn depth(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether these are the root's.
+    /// Reports whether these are the root's coordinates.
     #[must_use]
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Hops between two places by way of the tree.
+    /// Returns the number of hops between two nodes through the tree.
     #[must_use]
     pub fn distance(&self, other: &Self) -> usize {
         let common = self
@@ -51,18 +51,18 @@ impl Coordinates {
         self.0.len() + other.0.len() - 2 * common
     }
 
-    /// Length of the encoding without its two-byte length field.
+    /// Returns the length of the encoding in bytes, without the length field.
     #[must_use]
     pub fn encoded_len(&self) -> usize {
         self.0.iter().map(|&p| varu64::len(p)).sum()
     }
 
-    /// Appends the encoding without its length field.
+    /// Appends the encoding without the length field.
     pub fn push_body(&self, out: &mut Vec<u8>) {
         self.0.iter().for_each(|&p| varu64::push(out, p));
     }
 
-    /// The encoding with its length field, or nothing if it needs more than 65,535 bytes.
+    /// Returns the encoding with its two-byte length field; `None` if it is longer than 65,535 bytes.
     #[must_use]
     pub fn encode(&self) -> Option<Vec<u8>> {
         let len = u16::try_from(self.encoded_len()).ok()?;
@@ -105,10 +105,10 @@ impl<'a> CoordinatesView<'a> {
     /// No coordinates.
     pub const EMPTY: Self = Self(&[]);
 
-    /// Checks that `body` (what stands behind the length field) is a run of whole numbers.
+    /// Checks that `body`, the bytes after the length field, is a sequence of valid numbers.
     ///
     /// # Errors
-    /// [`VaruError`] of the first number that is not.
+    /// The error of the first number that is not valid.
     #[inline]
     pub fn new(body: &'a [u8]) -> Result<Self, VaruError> {
         let mut rest = body;
@@ -119,11 +119,11 @@ impl<'a> CoordinatesView<'a> {
         Ok(Self(body))
     }
 
-    /// Reads length field and ports from the start of `bytes`: the view and the bytes it took,
-    /// length field included.
+    /// Decodes the length field and the ports at the start of `bytes`. Returns them with their length
+    /// in bytes, length field included.
     ///
     /// # Errors
-    /// [`VaruError::Truncated`] if the length reaches past the end, else as [`Self::new`].
+    /// [`VaruError::Truncated`] if they are longer than `bytes`; otherwise as [`Self::new`].
     pub fn decode(bytes: &'a [u8]) -> Result<(Self, usize), VaruError> {
         let (len, rest) = bytes.split_first_chunk().ok_or(VaruError::Truncated)?;
         let len = usize::from(u16::from_be_bytes(*len));
@@ -131,24 +131,24 @@ impl<'a> CoordinatesView<'a> {
         Ok((Self::new(body)?, len + 2))
     }
 
-    /// The view of bytes that have been checked before: a second look at a frame costs nothing.
+    /// Creates a view of bytes that have been checked before, without checking them again.
     pub(crate) const fn from_checked(body: &'a [u8]) -> Self {
         Self(body)
     }
 
-    /// The bytes behind the length field.
+    /// Returns the bytes after the length field.
     #[must_use]
     pub fn as_bytes(&self) -> &'a [u8] {
         self.0
     }
 
-    /// Whether there are none: the root's, or none given.
+    /// Reports whether there are no ports: the root's coordinates, or none at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The ports, root first.
+    /// Returns the ports, that of the root first.
     pub fn ports(&self) -> impl Iterator<Item = u64> + use<'a> {
         let mut rest = self.0;
         std::iter::from_fn(move || {

@@ -1,14 +1,12 @@
 use crate::PublicKey;
 
-/// A key that could not be read.
+/// The reason why text is not a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// The text is not 64 hexadecimal digits (or 128 for a secret key with its public half).
-    #[error(
-        "a key is 64 hexadecimal digits; this has {len} characters, or others than 0-9 and a-f"
-    )]
+    /// The text is not 64 hexadecimal digits, or 128 for a secret key with its public half.
+    #[error("a key is 64 hexadecimal digits; this text of {len} bytes is not")]
     Malformed {
-        /// Characters found.
+        /// Length of the text in bytes.
         len: usize,
     },
     /// The public half of a 64-byte secret key does not belong to its seed.
@@ -16,93 +14,93 @@ pub enum KeyError {
     Mismatch,
 }
 
-/// Why 104 bytes are not a handshake to accept (protocol section 2).
+/// The reason why a handshake is refused (protocol section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {
-    /// The peer speaks another version of the protocol.
-    #[error("peer speaks protocol version {0}, we speak 1")]
+    /// The peer has another version of the protocol.
+    #[error("peer has protocol version {0}, this node has version 1")]
     Version(u8),
-    /// The peer's capabilities differ from ours.
-    #[error("peer has capabilities {0:#010x}, we have 0x0000003b")]
+    /// The peer has other capabilities than this node.
+    #[error("peer has capabilities {0:#010x}, this node has 0x0000003b")]
     Capabilities(u32),
-    /// The signature is not the claimed key's.
+    /// The signature was not made with the key that the peer claims.
     #[error("handshake signature does not verify")]
     Signature,
 }
 
-/// Why bytes are not a frame. Each of these ends the peering that sent them (protocol section 3).
+/// The reason why bytes are not a frame. The peering that sent them is closed (protocol section 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// The frame does not begin with `pine`.
     #[error("bad magic {0:02x?}")]
     Magic([u8; 4]),
-    /// The length field is below the header's ten bytes.
+    /// The length field is below the length of the header.
     #[error("frame length {0} is below the header's 10 bytes")]
     Length(u16),
-    /// A field or the payload reaches past the frame's end.
+    /// A field or the payload reaches past the end of the frame.
     #[error("{field} does not fit a frame of {len} bytes")]
     Truncated {
-        /// The field that does not fit.
+        /// The name of the field.
         field: &'static str,
-        /// The frame's length.
+        /// Length of the frame in bytes.
         len: usize,
     },
     /// A traffic frame is longer than its fields and payload.
     #[error("{extra} bytes left over in a traffic frame")]
     Trailing {
-        /// Bytes too many.
+        /// Number of bytes after the payload.
         extra: usize,
     },
-    /// A `varu64` is cut off, over-long or too large.
+    /// A number is not a valid `varu64`.
     #[error("malformed number in {field}")]
     Number {
-        /// Where it stands.
+        /// The name of the field.
         field: &'static str,
     },
 }
 
-/// Why a frame cannot be built.
+/// The reason why a frame cannot be built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
-    /// The whole frame would be longer than 65,535 bytes.
-    #[error("frame would be {len} bytes long, at most 65535 fit")]
+    /// The frame would be longer than 65,535 bytes.
+    #[error("frame would have {len} bytes, the most is 65535")]
     TooLong {
-        /// Length it would have.
+        /// Length that the frame would have, in bytes.
         len: usize,
     },
 }
 
-/// Why a tree announcement is refused (protocol section 4). Each ends the peering.
+/// The reason why a tree announcement is refused, which closes the peering (protocol section 4).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AnnouncementError {
-    /// Shorter than root key and sequence, or a malformed number.
+    /// The payload ends within a field, or a number is not valid.
     #[error("announcement is malformed at byte {at}")]
     Malformed {
-        /// Offset in the payload.
+        /// Offset of the field in the payload, in bytes.
         at: usize,
     },
-    /// No entry at all.
+    /// The announcement has no entry.
     #[error("announcement has no signature")]
     Empty,
-    /// A signature does not verify.
+    /// A signature is not valid.
     #[error("signature {index} of the announcement does not verify")]
     Signature {
-        /// Which entry, from 0 at the root.
+        /// Index of the entry, which is 0 for the root's.
         index: usize,
     },
     /// The first signer is not the root.
-    #[error("first signer is not the root")]
+    #[error("first signer of the announcement is not the root")]
     NotRoot,
-    /// The last signer is not the peer it came from.
-    #[error("last signer is not the peer")]
+    /// The last signer is not the peer that sent the announcement.
+    #[error("last signer of the announcement is not the peer")]
     NotPeer,
     /// A port number is 0.
-    #[error("entry {index} has port 0")]
+    #[error("entry {index} of the announcement has port 0")]
     ZeroPort {
-        /// Which entry.
+        /// Index of the entry.
         index: usize,
     },
-    /// A signer occurs twice.
+    /// A node signed twice.
     #[error("{signer} signed twice")]
     Loop {
         /// The signer.
@@ -110,16 +108,16 @@ pub enum AnnouncementError {
     },
 }
 
-/// Why the body of a bootstrap or broadcast is refused (protocol sections 5 and 8).
+/// The reason why the body of a bootstrap or broadcast is refused (protocol sections 5 and 8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignedBodyError {
-    /// Shorter than its fields.
+    /// The body is shorter than its fields.
     #[error("signed body of {len} bytes is too short")]
     TooShort {
-        /// Its length.
+        /// Length of the body in bytes.
         len: usize,
     },
-    /// A malformed number.
+    /// A number is not a valid `varu64`.
     #[error("malformed number in signed body")]
     Number,
 }

@@ -1,83 +1,83 @@
-//! Frames: header, the view of a whole frame where it lies, and building those that a node
-//! originates (protocol section 3). Traffic frames have a [module of their own](crate::traffic).
+//! Frames: their header, a view of their fields in place, and functions that append those that a node
+//! originates (protocol section 3). Traffic frames have [their own module](crate::traffic).
 
 use crate::traffic::TrafficLayout;
 use crate::varu64;
 use crate::{BuildError, FrameError, PublicKey, Watermark};
 
-/// Length of the header that begins every frame.
+/// Length of the header of every frame in bytes.
 pub const HEADER_LEN: usize = 10;
-/// The longest frame, header included.
+/// Length of the longest frame in bytes, header included.
 pub const MAX_FRAME_LEN: usize = u16::MAX as usize;
-/// What every frame begins with.
+/// The first bytes of every frame.
 pub const MAGIC: [u8; 4] = *b"pine";
-/// A whole keepalive.
+/// A keepalive frame.
 pub const KEEPALIVE: [u8; HEADER_LEN] = *b"pine\0\0\0\0\0\x0a";
 
 /// The type byte of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameType {
-    /// Nothing but a sign of life.
+    /// A keepalive, without a body.
     Keepalive,
     /// A tree announcement.
     Announcement,
-    /// A bootstrap, which sets up a SNEK path.
+    /// A bootstrap, which sets up a path by key (protocol section 5).
     Bootstrap,
-    /// Traffic.
+    /// A traffic frame.
     Traffic,
     /// A wakeup broadcast.
     Broadcast,
-    /// One that we do not know: skipped.
+    /// A type that this version does not know. Such frames are ignored.
     Unknown(u8),
 }
 
-/// The ten bytes that begin every frame.
+/// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
-    /// What kind of frame.
+    /// The type of the frame.
     pub kind: FrameType,
-    /// Carried along, never interpreted.
+    /// A byte without meaning, which is passed on.
     pub extra: u8,
-    /// Hops left, where hop limiting is on.
+    /// The number of hops left. It counts only for nodes with hop limiting.
     pub hop_limit: u8,
-    /// Length of the whole frame, these ten bytes included.
+    /// Length of the frame in bytes, header included.
     pub len: u16,
 }
 
-/// A whole frame, its fields where they lie.
+/// A frame with its fields in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
     /// A keepalive.
     Keepalive,
-    /// A tree announcement's payload: see [`Announcement`](crate::Announcement).
+    /// A tree announcement.
     Announcement {
-        /// The payload.
+        /// The payload, an [`Announcement`](crate::Announcement).
         payload: &'a [u8],
     },
     /// A bootstrap.
     Bootstrap {
-        /// The bootstrapping node.
+        /// The key of the node that bootstraps.
         key: PublicKey,
-        /// Progress so far.
+        /// The progress so far.
         watermark: Watermark,
-        /// A [`SignedBody`](crate::SignedBody).
+        /// The payload, a [`SignedBody`](crate::SignedBody).
         payload: &'a [u8],
     },
-    /// Traffic: its layout reads and patches it.
+    /// A traffic frame. Its layout reads and patches the bytes.
     Traffic(TrafficLayout),
     /// A wakeup broadcast.
     Broadcast {
-        /// The node that it began at.
+        /// The key of the node that originated it.
         key: PublicKey,
-        /// A [`SignedBody`](crate::SignedBody).
+        /// The payload, a [`SignedBody`](crate::SignedBody).
         payload: &'a [u8],
     },
-    /// A type we do not know.
+    /// A type that this version does not know.
     Unknown(u8),
 }
 
 impl FrameType {
-    /// From the type byte.
+    /// Returns the type with this type byte.
     #[must_use]
     #[inline]
     pub const fn from_byte(byte: u8) -> Self {
@@ -91,7 +91,7 @@ impl FrameType {
         }
     }
 
-    /// The type byte.
+    /// Returns the type byte.
     #[must_use]
     pub const fn byte(self) -> u8 {
         match self {
@@ -106,8 +106,7 @@ impl FrameType {
 }
 
 impl FrameHeader {
-    /// Reads the header at the start of `bytes`; nothing if they are fewer than ten and right so
-    /// far.
+    /// Decodes the header at the start of `bytes`; `None` if they may be the start of one.
     ///
     /// # Errors
     /// [`FrameError::Magic`] or [`FrameError::Length`].
@@ -139,10 +138,10 @@ impl FrameHeader {
 }
 
 impl<'a> Frame<'a> {
-    /// Reads a whole frame: `bytes` is exactly what [`split`](crate::split) found.
+    /// Parses a whole frame, which [`split`](crate::split) has found.
     ///
     /// # Errors
-    /// Any [`FrameError`]; the peering that sent it must be closed.
+    /// Any [`FrameError`]. The peering that sent the frame must be closed.
     pub fn parse(bytes: &'a [u8]) -> Result<(FrameHeader, Self), FrameError> {
         let truncated = |field| FrameError::Truncated {
             field,
@@ -191,7 +190,7 @@ impl<'a> Frame<'a> {
 /// Appends an announcement frame.
 ///
 /// # Errors
-/// [`BuildError::TooLong`].
+/// [`BuildError::TooLong`]; `out` is unchanged then.
 pub fn push_announcement(out: &mut Vec<u8>, payload: &[u8]) -> Result<(), BuildError> {
     push_header(out, FrameType::Announcement, 0, 0, 2 + payload.len())?;
     push_payload_len(out, payload);
@@ -199,11 +198,10 @@ pub fn push_announcement(out: &mut Vec<u8>, payload: &[u8]) -> Result<(), BuildE
     Ok(())
 }
 
-/// Appends a bootstrap frame. `extra` and `hop_limit` are 0 at the origin and carried along
-/// after that.
+/// Appends a bootstrap frame. `extra` and `hop_limit` are 0 at the origin, and other nodes pass them on.
 ///
 /// # Errors
-/// [`BuildError::TooLong`].
+/// [`BuildError::TooLong`]; `out` is unchanged then.
 pub fn push_bootstrap(
     out: &mut Vec<u8>,
     (extra, hop_limit): (u8, u8),
@@ -221,10 +219,10 @@ pub fn push_bootstrap(
     Ok(())
 }
 
-/// Appends a wakeup broadcast frame.
+/// Appends a wakeup broadcast frame. `extra` and `hop_limit` are as in [`push_bootstrap`].
 ///
 /// # Errors
-/// [`BuildError::TooLong`].
+/// [`BuildError::TooLong`]; `out` is unchanged then.
 pub fn push_broadcast(
     out: &mut Vec<u8>,
     (extra, hop_limit): (u8, u8),
@@ -261,12 +259,12 @@ pub(crate) fn push_header(
     Ok(())
 }
 
-/// Appends the payload's length, which the frame's checked length bounds.
+/// Appends the length of the payload, which fits because [`push_header`] has checked the frame's length.
 pub(crate) fn push_payload_len(out: &mut Vec<u8>, payload: &[u8]) {
     out.extend_from_slice(&(payload.len() as u16).to_be_bytes());
 }
 
-/// Takes fields off a protocol frame's body.
+/// Reads the fields of a protocol frame's body one by one.
 struct Reader<'a> {
     rest: &'a [u8],
     payload_len: usize,

@@ -1,28 +1,28 @@
-//! The 104 bytes that each side of a new peering writes at once (protocol section 2).
+//! The handshake of a peering: 104 bytes that each side sends at once (protocol section 2).
 
 use crate::{HandshakeError, PublicKey, SecretKey, Signature};
 
 /// Length of a handshake in bytes.
 pub const HANDSHAKE_LEN: usize = 104;
-/// The version of the protocol.
+/// Version of the protocol, which both sides must have.
 pub const VERSION: u8 = 1;
-/// What every deployed node can do.
+/// Capabilities of every deployed node, which both sides must have.
 pub const CAPABILITIES: u32 = 0x0000_003b;
 
 const SIGNED_LEN: usize = 40;
 
-/// What a node can do beyond the protocol, and offers to those that can do it as well. Deployed nodes
-/// offer nothing and ignore what is offered.
+/// Extensions of the protocol that a node offers, one in each bit. A peering uses those that both sides
+/// offer. Deployed nodes offer none and ignore those of others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extensions(pub [u8; 3]);
 
 impl Extensions {
-    /// Nothing, as deployed nodes.
+    /// No extensions, as deployed nodes send.
     pub const NONE: Self = Self([0; 3]);
-    /// It understands notices of broken paths.
+    /// Notices of broken paths.
     pub const BREAK_NOTICES: Self = Self([0, 0, 1]);
 
-    /// Whether all of `other` is among these.
+    /// Reports whether these include all of `other`.
     #[must_use]
     pub fn contains(self, other: Self) -> bool {
         self.0
@@ -32,23 +32,25 @@ impl Extensions {
     }
 }
 
-/// What a valid handshake says. It can be replayed: the key is claimed, not proved, until an
-/// announcement signed for this very port arrives.
+/// The content of a valid handshake.
+///
+/// Anyone can replay a handshake, so its key is only a claim until an announcement arrives that is
+/// signed by it and names the port of this peering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handshake {
-    /// The key that the peer claims.
+    /// The key that the peer claims to own.
     pub public_key: PublicKey,
-    /// Bytes 1 to 3.
+    /// The extensions that the peer offers: bytes 1 to 3.
     pub extensions: Extensions,
 }
 
-/// The bytes that the owner of `key` sends, who offers no extensions.
+/// Returns the handshake of the owner of `key`, without extensions.
 #[must_use]
 pub fn encode(key: &SecretKey) -> [u8; HANDSHAKE_LEN] {
     encode_offering(key, Extensions::NONE)
 }
 
-/// The bytes that the owner of `key` sends, who offers `extensions`.
+/// Returns the handshake of the owner of `key`, which offers `extensions`.
 #[must_use]
 pub fn encode_offering(key: &SecretKey, extensions: Extensions) -> [u8; HANDSHAKE_LEN] {
     let mut out = [0; HANDSHAKE_LEN];
@@ -61,10 +63,10 @@ pub fn encode_offering(key: &SecretKey, extensions: Extensions) -> [u8; HANDSHAK
     out
 }
 
-/// Reads and checks the peer's bytes.
+/// Decodes the peer's handshake and checks its version, capabilities and signature, in this order.
 ///
 /// # Errors
-/// In this order: version, capabilities, signature.
+/// The first check that fails.
 pub fn decode(bytes: &[u8; HANDSHAKE_LEN]) -> Result<Handshake, HandshakeError> {
     let [version, u0, u1, u2, c0, c1, c2, c3, ..] = *bytes;
     if version != VERSION {

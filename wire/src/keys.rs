@@ -6,10 +6,11 @@ use zeroize::Zeroizing;
 
 use crate::KeyError;
 
-/// An Ed25519 public key: a node's address. Ordered as a byte string (protocol section 1).
+/// An Ed25519 public key, which is the address of a node. Keys are ordered as byte strings (protocol
+/// section 1).
 ///
-/// Any 32 bytes are an address; only some are points of the curve, which matters when a
-/// signature is checked and not before.
+/// Any 32 bytes are an address. Not all are a point of the curve, which matters only where a signature
+/// is checked.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct PublicKey(pub [u8; 32]);
 
@@ -17,35 +18,36 @@ pub struct PublicKey(pub [u8; 32]);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Signature(pub [u8; 64]);
 
-/// A public key made ready for checking signatures. Making one costs microseconds: keep it.
+/// A public key that has been decompressed to check signatures. As this takes microseconds, it is
+/// worth caching.
 #[derive(Clone, Debug)]
 pub struct VerifyingKey(ed25519_dalek::VerifyingKey);
 
-/// An Ed25519 secret key, erased from memory when dropped.
+/// An Ed25519 secret key, which is erased from memory when dropped.
 #[derive(Clone)]
 pub struct SecretKey(SigningKey);
 
 impl PublicKey {
-    /// The highest key there is: the watermark that every SNEK-routed frame starts from.
+    /// The highest key, which is in the watermark of every frame at its origin.
     pub const MAX: Self = Self([0xff; 32]);
-    /// The lowest key there is.
+    /// The lowest key.
     pub const MIN: Self = Self([0; 32]);
     /// Length in bytes.
     pub const LEN: usize = 32;
 
-    /// The 32 bytes.
+    /// Returns the bytes of the key.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// The first 32 bytes of `bytes`, or nothing if there are fewer.
+    /// Returns the key in the first 32 bytes of `bytes`; `None` if there are fewer.
     #[must_use]
     pub fn from_prefix(bytes: &[u8]) -> Option<Self> {
         bytes.first_chunk().map(|b| Self(*b))
     }
 
-    /// Decompresses the key, or nothing if it is no point of the curve.
+    /// Decompresses the key; `None` if it is no point of the curve.
     #[must_use]
     pub fn verifying_key(&self) -> Option<VerifyingKey> {
         ed25519_dalek::VerifyingKey::from_bytes(&self.0)
@@ -53,14 +55,15 @@ impl PublicKey {
             .map(VerifyingKey)
     }
 
-    /// Checks one signature. Use a kept [`VerifyingKey`] where the same key returns.
+    /// Reports whether this key signed `message`. A cached [`VerifyingKey`] is faster for a key that is
+    /// used again.
     #[must_use]
     pub fn verify(&self, message: &[u8], signature: &Signature) -> bool {
         self.verifying_key()
             .is_some_and(|k| k.verify(message, signature))
     }
 
-    /// The first eight digits, for logs that name many keys.
+    /// Returns the first eight hexadecimal digits, for logs that name many keys.
     #[must_use]
     pub fn short(&self) -> String {
         hex::encode(&self.0[..4])
@@ -91,7 +94,7 @@ impl Signature {
     /// Length in bytes.
     pub const LEN: usize = 64;
 
-    /// The first 64 bytes of `bytes`, or nothing if there are fewer.
+    /// Returns the signature in the first 64 bytes of `bytes`; `None` if there are fewer.
     #[must_use]
     pub fn from_prefix(bytes: &[u8]) -> Option<Self> {
         bytes.first_chunk().map(|b| Self(*b))
@@ -105,15 +108,15 @@ impl fmt::Debug for Signature {
 }
 
 impl VerifyingKey {
-    /// Checks a signature exactly as the deployed nodes do: without a cofactor, refusing an `S`
-    /// that is not reduced, accepting keys of small order.
+    /// Reports whether this key signed `message`, by the same rules as deployed nodes: the equation
+    /// without cofactor, an `S` that is not reduced is refused, keys of small order are accepted.
     #[must_use]
     pub fn verify(&self, message: &[u8], signature: &Signature) -> bool {
         let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
         self.0.verify(message, &signature).is_ok()
     }
 
-    /// The key as an address.
+    /// Returns the key as an address.
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
         PublicKey(self.0.to_bytes())
@@ -121,25 +124,25 @@ impl VerifyingKey {
 }
 
 impl SecretKey {
-    /// The key that belongs to a 32-byte seed.
+    /// Creates the key of a 32-byte seed.
     #[must_use]
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         Self(SigningKey::from_bytes(seed))
     }
 
-    /// The 32-byte seed: whoever has it is this node.
+    /// Returns the seed. Whoever knows it can act as this node.
     #[must_use]
     pub fn seed(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(self.0.to_bytes())
     }
 
-    /// The address that goes with it.
+    /// Returns the public key, which is the address of the node.
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
         PublicKey(self.0.verifying_key().to_bytes())
     }
 
-    /// Signs a message.
+    /// Signs `message`.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> Signature {
         Signature(self.0.sign(message).to_bytes())
@@ -152,7 +155,8 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// Reads the 32-byte seed in hex (capital or small), or the 64 bytes that Go programs store: seed, then public key.
+/// Parses hexadecimal digits of either case: the 32-byte seed, or the 64 bytes that Go programs store,
+/// which are the seed and the public key.
 impl FromStr for SecretKey {
     type Err = KeyError;
 

@@ -1,12 +1,12 @@
-//! The wire format of Pinecone: bytes to types and back.
+//! The wire format of Pinecone: decoding, encoding and signatures.
 //!
-//! Everything that the protocol puts on a stream has its one codec here: the peering
+//! This crate has the only codec of everything that the protocol puts on a stream: the peering
 //! [handshake], [frames](frame), tree [announcements](announcement), the [signed
-//! bodies](signed_body) of bootstraps and broadcasts, and the values they are made of
+//! bodies](signed_body) of bootstraps and broadcasts, and the values in them
 //! ([keys](PublicKey), [varu64], [coordinates], [watermarks](Watermark)).
 //!
-//! What may not enter: I/O, clocks, threads, and any allocation per forwarded frame. Frames are
-//! parsed and patched where they lie.
+//! Frames are parsed and patched in place, without an allocation per forwarded frame. I/O, clocks,
+//! threads and routing decisions do not belong here.
 
 pub mod announcement;
 pub mod coordinates;

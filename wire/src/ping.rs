@@ -1,39 +1,39 @@
-//! The ping that the simulator and every node of ours answer (protocol section 9).
+//! Pings and their answers, which travel as the payload of traffic frames (protocol section 9).
 
 use crate::PublicKey;
 
-/// Length of a ping payload as we write it; more may follow, and comes back as it went.
+/// Length of a ping in bytes, without the data after it.
 pub const LEN: usize = 8 + 1 + 2 + 64;
 
 const MAGIC: &[u8; 8] = b"pineping";
 const HOPS_AT: usize = 9;
 
-/// Asked or answered.
+/// The direction of a [`Ping`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PingType {
-    /// On its way there.
+    /// On its way to the destination.
     Ping,
-    /// On its way back.
+    /// On its way back to the origin.
     Pong,
 }
 
 /// A decoded ping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ping<'a> {
-    /// Which way it goes.
+    /// Its direction.
     pub kind: PingType,
-    /// Nodes that forwarded it on the way there.
+    /// The number of nodes that forwarded it on its way to the destination.
     pub hops: u16,
-    /// Who asked.
+    /// The node that sent the ping.
     pub origin: PublicKey,
-    /// Who is asked.
+    /// The node that answers it.
     pub destination: PublicKey,
-    /// What follows: filler, or a number to tell one ping from another.
+    /// The bytes after the ping, which the answer repeats: filler, or a number that identifies it.
     pub data: &'a [u8],
 }
 
 impl<'a> Ping<'a> {
-    /// Reads a ping; nothing if the payload is something else.
+    /// Decodes a payload; `None` if it is no ping.
     #[must_use]
     pub fn decode(payload: &'a [u8]) -> Option<Self> {
         let (head, data) = payload.split_at_checked(LEN)?;
@@ -55,7 +55,7 @@ impl<'a> Ping<'a> {
         })
     }
 
-    /// The encoding.
+    /// Returns the encoding, [`LEN`] bytes and the data.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(LEN + self.data.len());
@@ -68,7 +68,7 @@ impl<'a> Ping<'a> {
         out
     }
 
-    /// The answer to a ping.
+    /// Returns the answer to this ping.
     #[must_use]
     pub const fn pong(self) -> Self {
         Self {
@@ -78,7 +78,8 @@ impl<'a> Ping<'a> {
     }
 }
 
-/// Adds 1 to the hops of a payload that is a ping on its way there; anything else stays as it is.
+/// Adds 1 to the hops of a payload that is a ping on its way to the destination. Other payloads do not
+/// change.
 #[inline]
 pub fn count_hop(payload: &mut [u8]) {
     if payload.len() < LEN || !payload.starts_with(MAGIC) || payload[8] != 0 {

@@ -3,28 +3,28 @@
 use crate::varu64;
 use crate::{PublicKey, SecretKey, Signature, SignedBodyError, VerifyingKey};
 
-/// The shortest body: two one-byte numbers, a key, a signature.
+/// Length of the shortest body in bytes: two numbers of one byte, a key and a signature.
 pub const MIN_LEN: usize = 1 + 32 + 1 + 64;
 
-/// A node says: at this time I followed this root.
+/// A signed statement of a node that it follows a root, made at a given time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignedBody {
-    /// Unix milliseconds at the signer.
+    /// The time at the signer, in Unix milliseconds.
     pub sequence: u64,
-    /// The root it follows.
+    /// The key of the root that the signer follows.
     pub root: PublicKey,
-    /// That root's sequence.
+    /// The root's sequence.
     pub root_sequence: u64,
-    /// By the key that the frame names, over everything before it.
+    /// The signature over the fields before it, made with the key that the frame names.
     pub signature: Signature,
 }
 
 impl SignedBody {
-    /// Reads a body from the start of `payload`: the body and how many bytes it took. What is
-    /// left over is not to be passed on.
+    /// Decodes the body at the start of `payload`. Returns it with its length in bytes. A node that
+    /// passes the body on drops the bytes after it.
     ///
     /// # Errors
-    /// [`SignedBodyError`].
+    /// See [`SignedBodyError`].
     pub fn decode(payload: &[u8]) -> Result<(Self, usize), SignedBodyError> {
         let short = SignedBodyError::TooShort { len: payload.len() };
         if payload.len() < MIN_LEN {
@@ -48,7 +48,7 @@ impl SignedBody {
         ))
     }
 
-    /// Makes and signs a body.
+    /// Creates a body signed by `key`.
     #[must_use]
     pub fn sign(key: &SecretKey, sequence: u64, root: PublicKey, root_sequence: u64) -> Self {
         let signature = key.sign(&signed_bytes(sequence, &root, root_sequence));
@@ -60,19 +60,19 @@ impl SignedBody {
         }
     }
 
-    /// Whether the signature is `key`'s.
+    /// Reports whether the signature was made with `key`.
     #[must_use]
     pub fn verify(&self, key: &VerifyingKey) -> bool {
         key.verify(&self.signed_bytes(), &self.signature)
     }
 
-    /// What the signature covers.
+    /// Returns the bytes that the signature covers.
     #[must_use]
     pub fn signed_bytes(&self) -> Vec<u8> {
         signed_bytes(self.sequence, &self.root, self.root_sequence)
     }
 
-    /// The encoding.
+    /// Returns the encoding.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = self.signed_bytes();

@@ -1,23 +1,22 @@
-//! Finding whole frames in a stream.
+//! Splitting a stream into frames (protocol section 3).
 
 use crate::FrameError;
 use crate::frame::{FrameHeader, HEADER_LEN};
 
-/// What stands at the start of a stretch of stream.
+/// The result of [`split`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split {
-    /// A whole frame of this kind and length.
+    /// The stream begins with a whole frame, which has this header.
     Frame(FrameHeader),
-    /// The beginning of a frame: at least so many more bytes are needed to go on.
+    /// The stream ends within a frame. At least this many more bytes are needed, never 0.
     Missing(usize),
 }
 
-/// Looks at the start of `stream`. Taking `header.len` bytes off it and asking again yields the
-/// next frame.
+/// Finds the frame at the start of `stream`. The next frame begins `header.len` bytes later.
 ///
 /// # Errors
-/// [`FrameError::Magic`] or [`FrameError::Length`], as soon as the bytes show it: the stream
-/// cannot be read any further.
+/// [`FrameError::Magic`] or [`FrameError::Length`], from the first byte on that is wrong. The rest of
+/// the stream cannot be read.
 ///
 /// ```
 /// use pinecone_wire::{Frame, Split, frame::KEEPALIVE, split};

@@ -1,8 +1,8 @@
-//! Traffic frames: found, read and patched where they lie (protocol sections 3 and 7).
+//! Traffic frames, which are parsed and patched in place (protocol sections 3 and 7).
 //!
-//! A [`TrafficLayout`] is the offsets of one frame's fields, a dozen bytes that can be kept apart
-//! from the frame itself. Its methods take the frame's bytes: always those it was parsed from.
-//! Those that read give zeros and nothing where the bytes are others; those that write may panic.
+//! A [`TrafficLayout`] has the offsets of the fields of one frame. It takes eight bytes and does not
+//! borrow the frame. Its methods take the bytes of the frame that it was parsed from. With other bytes,
+//! those that read return zeros or empty slices, and those that write may panic.
 //!
 //! ```
 //! use pinecone_wire::traffic::push_traffic;
@@ -23,11 +23,11 @@
 //!     },
 //! )?;
 //!
-//! // The next node knows a better key, by a shorter number: the frame shrinks at its front.
+//! // The next node knows a better key, whose sequence is shorter. The frame shrinks at its front.
 //! let layout = TrafficLayout::parse(&frame)?;
 //! let watermark = Watermark { key: PublicKey([5; 32]), sequence: 0 };
 //! let Patch::InPlace { start } = layout.patch_snek(&mut frame, &watermark)? else {
-//!     unreachable!("it does not grow");
+//!     unreachable!("the frame does not grow");
 //! };
 //! assert_eq!(start, 5);
 //! let frame = &frame[start..];
@@ -46,71 +46,71 @@ use crate::{BuildError, Coordinates, FrameError, FrameType, MAX_FRAME_LEN, Publi
 
 const HOP_LIMIT_AT: usize = 7;
 const LENGTH_AT: usize = 8;
-/// Where the destination coordinates' bytes begin, behind header, payload length, their length.
+/// Offset of the destination coordinates, after the header, the payload's length and their own length.
 const DESTINATION_AT: usize = HEADER_LEN + 4;
 
-/// Where the fields of one traffic frame lie.
+/// The offsets of the fields of one traffic frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrafficLayout {
     /// End of the destination coordinates.
     destination_end: u16,
-    /// End of the source coordinates, where the destination key begins.
+    /// End of the source coordinates, which is the offset of the destination key.
     source_end: u16,
-    /// Where the payload begins.
+    /// Offset of the payload.
     payload_at: u16,
-    /// Length of the frame.
+    /// Length of the frame in bytes.
     len: u16,
 }
 
-/// What a new traffic frame is made of.
+/// The fields of a new traffic frame.
 #[derive(Clone, Copy, Debug)]
 pub struct TrafficFields<'a> {
-    /// Carried along.
+    /// A byte without meaning, which is passed on.
     pub extra: u8,
-    /// Hops it may take where hop limiting is on.
+    /// The number of hops that the frame may take. It counts only for nodes with hop limiting.
     pub hop_limit: u8,
-    /// Where the destination is in the tree; the frame is routed by SNEK if empty.
+    /// The coordinates of the destination. If they are empty, the frame is routed by SNEK.
     pub destination: &'a Coordinates,
-    /// Where we are in the tree.
+    /// The coordinates of the source.
     pub source: &'a Coordinates,
-    /// Whom it is for.
+    /// The key of the destination.
     pub destination_key: PublicKey,
-    /// Whom it is from.
+    /// The key of the source.
     pub source_key: PublicKey,
-    /// Progress, carried only if `destination` is empty.
+    /// The progress so far, which is in the frame only if `destination` is empty.
     pub watermark: Watermark,
-    /// The bytes to carry.
+    /// The payload.
     pub payload: &'a [u8],
 }
 
-/// How a frame changed.
+/// The result of [`TrafficLayout::patch_snek`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patch {
-    /// The frame is right where it lies, and now begins at this offset of its old place. Not 0
-    /// if it became shorter.
+    /// The frame was patched in place. If it became shorter, it begins later.
     InPlace {
-        /// Offset of its first byte.
+        /// Offset of its first byte from where it began.
         start: usize,
     },
-    /// The frame grows by so many bytes: untouched, write it elsewhere with
-    /// [`TrafficLayout::write_snek_head`].
+    /// The frame grows and is unchanged. [`TrafficLayout::write_snek_head`] writes its new head
+    /// elsewhere.
     Grows {
-        /// Bytes more than before.
+        /// The number of bytes by which it grows.
         by: usize,
     },
 }
 
 impl TrafficLayout {
-    /// Finds the fields of a whole traffic frame.
+    /// Parses a whole traffic frame, which [`split`](crate::split) has found.
     ///
     /// # Errors
-    /// Any [`FrameError`] but bad magic, which [`split`](crate::split) has looked at.
+    /// Any [`FrameError`] but [`FrameError::Magic`].
     #[inline]
     pub fn parse(frame: &[u8]) -> Result<Self, FrameError> {
         Ok(Self::parse_with_sequence(frame)?.0)
     }
 
-    /// [`Self::parse`], and the watermark's sequence, which it comes across: 0 where there is none.
+    /// Parses a frame as [`Self::parse`] does. Also returns the sequence of the watermark, which is 0 if
+    /// there is none.
     ///
     /// # Errors
     /// As [`Self::parse`].
@@ -152,7 +152,7 @@ impl TrafficLayout {
                 },
             });
         }
-        // All of these are at most `frame.len()`, which no frame longer than a u16 reaches.
+        // All offsets are at most `len`, which is checked to fit a u16.
         let layout = Self {
             destination_end: destination_end as u16,
             source_end: source_end as u16,
@@ -162,7 +162,7 @@ impl TrafficLayout {
         Ok((layout, sequence))
     }
 
-    /// Length of the frame in bytes, never 0.
+    /// Returns the length of the frame in bytes, never 0.
     #[must_use]
     #[inline]
     #[allow(clippy::len_without_is_empty)]
@@ -170,14 +170,14 @@ impl TrafficLayout {
         self.len as usize
     }
 
-    /// Whether the frame has destination coordinates, and so no watermark.
+    /// Reports whether the frame has destination coordinates, and so no watermark.
     #[must_use]
     #[inline]
     pub const fn has_destination(&self) -> bool {
         self.destination_end as usize > DESTINATION_AT
     }
 
-    /// Destination coordinates.
+    /// Returns the destination coordinates.
     #[must_use]
     pub fn destination<'a>(&self, frame: &'a [u8]) -> CoordinatesView<'a> {
         let body = frame
@@ -186,28 +186,28 @@ impl TrafficLayout {
         CoordinatesView::from_checked(body)
     }
 
-    /// Source coordinates.
+    /// Returns the source coordinates.
     #[must_use]
     pub fn source<'a>(&self, frame: &'a [u8]) -> CoordinatesView<'a> {
         let body = frame.get(usize::from(self.destination_end) + 2..usize::from(self.source_end));
         CoordinatesView::from_checked(body.unwrap_or_default())
     }
 
-    /// Whom the frame is for.
+    /// Returns the key of the destination.
     #[must_use]
     #[inline]
     pub fn destination_key(&self, frame: &[u8]) -> PublicKey {
         key_at(frame, usize::from(self.source_end))
     }
 
-    /// Whom the frame claims to be from. Nothing proves it.
+    /// Returns the key that the frame claims as its source, without proof.
     #[must_use]
     #[inline]
     pub fn source_key(&self, frame: &[u8]) -> PublicKey {
         key_at(frame, usize::from(self.source_end) + 32)
     }
 
-    /// The frame's watermark; one with destination coordinates starts afresh.
+    /// Returns the watermark, which is [`Watermark::START`] for a frame with destination coordinates.
     #[must_use]
     #[inline]
     pub fn watermark(&self, frame: &[u8]) -> Watermark {
@@ -216,7 +216,7 @@ impl TrafficLayout {
         self.watermark_with(frame, sequence.map_or(0, |(value, _)| value))
     }
 
-    /// [`Self::watermark`] of which the sequence is known.
+    /// Returns the watermark as [`Self::watermark`] does, with a sequence that is known already.
     #[must_use]
     #[inline]
     pub fn watermark_with(&self, frame: &[u8], sequence: u64) -> Watermark {
@@ -229,20 +229,20 @@ impl TrafficLayout {
         }
     }
 
-    /// Where the payload lies.
+    /// Returns the range of the payload in the frame.
     #[must_use]
     #[inline]
     pub fn payload_range(&self) -> Range<usize> {
         usize::from(self.payload_at)..self.len()
     }
 
-    /// The payload.
+    /// Returns the payload.
     #[must_use]
     pub fn payload<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
         frame.get(self.payload_range()).unwrap_or_default()
     }
 
-    /// Destination and source key: what tells one flow from another.
+    /// Returns the keys of destination and source, which identify the flow.
     #[must_use]
     #[inline]
     pub fn flow<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
@@ -250,10 +250,10 @@ impl TrafficLayout {
         frame.get(at..at + 64).unwrap_or_default()
     }
 
-    /// How the length changes when the frame is routed on by SNEK with `watermark`: in bytes.
+    /// Returns the change of the length in bytes when the frame is routed on by SNEK with `watermark`.
     ///
     /// # Errors
-    /// [`BuildError::TooLong`] if it would pass 65,535: the frame is to be dropped.
+    /// [`BuildError::TooLong`] if the frame would be longer than 65,535 bytes. It must be dropped.
     #[inline]
     pub fn snek_growth(&self, watermark: &Watermark) -> Result<isize, BuildError> {
         let head = usize::from(self.source_end)
@@ -267,11 +267,12 @@ impl TrafficLayout {
         Ok(len as isize - self.len() as isize)
     }
 
-    /// Makes the frame one that is routed by SNEK with `watermark`: takes out destination
-    /// coordinates, writes the watermark.
+    /// Patches the frame so that it is routed on by SNEK with `watermark`: removes the destination
+    /// coordinates and writes the watermark.
     ///
     /// # Errors
-    /// [`BuildError::TooLong`] if it would pass 65,535: the frame is to be dropped, and unchanged.
+    /// [`BuildError::TooLong`] if the frame would be longer than 65,535 bytes. It is unchanged and must
+    /// be dropped.
     ///
     /// # Panics
     /// May panic if `frame` is shorter than the one this was parsed from.
@@ -280,7 +281,7 @@ impl TrafficLayout {
         let end = usize::from(self.payload_at);
         let (sequence, n) = varu64::encode(watermark.sequence);
         if end == usize::from(self.source_end) + 96 + n && !self.has_destination() {
-            // The usual case: the same length as before.
+            // The usual case: the length does not change.
             write_watermark(&mut frame[end - n - 32..end], watermark, &sequence);
             return Ok(Patch::InPlace { start: 0 });
         }
@@ -298,7 +299,7 @@ impl TrafficLayout {
         let start = growth.unsigned_abs();
         let destination_len = usize::from(self.destination_end) - DESTINATION_AT;
         if start > 0 || destination_len > 0 {
-            // The head becomes shorter, and slides towards the payload: last field first.
+            // The head becomes shorter and moves towards the payload, its last field first.
             let source = usize::from(self.destination_end)..usize::from(self.source_end) + 64;
             let to = start + DESTINATION_AT;
             frame.copy_within(source, to);
@@ -314,12 +315,12 @@ impl TrafficLayout {
         Ok(Patch::InPlace { start })
     }
 
-    /// Writes everything before the payload of the frame that [`Self::patch_snek`] would have
-    /// made into `out`, and says how long it is. For frames that grow.
+    /// Writes the new head of a frame that grows into `out`: all bytes before the payload of the frame
+    /// that is routed on by SNEK with `watermark`. Returns its length.
     ///
     /// # Errors
-    /// [`BuildError::TooLong`] if the frame would pass 65,535 bytes or the head does not fit
-    /// `out` (64 KiB always do); `out` is unchanged then.
+    /// [`BuildError::TooLong`] if the frame would be longer than 65,535 bytes or the head does not fit
+    /// `out`, for which 64 KiB are always enough. `out` is unchanged then.
     ///
     /// # Panics
     /// May panic if `frame` is shorter than the one this was parsed from.
@@ -347,7 +348,7 @@ impl TrafficLayout {
     }
 }
 
-/// The hop limit of a whole frame of any type.
+/// Returns the hop limit of a whole frame of any type.
 #[must_use]
 pub fn hop_limit(frame: &[u8]) -> u8 {
     frame.get(HOP_LIMIT_AT).copied().unwrap_or_default()
@@ -363,7 +364,7 @@ pub fn set_hop_limit(frame: &mut [u8], hop_limit: u8) {
 /// Appends a traffic frame.
 ///
 /// # Errors
-/// [`BuildError::TooLong`] if it would pass 65,535 bytes; `out` is unchanged then.
+/// [`BuildError::TooLong`] if it would be longer than 65,535 bytes; `out` is unchanged then.
 pub fn push_traffic(out: &mut Vec<u8>, fields: &TrafficFields<'_>) -> Result<(), BuildError> {
     let (destination_len, source_len) = (
         fields.destination.encoded_len(),
@@ -400,7 +401,7 @@ pub fn push_traffic(out: &mut Vec<u8>, fields: &TrafficFields<'_>) -> Result<(),
     Ok(())
 }
 
-/// Fills `room` with the watermark's key, then its sequence, whose encoding is given.
+/// Fills `room` with the watermark's key and its sequence, whose encoding is given.
 #[inline(always)]
 fn write_watermark(room: &mut [u8], watermark: &Watermark, sequence: &[u8; varu64::MAX_LEN]) {
     let (key, rest) = room.split_at_mut(PublicKey::LEN);

@@ -1,24 +1,24 @@
-//! The variable-length integer of the wire: base-128, most significant group first, bit 7 set on
-//! every byte but the last (protocol section 1). Only the shortest form is written or accepted.
+//! Variable-length integers: base 128, most significant group first, bit 7 set on every byte but the
+//! last (protocol section 1). Only the shortest encoding of a number is valid.
 
-/// The longest encoding, that of `u64::MAX`.
+/// Length of the longest encoding in bytes, that of `u64::MAX`.
 pub const MAX_LEN: usize = 10;
 
-/// How a `varu64` can be wrong.
+/// The reason why bytes are not a `varu64`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum VaruError {
-    /// The bytes end before the number does, and could go on to a right one.
-    #[error("number is cut off")]
+    /// The bytes end before the number does. They may be the start of a valid one.
+    #[error("number is incomplete")]
     Truncated,
-    /// A longer form than needed, over ten bytes, or over 2^64-1.
-    #[error("number is not in its shortest form or too large")]
+    /// The encoding is not the shortest, or the number is above 2^64-1.
+    #[error("number is too large or not in its shortest encoding")]
     Malformed,
 }
 
-/// Reads a number from the start of `bytes`: the value and how many bytes it took.
+/// Decodes the number at the start of `bytes`. Returns it with the length of its encoding in bytes.
 ///
 /// # Errors
-/// [`VaruError`] if the bytes end early or are not the shortest form of a `u64`.
+/// See [`VaruError`].
 ///
 /// ```
 /// use pinecone_wire::varu64::{self, VaruError};
@@ -29,7 +29,7 @@ pub enum VaruError {
 /// ```
 #[inline]
 pub fn decode(bytes: &[u8]) -> Result<(u64, usize), VaruError> {
-    // Most numbers end within eight bytes that there are: no loop for them.
+    // Most numbers end within the next eight bytes, which need no loop.
     if let Some(word) = bytes.first_chunk() {
         let word = u64::from_be_bytes(*word);
         let last = (!word & HIGH_BITS).leading_zeros() as usize;
@@ -44,7 +44,7 @@ pub fn decode(bytes: &[u8]) -> Result<(u64, usize), VaruError> {
     decode_slowly(bytes)
 }
 
-/// How many bytes `value` takes.
+/// Returns the length of the encoding of `value` in bytes.
 #[must_use]
 #[inline]
 pub const fn len(value: u64) -> usize {
@@ -52,7 +52,7 @@ pub const fn len(value: u64) -> usize {
     if bits == 0 { 1 } else { bits.div_ceil(7) }
 }
 
-/// The encoding of `value`: the bytes, and how many of them count.
+/// Encodes `value`. Returns the bytes and the number of them that are used.
 #[must_use]
 #[inline]
 pub fn encode(value: u64) -> ([u8; MAX_LEN], usize) {
@@ -60,7 +60,7 @@ pub fn encode(value: u64) -> ([u8; MAX_LEN], usize) {
     let mut out = [0; MAX_LEN];
     let (low, high) = (value & LOW_56, value >> 56);
     if high == 0 {
-        // Bit 7 of every byte but the last; what is before the first is shifted out.
+        // Sets bit 7 of every byte but the last. The shift drops the bytes before the first.
         let word = (spread(low) | HIGH_BITS & !0x80) << (64 - 8 * n);
         out[..8].copy_from_slice(&word.to_be_bytes());
     } else {
@@ -94,7 +94,7 @@ fn decode_slowly(bytes: &[u8]) -> Result<(u64, usize), VaruError> {
     }
     let mut value = u64::from(first & 0x7f);
     for (i, &b) in bytes.iter().enumerate().skip(1) {
-        // One more group would not fit. The first is not 0, so this also ends an eleventh byte.
+        // Another group would not fit. As the first group is not 0, this also refuses an eleventh byte.
         if value >> 57 != 0 {
             return Err(VaruError::Malformed);
         }
@@ -112,10 +112,10 @@ fn decode_slowly(bytes: &[u8]) -> Result<(u64, usize), VaruError> {
 
 /// Bit 7 of each byte.
 const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
-/// What eight bytes hold.
+/// The bits that fit eight bytes of seven each.
 const LOW_56: u64 = (1 << 56) - 1;
 
-/// Eight bytes' low seven bits, as one number.
+/// Joins the low seven bits of each byte to one number.
 #[inline]
 const fn pack(word: u64) -> u64 {
     let word = word & !HIGH_BITS;
@@ -124,7 +124,7 @@ const fn pack(word: u64) -> u64 {
     word & 0x0fff_ffff | (word & 0x0fff_ffff_0000_0000) >> 4
 }
 
-/// The other way round: 56 bits, seven to a byte.
+/// Spreads 56 bits over eight bytes, seven to each: the reverse of [`pack`].
 #[inline]
 const fn spread(value: u64) -> u64 {
     let word = value & 0x0fff_ffff | (value & 0x00ff_ffff_f000_0000) << 4;

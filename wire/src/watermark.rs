@@ -1,22 +1,22 @@
 use crate::PublicKey;
 
-/// Proof of progress that a SNEK-routed frame carries (protocol sections 1 and 6).
+/// The progress of a frame that is routed by SNEK, which it carries (protocol sections 1 and 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Watermark {
-    /// The best key that a node on the way knew of.
+    /// The best key so far that a node on the path knew.
     pub key: PublicKey,
-    /// The sequence of the bootstrap that made it known, 0 where none did.
+    /// The sequence of the bootstrap that announced the key; 0 if there was none.
     pub sequence: u64,
 }
 
 impl Watermark {
-    /// What every SNEK-routed frame starts from.
+    /// The watermark of a frame at its origin.
     pub const START: Self = Self {
         key: PublicKey::MAX,
         sequence: 0,
     };
 
-    /// Whether `self` shows less progress than `other`.
+    /// Reports whether `self` shows less progress than `other`.
     #[must_use]
     #[inline]
     pub fn is_worse_than(&self, other: &Self) -> bool {

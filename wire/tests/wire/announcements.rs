@@ -1,4 +1,4 @@
-//! Tree announcements: as recorded, good and bad, and at their limits.
+//! Tree announcements: the recorded ones, valid and invalid, and their limits.
 
 use pinecone_wire::announcement::{self, Announcement};
 use pinecone_wire::{AnnouncementError, BuildError, PublicKey, SecretKey, Signature};
@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use crate::recorded;
 
-/// Go checks signatures while it decodes and the rest after that; what it accepts and refuses is
-/// the same in any order. What differs are two cases with a number in a longer form.
+/// Go checks signatures while decoding and the other rules afterwards. The order does not change which
+/// announcements are accepted. Only two cases differ, which have a number that is not in its shortest
+/// encoding.
 #[test]
 fn recorded_announcements() {
     let cases = recorded::cases("announcements");
@@ -21,7 +22,7 @@ fn recorded_announcements() {
         let decoded = Announcement::decode(&payload);
         let longer_form = match name {
             "non-canonical-sequence-signed-as-sent" => Some(32),
-            // `81 02`, a port that no signature covers, became `80 02`.
+            // The port `81 02`, which no signature covers, became `80 02`.
             "bit-flipped-at-130" => Some(130),
             _ => None,
         };
@@ -59,7 +60,7 @@ fn recorded_announcements() {
             (1, "loop_or_child_of_seed_01"),
             (15, "loop_or_child_of_seed_0f"),
         ] {
-            // Go's question is also answered yes for any signer that occurs twice.
+            // Go also answers yes if any signer occurs twice.
             let key = SecretKey::from_seed(&[seed; 32]).public_key();
             let looped = matches!(
                 announcement.check(&from),
@@ -137,7 +138,7 @@ pub(crate) fn assert_decoded(name: &str, decoded: &Announcement, expected: &Valu
     );
 }
 
-/// A chain of `n` made-up signers with the same port number.
+/// Returns a payload with `n` made-up signers that all have the same port number.
 fn chain(n: usize, port: u64, root_sequence: u64) -> Vec<u8> {
     let key_of = |i: usize| PublicKey(std::array::from_fn(|at| (i >> (8 * (at % 4))) as u8));
     let mut frame = vec![0; 12];
@@ -151,9 +152,9 @@ fn chain(n: usize, port: u64, root_sequence: u64) -> Vec<u8> {
     frame[12..].to_vec()
 }
 
-/// A frame holds 675 entries with port numbers of one byte; fewer bytes than one more are left.
+/// A frame has room for 675 entries with port numbers of one byte.
 #[test]
-fn as_many_as_fit_a_frame_are_read() {
+fn a_full_frame_is_decoded() {
     let payload = chain(675, 1, 1);
     assert!(payload.len() <= 65_535 - 12 && payload.len() + 97 > 65_535 - 12);
     let decoded = Announcement::decode(&payload).unwrap();
@@ -161,7 +162,7 @@ fn as_many_as_fit_a_frame_are_read() {
 }
 
 #[test]
-fn one_that_fits_no_frame_is_not_built() {
+fn an_announcement_that_is_too_long_is_not_built() {
     let payload = vec![0; 65_535 - 12 - 97];
     let (key, signature) = (PublicKey::MIN, Signature([0; 64]));
     let mut out = b"before".to_vec();
@@ -175,7 +176,7 @@ fn one_that_fits_no_frame_is_not_built() {
     assert_eq!(out, b"before");
 }
 
-/// A rest of 97 bytes is an entry if its port number takes one byte, and malformed if more.
+/// The last 97 bytes are an entry if its port number takes one byte, and malformed if it takes more.
 #[test]
 fn an_entry_that_is_one_byte_short() {
     let whole = chain(2, 128, 1);
@@ -190,7 +191,7 @@ fn an_entry_that_is_one_byte_short() {
 }
 
 #[test]
-fn a_signer_may_not_come_back() {
+fn a_signer_occurs_only_once() {
     let [a, b, c] = [1, 2, 3].map(|i| SecretKey::from_seed(&[i; 32]));
     let build = |signers: &[&SecretKey]| {
         let mut payload = announcement::root_payload(&signers[0].public_key(), 1);

@@ -1,4 +1,4 @@
-//! Anything at all may come off a socket: no parser panics, and what one accepts is consistent.
+//! Arbitrary bytes: no parser panics, and the result of each is consistent.
 
 use pinecone_wire::coordinates::CoordinatesView;
 use pinecone_wire::ping::{self, Ping};
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use crate::recorded;
 use crate::round_trips::{Traffic, any_frame, any_watermark};
 
-/// Everything that reads bytes from outside, with everything that can be done with the result.
+/// Gives the bytes to all parsers and uses the results in every way.
 fn read_all_ways(bytes: &[u8]) {
     let _ = varu64::decode(bytes);
     if let Ok((view, taken)) = CoordinatesView::decode(bytes) {
@@ -101,7 +101,7 @@ fn read_traffic(frame: &[u8], layout: TrafficLayout) {
     }
 }
 
-/// One change to a frame: a byte, a cut, or a stretch put in.
+/// A change of a frame.
 #[derive(Clone, Debug)]
 enum Change {
     Byte(prop::sample::Index, u8),
@@ -122,7 +122,7 @@ fn any_change() -> impl Strategy<Value = Change> {
 }
 
 fn change(frame: &mut Vec<u8>, change: Change) {
-    // Half of the changes fall into the head, where the lengths are.
+    // Half of the changes are in the head, where the lengths are.
     match change {
         Change::Byte(at, byte) => {
             let at = at.index(frame.len().clamp(1, 100));
@@ -155,12 +155,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn of_no_kind(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn random_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         read_all_ways(&bytes);
     }
 
     #[test]
-    fn behind_a_right_header(
+    fn random_bytes_after_a_valid_header(
         kind in 0u8..6, body in prop::collection::vec(prop_oneof![Just(0u8), any::<u8>()], 0..300),
     ) {
         let mut frame = b"pine\0".to_vec();
@@ -194,7 +194,7 @@ proptest! {
         read_all_ways(&frame);
     }
 
-    /// A layout that is used on other bytes than its own reads rubbish at worst.
+    /// A layout may be used with the bytes of another frame: at worst, the fields have no meaning.
     #[test]
     fn layouts_of_other_frames(
         frame in any_frame(), bytes in prop::collection::vec(any::<u8>(), 0..300),
@@ -210,7 +210,7 @@ proptest! {
     }
 }
 
-/// Exhaustively: every one-byte change and every cut of every recorded frame.
+/// Tries all changes of one byte and all prefixes of every recorded frame.
 #[test]
 fn every_recorded_frame_with_one_byte_changed() {
     for case in recorded::cases("frames") {

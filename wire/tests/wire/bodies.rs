@@ -1,4 +1,4 @@
-//! Bodies of bootstraps and broadcasts as recorded.
+//! The recorded bodies of bootstraps and broadcasts.
 
 use pinecone_wire::{SignedBody, SignedBodyError};
 
@@ -13,8 +13,9 @@ fn recorded_bodies() {
         let payload = recorded::bytes(case, "payload");
         let go = &case["go"];
         let decoded = SignedBody::decode(&payload);
-        // Longer forms, which Go takes and shortens (the flipped bit makes one: Go then finds the
-        // signature wrong), and a body whose numbers leave too few bytes for the signature.
+        // Go accepts longer encodings of a number and shortens them. A flipped bit makes one of these
+        // here, whose signature is wrong for Go. In another case the numbers leave too few bytes for
+        // the signature.
         let stricter = match name {
             "all-0x80" | "non-canonical-sequence" | "bit-flipped-at-38" => {
                 Some(SignedBodyError::Number)

@@ -1,4 +1,4 @@
-//! Frames of every type as recorded, good and bad: read, and built again.
+//! The recorded frames of every type, valid and invalid, which are parsed and built again.
 
 use pinecone_wire::announcement::{self, Announcement};
 use pinecone_wire::frame::{self, FrameHeader, KEEPALIVE};
@@ -34,8 +34,8 @@ fn recorded_frames() {
     }
 }
 
-/// What the Go decoder refuses or dies of, we refuse; where it reads on past the frame's end or
-/// takes a cut number, so do we. Everything else is read as Go reads it.
+/// This crate refuses the frames that the Go decoder refuses or panics on, and those for which it reads
+/// past the end of the frame or accepts an incomplete number. All others are decoded as by Go.
 #[test]
 fn recorded_bad_frames() {
     let truncated = |field, len| Some(FrameError::Truncated { field, len });
@@ -104,7 +104,7 @@ fn recorded_bad_frames() {
             assert_eq!(go["ok"], true, "{name}: Go refuses it, we do not");
             assert_fields(name, &bytes, header, frame, &go["frame"]);
         }
-        // On a stream the first bytes already tell, or more may come; nothing is read twice.
+        // The splitter looks at the header only.
         let expected = match name {
             "empty" => Ok(Split::Missing(10)),
             "nine-bytes" => Ok(Split::Missing(1)),
@@ -134,7 +134,7 @@ fn keepalive_is_the_recorded_one() {
 }
 
 #[test]
-fn what_is_left_over_is_not_part_of_the_payload() {
+fn bytes_after_the_payload_are_not_part_of_it() {
     let key = pinecone_wire::PublicKey([3; 32]);
     let mut frames = vec![Vec::new(), Vec::new(), Vec::new()];
     frame::push_announcement(&mut frames[0], b"abc").unwrap();
@@ -227,7 +227,7 @@ fn assert_announcement(name: &str, payload: &[u8], expected: &Value, bytes: &[u8
     decoded.verify(|key| key.verifying_key()).unwrap();
     crate::announcements::assert_decoded(name, &decoded, expected);
     assert_eq!(decoded.payload(), payload, "{name}");
-    // Built hop by hop, each signer signing what it got, the result is what was recorded.
+    // Signed by one signer after the other, the announcement is the recorded one.
     let keys = recorded::cases("keys");
     let mut built = announcement::root_payload(&decoded.root(), decoded.root_sequence());
     let mut frame = Vec::new();

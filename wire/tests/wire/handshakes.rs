@@ -1,4 +1,4 @@
-//! Handshakes as recorded, and built by us.
+//! Handshakes: the recorded ones, and those that this crate builds.
 
 use pinecone_wire::handshake::{self, HANDSHAKE_LEN};
 use pinecone_wire::{HandshakeError, SecretKey};
@@ -12,7 +12,7 @@ fn recorded_handshakes() {
         let name = recorded::text(&case, "name").to_owned();
         let bytes = recorded::bytes(&case, "hex");
         let Ok(bytes) = <[u8; HANDSHAKE_LEN]>::try_from(bytes) else {
-            // The type refuses what is not 104 bytes long: its reader waits for the rest.
+            // The parameter's type allows no other length: the reader of a handshake waits for 104 bytes.
             verdicts.push((name, None));
             continue;
         };
@@ -67,7 +67,7 @@ fn recorded_handshakes() {
 }
 
 #[test]
-fn any_changed_bit_is_noticed() {
+fn a_handshake_with_any_bit_changed_is_refused() {
     let good = handshake::encode(&SecretKey::from_seed(&[7; 32]));
     assert!(handshake::decode(&good).is_ok());
     for bit in 0..HANDSHAKE_LEN * 8 {

@@ -1,4 +1,4 @@
-//! The wire format against the recorded vectors, and against itself.
+//! Tests of the wire format with recorded vectors, and of decoding what was encoded.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,9 +1,9 @@
-//! Reading the recorded vectors.
+//! Access to the recorded vectors.
 
 use pinecone_wire::{Coordinates, PublicKey, Signature, Watermark};
 use serde_json::Value;
 
-/// The cases of `vectors/<name>.json`.
+/// Reads the cases of `vectors/<name>.json`.
 pub(crate) fn cases(name: &str) -> Vec<Value> {
     let path = format!("{}/vectors/{name}.json", env!("CARGO_MANIFEST_DIR"));
     let file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
@@ -33,7 +33,7 @@ pub(crate) fn signature(case: &Value, field: &str) -> Signature {
     Signature(bytes(case, field).try_into().unwrap())
 }
 
-/// A number, which may be a decimal string; one that is missing is 0.
+/// Returns a number, which may be a decimal string. A missing number is 0.
 pub(crate) fn number(value: &Value) -> u64 {
     match value {
         Value::Null => 0,
@@ -42,7 +42,7 @@ pub(crate) fn number(value: &Value) -> u64 {
     }
 }
 
-/// A list of numbers; `null` is the empty one.
+/// Returns a list of numbers, which is empty for `null`.
 pub(crate) fn numbers(value: &Value) -> Vec<u64> {
     match value {
         Value::Null => Vec::new(),
@@ -54,7 +54,7 @@ pub(crate) fn coordinates(value: &Value) -> Coordinates {
     numbers(value).into()
 }
 
-/// `[key, sequence]`.
+/// Returns a watermark, which is recorded as `[key, sequence]`.
 pub(crate) fn watermark(value: &Value) -> Watermark {
     Watermark {
         key: value[0].as_str().unwrap().parse().unwrap(),

@@ -1,4 +1,4 @@
-//! What is built is read back as it was, for frames and bodies of any content.
+//! Frames, bodies and other values with random content are decoded as they were encoded.
 
 use pinecone_wire::announcement::{self, Announcement};
 use pinecone_wire::frame::{self, HEADER_LEN};
@@ -42,7 +42,7 @@ impl Traffic {
                 payload: &self.payload,
             },
         )?;
-        // Ours say 0; others' are carried along.
+        // This crate writes 0, but passes on other versions.
         out[4] = self.version;
         Ok(out)
     }
@@ -148,7 +148,7 @@ proptest! {
         prop_assert_eq!(layout.has_destination(), !fields.destination.is_root());
         prop_assert_eq!(layout.payload_range().end, frame.len());
         let read = Traffic::read(&frame, &layout);
-        // A frame with destination coordinates carries no watermark.
+        // A frame with destination coordinates has no watermark.
         let watermark = match layout.has_destination() {
             true => Watermark::START,
             false => fields.watermark,
@@ -290,7 +290,7 @@ proptest! {
     }
 }
 
-/// `"pineping" || type || hops u16 || origin || destination`, by hand.
+/// A ping is `"pineping" || type || hops u16 || origin || destination`.
 #[test]
 fn a_ping_byte_for_byte() {
     let bytes = [
@@ -314,7 +314,7 @@ fn a_ping_byte_for_byte() {
     assert_eq!(Ping::decode(&other_type), None);
 }
 
-/// Of every type, the longest frame is built, and one byte more is refused and leaves no trace.
+/// The longest frame of every type is built. One byte more is an error, and the output is unchanged.
 #[test]
 fn longest_frames() {
     type Push = fn(&mut Vec<u8>, &[u8]) -> Result<(), BuildError>;

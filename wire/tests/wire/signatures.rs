@@ -1,13 +1,14 @@
-//! Signatures that implementations disagree about: we take and refuse what the deployed nodes do
-//! (no cofactor, `S` reduced, `R` compared as bytes, any encoding of a public key's point).
+//! Signatures that implementations disagree about. The rules are those of the deployed nodes: no
+//! cofactor, `S` must be reduced, `R` is compared as bytes, and a public key may have any encoding of
+//! its point.
 
 use pinecone_wire::{PublicKey, SecretKey, Signature};
 
-/// The neutral point, `y = 1`.
+/// The neutral element, `y = 1`.
 const NEUTRAL: [u8; 32] = with_ends(1, 0, 0);
-/// The same with `y = 1 + p`.
+/// The neutral element with `y = 1 + p`.
 const NEUTRAL_LONG: [u8; 32] = with_ends(0xee, 0xff, 0x7f);
-/// The same with the sign bit of an `x` that is 0.
+/// The neutral element with the sign bit of `x`, which is 0.
 const NEUTRAL_SIGNED: [u8; 32] = with_ends(1, 0, 0x80);
 /// The point of order 2, `y = -1`.
 const ORDER_TWO: [u8; 32] = with_ends(0xec, 0xff, 0x7f);
@@ -27,7 +28,7 @@ fn verify(key: [u8; 32], r: [u8; 32], s: [u8; 32]) -> bool {
 }
 
 #[test]
-fn keys_of_small_order_and_odd_encodings_are_taken() {
+fn keys_of_small_order_and_odd_encodings_are_accepted() {
     for key in [NEUTRAL, NEUTRAL_LONG, NEUTRAL_SIGNED] {
         assert!(verify(key, NEUTRAL, [0; 32]), "{key:02x?}");
     }
@@ -69,7 +70,7 @@ fn s_must_be_reduced() {
 
 #[test]
 fn a_key_that_is_no_point_verifies_nothing() {
-    // There is no point with y = 2 or 7.
+    // The curve has no point with y = 2 or 7.
     for y in [2, 7] {
         let key = with_ends(y, 0, 0);
         assert!(PublicKey(key).verifying_key().is_none());

@@ -1,4 +1,4 @@
-//! Patching a frame for SNEK gives what naive re-encoding gives, in place and growing.
+//! Patching a frame for SNEK, in place or with a new head, gives the same bytes as encoding it again.
 
 use pinecone_wire::{
     BuildError, Coordinates, MAX_FRAME_LEN, Patch, PublicKey, TrafficLayout, Watermark,
@@ -13,7 +13,7 @@ proptest! {
         assert_patch(&fields.build().unwrap(), watermark);
     }
 
-    /// Node after node writes its own.
+    /// One node after the other writes its watermark.
     #[test]
     fn again_and_again(fields in any_traffic(), watermarks in prop::collection::vec(any_watermark(), 1..6)) {
         let mut frame = fields.build().unwrap();
@@ -23,7 +23,7 @@ proptest! {
     }
 }
 
-/// Every length of coordinates about the watermark's own, with every pair of sequence lengths.
+/// Coordinates of all lengths around that of the watermark, with all pairs of sequence lengths.
 #[test]
 fn every_length() {
     let sequence = |len: u32| if len == 0 { 0 } else { 1u64 << (7 * len) };
@@ -50,7 +50,7 @@ fn every_length() {
     }
 }
 
-/// Growth up to 65,535 bytes is done, one byte more is refused with the frame untouched.
+/// A frame may grow to 65,535 bytes. One byte more is an error, and the frame is unchanged.
 #[test]
 fn growth_to_the_limit() {
     for (destination_len, n) in [(1, 1), (1, 10), (40, 9), (20, 3), (33, 2)] {
@@ -124,7 +124,7 @@ fn sample(payload_len: usize) -> Traffic {
     }
 }
 
-/// The frame as patched, which must be the same by all three ways.
+/// Patches the frame in three ways, which must give the same result, and returns it.
 fn assert_patch(frame: &[u8], watermark: Watermark) -> Vec<u8> {
     let layout = TrafficLayout::parse(frame).unwrap();
     let naive = Traffic {

@@ -1,4 +1,4 @@
-//! Frames found in a stream, however it is cut.
+//! Splitting a stream that arrives in pieces.
 
 use pinecone_wire::frame::KEEPALIVE;
 use pinecone_wire::{Frame, FrameError, Split, split};
@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use crate::round_trips::any_frame;
 
 proptest! {
-    /// Reading pieces of any size, whole frames taken off as they come, yields the frames that
-    /// were written; and what is said to be missing never reaches past the frame's end.
+    /// Pieces of any size give the frames that were written, and the number of missing bytes never
+    /// reaches past the end of a frame.
     #[test]
     fn cut_anywhere(
         frames in prop::collection::vec(any_frame(), 0..6),
@@ -40,7 +40,7 @@ proptest! {
         prop_assert_eq!(found, frames);
     }
 
-    /// Asking for exactly what is missing reads one frame in at most two steps.
+    /// A reader that asks for exactly the missing bytes gets a frame in at most two steps.
     #[test]
     fn missing_is_enough(frame in any_frame()) {
         let mut read = 0;
@@ -53,7 +53,7 @@ proptest! {
         prop_assert_eq!(steps, if frame.len() > 10 { 2 } else { 1 });
     }
 
-    /// A frame that breaks off is never read, wherever its stated length says it ends.
+    /// A prefix of a frame is never parsed as a frame.
     #[test]
     fn a_part_is_not_a_frame(frame in any_frame(), at in any::<prop::sample::Index>()) {
         let cut = &frame[..at.index(frame.len())];
@@ -62,8 +62,8 @@ proptest! {
     }
 }
 
-/// Every prefix of a right header is waited for; the first wrong byte of magic ends the stream at
-/// once, never later and never sooner.
+/// More bytes are expected after every prefix of a valid header. The first wrong byte of the magic is an
+/// error at once.
 #[test]
 fn bad_magic_at_its_first_byte() {
     for at in 0..4 {
@@ -83,7 +83,7 @@ fn bad_magic_at_its_first_byte() {
             }
         }
     }
-    // Nothing behind the magic can be wrong before the length is whole.
+    // Bytes after the magic are not checked before the length is complete.
     for len in 4..10 {
         let mut stream = *b"pine\xff\xff\xff\xff\xff\xff";
         stream[8] = 0;

@@ -1,4 +1,4 @@
-//! Numbers, coordinates, keys and their order, as recorded.
+//! Numbers, coordinates, keys and their order.
 
 use pinecone_wire::coordinates::CoordinatesView;
 use pinecone_wire::varu64::{self, VaruError};
@@ -28,7 +28,8 @@ fn recorded_numbers() {
         assert_eq!(varu64::len(value), bytes.len());
     }
     assert_eq!(canonical, 23);
-    // Go never fails: it takes longer forms, cut ones, and wraps. We take what it writes.
+    // Go never fails: it accepts longer and incomplete encodings, and large numbers wrap. This crate
+    // accepts only what Go writes.
     let expected = [
         ("", Err(VaruError::Truncated)),
         ("80", Err(VaruError::Malformed)),
@@ -47,7 +48,7 @@ fn recorded_numbers() {
     );
 }
 
-/// The largest number, and the smallest two of ten and of eleven bytes that are larger.
+/// The largest number, and the smallest numbers of ten and of eleven bytes that are too large.
 #[test]
 fn numbers_at_the_limit() {
     let largest = hex::decode("81ffffffffffffffff7f").unwrap();
@@ -55,19 +56,19 @@ fn numbers_at_the_limit() {
     for larger in ["82808080808080808000", "8180808080808080808000"] {
         let bytes = hex::decode(larger).unwrap();
         assert_eq!(varu64::decode(&bytes), Err(VaruError::Malformed));
-        // The last byte before the end already tells, even where the rest has not come.
+        // The error is known before the last byte.
         let cut = &bytes[..bytes.len() - 1];
         assert_eq!(varu64::decode(cut), Err(VaruError::Malformed));
     }
 }
 
-/// Reads one byte after the other, as protocol section 1 says it.
+/// Decodes a number one byte after the other, as in protocol section 1.
 fn decode_plainly(bytes: &[u8]) -> Result<(u64, usize), VaruError> {
     let mut value = 0u128;
     for (i, &b) in bytes.iter().enumerate() {
         value = value << 7 | u128::from(b & 0x7f);
         let shortest = bytes[0] != 0x80 || (i == 0 && b < 0x80);
-        // What has come so far may be too much already, whatever follows.
+        // With another group to follow, the value is at least this.
         let least = value << if b < 0x80 { 0 } else { 7 };
         if !shortest || least > u128::from(u64::MAX) {
             return Err(VaruError::Malformed);
@@ -80,9 +81,9 @@ fn decode_plainly(bytes: &[u8]) -> Result<(u64, usize), VaruError> {
 }
 
 proptest! {
-    /// All lengths, cut anywhere and followed by anything.
+    /// Numbers of all lengths, cut anywhere and followed by random bytes.
     #[test]
-    fn numbers_agree_with_the_plain_reading(
+    fn numbers_agree_with_the_plain_decoder(
         value in any::<u64>(),
         shift in 0u32..64,
         cut in 0usize..12,
@@ -100,7 +101,7 @@ proptest! {
     }
 
     #[test]
-    fn bytes_with_high_bits_agree_with_the_plain_reading(
+    fn bytes_with_high_bits_agree_with_the_plain_decoder(
         high in prop::collection::vec(0x80u8.., 0..13),
         rest in prop::collection::vec(any::<u8>(), 0..12),
     ) {
@@ -137,8 +138,8 @@ fn recorded_coordinates() {
         assert_eq!(Coordinates::from(ports).encode(), Some(bytes));
     }
     assert_eq!((canonical, distances), (9, 6));
-    // Go panics on the first two, reads past the end on `000281` and takes a longer form on
-    // `00028001`; where it answers otherwise, so do we.
+    // Go panics on the first two, reads past the end on `000281` and accepts a longer encoding on
+    // `00028001`. For the others, Go and this crate agree.
     let expected = [
         ("", Err(VaruError::Truncated)),
         ("00", Err(VaruError::Truncated)),
@@ -192,7 +193,7 @@ fn recorded_keys() {
         assert_eq!(secret.public_key(), public);
         assert_eq!(*secret.seed(), seed);
         assert_eq!(public.to_string(), recorded::text(&case, "public_key"));
-        // Both the seed and what Go programs store are read.
+        // Go programs store the seed and the public key.
         for name in ["seed", "private_key"] {
             let text = recorded::text(&case, name);
             assert_eq!(text.parse::<SecretKey>().unwrap().public_key(), public);
@@ -208,7 +209,7 @@ fn malformed_keys() {
     let digits = "01".repeat(32);
     let other = format!("{digits}{}", "02".repeat(32));
     assert_eq!(other.parse::<SecretKey>().unwrap_err(), KeyError::Mismatch);
-    // The last has 128 bytes and a character that lies across the middle.
+    // The last one has 128 bytes, with a character across the middle.
     for text in [
         "",
         &digits[1..],
@@ -234,7 +235,7 @@ fn coordinates_longer_than_their_length_field() {
 }
 
 fn key_near() -> impl Strategy<Value = PublicKey> {
-    // Few values, so that equal keys are common, and the byte that differs is any of them.
+    // As there are few values, many keys are equal. Any byte may differ.
     (0usize..32, 0u8..3).prop_map(|(at, value)| {
         let mut bytes = [1; 32];
         bytes[at] = value;
@@ -260,7 +261,7 @@ proptest! {
         }
     }
 
-    /// What is taken is the shortest form of its value; the naive reader knows no bounds.
+    /// Only the shortest encoding of a number is valid. The naive decoder has no bounds.
     #[test]
     fn numbers_in_their_shortest_form_only(bytes in number_bytes()) {
         let end = bytes.iter().position(|b| *b < 0x80).map(|last| last + 1);
@@ -280,7 +281,7 @@ proptest! {
                 varu64::push(&mut again, value);
                 prop_assert_eq!(&again[..], &bytes[..n]);
             }
-            // Cut off only if some end would have made it right.
+            // The number is incomplete only if more bytes can make it valid.
             Err(VaruError::Truncated) => {
                 prop_assert!(end.is_none() && !malformed);
                 let whole = [&bytes[..], &[0]].concat();
@@ -330,7 +331,7 @@ proptest! {
     }
 }
 
-/// Any number, those about a power of 128 more often.
+/// Any number. Those around a power of 128 are more frequent.
 pub(crate) fn edge_number() -> impl Strategy<Value = u64> {
     prop_oneof![
         0u64..300,
@@ -342,7 +343,7 @@ pub(crate) fn edge_number() -> impl Strategy<Value = u64> {
     ]
 }
 
-/// Runs of bytes that are nearly numbers.
+/// Sequences of bytes that are nearly numbers.
 fn number_bytes() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![3 => 0x80u8..=0xff, 1 => any::<u8>(), 1 => Just(0x80), 1 => Just(0x81)];
     prop::collection::vec(byte, 0..13)
