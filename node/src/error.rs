@@ -7,6 +7,9 @@ use pinecone_transports::{AddressError, DialError, HandshakeFailed, ListenError}
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
+    /// An option cannot have the value that it was given.
+    #[error(transparent)]
+    Option(#[from] OptionError),
     /// An address cannot be listened on: malformed, in use, not ours.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -24,6 +27,17 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+}
+
+/// An option whose value is out of range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the option {option} is out of range: {problem}")]
+#[non_exhaustive]
+pub struct OptionError {
+    /// The name of the option's field.
+    pub option: String,
+    /// The value, and the values that it may have.
+    pub problem: String,
 }
 
 /// Why a node closed though nobody had asked it to.

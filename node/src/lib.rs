@@ -39,10 +39,10 @@ mod error;
 mod event;
 mod intake;
 mod key;
-mod limits;
 mod local;
 mod log_limit;
 mod node;
+mod options;
 mod pin;
 mod pings;
 mod report;
@@ -53,11 +53,12 @@ mod unanswered;
 mod verifiers;
 
 pub use builder::Builder;
-pub use error::{ConnectError, NodeError, PingError, SendError, StartError};
+pub use error::{ConnectError, NodeError, OptionError, PingError, SendError, StartError};
 pub use event::{Event, Events, PeerBandwidth};
 pub use key::generate_key;
 pub use log_limit::LogLimit;
 pub use node::{Node, StreamOptions, pipe};
+pub use options::{NodeOptions, ReceiveQueue};
 pub use pinecone_controlplane::{Config as ControlConfig, LimitError};
 pub use pinecone_dataplane::{
     DataPlaneOptions, EngineChoice, LinkType, MemoryLimit, PacketFilter, PortId, WorkerError,

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use crate::clock::Clock;
 use crate::pings::Pings;
 use crate::unanswered::Unanswered;
-use crate::{Counter, SendError};
+use crate::{Counter, ReceiveQueue, SendError};
 
 /// Hops that a frame of ours may take where hop limiting is on (protocol section 7).
 const HOP_LIMIT: u8 = 10;
@@ -63,11 +63,11 @@ impl Local {
         own: PublicKey,
         clock: Clock,
         fib: FibReader,
-        (frames, bytes): (usize, usize),
+        queue: ReceiveQueue,
         max_coordinates: usize,
         first_nonce: u64,
     ) -> (Self, mpsc::Receiver<Received>) {
-        let (inbox, receiver) = mpsc::channel(frames.clamp(1, mpsc_limit()));
+        let (inbox, receiver) = mpsc::channel(queue.payloads.clamp(1, mpsc_limit()));
         let local = Self {
             own,
             clock,
@@ -81,8 +81,8 @@ impl Local {
             pings: Pings::new(first_nonce),
             inbox,
             inbox_bytes: AtomicUsize::new(0),
-            inbox_frames_limit: frames,
-            inbox_bytes_limit: bytes,
+            inbox_frames_limit: queue.payloads,
+            inbox_bytes_limit: queue.bytes,
             received: AtomicU64::new(0),
             inbox_full: AtomicU64::new(0),
             pings_answered: AtomicU64::new(0),

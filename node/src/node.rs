@@ -14,13 +14,12 @@ use pinecone_wire::ping::{self, Ping, PingType};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::builder::Options;
 use crate::command::{Command, PeeringReply, Unclaimed};
 use crate::local::{Local, Received};
 use crate::runtime::Request;
 use crate::{
-    Builder, ConnectError, Direction, Event, Events, NodeError, PacketFilter, Peer, PingError,
-    PingReply, SendError, StartError, StaticPeer, Status, start,
+    Builder, ConnectError, Direction, Event, Events, NodeError, NodeOptions, PacketFilter, Peer,
+    PingError, PingReply, SendError, StartError, StaticPeer, Status, start,
 };
 
 /// Bytes of a ping's data that tell it from others.
@@ -83,7 +82,7 @@ impl Default for StreamOptions {
 impl Node {
     /// Options for a new node.
     pub fn builder() -> Builder {
-        Builder::new()
+        Builder::from(NodeOptions::default())
     }
 
     /// The node's key: its address.
@@ -305,7 +304,7 @@ impl Node {
         self.0.join();
     }
 
-    pub(crate) fn start(options: Options) -> Result<Self, StartError> {
+    pub(crate) fn start(options: NodeOptions) -> Result<Self, StartError> {
         start::start(options).map(|inner| Self(Arc::new(inner)))
     }
 

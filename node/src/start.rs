@@ -15,7 +15,6 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use tokio::sync::{broadcast, mpsc, watch};
 
-use crate::builder::Options;
 use crate::clock::Clock;
 use crate::command::Command;
 use crate::control::{Control, RuntimeThread};
@@ -24,10 +23,11 @@ use crate::node::Inner;
 use crate::pin::pin_to;
 use crate::runtime::{self, Ready};
 use crate::verifiers::Verifiers;
-use crate::{ControlConfig, NodeError, StartError, event, generate_key};
+use crate::{ControlConfig, NodeError, NodeOptions, StartError, event, generate_key};
 
 /// Starts a node; on an error everything that ran already has ended when this returns.
-pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
+pub(crate) fn start(mut options: NodeOptions) -> Result<Inner, StartError> {
+    options.check()?;
     let no_random_numbers = |source| system("get random numbers", source);
     let key = match options.secret_key.take() {
         Some(key) => key,
@@ -52,7 +52,7 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
 
     let clock = Clock::new();
     let (fib_writer, fib) = FibWriter::new(own);
-    let inbox = (options.receive_frames, options.receive_bytes);
+    let inbox = options.receive_queue;
     let max_coordinates = options.control.max_cached_coordinates;
     let reader = fib.reader();
     let (local, inbox) = Local::new(own, clock, reader, inbox, max_coordinates, first_nonce);
@@ -72,7 +72,7 @@ pub(crate) fn start(mut options: Options) -> Result<Inner, StartError> {
     let setup = runtime::Setup {
         key: key.clone(),
         core: options.runtime_core,
-        limits: options.limits.clone(),
+        limits: options.transport_limits.clone(),
         extensions: options.control.extensions(),
         listen,
         static_peers,

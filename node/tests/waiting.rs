@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use pinecone::{Limits, Node, SecretKey};
+use pinecone::{Builder, Limits, Node, NodeOptions, SecretKey};
 use pinecone_wire::handshake;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -59,8 +59,12 @@ fn a_bounded_number_of_streams_waits_for_the_control_thread() {
         inbound_handshakes: CAP,
         ..Limits::default()
     };
-    let builder = Node::builder().listen("127.0.0.1:0");
-    let node = builder.transport_limits(limits).start_blocking().unwrap();
+    let options = NodeOptions {
+        listen: vec!["127.0.0.1:0".to_owned()],
+        transport_limits: limits,
+        ..NodeOptions::default()
+    };
+    let node = Builder::from(options).start_blocking().unwrap();
     // The first becomes a peering, whose line of the log holds everything up.
     let shaken: Vec<_> = (1..=60).filter_map(|seed| shake(&node, seed)).collect();
     assert!((1..=CAP).contains(&shaken.len()), "{}", shaken.len());

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use pinecone::{EngineChoice, Node, PublicKey};
+use pinecone::{EngineChoice, PublicKey};
 
 use crate::bench::BenchOptions;
 use crate::cores::CoreList;
 use crate::failure::Failure;
+use crate::limits;
 use crate::secret::KeyOptions;
 
 /// A Pinecone node, and the tools to run and watch one.
@@ -193,7 +194,7 @@ pub(crate) struct RunOptions {
     pub(crate) mss: Option<u32>,
     /// A bound on what the node remembers or keeps waiting, such as `max-routes=500000`; see docs/operations.md for all. May
     /// be given several times.
-    #[arg(long, value_name = "NAME=NUMBER", value_parser = limit)]
+    #[arg(long, value_name = "NAME=NUMBER", value_parser = limits::parse)]
     pub(crate) limit: Vec<(String, u64)>,
     #[command(flatten)]
     pub(crate) admin: AdminOptions,
@@ -326,16 +327,4 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
         .filter(|seconds| (0.001..=86400.0).contains(seconds))
         .map(Duration::from_secs_f64)
         .ok_or_else(|| "seconds from 0.001 to 86400 are wanted".to_owned())
-}
-
-/// The name of a bound and its value, if it can be set to that.
-fn limit(text: &str) -> Result<(String, u64), String> {
-    let (name, value) = text
-        .split_once('=')
-        .and_then(|(name, value)| Some((name, value.parse().ok()?)))
-        .ok_or_else(|| "a name and a number are wanted, as in max-routes=500000".to_owned())?;
-    match Node::builder().limit(name, value) {
-        Ok(_) => Ok((name.to_owned(), value)),
-        Err(error) => Err(error.to_string()),
-    }
 }

@@ -12,6 +12,7 @@ mod cores;
 mod directories;
 mod failure;
 mod files;
+mod limits;
 mod log_filter;
 mod logging;
 mod memory;

@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 use std::{io, iter};
 
-use pinecone::{EngineChoice, Limits, MemoryLimit, Node, StartError, Status};
+use pinecone::{
+    Builder, ControlConfig, DataPlaneOptions, DialSchedule, EngineChoice, Limits, MemoryLimit,
+    NodeOptions, ReceiveQueue, StartError, Status,
+};
 use rustix::io::Errno;
 
 use crate::admin::socket::AdminSocket;
@@ -13,7 +16,7 @@ use crate::cli::RunOptions;
 use crate::failure::Failure;
 use crate::secret::NodeKey;
 use crate::signals::{Ignored, Signals};
-use crate::{addresses, cores, files, memory, output};
+use crate::{addresses, cores, files, limits, memory, output};
 
 /// The target of the log line that says what the banner says.
 const STARTED: &str = "pinecone::started";
@@ -49,64 +52,62 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
         |kib| kib.saturating_mul(1024),
     );
     memory::warn(&options, queue, memory);
-    let mut builder = Node::builder()
-        .secret_key(key)
-        .wakeup_broadcasts(options.wakeup_broadcasts.is_on())
-        .wakeup_hops(options.wakeup_hops)
-        .correct_paths(options.correct_paths.is_on())
-        .workers(workers)
-        .worker_cores(worker_cores)
-        .engine(options.engine)
-        .verify_threads(usize::from(options.verify_threads))
-        .batch_wait(Duration::from_micros(options.batch_wait))
-        .hop_limiting(options.hop_limiting.is_on())
-        .listen_retry(options.listen_retry)
-        .max_dials(usize::from(options.max_dials))
-        .max_backoff(options.max_backoff)
-        .queues(
-            options.port_queue.saturating_mul(1024),
-            queue,
-            options.queue_delay.0.map(Duration::from_millis),
-        )
+    let default = NodeOptions::default();
+    let mut node_options = NodeOptions {
+        secret_key: Some(key),
+        listen: options.listen,
+        listen_retry: options.listen_retry,
+        static_peers: options.connect,
+        dial_schedule: DialSchedule {
+            longest_wait: options.max_backoff,
+            ..default.dial_schedule
+        },
+        transport_limits: Limits {
+            max_dials: usize::from(options.max_dials),
+            max_segment: options.mss,
+            ..default.transport_limits
+        },
+        dataplane: DataPlaneOptions {
+            workers,
+            cores: worker_cores,
+            engine: options.engine,
+            busy_poll: options.busy_poll.map(Duration::from_micros),
+            sqpoll: options.sqpoll,
+            zero_copy: options.zerocopy.map(|bytes| bytes as usize),
+            batch_wait: Duration::from_micros(options.batch_wait),
+            hop_limiting: options.hop_limiting.is_on(),
+            port_queue_bytes: options.port_queue.saturating_mul(1024),
+            queue_bytes: queue,
+            queue_delay: options.queue_delay.0.map(Duration::from_millis),
+            ..default.dataplane
+        },
+        control: ControlConfig {
+            wakeup_broadcasts: options.wakeup_broadcasts.is_on(),
+            wakeup_hops: options.wakeup_hops,
+            correct_paths: options.correct_paths.is_on(),
+            ..default.control
+        },
+        verify_threads: usize::from(options.verify_threads),
+        control_core: options.control_core,
         // Nobody reads payloads here.
-        .receive_queue(0, 0);
+        receive_queue: ReceiveQueue {
+            payloads: 0,
+            bytes: 0,
+        },
+        ..NodeOptions::default()
+    };
     let mut lowered = Vec::new();
     if let Some(memory) = memory {
-        let usual = builder.limit_values();
-        builder = builder.fit_memory(memory);
-        lowered = memory::lowered(usual, builder.limit_values(), &options.limit);
+        let usual = limits::values(&node_options);
+        node_options.fit_memory(memory);
+        lowered = memory::lowered(usual, limits::values(&node_options), &options.limit);
     }
     for (name, value) in &options.limit {
-        builder = builder.limit(name, *value).map_err(Failure::usage)?;
+        limits::set(&mut node_options, name, *value).map_err(Failure::usage)?;
     }
-    let limits = builder.limit_values();
-    let max_peers = limits.iter().find(|(name, _)| *name == "max-peers");
-    let max_peers = max_peers.map_or(0, |(_, peers)| *peers);
-    if options.mss.is_some() {
-        builder = builder.transport_limits(Limits {
-            max_segment: options.mss,
-            ..Limits::default()
-        });
-    }
-    if let Some(core) = options.control_core {
-        builder = builder.control_core(core);
-    }
-    if let Some(limit) = options.busy_poll {
-        builder = builder.busy_poll(Duration::from_micros(limit));
-    }
-    if let Some(core) = options.sqpoll {
-        builder = builder.sqpoll(core);
-    }
-    if let Some(bytes) = options.zerocopy {
-        builder = builder.zero_copy(bytes as usize);
-    }
-    for address in options.listen {
-        builder = builder.listen(address);
-    }
-    for list in options.connect {
-        builder = builder.connect(list);
-    }
-    let node = builder.start().await.map_err(start_failure)?;
+    let max_peers = node_options.control.max_peers as u64;
+    let node = Builder::from(node_options).start().await;
+    let node = node.map_err(start_failure)?;
 
     if let Some(status) = node.status().await {
         let mut text = banner(&status);

@@ -4,24 +4,25 @@
 use std::io::Write;
 use std::time::Duration;
 
-use pinecone::{Limits, Node, PublicKey, pipe};
+use pinecone::{Builder, Limits, Node, NodeOptions, PublicKey, pipe};
 use pinecone_wire::frame::{push_bootstrap, push_broadcast};
 use pinecone_wire::traffic::push_traffic;
 use pinecone_wire::{Coordinates, SignedBody, TrafficFields, Watermark, handshake};
 
-use crate::harness::{BarePeer, builder, counter, key, node, peer, reaches, removed, until};
+use crate::harness::{BarePeer, counter, key, node, peer, reaches, removed, until};
 
 /// A node that listens, and a good peer of it.
 async fn node_and_friend() -> (Node, std::net::SocketAddr, Node) {
-    let limits = Limits {
-        handshake_timeout: Duration::from_secs(2),
-        ..Limits::default()
+    let options = NodeOptions {
+        secret_key: Some(key(15)),
+        listen: vec!["127.0.0.1:0".to_owned()],
+        transport_limits: Limits {
+            handshake_timeout: Duration::from_secs(2),
+            ..Limits::default()
+        },
+        ..NodeOptions::default()
     };
-    let node_under_test = (builder(15).listen("127.0.0.1:0"))
-        .transport_limits(limits)
-        .start()
-        .await
-        .unwrap();
+    let node_under_test = Builder::from(options).start().await.unwrap();
     let address = node_under_test.local_addrs()[0];
     let friend = node(8).await;
     pipe(&node_under_test, &friend).await.unwrap();

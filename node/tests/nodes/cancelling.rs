@@ -8,20 +8,24 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use pinecone::{Limits, Node, StreamOptions, pipe};
+use pinecone::{Builder, Limits, Node, NodeOptions, StreamOptions, pipe};
 use pinecone_wire::{HANDSHAKE_LEN, handshake};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::harness::{builder, key, node, reaches, removed, until, within};
+use crate::harness::{key, node, reaches, removed, until, within};
 
 /// A node that does not give up a handshake while a test runs.
 async fn patient(n: u8) -> Node {
-    let limits = Limits {
-        handshake_timeout: Duration::from_secs(3600),
-        ..Limits::default()
+    let options = NodeOptions {
+        secret_key: Some(key(n)),
+        transport_limits: Limits {
+            handshake_timeout: Duration::from_secs(3600),
+            ..Limits::default()
+        },
+        ..NodeOptions::default()
     };
-    builder(n).transport_limits(limits).start().await.unwrap()
+    Builder::from(options).start().await.unwrap()
 }
 
 /// Polls a future once. It must not be done then.

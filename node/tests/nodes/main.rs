@@ -7,6 +7,7 @@ mod cancelling;
 mod failure;
 mod harness;
 mod many;
+mod options;
 mod pair;
 mod paths;
 mod static_peers;

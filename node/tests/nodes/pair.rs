@@ -8,7 +8,8 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use pinecone::{
-    ConnectError, Coordinates, Direction, Event, LinkType, Node, PortId, StreamOptions, pipe,
+    Builder, ConnectError, Coordinates, Direction, Event, LinkType, Node, NodeOptions, PortId,
+    StreamOptions, pipe,
 };
 
 use crate::harness::{
@@ -271,21 +272,19 @@ async fn our_own_key_is_refused() {
 
 #[tokio::test]
 async fn bounds_can_be_set() {
-    let control = pinecone::ControlConfig {
-        max_peers: 1,
-        ..pinecone::ControlConfig::default()
+    let options = NodeOptions {
+        secret_key: Some(key(8)),
+        control: pinecone::ControlConfig {
+            max_peers: 1,
+            ..pinecone::ControlConfig::default()
+        },
+        ..NodeOptions::default()
     };
-    let full = builder(8).control(control).start().await.unwrap();
+    let full = Builder::from(options).start().await.unwrap();
     let (first, second) = (node(2).await, node(1).await);
     pipe(&full, &first).await.unwrap();
     let error = pipe(&full, &second).await.unwrap_err();
     assert!(matches!(error, ConnectError::Refused(_)), "{error:?}");
-    let dataplane = pinecone::DataPlaneOptions {
-        workers: 0,
-        ..pinecone::DataPlaneOptions::default()
-    };
-    let error = builder(8).dataplane(dataplane).start().await.unwrap_err();
-    assert!(error.to_string().contains("workers"), "{error}");
 }
 
 #[tokio::test]

@@ -2,17 +2,23 @@
 
 use std::time::Duration;
 
-use pinecone::{DialSchedule, Event, Node};
+use pinecone::{Builder, DialSchedule, Event, Node, NodeOptions};
 
 use crate::harness::{builder, event, key, listening, reaches, removed, until};
 
-fn quick() -> DialSchedule {
-    DialSchedule {
-        longest_wait: Duration::from_millis(100),
-        settled_after: Duration::ZERO,
-        spread: Duration::from_millis(100),
-        ..DialSchedule::default()
-    }
+/// A builder for a node that dials again quickly.
+fn quick(n: u8) -> Builder {
+    let options = NodeOptions {
+        secret_key: Some(key(n)),
+        dial_schedule: DialSchedule {
+            longest_wait: Duration::from_millis(100),
+            settled_after: Duration::ZERO,
+            spread: Duration::from_millis(100),
+            ..DialSchedule::default()
+        },
+        ..NodeOptions::default()
+    };
+    Builder::from(options)
 }
 
 async fn state(node: &Node) -> &'static str {
@@ -22,8 +28,7 @@ async fn state(node: &Node) -> &'static str {
 #[tokio::test]
 async fn one_that_restarts_is_dialled_again() {
     let (b, address) = listening(15).await;
-    let a = (builder(8).connect(address.to_string()))
-        .dial_schedule(quick())
+    let a = (quick(8).connect(address.to_string()))
         .start()
         .await
         .unwrap();
@@ -58,9 +63,8 @@ async fn ourselves_is_told_and_tried_again() {
     // A free port that nobody else takes in between: ours, from a node that has gone.
     let (before, address) = listening(15).await;
     before.close().await;
-    let a = (builder(8).listen(address.to_string()))
+    let a = (quick(8).listen(address.to_string()))
         .connect(address.to_string())
-        .dial_schedule(quick())
         .start()
         .await
         .unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use pinecone::{ControlConfig, Event, Events, Node, PublicKey, SecretKey};
+use pinecone::{Builder, ControlConfig, Event, Events, Node, NodeOptions, PublicKey, SecretKey};
 use pinecone_wire::{Extensions, HANDSHAKE_LEN, Split, handshake, split};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -44,18 +44,18 @@ struct Connection {
 }
 
 pub(crate) async fn in_place_of(recording: &Recording, name: &str) {
-    let node = Node::builder()
-        .secret_key(SecretKey::from_seed(&recording.seed_of(name)))
+    let options = NodeOptions {
+        secret_key: Some(SecretKey::from_seed(&recording.seed_of(name))),
         // As deployed nodes are.
-        .control(ControlConfig {
+        control: ControlConfig {
             wakeup_hops: 5,
             wakeup_phase: Some(Duration::from_secs(60)),
             ..ControlConfig::default()
-        })
-        .listen("127.0.0.1:0")
-        .start()
-        .await
-        .unwrap();
+        },
+        listen: vec!["127.0.0.1:0".to_owned()],
+        ..NodeOptions::default()
+    };
+    let node = Builder::from(options).start().await.unwrap();
     let mut replay = Replay {
         recording,
         name,

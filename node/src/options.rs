@@ -1,0 +1,268 @@
+//! How a node is set up.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pinecone_transports::{DialSchedule, Limits};
+use pinecone_wire::SecretKey;
+
+use crate::{ControlConfig, DataPlaneOptions, LimitError, MemoryLimit, OptionError, PacketFilter};
+
+/// The least that a bound on waiting protocol frames may be: the longest frame.
+const LEAST_PENDING: u64 = 65_536;
+/// The part of the memory for frames that wait for the control plane: one byte in so many.
+const PENDING_SHARE: u64 = 16;
+
+const MAX_VERIFY_THREADS: usize = 256;
+const MAX_DIALS: usize = 65_536;
+const LEAST_INTERVAL: Duration = Duration::from_millis(10);
+const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The options of a node. [`Builder`](crate::Builder) sets them by methods.
+///
+/// The default is a node with a new key that neither listens nor dials.
+///
+/// ```
+/// # fn main() -> Result<(), pinecone::StartError> {
+/// use pinecone::{Builder, ControlConfig, NodeOptions};
+///
+/// let options = NodeOptions {
+///     control: ControlConfig {
+///         max_peers: 100,
+///         ..ControlConfig::default()
+///     },
+///     ..NodeOptions::default()
+/// };
+/// let node = Builder::from(options).start_blocking()?;
+/// node.close_blocking();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct NodeOptions {
+    /// The node's key. Default: a [new one](crate::generate_key).
+    pub secret_key: Option<SecretKey>,
+    /// The TCP addresses to listen on: `host:port`, or `:port` for all addresses of the machine. A
+    /// name stands for all its addresses. Port 0 takes a free port, which
+    /// [`Node::local_addrs`](crate::Node::local_addrs) returns. Default: none.
+    pub listen: Vec<String>,
+    /// Whether to wait in the background for addresses to listen on that this machine does not have
+    /// yet, and for names that do not resolve yet. Default: no, the start fails.
+    pub listen_retry: bool,
+    /// The static peers, which are dialled again whenever they are lost: `host:port`, several
+    /// separated by commas (protocol section 9). Default: none.
+    pub static_peers: Vec<String>,
+    /// When static peers are dialled again.
+    pub dial_schedule: DialSchedule,
+    /// Bounds on connecting and handshakes.
+    pub transport_limits: Limits,
+    /// Workers, engine, queues and buffers.
+    pub dataplane: DataPlaneOptions,
+    /// Routes, broadcasts and peerings. If [`ControlConfig::wakeup_phase`] is `None`, the node draws
+    /// a random one.
+    pub control: ControlConfig,
+    /// Number of threads that check the signatures of protocol frames, at most 256. Default: 0, the
+    /// control thread checks them.
+    pub verify_threads: usize,
+    /// The core to pin the control thread to. Default: not pinned.
+    pub control_core: Option<usize>,
+    /// The core to pin the runtime thread to, which listens, dials and shakes hands. Default: not
+    /// pinned.
+    pub runtime_core: Option<usize>,
+    /// The packet filter, from the first frame on. Default: none.
+    pub packet_filter: Option<Arc<dyn PacketFilter>>,
+    /// Bounds on the payloads that wait for the application.
+    pub receive_queue: ReceiveQueue,
+    /// The interval of [`Event::Bandwidth`](crate::Event::Bandwidth), from 10 ms to one year.
+    /// Default: one minute.
+    pub bandwidth_interval: Duration,
+}
+
+/// Bounds on the payloads that wait for [`Node::recv_from`](crate::Node::recv_from). A payload that
+/// exceeds one of them is dropped and counted as `receive_queue_full`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceiveQueue {
+    /// Number of payloads. Default: 4,096. With 0 every payload is dropped, for a node that only
+    /// forwards.
+    pub payloads: usize,
+    /// Bytes of payload. Default: 16 MiB.
+    pub bytes: usize,
+}
+
+impl Default for NodeOptions {
+    fn default() -> Self {
+        Self {
+            secret_key: None,
+            listen: Vec::new(),
+            listen_retry: false,
+            static_peers: Vec::new(),
+            dial_schedule: DialSchedule::default(),
+            transport_limits: Limits::default(),
+            dataplane: DataPlaneOptions::default(),
+            control: ControlConfig::default(),
+            verify_threads: 0,
+            control_core: None,
+            runtime_core: None,
+            packet_filter: None,
+            receive_queue: ReceiveQueue::default(),
+            bandwidth_interval: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Default for ReceiveQueue {
+    fn default() -> Self {
+        Self {
+            payloads: 4096,
+            bytes: 16 << 20,
+        }
+    }
+}
+
+impl NodeOptions {
+    /// Lowers the limits on state that peers can create, for a machine or a container with little
+    /// memory. Limits that are lower already stay.
+    pub fn fit_memory(&mut self, memory: MemoryLimit) {
+        self.control.fit_memory(memory.bytes);
+        let most = (memory.bytes / PENDING_SHARE).max(LEAST_PENDING);
+        let pending = &mut self.dataplane.pending_bytes;
+        *pending = (*pending).min(usize::try_from(most).unwrap_or(usize::MAX));
+    }
+
+    /// Checks the values that the node itself uses; the data plane checks its own.
+    pub(crate) fn check(&self) -> Result<(), OptionError> {
+        between("verify_threads", self.verify_threads, 0, MAX_VERIFY_THREADS)?;
+        time(
+            "bandwidth_interval",
+            self.bandwidth_interval,
+            LEAST_INTERVAL,
+            YEAR,
+        )?;
+        between("wakeup_hops", self.control.wakeup_hops, 1, 5)?;
+        if let Some(phase) = self.control.wakeup_phase {
+            time("wakeup_phase", phase, Duration::ZERO, YEAR)?;
+        }
+        for (name, value) in self.control.limit_values() {
+            let accepts = |value| ControlConfig::default().set_limit(name, value);
+            // Only too much does harm: with zero, everything is refused.
+            if let Err(LimitError::Range { most, .. }) = accepts(value.max(1)) {
+                between(&name.replace('-', "_"), value, 0, most)?;
+            }
+        }
+        let limits = &self.transport_limits;
+        between("max_dials", limits.max_dials, 1, MAX_DIALS)?;
+        for (name, value) in [
+            ("handshake_timeout", limits.handshake_timeout),
+            ("lookup_timeout", limits.lookup_timeout),
+            ("connect_timeout", limits.connect_timeout),
+        ] {
+            time(name, value, LEAST_TIMEOUT, HOUR)?;
+        }
+        if let Some(bytes) = limits.max_segment {
+            between("max_segment", bytes, 88, 32_767)?;
+        }
+        let schedule = &self.dial_schedule;
+        time("longest_wait", schedule.longest_wait, LEAST_INTERVAL, YEAR)?;
+        for (name, value) in [
+            ("lasting_after", schedule.lasting_after),
+            ("settled_after", schedule.settled_after),
+            ("spread", schedule.spread),
+        ] {
+            time(name, value, Duration::ZERO, YEAR)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for NodeOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Every field: a new one is not forgotten here.
+        let Self {
+            secret_key,
+            listen,
+            listen_retry,
+            static_peers,
+            dial_schedule,
+            transport_limits,
+            dataplane,
+            control,
+            verify_threads,
+            control_core,
+            runtime_core,
+            packet_filter,
+            receive_queue,
+            bandwidth_interval,
+        } = self;
+        let public_key = secret_key.as_ref().map(SecretKey::public_key);
+        let has_packet_filter = packet_filter.is_some();
+        f.debug_struct("NodeOptions")
+            .field("public_key", &public_key)
+            .field("listen", listen)
+            .field("listen_retry", listen_retry)
+            .field("static_peers", static_peers)
+            .field("dial_schedule", dial_schedule)
+            .field("transport_limits", transport_limits)
+            .field("dataplane", dataplane)
+            .field("control", control)
+            .field("verify_threads", verify_threads)
+            .field("control_core", control_core)
+            .field("runtime_core", runtime_core)
+            .field("has_packet_filter", &has_packet_filter)
+            .field("receive_queue", receive_queue)
+            .field("bandwidth_interval", bandwidth_interval)
+            .finish()
+    }
+}
+
+fn between<T: PartialOrd + fmt::Display>(
+    option: &str,
+    value: T,
+    least: T,
+    most: T,
+) -> Result<(), OptionError> {
+    match (&least..=&most).contains(&&value) {
+        true => Ok(()),
+        false => Err(OptionError {
+            option: option.to_owned(),
+            problem: format!("{value} is not from {least} to {most}"),
+        }),
+    }
+}
+
+fn time(option: &str, value: Duration, least: Duration, most: Duration) -> Result<(), OptionError> {
+    match (least..=most).contains(&value) {
+        true => Ok(()),
+        false => Err(OptionError {
+            option: option.to_owned(),
+            problem: format!("{value:?} is not from {least:?} to {most:?}"),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_planes_fit_the_memory() {
+        let fitted = |bytes| {
+            let mut options = NodeOptions::default();
+            let is_cgroup = true;
+            options.fit_memory(MemoryLimit { bytes, is_cgroup });
+            options
+        };
+        let small = fitted(32 << 20);
+        assert_eq!(small.dataplane.pending_bytes, 2 << 20);
+        assert_eq!(small.control.max_peers, 32);
+        assert_eq!(fitted(1 << 10).dataplane.pending_bytes, 65_536);
+        assert_eq!(fitted(64 << 30).dataplane.pending_bytes, 64 << 20);
+    }
+
+    #[test]
+    fn defaults_pass_the_check() {
+        NodeOptions::default().check().unwrap();
+    }
+}
