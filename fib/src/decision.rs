@@ -2,16 +2,16 @@
 
 use pinecone_wire::{PublicKey, Watermark};
 
-use crate::PortId;
 use crate::hop::{Hop, NextHop, SnekHop};
-use crate::index::below;
+use crate::index::bits::below;
+use crate::port::PortId;
 
 /// The decision about a SNEK-routed frame in transit (protocol section 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Deliver it to this node: no known node is closer to its destination.
     Deliver,
-    /// It goes no further. A bootstrap is still handled here.
+    /// Drop it: it has no next hop.
     DeadEnd,
     /// Drop it: its next hop is the peering that it came from.
     DropBackwards,

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pinecone_wire::{PublicKey, Watermark};
 
-use crate::PortId;
 use crate::decision::is_worse;
 use crate::hop::Hop;
+use crate::port::PortId;
 
 /// A key of the tables with its next hops, for the control plane to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,40 +7,40 @@
 use arrayvec::ArrayVec;
 use pinecone_wire::{Patch, PublicKey, TrafficLayout, Watermark, ping, traffic};
 
-use crate::PortId;
 use crate::decision::Decision;
 use crate::hop::NextHop;
-use crate::index::BATCH;
+use crate::index::search::BATCH;
+use crate::port::PortId;
 use crate::rescue::Rescue;
 use crate::snapshot::{Forward, Snapshot, SnekBatch};
 
-/// The destination keys of a batch that are to be looked up.
+/// The destination keys of a batch of frames, to be looked up.
 pub type Destinations = ArrayVec<PublicKey, BATCH>;
 
-/// The options of a node that count for forwarding.
+/// The options of a node that affect forwarding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ForwardingOptions {
-    /// Whether frames are dropped whose hop limit is used up.
+    /// Whether frames are dropped when their hop limit is used up.
     pub hop_limiting: bool,
 }
 
 /// A traffic frame in transit.
 #[derive(Clone, Copy, Debug)]
 pub struct Transit {
-    /// The port that it came in by; [`PortId::LOCAL`] for one of this node's own.
+    /// The port by which the frame came in; [`PortId::LOCAL`] for a frame of this node's own.
     pub ingress: PortId,
-    /// Its layout.
+    /// The layout of the frame.
     pub layout: TrafficLayout,
-    /// The sequence of its watermark.
+    /// The sequence of the frame's watermark.
     pub sequence: u64,
 }
 
-/// The class of a frame before lookups by key.
+/// The class of a frame, known before any lookup by key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// It is for this node.
+    /// The frame is for this node.
     Local,
-    /// Its coordinates lead out of this port.
+    /// The frame's coordinates lead out of this port.
     Tree(PortId),
     /// The lookup of the destination at this index decides.
     Snek(u32),
@@ -49,46 +49,46 @@ pub enum Class {
 /// The fate of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It is for this node.
+    /// The frame is for this node.
     Deliver,
-    /// It goes out of a port, and is patched in place.
+    /// The frame goes out of a port, and has been patched in place.
     Forward {
-        /// The port.
+        /// The port that the frame goes out of.
         egress: PortId,
-        /// The frame begins this many bytes behind where it began.
+        /// The offset of the patched frame in the old one. Not 0 if the frame has become shorter.
         start: usize,
-        /// The rule without which it would have been dropped.
+        /// The rule without which the frame would have been dropped.
         rescue: Option<Rescue>,
     },
-    /// It goes out of a port, and its head has grown: the new head goes before the payload.
+    /// The frame goes out of a port. Its head has grown and must be sent before the payload.
     Rewritten {
-        /// The port.
+        /// The port that the frame goes out of.
         egress: PortId,
-        /// The rule without which it would have been dropped.
+        /// The rule without which the frame would have been dropped.
         rescue: Option<Rescue>,
     },
-    /// It goes no further.
+    /// The frame is dropped.
     Drop(Undeliverable),
 }
 
-/// The reason for which a frame goes no further.
+/// The reason why a frame is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Undeliverable {
-    /// No way to the destination is known.
+    /// No next hop towards the destination is known.
     NoRoute,
-    /// The way leads back to where it came from.
+    /// The next hop is the port that the frame came from.
     Backwards,
-    /// It has been nearer to its destination than this node.
+    /// The frame has been closer to its destination than this node is.
     Watermark,
-    /// Its hop limit is used up.
+    /// The frame's hop limit is used up.
     HopLimit,
-    /// Its new watermark would make it longer than a frame may be.
+    /// The new watermark would make the frame longer than the protocol allows.
     TooLong,
 }
 
 impl Snapshot {
-    /// Says what is known of a frame before lookups by key. A destination that has to be looked up is
-    /// appended to `lookups`, unless it is the last one there.
+    /// Classifies a frame. A destination that must be looked up by key is appended to `lookups`, unless it
+    /// is already the last one there.
     #[inline(always)]
     pub fn classify(
         &self,
@@ -112,8 +112,8 @@ impl Snapshot {
         Class::Snek(lookups.len() as u32 - 1)
     }
 
-    /// Decides about a frame of which the class is known, and writes into it what it carries on. The
-    /// new head of a frame that grows is left in `head`.
+    /// Decides about a frame whose class is known, and patches the frame. The new head of a frame that grows
+    /// is left in `head`.
     #[inline(always)]
     pub fn decide_class<'a>(
         &'a self,
@@ -145,7 +145,7 @@ impl Snapshot {
                     return Fate::Drop(Undeliverable::NoRoute);
                 };
                 let before = layout.watermark_with(frame, sequence);
-                // Where coordinates led astray, the way by key may lead back.
+                // Where coordinates have led to a dead end, the route by key may lead back.
                 let from = match layout.has_destination() {
                     true => PortId::LOCAL,
                     false => ingress,
@@ -177,8 +177,8 @@ impl Snapshot {
         }
     }
 
-    /// Takes a second look at a frame that would be dropped: kept out of the code that all frames run
-    /// through.
+    /// Looks for another next hop for a frame that would be dropped. Kept out of the code that all frames
+    /// pass through.
     #[cold]
     #[inline(never)]
     fn rescue_frame(
@@ -200,7 +200,7 @@ impl Snapshot {
         })
     }
 
-    /// Decides about one frame, as [`Self::decide_class`] does.
+    /// Decides about a single frame, and patches it, as [`Self::decide_class`] does.
     pub fn forward_frame(
         &self,
         frame: &mut [u8],
@@ -215,7 +215,7 @@ impl Snapshot {
     }
 }
 
-/// Counts a hop of a frame that comes from a peer.
+/// Counts the hop of a frame that comes from a peer.
 #[inline(always)]
 fn pass_on(
     ingress: PortId,
@@ -239,7 +239,7 @@ fn pass_on(
     Ok(())
 }
 
-/// Writes the new watermark into a frame that goes on, or its new head into `head` if it grows.
+/// Writes the new watermark into a frame that goes on. If the frame grows, its new head goes into `head`.
 #[inline(always)]
 fn patch(
     egress: PortId,
@@ -250,7 +250,7 @@ fn patch(
     rescue: Option<Rescue>,
     head: &mut Vec<u8>,
 ) -> Fate {
-    // On a path that has been set up, it is the same from node to node.
+    // On a path that has been set up, the watermark is the same at every node.
     if hop.sequence == before.sequence && *hop.key == before.key && !layout.has_destination() {
         return Fate::Forward {
             egress,

@@ -2,7 +2,7 @@
 
 use pinecone_wire::{PublicKey, Watermark};
 
-use crate::PortId;
+use crate::port::PortId;
 
 /// Where a frame goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,7 +25,7 @@ pub use decision::{Decision, forward_decision};
 pub use entry::KeyEntry;
 pub use forwarding::{Class, Destinations, Fate, ForwardingOptions, Transit, Undeliverable};
 pub use hop::{NextHop, SnekHop};
-pub use index::BATCH;
+pub use index::search::BATCH;
 pub use port::{LinkType, PortId};
 pub use rescue::Rescue;
 pub use snapshot::{Snapshot, SnekBatch, SnekQuery};

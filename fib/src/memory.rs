@@ -1,4 +1,5 @@
-//! The memory of the tables: nodes of persistent trees, and prefetching.
+//! The memory of the tables: the nodes of persistent trees, and prefetching. The only module of this
+//! crate that may use `unsafe`.
 #![allow(unsafe_code)]
 
 pub(crate) mod arena;

@@ -1,6 +1,6 @@
 use std::fmt;
 
-/// The number that a node gives to one of its peerings; 0 is the node itself (protocol section 1).
+/// The number of one of a node's peerings; 0 is the node itself (protocol section 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortId(pub u32);
 
@@ -15,7 +15,7 @@ impl fmt::Display for PortId {
     }
 }
 
-/// What a peering runs over, fastest first (protocol section 4).
+/// The kind of link that a peering runs over, fastest first (protocol section 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum LinkType {

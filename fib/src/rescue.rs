@@ -12,10 +12,10 @@
 
 use pinecone_wire::{PublicKey, Watermark};
 
-use crate::PortId;
 use crate::decision::Decision;
 use crate::entry::SnekEntry;
-use crate::index::below;
+use crate::index::bits::below;
+use crate::port::PortId;
 use crate::snapshot::{Forward, Snapshot};
 
 /// The number of known keys that are considered for a detour.

@@ -6,11 +6,13 @@ use arrayvec::ArrayVec;
 use pinecone_wire::coordinates::CoordinatesView;
 use pinecone_wire::{Coordinates, PublicKey, Watermark};
 
-use crate::PortId;
 use crate::decision::{Decision, decide};
 use crate::entry::{ExpiredRoute, SnekEntry};
 use crate::hop::{Hop, NextHop, SnekHop};
-use crate::index::{BATCH, Found, Index, Searches, below};
+use crate::index::bits::below;
+use crate::index::search::{BATCH, Searches};
+use crate::index::{Found, Index};
+use crate::port::PortId;
 use crate::tree::TreeTable;
 
 /// The tables at one moment.

@@ -13,9 +13,9 @@ use std::sync::Arc;
 use pinecone_wire::coordinates::CoordinatesView;
 use pinecone_wire::{Coordinates, PublicKey};
 
-use crate::PortId;
 use crate::hop::NextHop;
 use crate::index::Index;
+use crate::port::PortId;
 
 /// The part of a snapshot that tree lookups read.
 #[derive(Clone, Debug, Default)]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use pinecone_wire::{Coordinates, PublicKey};
 
-use crate::PortId;
 use crate::entry::{ExpiredRoute, KeyEntry, SnekEntry};
 use crate::index::Found;
+use crate::port::PortId;
 use crate::snapshot::Snapshot;
 use crate::tree::TreeBuilder;
 

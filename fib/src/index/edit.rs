@@ -1,20 +1,22 @@
-//! Inserting and removing. Nodes that no clone sees are changed in place.
+//! Insertion and removal. Nodes that no clone sees are changed in place.
 
 use pinecone_wire::PublicKey;
 
+use super::Index;
+use super::bits::{BITS, FAN, common_bits, slot};
 use super::leaf::{CAPACITY, Leaf};
-use super::{BITS, Branch, Child, FAN, Index, Kind, common_bits, slot};
+use super::node::{Branch, Child, Kind};
 
-/// Neighbouring leaves become one when they hold no more than this together: some way below a
+/// Neighbouring leaves are merged when they hold no more keys than this together. That is less than a
 /// full leaf, so that one key coming and going does not split and merge each time.
 const MERGE: usize = CAPACITY * 3 / 4;
-/// How many keys a new index puts into a leaf at most, so that a few more do not split them all.
+/// The most keys that a compacted index puts into a leaf, so that a few more do not split all leaves.
 const FILLED: usize = CAPACITY - 1;
 
 impl<V: Clone + Default> Index<V> {
-    /// Sets the value of `key`; the one it had before.
+    /// Sets the value of `key`. Returns the value before.
     pub(crate) fn insert(&mut self, key: PublicKey, value: V) -> Option<V> {
-        self.own();
+        self.make_editable();
         self.stale |= 1 << slot(&key, 0);
         let old = if self.root == Child::NONE {
             self.root = self.new_leaf(Leaf::of(0, key, value));
@@ -29,10 +31,10 @@ impl<V: Clone + Default> Index<V> {
         old
     }
 
-    /// Takes out `key`; its value. A key that is not there copies nothing.
+    /// Removes `key`. Returns its value. Nothing is copied if there is none.
     pub(crate) fn remove(&mut self, key: &PublicKey) -> Option<V> {
         self.get(key)?;
-        self.own();
+        self.make_editable();
         self.stale |= 1 << slot(key, 0);
         let mut root = self.root;
         let old = self.remove_below(&mut root, key, 0);
@@ -45,16 +47,16 @@ impl<V: Clone + Default> Index<V> {
         old
     }
 
-    /// Makes this an index that can be edited: a copy of all that is in it, if it is a clone or
-    /// its arenas can number no further versions.
-    fn own(&mut self) {
+    /// Makes the index editable. It is copied if it is a clone, or if its arenas have run out of version
+    /// numbers.
+    fn make_editable(&mut self) {
         if self.branches.can_edit() && self.leaves.can_edit() {
             return;
         }
         self.compact();
     }
 
-    /// Copies all that is in it to new memory, as arenas never shrink.
+    /// Copies everything to new memory, as arenas never shrink.
     pub(crate) fn compact(&mut self) {
         let mut entries = Vec::with_capacity(self.len);
         self.collect(self.root, &mut entries);
@@ -64,8 +66,8 @@ impl<V: Clone + Default> Index<V> {
         *self = copy;
     }
 
-    /// Builds the nodes of `entries`, which are in order and share the bits before `above`. Inserted
-    /// one by one in this order, they would leave half of each leaf empty.
+    /// Builds the nodes of `entries`, which are in order and share the bits before `above`. Insertion one by
+    /// one in this order would leave half of each leaf empty.
     fn build(&mut self, entries: &[(&PublicKey, &V)], above: usize) -> Child {
         let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) else {
             return Child::NONE;
@@ -79,13 +81,13 @@ impl<V: Clone + Default> Index<V> {
         while let Some((first, _)) = rest.first() {
             let end =
                 |key| rest.partition_point(|(other, _)| slot(other, depth) <= slot(key, depth));
-            let mut run = end(first);
-            while let Some((next, _)) = rest.get(run)
+            let mut len = end(first);
+            while let Some((next, _)) = rest.get(len)
                 && end(next) <= FILLED
             {
-                run = end(next);
+                len = end(next);
             }
-            let (now, behind) = rest.split_at(run);
+            let (now, behind) = rest.split_at(len);
             branch.set(start, self.build(now, depth));
             start = behind.first().map_or(0, |(key, _)| slot(key, depth));
             rest = behind;
@@ -142,7 +144,7 @@ impl<V: Clone + Default> Index<V> {
         }
     }
 
-    /// The leaf `node`, to be changed: perhaps a copy, which `node` is then.
+    /// Returns the leaf `node` for editing. If it must be copied, `node` becomes the copy.
     fn edit_leaf(&mut self, node: &mut Child) -> Option<&mut Leaf<V>> {
         let Kind::Leaf(mut id) = node.kind() else {
             return None;
@@ -152,7 +154,7 @@ impl<V: Clone + Default> Index<V> {
         Some(leaf)
     }
 
-    /// The branch `node`, to be changed: perhaps a copy, which `node` is then.
+    /// Returns the branch `node` for editing. If it must be copied, `node` becomes the copy.
     fn edit_branch(&mut self, node: &mut Child) -> Option<&mut Branch> {
         let Kind::Branch(mut id) = node.kind() else {
             return None;
@@ -202,7 +204,7 @@ impl<V: Clone + Default> Index<V> {
             child = branch.child(start);
         }
         if let Some(below) = self.branch(child) {
-            // All keys of a branch are in one slot; this one may be elsewhere in the run.
+            // All keys of the branch below are in one slot. The new key may be elsewhere in the range.
             let theirs = slot(&below.prefix, depth);
             if ours != theirs {
                 let leaf = self.new_leaf(Leaf::of(depth, key, value));
@@ -224,7 +226,7 @@ impl<V: Clone + Default> Index<V> {
         old
     }
 
-    /// Removes below `node`, which stands below a branch at depth `above`.
+    /// Removes `key` from the subtree of `node`, whose parent is a branch at depth `above`.
     fn remove_below(&mut self, node: &mut Child, key: &PublicKey, above: usize) -> Option<V> {
         if let Kind::Leaf(_) = node.kind() {
             let leaf = self.edit_leaf(node)?;
@@ -270,7 +272,7 @@ impl<V: Clone + Default> Index<V> {
         old
     }
 
-    /// A full leaf as a branch.
+    /// Turns a full leaf into a branch.
     fn branch_over(&mut self, node: Child) -> Child {
         let keys = self
             .leaf(node)
@@ -282,7 +284,7 @@ impl<V: Clone + Default> Index<V> {
         branch
     }
 
-    /// A branch over `child`, whose keys begin with `prefix`, and a new key that shares only its
+    /// Creates a branch over `child`, whose keys begin with `prefix`, and a new key that shares only its
     /// first `shared` bits with them.
     fn fork(
         &mut self,
@@ -304,8 +306,8 @@ impl<V: Clone + Default> Index<V> {
         self.new_branch(branch)
     }
 
-    /// Cuts the full leaf at `start` of the branch `node` in two, as near to its middle as slots
-    /// allow. Where all its keys are in one slot it becomes a branch.
+    /// Splits the full leaf at `start` of the branch `node` in two, as near to its middle as slots allow. If
+    /// all its keys are in one slot, it becomes a branch.
     fn split_leaf(&mut self, node: &mut Child, start: usize) -> Option<()> {
         let branch = self.branch(*node)?;
         let (depth, child) = (branch.depth, branch.child(start));
@@ -328,8 +330,8 @@ impl<V: Clone + Default> Index<V> {
         Some(())
     }
 
-    /// Makes the leaves at two neighbouring runs of the branch `node` one, if they are leaves and
-    /// small enough; nothing if not.
+    /// Merges the children at two neighbouring ranges of the branch `node`, if they are leaves and small
+    /// enough. Returns `None` if not.
     fn merge_leaves(&mut self, node: &mut Child, first: usize, second: usize) -> Option<()> {
         let branch = self.branch(*node)?;
         let (mut left, right) = (branch.child(first), branch.child(second));
@@ -344,64 +346,5 @@ impl<V: Clone + Default> Index<V> {
         branch.set(first, left);
         branch.clear(second);
         Some(())
-    }
-}
-
-impl Branch {
-    /// A branch with one child, for the keys that agree with `key` in all bits before `depth`.
-    fn new(depth: usize, key: &PublicKey, child: Child) -> Self {
-        let mut prefix = PublicKey::MIN;
-        let whole = depth / 8;
-        for (i, (to, from)) in prefix.0.iter_mut().zip(key.0).enumerate() {
-            *to = match i.cmp(&whole) {
-                std::cmp::Ordering::Less => from,
-                std::cmp::Ordering::Equal => from & !(0xff >> (depth % 8)),
-                std::cmp::Ordering::Greater => 0,
-            };
-        }
-        Self {
-            mask: match depth {
-                0 => 0,
-                1..64 => u64::MAX << (64 - depth),
-                _ => u64::MAX,
-            },
-            starts: 1,
-            depth,
-            prefix,
-            children: [child; FAN],
-        }
-    }
-
-    /// Lets the run of `child` begin at `start`, up to where the next one does.
-    fn set(&mut self, start: usize, child: Child) {
-        self.starts |= 1 << start;
-        self.fill(start, child);
-    }
-
-    /// Gives the run at `start` to the one before.
-    fn clear(&mut self, start: usize) {
-        let before = self.child(start.saturating_sub(1));
-        self.fill(start, before);
-        self.starts &= !(1 << start);
-    }
-
-    /// Takes out the child at `start`; its run goes to the one before, or, if it is the first, to
-    /// the one behind.
-    fn take(&mut self, start: usize) {
-        let behind = self.starts & !1;
-        if start == 0 && behind != 0 {
-            let next = behind.trailing_zeros() as usize;
-            self.fill(0, self.child(next));
-            self.starts &= !(1 << next);
-        } else {
-            self.clear(start);
-        }
-    }
-
-    fn fill(&mut self, start: usize, child: Child) {
-        let behind = self.starts & (u64::MAX << start << 1);
-        // 64 if there is none.
-        let end = behind.trailing_zeros() as usize;
-        self.children[start..end].fill(child);
     }
 }

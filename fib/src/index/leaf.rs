@@ -1,23 +1,27 @@
-//! A few keys in order, and their values.
+//! The leaves of an index: a few keys in order, and their values.
 
 use std::mem::offset_of;
 
 use pinecone_wire::PublicKey;
 
-use super::{Found, below, order};
+use super::bits::{below, order, window};
 
-/// How many keys a leaf holds at most: their heads and what stands before, the arena's stamps
-/// included, take one cache line.
+/// The result of a lookup: a key and its value.
+pub(crate) type Found<'a, V> = Option<(&'a PublicKey, &'a V)>;
+
+/// The most keys that a leaf holds. Together with the arena's version stamps, everything up to the end
+/// of their heads fits one cache line.
 pub(super) const CAPACITY: usize = 13;
 
-/// All keys agree in the bits before `depth`, and so does every key that is looked up here: the
-/// branch above has seen to that.
+/// A leaf. All keys agree in the bits before `depth`, and so does every key that is looked up here: the
+/// branch above has checked that.
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub(super) struct Leaf<V> {
     len: u16,
     depth: u16,
-    /// 32 bits of each key from bit `depth`, in its order; the highest number behind the last.
+    /// The 32 bits of each key from bit `depth`, as numbers of the same order. Unused heads are the
+    /// highest number.
     heads: [i32; CAPACITY],
     slots: [Slot<V>; CAPACITY],
 }
@@ -48,28 +52,28 @@ impl<V> Leaf<V> {
         Some(self.get(at)?.0)
     }
 
-    /// Where the slot at `at` begins and ends, in bytes from the leaf's start.
+    /// Returns the offsets of the first and the last byte of the slot at `at` from the leaf's start.
     #[inline(always)]
     pub(super) fn slot_span(at: usize) -> [usize; 2] {
         let from = offset_of!(Self, slots) + at * size_of::<Slot<V>>();
         [from, from + size_of::<Slot<V>>() - 1]
     }
 
-    /// How many keys have a head below that of `key`, whose first eight bytes are `first`.
+    /// Returns the number of keys with a head below that of `key`, whose first eight bytes are `first`.
     #[inline(always)]
     pub(super) fn count_below(&self, key: &PublicKey, first: u64) -> usize {
         let wanted = head_at(key, first, self.depth());
-        // Counting all is faster than searching: nothing to predict. Cut into what fits vectors.
+        // Counting all is faster than searching, as there are no branches to predict. The parts fit vectors.
         let (eight, rest) = self.heads.split_at(8);
         let (four, rest) = rest.split_at(4);
         let count = |heads: &[i32]| -> i32 { heads.iter().map(|&h| i32::from(h < wanted)).sum() };
         (count(eight) + count(four) + count(rest)) as usize
     }
 
-    /// How many keys are below `key`, or, if `strict`, not above it: `from` on, which is what
-    /// [`Self::count_below`] said.
+    /// Returns the number of keys below `key`, or not above it if `strict`. At least `from` are, according
+    /// to [`Self::count_below`].
     #[inline(always)]
-    pub(super) fn settle(&self, from: usize, key: &PublicKey, strict: bool) -> usize {
+    pub(super) fn position_from(&self, from: usize, key: &PublicKey, strict: bool) -> usize {
         let mut at = from;
         while let Some((other, _)) = self.get(at) {
             if other == key {
@@ -83,9 +87,10 @@ impl<V> Leaf<V> {
         at
     }
 
+    /// Returns the number of keys below `key`, or not above it if `strict`.
     #[inline(always)]
     pub(super) fn position(&self, key: &PublicKey, first: u64, strict: bool) -> usize {
-        self.settle(self.count_below(key, first), key, strict)
+        self.position_from(self.count_below(key, first), key, strict)
     }
 }
 
@@ -109,9 +114,9 @@ impl<V: Clone + Default> Leaf<V> {
         self.len() == CAPACITY
     }
 
-    /// Where `key` is, or where it belongs.
+    /// Returns the place of `key`, or the place where it belongs.
     pub(super) fn find(&self, key: &PublicKey) -> Result<usize, usize> {
-        // An insertion may bring a key that differs before `depth`: no heads here.
+        // Heads cannot be used: a key that is inserted may differ before `depth`.
         self.slots[..self.len()].binary_search_by(|slot| order(&slot.key, key))
     }
 
@@ -139,7 +144,7 @@ impl<V: Clone + Default> Leaf<V> {
         value
     }
 
-    /// The keys before `at`, and the others, for a branch at `depth`.
+    /// Splits the leaf before `at` into two, for a branch at `depth`.
     pub(super) fn split(&self, at: usize, depth: usize) -> (Self, Self) {
         let part = |slots: &[Slot<V>]| {
             let mut leaf = Self::empty(depth);
@@ -150,12 +155,12 @@ impl<V: Clone + Default> Leaf<V> {
         (part(&slots[..at]), part(&slots[at..]))
     }
 
-    /// Takes over the keys of the leaf behind this one, which must fit.
+    /// Appends the keys of the next leaf, which must fit.
     pub(super) fn merge(&mut self, behind: &Self) {
         self.append(&behind.slots[..behind.len()]);
     }
 
-    /// Makes the leaf fit below a branch at `depth`, which is less than its own.
+    /// Makes the leaf fit below a branch at `depth`, which must be less than its own depth.
     pub(super) fn rebase(&mut self, depth: usize) {
         self.depth = depth as u16;
         for (head, slot) in self
@@ -178,8 +183,7 @@ impl<V: Clone + Default> Leaf<V> {
     }
 }
 
-/// 32 bits of `key` from bit `depth`, zeros behind the last, as a signed number of the same order:
-/// those compare faster. `first` are its first eight bytes.
+/// Returns [`head_of`] a key whose first eight bytes are `first`.
 #[inline(always)]
 fn head_at(key: &PublicKey, first: u64, depth: usize) -> i32 {
     if depth > 32 {
@@ -188,7 +192,9 @@ fn head_at(key: &PublicKey, first: u64, depth: usize) -> i32 {
     ((first << depth >> 32) as u32 ^ 1 << 31) as i32
 }
 
+/// Returns the 32 bits of `key` from bit `depth`, padded with zeros, as a signed number of the same order:
+/// signed numbers compare faster.
 #[inline(always)]
 fn head_of(key: &PublicKey, depth: usize) -> i32 {
-    ((super::window(key, depth) >> 32) as u32 ^ 1 << 31) as i32
+    ((window(key, depth) >> 32) as u32 ^ 1 << 31) as i32
 }

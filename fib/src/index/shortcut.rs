@@ -1,42 +1,45 @@
 //! The first two levels of a large index as one array, so that a lookup begins at the third.
 
-use super::{BITS, Child, FAN, Index};
+use super::bits::{BITS, FAN};
+use super::node::{Branch, Child};
 
-/// From so many keys on there is a shortcut: its 16 KiB are then 4 bytes a key at most.
+/// The number of keys from which on an index has a shortcut: its 16 KiB are then at most 4 bytes a key.
 pub(super) const FROM: usize = if cfg!(test) { 100 } else { 4096 };
-/// Bits of the key that it looks at.
+/// The number of bits of the key that it looks at.
 const WIDTH: usize = 2 * BITS;
 
-/// Where the keys that begin with each [`WIDTH`] bits are led by the first two levels. It is of one
-/// moment, and holds for a clone that is made then.
+/// The node at which the search for a key begins, for each value of the key's first [`WIDTH`] bits. It is
+/// valid for the index as it was at one moment, and for clones made at that moment.
 #[derive(Clone, Debug)]
 pub(super) struct Shortcut {
-    /// The root's children, from which it was made.
+    /// The children of the root from which it was made.
     root: [Child; FAN],
     ways: [Child; 1 << WIDTH],
 }
 
 impl Shortcut {
-    /// Where a key that begins with `head` is led.
+    /// Returns the node at which the search for a key that begins with `head` begins.
     #[inline(always)]
     pub(super) fn way(&self, head: u64) -> Child {
         self.ways[(head >> (64 - WIDTH)) as usize]
     }
 
-    /// Brings it up to date: for the children of the root that are others, and for those at the
-    /// slots in `stale`, below which something changed.
-    pub(super) fn refresh<V>(&mut self, index: &Index<V>, stale: u64) {
-        let Some(root) = index.root_branch() else {
-            return;
-        };
+    /// Updates the entries below the children of `root` that have changed, and below those at the slots in
+    /// `stale`. `branch` looks up a branch by its name.
+    pub(super) fn refresh<'a>(
+        &mut self,
+        root: &Branch,
+        stale: u64,
+        branch: impl Fn(Child) -> Option<&'a Branch>,
+    ) {
         for (slot, (ways, old)) in self.ways.chunks_mut(FAN).zip(&mut self.root).enumerate() {
             let child = root.child(slot);
             if child == *old && stale >> slot & 1 == 0 {
                 continue;
             }
             *old = child;
-            match index.branch(child) {
-                // All keys that begin with this slot's bits pass its test, and no others do.
+            match branch(child) {
+                // All keys that begin with the bits of this slot pass its test, and no others do.
                 Some(branch) if branch.depth == BITS && branch.is_for(slot) => {
                     ways.copy_from_slice(&branch.children);
                 }

@@ -2,12 +2,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
+use super::bits::{BITS, common_bits, slot};
 use super::leaf::CAPACITY;
+use super::search::BATCH;
 use super::*;
 
 type Nodes = BTreeSet<u32>;
 
-/// Collects nodes and keys, and checks what every tree must fulfil on the way.
+/// Collects nodes and keys, and checks the invariants of a tree on the way.
 fn walk<V: Clone>(
     index: &Index<V>,
     node: Child,
@@ -34,7 +36,7 @@ fn walk<V: Clone>(
             for start in 0..FAN {
                 let child = b.children[start];
                 if b.starts >> start & 1 == 0 {
-                    assert_eq!(child, b.children[start - 1], "a run is of one child");
+                    assert_eq!(child, b.children[start - 1], "a range has one child");
                     continue;
                 }
                 assert!(child != Child::NONE);
@@ -72,7 +74,7 @@ fn random_key(seed: &mut u64) -> PublicKey {
     key
 }
 
-/// Keys that share a prefix of any length with one of a few: what grinding would make.
+/// Keys that share a prefix of any length with one of a few, as ground keys do.
 fn any_key() -> impl Strategy<Value = PublicKey> {
     let bytes = proptest::collection::vec(any::<u8>(), 32);
     (0u8..3, 0usize..=256, bytes).prop_map(|(base, shared, bytes)| {
@@ -113,12 +115,12 @@ proptest! {
             if *op < 6 {
                 prop_assert_eq!(index.insert(*key, *value), model.insert(*key, *value));
             } else {
-                // Removes something that is there, if the tree is not empty.
+                // Removes a key that is there, if the tree is not empty.
                 let key = model.range(*key..).next().map_or(*key, |(k, _)| *k);
                 prop_assert_eq!(index.remove(&key), model.remove(&key));
             }
             if n % 50 == 0 {
-                // Now and then a clone has no shortcut, or one that is not of its moment.
+                // Some clones have no shortcut, or a stale one.
                 if n % 150 != 0 {
                     index.prepare();
                 }
@@ -160,7 +162,7 @@ proptest! {
     }
 }
 
-/// The key just above or below.
+/// Returns the key just above or below.
 fn neighbour(mut key: PublicKey, up: bool) -> PublicKey {
     for byte in key.0.iter_mut().rev() {
         let (next, carry) = if up {
@@ -202,7 +204,7 @@ fn an_edit_copies_only_its_path() {
     assert_eq!(kept.len(), 100_000);
     assert_eq!(kept.get(&key), None);
     drop(kept);
-    // Nobody else holds it now: nothing moves but what is split.
+    // There are no clones now: only split leaves move.
     index.insert(key, 2);
     let (_, now, _) = contents(&index);
     assert_eq!(now, many);
@@ -246,8 +248,8 @@ fn keys_that_share_a_long_prefix_stay_shallow() {
     }
 }
 
-/// Nodes that no clone sees are edited in place: that the root's children are the same says
-/// nothing of what is below them.
+/// Nodes that no clone sees are edited in place, so the nodes below a child of the root may change
+/// while the child keeps its name.
 #[test]
 fn a_shortcut_follows_edits_in_place() {
     let mut seed = 13;
@@ -269,14 +271,17 @@ fn a_shortcut_follows_edits_in_place() {
             let searches = view.search(chunk);
             for (at, key) in chunk.iter().enumerate() {
                 assert_eq!(searches.finish(at, key), view.successor(key, false));
-                assert!(searches.lanes[at].leaf.is_some(), "led astray");
+                assert!(
+                    searches.lanes[at].leaf.is_some(),
+                    "the shortcut led to a wrong node"
+                );
             }
         }
     }
 }
 
-/// A clone becomes an index of its own with its first edit, and so does one that has had more
-/// versions than an arena can number.
+/// An index is copied with its first edit if it is a clone, or if it has had more versions than an arena
+/// can number.
 #[test]
 fn clones_can_be_edited() {
     let mut seed = 11;

@@ -1,12 +1,11 @@
-//! Nodes of a persistent tree, in memory of their own: one owner edits, any number of frozen views
-//! read meanwhile, and no node counts its references.
+//! An arena for the nodes of a persistent tree. One owner edits it while any number of frozen views
+//! read, and no node counts references.
 //!
-//! A slot says from which version on it holds a node and from which on no more. A view is of one
-//! version and is refused every other node, so that the slots that it may be reading are exactly
-//! those that have not been given to another node since: a slot is reused when every view of the
-//! versions that it served is gone.
+//! Each slot stores the range of versions in which its node is visible. A view has one version, and
+//! sees only the nodes that are visible in it. A slot is reused once all views that can see its node are
+//! gone, so a view never reads a slot that has been given to another node.
 //!
-//! Slots are never given back before the arena goes, with its last view.
+//! Slots are freed with the arena and its last view, not before.
 
 mod chunk;
 
@@ -22,57 +21,59 @@ use std::sync::{Arc, Mutex, PoisonError};
 use self::chunk::Chunk;
 use super::prefetch::prefetch;
 
-/// Slots of a chunk, as a power of two.
+/// The base-2 logarithm of the number of slots in a chunk.
 const CHUNK_BITS: u32 = 15;
 const CHUNK: usize = 1 << CHUNK_BITS;
-/// An arena's first chunk begins with room for so many slots, and is copied to one a quarter
-/// larger when it is full.
+/// The number of slots that an arena's first chunk starts with. When the chunk is full, it is copied to
+/// one that is a quarter larger.
 const SMALLEST: usize = 2;
-/// From so many slots on a chunk is a mapping of its own and has its full size. A process may have
-/// some 65,000 mappings, and a simulator has several arenas for each of its nodes.
+/// The number of slots from which on a chunk has its full size and a mapping of its own. A process is
+/// limited to about 65,000 mappings, and a simulator has several arenas for each of its nodes.
 const MAPPED: usize = 256;
-/// The version that a node dies at while it lives.
+/// The value of [`Slot::died`] while the node is alive.
 const ALIVE: u32 = u32::MAX;
-/// The version that the owner looks from: it sees what lives.
+/// The version of the owner, which sees all nodes that are alive.
 const OWNER: u32 = u32::MAX - 1;
-/// The last version that a view may have.
+/// The last version that a view can have.
 const LAST: u32 = if cfg!(test) { 5000 } else { u32::MAX - 2 };
 
-/// The owner's arena, or, as its clone, a frozen view of it.
+/// The owner of an arena, or, as its clone, a frozen view.
 pub(crate) struct Arena<T> {
     table: Arc<Table<T>>,
     version: u32,
-    /// How many slots have ever been used: those behind are not initialised.
+    /// The number of slots that have ever been used. Slots after them are not initialised.
     limit: u32,
-    /// Keeps the slots that this view sees from being reused.
+    /// Prevents reuse of the slots that this view sees.
     _pin: Option<Arc<()>>,
-    /// Of the owner only. A lock because a view is made from a shared reference; else uncontended.
+    /// Present in the owner only. The lock lets a view be made from a shared reference; otherwise it is
+    /// uncontended.
     owner: Option<Box<Mutex<Owner>>>,
 }
 
-/// Where the chunks are.
+/// The chunks of an arena.
 struct Table<T> {
+    /// The first slot of each chunk.
     bases: Vec<NonNull<Slot<T>>>,
     chunks: Vec<Arc<Chunk>>,
 }
 
-// SAFETY: a table gives away shared and exclusive references to `T` to other threads, which is
-// what the bounds are for; the chunks that its pointers lead to live as long as it does.
+// SAFETY: a table gives shared and exclusive references to `T` to other threads, which the bounds
+// allow. Its pointers point into its chunks, which live as long as it does.
 unsafe impl<T: Send + Sync> Send for Table<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send + Sync> Sync for Table<T> {}
 
-/// Aligned to cache lines, and the stamps are in the node's first.
+/// A slot for a node. It is aligned to cache lines; its version stamps share the first line of the node.
 #[repr(C, align(64))]
 struct Slot<T> {
-    /// The first version that sees the node.
+    /// The first version in which the node is visible.
     born: AtomicU32,
-    /// The first later version that does not.
+    /// The first later version in which it is not.
     died: AtomicU32,
     node: UnsafeCell<MaybeUninit<T>>,
 }
 
-/// Where a node of a view is.
+/// The place of a node, seen from a view.
 pub(crate) struct Spot<'a, T> {
     slot: &'a Slot<T>,
     version: u32,
@@ -82,26 +83,26 @@ pub(crate) struct Spot<'a, T> {
 struct Owner {
     /// The version of the next view.
     next: u32,
-    /// Whether there are edits since the last.
+    /// Whether there have been edits since the last view.
     changed: bool,
     /// Oldest first.
     views: VecDeque<View>,
-    /// Slots that no view sees.
+    /// Slots that no view sees and that may be reused.
     free: Vec<u32>,
-    /// The `next` for which [`Owner::collect`] has run.
+    /// The value of `next` when [`Owner::collect`] ran last.
     collected: u32,
 }
 
 struct View {
     version: u32,
-    /// Nobody else has it once all clones of the view are gone.
+    /// This is the only reference once all clones of the view are gone.
     pin: Arc<()>,
-    /// Slots of dead nodes that no later view sees.
+    /// Slots of dead nodes that this view may see, but no later view.
     kept: Vec<u32>,
 }
 
 impl<T> Arena<T> {
-    /// An arena without nodes, and its owner.
+    /// Creates an empty arena. The result is its owner.
     pub(crate) fn new() -> Self {
         const {
             assert!(
@@ -121,25 +122,25 @@ impl<T> Arena<T> {
         }
     }
 
-    /// Whether this is the owner and can still number its versions.
+    /// Reports whether this is the owner and has version numbers left.
     pub(crate) fn can_edit(&mut self) -> bool {
         self.owner().is_some_and(|owner| owner.next <= LAST)
     }
 
-    /// The node at `id`, if this view has one there.
+    /// Returns the node at `id`, if this view sees one there.
     #[inline(always)]
     pub(crate) fn get(&self, id: u32) -> Option<&T> {
         self.spot(id)?.get()
     }
 
-    /// Where the node at `id` is, if there can be one; reads nothing of it.
+    /// Returns the place of the node at `id`, if there can be one, without reading any of it.
     #[inline(always)]
     pub(crate) fn spot(&self, id: u32) -> Option<Spot<'_, T>> {
         let (slot, version) = (self.slot(id)?, self.version);
         Some(Spot { slot, version })
     }
 
-    /// Starts fetching the node at `id`.
+    /// Starts fetching all cache lines of the node at `id`.
     pub(crate) fn prefetch_all(&self, id: u32) {
         if let Some(spot) = self.spot(id) {
             for offset in (0..size_of::<T>()).step_by(64) {
@@ -154,9 +155,9 @@ impl<T> Arena<T> {
             return None;
         }
         let base = self.table.bases.get((id >> CHUNK_BITS) as usize)?;
-        // SAFETY: this table's chunks have room for the `limit` slots that there were when it was
-        // made or last extended, and the stamps of all of them are initialised. All that is in a
-        // slot may change behind a shared reference.
+        // SAFETY: `id` is below `limit`. The chunks of this table have room for `limit` slots, and the
+        // stamps of all of these are initialised. Every field of a slot allows changes through a shared
+        // reference.
         Some(unsafe { base.add(id as usize % CHUNK).as_ref() })
     }
 
@@ -165,18 +166,18 @@ impl<T> Arena<T> {
         Some(owner.get_mut().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts `node` into a free slot. A view cannot be edited: it puts it nowhere.
+    /// Puts `node` into a free slot. Returns `None` in a view, which cannot be edited.
     pub(crate) fn alloc(&mut self, node: T) -> Option<u32> {
         let (id, next) = self.reserve()?;
         let slot = self.slot(id)?;
-        // SAFETY: `reserve` found that no view sees this slot, and `&mut self` that nobody else
-        // refers to it.
+        // SAFETY: no view sees this slot, as `reserve` has checked, and `&mut self` rules out other
+        // references by the owner.
         unsafe { (*slot.node.get()).write(node) };
         slot.revive(next);
         Some(id)
     }
 
-    /// A slot that nobody sees, and the version from which on somebody may.
+    /// Returns a slot that no view sees, and the first version in which its node will be visible.
     fn reserve(&mut self) -> Option<(u32, u32)> {
         let table = Arc::clone(&self.table);
         let owner = self.owner()?;
@@ -196,7 +197,7 @@ impl<T> Arena<T> {
         Some((id, next))
     }
 
-    /// One more slot behind the last, dead before all time.
+    /// Adds a slot after the last. It is visible in no version.
     #[cold]
     fn extend(&mut self) -> Option<u32> {
         let id = self.limit;
@@ -208,7 +209,7 @@ impl<T> Arena<T> {
         let size = size_of::<Slot<T>>();
         self.table.chunks.get(chunk)?.touch(at * size, size, chunk);
         let slot = self.table.bases.get(chunk)?;
-        // SAFETY: the chunk has room for the slot, and no view's limit lets it look here.
+        // SAFETY: the chunk has room for the slot, and the limit of every view excludes it.
         unsafe {
             let slot = slot.add(at).as_ptr();
             ptr::write(&raw mut (*slot).born, AtomicU32::new(0));
@@ -218,7 +219,7 @@ impl<T> Arena<T> {
         Some(id)
     }
 
-    /// Makes room behind the `room` slots, all in use, that the chunk has.
+    /// Enlarges a chunk that has `room` slots, all in use, or adds it.
     fn grow(&mut self, chunk: usize, room: usize) {
         let slots = match chunk {
             0 => (room + room / 4).max(room + SMALLEST),
@@ -230,10 +231,10 @@ impl<T> Arena<T> {
         };
         let base: NonNull<Slot<T>> = new.base().cast();
         if let Some(old) = self.table.bases.get(chunk) {
-            // Views made before now keep the old chunk with their table: nobody writes to it any
-            // more, so they see in it what they would have seen without the move.
-            // SAFETY: both have room for `room` slots, and they are different memory. Only the
-            // owner, which `&mut self` is, writes to slots.
+            // Older views keep the old chunk with their table. It is never written to again, so they see
+            // in it what they would have seen without the move.
+            // SAFETY: both chunks have room for `room` slots and do not overlap. Only the owner writes to
+            // slots, and `&mut self` is the owner.
             unsafe { ptr::copy_nonoverlapping(old.as_ptr(), base.as_ptr(), room) };
         }
         let mut bases = self.table.bases.clone();
@@ -245,19 +246,20 @@ impl<T> Arena<T> {
         self.table = Arc::new(Table { bases, chunks });
     }
 
-    /// The node at `id`, to be changed in place: only the owner's, and only one that no view sees.
+    /// Returns the node at `id` for changes in place. Returns `None` in a view, and for a node that a view
+    /// may see.
     pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut T> {
         let next = self.owner()?.next;
         let slot = self.slot(id)?;
         if !slot.is_fresh(next) {
             return None;
         }
-        // SAFETY: alive, so initialised; born in a version that has no view yet, so that no view
-        // gives away a reference to it; and `&mut self` is the owner's only access.
+        // SAFETY: the node is alive, so it is initialised. It was born in a version that has no view yet,
+        // so no view has given out a reference to it, and `&mut self` is the only access by the owner.
         Some(unsafe { (*slot.node.get()).assume_init_mut() })
     }
 
-    /// Ends the life of the node at `id`: views from now on do not see it.
+    /// Ends the life of the node at `id`. Later views do not see it.
     pub(crate) fn retire(&mut self, id: u32) {
         let Some(next) = self.owner().map(|owner| owner.next) else {
             return;
@@ -281,7 +283,7 @@ impl<T> Arena<T> {
         }
     }
 
-    /// How many bytes of slots have ever been used.
+    /// Returns the size in bytes of all slots that have ever been used.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.limit as usize * size_of::<Slot<T>>()
@@ -289,22 +291,22 @@ impl<T> Arena<T> {
 }
 
 impl<'a, T> Spot<'a, T> {
-    /// The node, if the view has one here.
+    /// Returns the node, if the view sees one here.
     #[inline(always)]
     pub(crate) fn get(self) -> Option<&'a T> {
         let Self { slot, version } = self;
-        // The other way round than `revive` writes them: who sees a new node alive sees its birth.
+        // The loads are in the reverse order of the stores in `revive`: a view that sees a new node as alive
+        // also sees its birth.
         let died = slot.died.load(Ordering::Acquire);
         let born = slot.born.load(Ordering::Relaxed);
         if version < born || version >= died {
             return None;
         }
-        // A node is written to only by the owner: in place (`get_mut`) while no view is in its life
-        // yet, and as another node when no view is in its life any more, which `collect` learns from
-        // the pin that the view holds that made this spot and that is borrowed for `'a`. The owner
-        // itself writes by way of `&mut Arena` only.
-        // SAFETY: `version` is in the node's life, so it is initialised, and nothing is written to
-        // it while this reference lives.
+        // Only the owner writes to a slot: to its node (`get_mut`) before any view sees it, and to put
+        // another node there once no view sees it any more. `collect` learns that from the pin of the
+        // view, which is borrowed for `'a` by this spot. The owner itself writes through `&mut Arena` only.
+        // SAFETY: the node is visible in `version`, so it is initialised, and it is not written to while
+        // this reference lives.
         Some(unsafe { (*slot.node.get()).assume_init_ref() })
     }
 
@@ -326,15 +328,15 @@ impl<T> Clone for Spot<'_, T> {
 impl<T> Copy for Spot<'_, T> {}
 
 impl<T: Clone> Arena<T> {
-    /// The node at `id`, to be changed: in place where no view sees it, else a copy, whose `id`
-    /// takes the place of the one given.
+    /// Returns the node at `id` for editing. If a view may see the node, it is copied, and `id` becomes that
+    /// of the copy.
     pub(crate) fn edit(&mut self, id: &mut u32) -> Option<&mut T> {
         let next = self.owner()?.next;
         if !self.slot(*id)?.is_fresh(next) {
             self.get(*id)?;
             let (copy, next) = self.reserve()?;
             let (from, to) = (self.get(*id)?, self.slot(copy)?);
-            // SAFETY: as in `alloc`; and `from` is another slot, which lives.
+            // SAFETY: as in `alloc`. `from` is the node of another slot, which is alive.
             unsafe { (*to.node.get()).write(from.clone()) };
             to.revive(next);
             self.retire(*id);
@@ -345,14 +347,14 @@ impl<T: Clone> Arena<T> {
 }
 
 impl<T> Slot<T> {
-    /// From `next` on there is a node.
+    /// Makes the node visible from the version `next` on.
     #[inline]
     fn revive(&self, next: u32) {
         self.born.store(next, Ordering::Relaxed);
         self.died.store(ALIVE, Ordering::Release);
     }
 
-    /// Whether it lives and no view sees it yet.
+    /// Reports whether the node is alive and no view sees it yet.
     #[inline]
     fn is_fresh(&self, next: u32) -> bool {
         self.born.load(Ordering::Relaxed) == next && self.died.load(Ordering::Relaxed) == ALIVE
@@ -360,7 +362,7 @@ impl<T> Slot<T> {
 }
 
 impl Owner {
-    /// A view of what is now; the last one if nothing has changed since.
+    /// Creates a view of the present state. Returns the last view again if nothing has changed since.
     fn freeze(&mut self) -> (u32, Arc<()>) {
         match self.views.back() {
             Some(view) if !self.changed => (view.version, Arc::clone(&view.pin)),
@@ -378,16 +380,17 @@ impl Owner {
         }
     }
 
-    /// Frees the slots that only views that are gone saw. What an older view sees, too, it keeps.
+    /// Frees the slots that were seen only by views that are gone. Slots that an older view sees as well
+    /// become that view's to keep.
     fn collect<T>(&mut self, table: &Table<T>) {
         let born = |id: u32| {
             let base = table.bases.get((id >> CHUNK_BITS) as usize);
-            // SAFETY: retired slots are below the limit, as in `slot`.
+            // SAFETY: the slot was retired, so it is below the limit, as in `slot`.
             base.map(|base| unsafe { &base.add(id as usize % CHUNK).as_ref().born })
                 .map_or(0, |born| born.load(Ordering::Relaxed))
         };
         for at in (0..self.views.len()).rev() {
-            // Acquires what the last holder did before it let go.
+            // Acquires the accesses of the last holder before it dropped its pin.
             let gone = (self.views.get_mut(at)).is_some_and(|v| Arc::get_mut(&mut v.pin).is_some());
             let Some(view) = gone.then(|| self.views.remove(at)).flatten() else {
                 continue;
@@ -409,7 +412,7 @@ impl Owner {
     }
 }
 
-/// A frozen view of what the arena holds now.
+/// Creates a frozen view of the present state.
 impl<T> Clone for Arena<T> {
     fn clone(&self) -> Self {
         let (version, pin) = match &self.owner {

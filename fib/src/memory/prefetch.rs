@@ -1,6 +1,6 @@
-//! Asking for memory before it is needed.
+//! Prefetching: loading memory into the cache before it is needed.
 
-/// Starts fetching the cache line at `at`. A hint: it reads nothing, and any address will do.
+/// Starts fetching the cache line at `at`. This is a hint: it reads nothing, so any address is allowed.
 #[inline(always)]
 pub(crate) fn prefetch<T>(at: *const T) {
     #[cfg(target_arch = "x86_64")]

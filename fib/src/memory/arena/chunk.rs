@@ -1,4 +1,4 @@
-//! The memory that slots lie in, which comes from the heap or is mapped.
+//! Memory for slots, from the heap or from a mapping.
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
@@ -9,7 +9,7 @@ mod mapping;
 /// Memory for slots.
 pub(super) struct Chunk {
     memory: Memory,
-    /// For how many slots there is room.
+    /// The number of slots that fit.
     pub(super) slots: usize,
 }
 
@@ -19,19 +19,19 @@ enum Memory {
     Mapped(mapping::Mapping),
 }
 
-// SAFETY: a Chunk owns its memory; nothing in it is tied to a thread.
+// SAFETY: a Chunk owns its memory, and nothing in it is tied to a thread.
 unsafe impl Send for Chunk {}
-// SAFETY: it does nothing but keep the memory.
+// SAFETY: a shared Chunk only gives out its address.
 unsafe impl Sync for Chunk {}
 
 impl Chunk {
-    /// Memory for so many slots of this layout, from the heap.
+    /// Allocates room for `slots` slots from the heap.
     pub(super) fn on_heap(slot: Layout, slots: usize) -> Self {
         let size = slot.size() * slots;
         let Ok(layout) = Layout::from_size_align(size, slot.align()) else {
             std::alloc::handle_alloc_error(slot)
         };
-        // SAFETY: a slot has stamps, so the size is not 0.
+        // SAFETY: a slot has version stamps, so the size is not 0.
         let memory = unsafe { std::alloc::alloc(layout) };
         match NonNull::new(memory) {
             Some(memory) => Self {
@@ -42,7 +42,7 @@ impl Chunk {
         }
     }
 
-    /// Memory for many slots, of which the system provides pages as they are first touched.
+    /// Maps room for many slots. The system provides the pages when they are first touched.
     #[cfg(all(target_os = "linux", feature = "huge-pages"))]
     pub(super) fn mapped(slot: Layout, slots: usize) -> Self {
         Self {
@@ -51,13 +51,13 @@ impl Chunk {
         }
     }
 
-    /// Memory for many slots, from the heap: for a large block, it leaves pages untouched, too.
+    /// Allocates room for many slots from the heap, which also leaves the pages of a large block untouched.
     #[cfg(not(all(target_os = "linux", feature = "huge-pages")))]
     pub(super) fn mapped(slot: Layout, slots: usize) -> Self {
         Self::on_heap(slot, slots)
     }
 
-    /// Where the slots begin.
+    /// Returns the address of the first slot.
     pub(super) fn base(&self) -> NonNull<u8> {
         match &self.memory {
             Memory::Heap(memory, _) => *memory,
@@ -66,13 +66,13 @@ impl Chunk {
         }
     }
 
-    /// Prepares `len` bytes at `from` for their first use, in an arena's chunk of this number.
+    /// Prepares `len` bytes at `from` for their first use. `chunk` is the number of this chunk in its arena.
     pub(super) fn touch(&self, from: usize, len: usize, chunk: usize) {
         match &self.memory {
             Memory::Heap(..) => {
                 let _ = (from, len, chunk);
             }
-            // An arena's first page may stay nearly empty.
+            // The first page of an arena may stay nearly empty.
             #[cfg(all(target_os = "linux", feature = "huge-pages"))]
             Memory::Mapped(mapping) => mapping.ask_for_huge_page(from, len, chunk == 0),
         }
@@ -82,8 +82,8 @@ impl Chunk {
 impl Drop for Chunk {
     fn drop(&mut self) {
         match &self.memory {
-            // SAFETY: allocated in `on_heap` with this layout. Every reference to it holds this Chunk
-            // by Arc.
+            // SAFETY: `on_heap` allocated it with this layout. All references into it keep this Chunk
+            // alive through an Arc.
             Memory::Heap(memory, layout) => unsafe {
                 std::alloc::dealloc(memory.as_ptr(), *layout);
             },

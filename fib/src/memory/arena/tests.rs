@@ -20,7 +20,7 @@ fn a_view_sees_its_version_and_no_other() {
     assert_eq!(arena.get(id), None);
     assert_eq!((old.get(first), new.get(id)), (Some(&1), Some(&2)));
     drop((old, new));
-    // Its slots go to others now, and nobody mistakes them.
+    // Their slots are reused, and the new view does not see the new nodes.
     let seen = arena.clone();
     for n in 10..20 {
         arena.alloc(n);
@@ -64,7 +64,7 @@ fn an_old_view_keeps_only_what_it_sees() {
     drop((idle, busy));
 }
 
-/// A view made before the first chunk moved reads on in the old one.
+/// A view that was made before the first chunk moved still reads the old one.
 #[test]
 fn views_outlive_the_moves_of_a_growing_chunk() {
     let mut arena = Arena::new();
@@ -75,7 +75,7 @@ fn views_outlive_the_moves_of_a_growing_chunk() {
         if n.is_power_of_two() || n % 7 == 0 {
             views.push((n, ids.clone(), arena.clone()));
         }
-        // Every node is another in each view.
+        // Every node differs in each view.
         for id in &mut ids {
             *arena.edit(id).unwrap() += 1000;
         }
@@ -108,8 +108,7 @@ fn many_chunks() {
     );
 }
 
-/// Readers find whole nodes of their version while the owner replaces all of them over and
-/// over.
+/// Readers find complete nodes of their version while the owner keeps replacing all of them.
 #[test]
 fn readers_beside_an_editing_owner() {
     let mut arena = Arena::new();
@@ -124,7 +123,7 @@ fn readers_beside_an_editing_owner() {
                     for id in ids {
                         assert_eq!(view.get(id), Some(&[version; 20]));
                     }
-                    // Whatever else it asks for is of its version or nothing.
+                    // Any other slot holds a node of that version, or none that the view sees.
                     for id in 0..400 {
                         assert!(view.get(id).is_none_or(|node| *node == [version; 20]));
                     }

@@ -15,11 +15,11 @@ pub(super) struct Mapping {
 impl Mapping {
     /// Maps room for `len` bytes.
     pub(super) fn new(len: usize) -> Self {
-        // Room to begin at a huge page.
+        // The extra room allows for a start at a huge page.
         let len = len + HUGE;
         let access = libc::PROT_READ | libc::PROT_WRITE;
         let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a new private mapping, at no address that is in use.
+        // SAFETY: a new private mapping at an address that the kernel chooses.
         let map = unsafe { libc::mmap(ptr::null_mut(), len, access, kind, -1, 0) };
         match NonNull::new(map) {
             Some(map) if map.as_ptr() != libc::MAP_FAILED => Self {
@@ -30,20 +30,20 @@ impl Mapping {
         }
     }
 
-    /// The first address of the mapping that begins a huge page.
+    /// Returns the first address in the mapping at which a huge page can begin.
     pub(super) fn base(&self) -> NonNull<u8> {
         let skip = self.memory.align_offset(HUGE);
-        // SAFETY: the mapping is longer by HUGE than the room that was asked for.
+        // SAFETY: the mapping is HUGE bytes longer than the requested room, and `skip` is less than that.
         unsafe { self.memory.add(skip) }
     }
 
-    /// Asks for a huge page if the `len` bytes at `from` are the first use of one. Leaves out the page
-    /// at the start if `spare_first` is set.
+    /// Asks for a huge page if one begins in the `len` bytes at `from`. Skips the first page of the mapping if
+    /// `spare_first` is set.
     pub(super) fn ask_for_huge_page(&self, from: usize, len: usize, spare_first: bool) {
         let page = (from + len - 1) / HUGE * HUGE;
         if page >= from && (page > 0 || !spare_first) && page + HUGE <= self.len - HUGE {
-            // SAFETY: the page is inside the mapping; the advice does not change what is in it.
-            // If it is refused, only speed is lost.
+            // A refusal costs only speed.
+            // SAFETY: the page is inside the mapping, and the advice does not change its contents.
             unsafe {
                 libc::madvise(
                     self.base().add(page).as_ptr().cast(),
@@ -57,7 +57,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: mapped in `new` with this length. Whoever refers to it holds the chunk by Arc.
+        // SAFETY: `new` mapped it with this length. All references into it keep its chunk alive through an
+        // Arc.
         unsafe { libc::munmap(self.memory.as_ptr().cast(), self.len) };
     }
 }
