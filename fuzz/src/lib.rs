@@ -7,6 +7,7 @@
 //! Random input does not belong here: it comes from libFuzzer. Nor do parsers: the crates own them.
 
 pub mod admin;
+pub mod forwarding;
 pub mod frames;
 pub mod seeds;
 pub mod simulation;
@@ -21,6 +22,7 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("admin_request", admin::request),
     ("announcement", frames::announcement),
     ("coordinates", values::coordinates),
+    ("forwarding", forwarding::forwarding),
     ("frame", frames::frame),
     ("handshake", frames::handshake),
     ("peer_address", text::peer_address),
@@ -29,5 +31,6 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("secret_key", text::secret_key),
     ("signed_body", frames::signed_body),
     ("splitter", frames::splitter),
+    ("topology", simulation::topology),
     ("varu64", values::varu64),
 ];

@@ -48,6 +48,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "admin_request" => texts(ADMIN),
         "announcement" => vectors("announcements", "payload"),
         "coordinates" => vectors("coords", "hex"),
+        "forwarding" => forwarding(),
         "frame" => frames(),
         "handshake" => {
             let mut seeds = vectors("handshake", "hex");
@@ -74,6 +75,33 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "varu64" => vectors("varint", "hex"),
         _ => Vec::new(),
     }
+}
+
+/// Tables with a near key, a route, an expired route, a parent and coordinates, and one frame for each.
+fn forwarding() -> Vec<Vec<u8>> {
+    let tables = [
+        &[
+            8, 0, 0x90, 1, 2, 0xa0, 2, 0x41, 2, 0xb0, 3, 1, 4, 0xb0, 6, 0xff, 4,
+        ][..],
+        &[7, 5, 2, 1, 2, 0, 8, 1, 1, 9],
+    ]
+    .concat();
+    let frame = |to: u8, coordinates: &[u8], watermark: &[u8]| {
+        let coordinates = [&[coordinates.len() as u8], coordinates].concat();
+        [&[1, to, 0x11], &coordinates[..], watermark, &[2, 0, 2, 0]].concat()
+    };
+    let frames = [
+        frame(0x90, &[], &[0]),
+        frame(0xa0, &[], &[1, 0xa0, 0x41]),
+        frame(0xb0, &[], &[1, 0xb0, 1]),
+        frame(0xc0, &[], &[0]),
+        frame(0x85, &[1, 2, 3], &[0]),
+        frame(0x80, &[1], &[0]),
+        frame(0x10, &[9, 9], &[0]),
+    ];
+    let mut seeds: Vec<_> = frames.iter().map(|f| [&tables[..], f].concat()).collect();
+    seeds.push([&tables[..], &frames.concat()].concat());
+    seeds
 }
 
 /// The payload of a ping each way, with and without filler.
