@@ -20,6 +20,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use pinecone::{PublicKey, SecretKey};
+use pinecone_transports::PeerAddress;
 
 use crate::failure::Failure;
 use crate::output::{counted, print};
@@ -108,7 +109,7 @@ impl Bench {
         // A sink's bootstraps look for the next higher key. With the senders' keys there, they
         // pass the node that the senders are at, and set up the way.
         let mut keys = low_keys(2 * pairs)?.into_iter();
-        let links = |address: &String, keys: &mut dyn Iterator<Item = SecretKey>| {
+        let links = |address: &PeerAddress, keys: &mut dyn Iterator<Item = SecretKey>| {
             keys.take(pairs)
                 .map(|key| Link::connect(address, key, start))
                 .collect::<Result<Vec<_>, _>>()
@@ -284,7 +285,7 @@ impl Bench {
         format!(
             "BENCH through {}: {peers}, {}, frames of {} bytes ({} of payload), {rate}, for \
              {} s\n",
-            options.through.join(" to "),
+            names(&options.through).join(" to "),
             counted(options.flows.into(), "flow"),
             self.frame_len,
             options.size,
@@ -380,7 +381,7 @@ impl Bench {
             })
             .collect();
         Ok(Report {
-            through: options.through.clone(),
+            through: names(&options.through),
             size: options.size,
             frame_bytes: self.frame_len,
             flows: options.flows,
@@ -443,6 +444,10 @@ impl Node {
             hidden_because,
         }
     }
+}
+
+fn names(addresses: &[PeerAddress]) -> Vec<String> {
+    addresses.iter().map(ToString::to_string).collect()
 }
 
 /// The sink that a flow goes to, so that every sender sends to every sink, flows permitting. Its

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use pinecone::{EngineChoice, PublicKey};
 
 use crate::bench::BenchOptions;
@@ -14,9 +14,15 @@ use crate::failure::Failure;
 use crate::limits;
 use crate::secret::KeyOptions;
 
+const PEERINGS: &str = "Peerings";
+const THREADS: &str = "Threads and cores";
+const ENGINE: &str = "Engine";
+const ROUTING: &str = "Routing";
+const QUEUES: &str = "Queues and limits";
+
 /// A Pinecone node, and the tools to run and watch one.
 ///
-/// Without a subcommand it runs a static peer, as `pinecone run` does.
+/// Without a subcommand, runs a node as `pinecone run` does.
 #[derive(Debug, Parser)]
 #[command(name = "pinecone", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
@@ -30,171 +36,208 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a node: a static peer for others.
     Run(Box<RunOptions>),
-    /// Make a secret key, and print it or write it to a file.
+    /// Make a new secret key and print it, or write it to a file.
     Genkey {
-        /// Write it to this new file, readable by you alone.
+        /// Write the secret key to this new file, which only you can read, and print the public key.
         #[arg(long, value_name = "PATH")]
         key_file: Option<PathBuf>,
     },
-    /// Print the public key that belongs to a secret key, read from standard input if no flag
-    /// says otherwise.
+    /// Print the public key that belongs to a secret key.
+    ///
+    /// Without a flag, reads the secret key from standard input.
     Pubkey {
-        /// The file that holds the secret key.
+        /// File that holds the secret key.
         #[arg(long, value_name = "PATH", conflicts_with = "secretkey")]
         key_file: Option<PathBuf>,
         /// The secret key itself.
         #[arg(long, value_name = "HEX")]
         secretkey: Option<String>,
     },
-    /// What a running node says about itself.
+    /// Show the state of the running node.
     Status {
         #[command(flatten)]
         admin: AdminOptions,
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// The peerings of a running node.
+    /// List the peerings of the running node.
     Peers {
         #[command(flatten)]
         admin: AdminOptions,
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
-        /// Keys in full length.
+        /// Print keys in full instead of their first 8 digits.
         #[arg(long)]
         full: bool,
     },
-    /// Close a peering of a running node. A static peer is dialled again.
+    /// Close a peering of the running node.
+    ///
+    /// A static peer is dialled again.
     Disconnect {
         #[command(flatten)]
         admin: AdminOptions,
-        /// The peering's port, as `pinecone peers` shows it.
+        /// Port of the peering, as `pinecone peers` lists it.
+        #[arg(value_parser = whole::<u32>(0, u32::MAX.into()))]
         port: u32,
     },
-    /// Ask a node for an answer and print the round-trip time.
-    Ping(PingOptions),
-    /// Send standard input to `pinecone recv` at another node.
+    /// Measure the round-trip time to a node.
     ///
-    /// Runs as a node of its own for the moment, also where another node runs on this machine. The
-    /// bytes are neither encrypted nor authenticated: it is for trying things.
+    /// Pings from the running node or, with --connect, from a temporary node. Exits with 0 if any
+    /// ping was answered and with 1 if none was.
+    Ping(PingOptions),
+    /// Send standard input to a `pinecone recv` at another node.
+    ///
+    /// Runs a temporary node, even if another node runs on this machine. The bytes are neither
+    /// encrypted nor authenticated. Exits with 0 once the receiver has confirmed everything.
     Send {
-        /// The key of the receiver.
+        /// Public key of the receiver.
         key: PublicKey,
         #[command(flatten)]
         node: MomentaryNode,
-        /// Bytes of payload in each frame.
+        /// Bytes of data in each frame, from 64 to 60000.
         #[arg(short, long, value_name = "BYTES", default_value_t = 16384,
-              value_parser = clap::value_parser!(u32).range(64..=60000))]
+              value_parser = whole::<u32>(64, 60000))]
         size: u32,
     },
-    /// Write to standard output what `pinecone send` sends from another node.
+    /// Receive from a `pinecone send` and write to standard output.
     ///
-    /// Runs as a node of its own for the moment. Ends with the first stream. Anyone may send: it
-    /// is for trying things.
+    /// Runs a temporary node and prints its public key to standard error. Exits after the first
+    /// stream: with 0 if it is complete, else with 1. Anyone who knows the key may send.
     Recv {
         #[command(flatten)]
         node: MomentaryNode,
-        /// Go on with the next stream when one has ended.
+        /// Wait for the next stream when one has ended.
         #[arg(long)]
         keep: bool,
     },
-    /// Measure what a running node forwards, of whatever make: frames a second, loss, order,
-    /// latency, and its CPU time if it is on this machine.
+    /// Measure how a running node forwards: frames per second, loss, order, latency and CPU time.
     ///
-    /// Joins it as peers of our own for the moment, and loads it as asked: by default with all it
-    /// can take.
+    /// Joins the node as temporary peers that send frames to each other through it, by default as
+    /// fast as it takes them. Works with any implementation; CPU time needs the node on this machine.
     Bench(BenchOptions),
 }
 
 /// Options of `pinecone run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunOptions {
-    /// TCP address to listen on; `:65432` means all addresses of the machine, a name all of its
-    /// addresses. May be given several times.
-    #[arg(long, value_name = "ADDR", default_value = ":65432")]
+    /// TCP address to listen on. May be repeated.
+    ///
+    /// `:65432` listens on all addresses of the machine, `host:65432` on all addresses of the name.
+    /// Port 0 takes a free port.
+    #[arg(long, value_name = "ADDR", default_value = ":65432", help_heading = PEERINGS)]
     pub(crate) listen: Vec<String>,
     /// Wait for addresses to listen on that this machine does not have yet, instead of failing.
-    #[arg(long)]
+    #[arg(long, help_heading = PEERINGS)]
     pub(crate) listen_retry: bool,
-    /// Static peers, `host:port`, separated by commas. A name need not resolve at the start.
-    #[arg(long, value_name = "LIST")]
+    /// Static peers to keep connected: `host:port`, separated by commas. May be repeated.
+    ///
+    /// A name is looked up at each dial, so it need not resolve at the start.
+    #[arg(long, value_name = "LIST", help_heading = PEERINGS)]
     pub(crate) connect: Vec<String>,
-    /// Dials that may run at a time.
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    /// Number of dials that may run at the same time.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = whole::<u16>(1, u16::MAX.into()),
+          help_heading = PEERINGS)]
     pub(crate) max_dials: u16,
-    /// Seconds that may pass until a static peer that cannot be connected is dialled again.
-    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds)]
+    /// Longest pause between two dials of a static peer that does not answer.
+    ///
+    /// The pause starts at 2 s and doubles with each failure up to this limit.
+    #[arg(long, value_name = "SECONDS", default_value = "300", value_parser = seconds,
+          help_heading = PEERINGS)]
     pub(crate) max_backoff: Duration,
+    /// Longest TCP segment, for paths that drop longer packets without a notice.
+    ///
+    /// Use the longest IP packet that gets through, minus 40 bytes for IPv4 or 60 for IPv6.
+    /// [default: what the network interface allows]
+    #[arg(long, value_name = "BYTES", value_parser = whole::<u32>(88, 32_767),
+          help_heading = PEERINGS)]
+    pub(crate) mss: Option<u32>,
     #[command(flatten)]
     pub(crate) key: KeyOptions,
-    /// Threads that move frames. [default: as many as --worker-cores names, else 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=250))]
+    /// Number of worker threads, which forward frames. [default: one for each core in
+    /// --worker-cores, else 1]
+    #[arg(long, value_name = "N", value_parser = whole::<u16>(1, 250), help_heading = THREADS)]
     pub(crate) workers: Option<u16>,
-    /// Cores to pin them to, such as `1,2,4-7`.
-    #[arg(long, value_name = "LIST")]
+    /// Cores to pin the worker threads to, one each, as in `1,2,4-7`. [default: not pinned]
+    #[arg(long, value_name = "LIST", help_heading = THREADS)]
     pub(crate) worker_cores: Option<CoreList>,
-    /// Core to pin the control thread to.
-    #[arg(long, value_name = "N")]
+    /// Core to pin the control thread to. [default: not pinned]
+    #[arg(long, value_name = "CORE", value_parser = whole::<usize>(0, u64::MAX),
+          help_heading = THREADS)]
     pub(crate) control_core: Option<usize>,
-    /// Threads that check the signatures of protocol frames; without any, the control thread does.
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=64))]
+    /// Number of threads that verify the signatures of protocol frames. With 0, the control thread
+    /// does it.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u16>(0, 64),
+          help_heading = THREADS)]
     pub(crate) verify_threads: u16,
-    /// What moves frames: io_uring, epoll, or io_uring if it can be set up and else epoll.
-    #[arg(long, value_name = "auto|uring|epoll", default_value_t = EngineChoice::Auto)]
+    /// I/O engine of the workers: io_uring, epoll, or io_uring with epoll as the fallback.
+    #[arg(long, value_name = "auto|uring|epoll", default_value_t = EngineChoice::Auto,
+          help_heading = ENGINE)]
     pub(crate) engine: EngineChoice,
-    /// Microseconds that a worker goes on looking for something to do before it sleeps: lower
-    /// latency, at the price of its core. [default: it sleeps at once]
-    #[arg(long, value_name = "USEC", value_parser = clap::value_parser!(u64).range(1..=60_000_000))]
+    /// Microseconds that an idle worker polls for frames before it sleeps.
+    ///
+    /// Lowers latency, but the worker uses up to a whole core. [default: sleep at once]
+    #[arg(long, value_name = "USEC", value_parser = whole::<u64>(1, 60_000_000),
+          help_heading = ENGINE)]
     pub(crate) busy_poll: Option<u64>,
-    /// Core for a kernel thread that takes the workers' io_uring requests, so that they need not
-    /// enter the kernel; it takes all of that core while there is traffic.
-    #[arg(long, value_name = "CORE")]
+    /// Core for a kernel thread that submits the workers' io_uring requests for them.
+    ///
+    /// The thread uses the whole core while there is traffic. [default: no such thread]
+    #[arg(long, value_name = "CORE", value_parser = whole::<usize>(0, u64::MAX),
+          help_heading = ENGINE)]
     pub(crate) sqpoll: Option<usize>,
-    /// Do not copy to the kernel what has waited for a peer when it is sent by so many bytes and
-    /// more. Pays on real network interfaces only.
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=524_288))]
+    /// Send without copying to the kernel when at least this many queued bytes go out in one call.
+    ///
+    /// Pays on fast network interfaces only; slower on loopback. [default: always copy]
+    #[arg(long, value_name = "BYTES", value_parser = whole::<u32>(1, 524_288),
+          help_heading = ENGINE)]
     pub(crate) zerocopy: Option<u32>,
-    /// Microseconds that a worker may wait for several small frames together when many come; 0 is
-    /// never.
-    #[arg(long, value_name = "USEC", default_value_t = 0,
-          value_parser = clap::value_parser!(u64).range(0..=1000))]
+    /// Longest time in microseconds that a worker waits to handle several small frames at once.
+    ///
+    /// It waits only while many small frames come from several peers. With 0, it never waits.
+    #[arg(long, value_name = "USEC", default_value_t = 0, value_parser = whole::<u64>(0, 1000),
+          help_heading = ENGINE)]
     pub(crate) batch_wait: u64,
-    /// Lower the hop limit of frames that are passed on, and drop those that have used it up.
-    #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true,
-          default_value = "off", default_missing_value = "on")]
+    /// Decrement the hop limit of frames that are forwarded, and drop frames whose limit is used up.
+    #[arg(long, value_name = "on|off", num_args = 0..=1, default_value = "off",
+          default_missing_value = "on", help_heading = ROUTING)]
     pub(crate) hop_limiting: Switch,
-    /// Send wakeup broadcasts of our own, as the deployed nodes do.
-    #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true,
-          default_value = "on", default_missing_value = "on")]
+    /// Send wakeup broadcasts for this node, as the deployed nodes do.
+    #[arg(long, value_name = "on|off", num_args = 0..=1, default_value = "on",
+          default_missing_value = "on", help_heading = ROUTING)]
     pub(crate) wakeup_broadcasts: Switch,
-    /// Hop limit of our own wakeup broadcasts: at 1 they reach our peers alone. Nothing in routing
-    /// reads them. Deployed nodes: 5.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
+    /// Hop limit of this node's wakeup broadcasts. With 1, they reach its peers only.
+    ///
+    /// Routing does not depend on them. Deployed nodes use 5.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u8>(1, 5),
+          help_heading = ROUTING)]
     pub(crate) wakeup_hops: u8,
-    /// Lead what is left of old paths the new way when a path changes, and tell those whose paths are
-    /// broken. Only peers that offer the same get these frames.
-    #[arg(long, value_name = "on|off", num_args = 0..=1, require_equals = true,
-          default_value = "on", default_missing_value = "on")]
+    /// When a path changes, also correct the old one, and notify the sources of broken paths.
+    ///
+    /// The frames for this go only to peers that offer the same.
+    #[arg(long, value_name = "on|off", num_args = 0..=1, default_value = "on",
+          default_missing_value = "on", help_heading = ROUTING)]
     pub(crate) correct_paths: Switch,
-    /// KiB of traffic that may wait for one peer that does not take it.
-    #[arg(long, value_name = "KIB", default_value_t = 4096)]
+    /// KiB of traffic that may be queued for one peer.
+    #[arg(long, value_name = "KIB", default_value_t = 4096, value_parser = whole::<usize>(1, u64::MAX),
+          help_heading = QUEUES)]
     pub(crate) port_queue: usize,
-    /// KiB of traffic that may wait for all peers together. [default: an eighth of the memory, that
-    /// of the cgroup or of the system, and at most 262144]
-    #[arg(long, value_name = "KIB")]
+    /// KiB of traffic that may be queued for all peers together.
+    ///
+    /// [default: an eighth of the memory of the cgroup or the system, and at most 262144]
+    #[arg(long, value_name = "KIB", value_parser = whole::<usize>(1, u64::MAX),
+          help_heading = QUEUES)]
     pub(crate) queue: Option<usize>,
-    /// Milliseconds that a flow's traffic may keep waiting before its oldest frames are dropped
-    /// (CoDel); `off`: until the queue is full.
-    #[arg(long, value_name = "MS|off", default_value = "100")]
+    /// Milliseconds of queueing delay above which the oldest frames of a flow are dropped (CoDel).
+    ///
+    /// With `off`, frames are dropped only when a queue is full.
+    #[arg(long, value_name = "MS|off", default_value = "100", help_heading = QUEUES)]
     pub(crate) queue_delay: QueueDelay,
-    /// Longest TCP segment in bytes, for paths that swallow longer packets without telling: 40 less
-    /// than the longest IPv4 packet that gets through, 60 for IPv6. [default: what interfaces allow]
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(88..=32_767))]
-    pub(crate) mss: Option<u32>,
-    /// A bound on what the node remembers or keeps waiting, such as `max-routes=500000`; see docs/operations.md for all. May
-    /// be given several times.
-    #[arg(long, value_name = "NAME=NUMBER", value_parser = limits::parse)]
+    /// Limit on what the node stores, such as `max-routes=500000`. May be repeated.
+    ///
+    /// docs/operations.md lists all limits.
+    #[arg(long, value_name = "NAME=NUMBER", value_parser = limits::parse, help_heading = QUEUES)]
     pub(crate) limit: Vec<(String, u64)>,
     #[command(flatten)]
     pub(crate) admin: AdminOptions,
@@ -205,26 +248,26 @@ pub(crate) struct RunOptions {
 /// Options of `pinecone ping`.
 #[derive(Debug, Args)]
 pub(crate) struct PingOptions {
-    /// The key to ask.
+    /// Public key of the node to ping.
     pub(crate) key: PublicKey,
-    /// Stop after so many. [default: never]
-    #[arg(short, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Stop after sending this many pings. [default: continue until interrupted]
+    #[arg(short, value_name = "N", value_parser = whole::<u64>(1, u64::MAX))]
     pub(crate) count: Option<u64>,
-    /// Bytes of filler in each.
-    #[arg(short, value_name = "BYTES", default_value_t = 56,
-          value_parser = clap::value_parser!(u32).range(8..=60000))]
+    /// Bytes of filler in each ping, from 8 to 60000.
+    #[arg(short, value_name = "BYTES", default_value_t = 56, value_parser = whole::<u32>(8, 60000))]
     pub(crate) size: u32,
-    /// Seconds from one to the next.
+    /// Seconds between two pings.
     #[arg(short, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     pub(crate) interval: Duration,
-    /// Seconds to wait for each answer.
-    #[arg(short = 'W', value_name = "SECONDS", default_value = "5", value_parser = seconds)]
-    pub(crate) timeout: Duration,
-    /// One JSON object a line: each ping when it is over, and a summary.
+    /// Seconds to wait for each answer and, with --connect, for a peering to come up.
+    ///
+    /// [default: 5 for an answer, 15 for a peering]
+    #[arg(short = 'W', value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
+    /// Print JSON: an object on a line for each ping, and one with the summary.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Ask as a node of our own with these static peers, not from the running node. The first ping
-    /// waits until one of them is connected, for 15 s at the most.
+    /// Ping from a temporary node with these static peers instead of the running node.
     #[arg(long, value_name = "LIST", conflicts_with = "path")]
     pub(crate) connect: Vec<String>,
     #[command(flatten)]
@@ -233,24 +276,24 @@ pub(crate) struct PingOptions {
     pub(crate) log: LogOptions,
 }
 
-/// A node that lives as long as the command.
+/// Options of a node that lives as long as the command.
 #[derive(Debug, Args)]
 pub(crate) struct MomentaryNode {
-    /// The static peers to join the network by, `host:port`, separated by commas.
+    /// Static peers to join the network through: `host:port`, separated by commas.
     #[arg(long, value_name = "LIST", required = true)]
     pub(crate) connect: Vec<String>,
-    /// The secret key. Without it, a key is made for the occasion.
+    /// File that holds the secret key. [default: a new key]
     #[arg(long, value_name = "PATH")]
     pub(crate) key_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) log: LogOptions,
 }
 
-/// Where the running node is asked.
+/// The admin socket of the running node.
 #[derive(Debug, Args)]
 pub(crate) struct AdminOptions {
-    /// Unix socket of the running node. [default: pinecone.sock in $XDG_RUNTIME_DIR, else admin.sock
-    /// beside the default key file]
+    /// Admin socket of the node. [default: pinecone.sock in $XDG_RUNTIME_DIR, else admin.sock next
+    /// to the default key file]
     #[arg(id = "path", long = "admin", value_name = "PATH")]
     pub(crate) path: Option<PathBuf>,
 }
@@ -258,8 +301,8 @@ pub(crate) struct AdminOptions {
 /// What is logged to standard error.
 #[derive(Debug, Args)]
 pub(crate) struct LogOptions {
-    /// What to log: error, warn, info, debug, trace, or a filter as in RUST_LOG, which is used
-    /// without this flag.
+    /// Log level: error, warn, info, debug, trace or off; or a filter in the syntax of RUST_LOG.
+    /// [default: RUST_LOG, else info for a node and warnings or errors for other commands]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log: Option<String>,
 }
@@ -276,7 +319,7 @@ impl FromStr for QueueDelay {
             return Ok(Self(None));
         }
         let delay = text.parse().ok().filter(|ms| (1..=60_000).contains(ms));
-        let delay = delay.ok_or("milliseconds from 1 to 60000 or `off` are wanted")?;
+        let delay = delay.ok_or("expected milliseconds from 1 to 60000, or `off`")?;
         Ok(Self(Some(delay)))
     }
 }
@@ -294,7 +337,8 @@ impl Switch {
     }
 }
 
-/// Reads the command line. Nothing if only help or the version was asked for, and printed.
+/// Parses the command line. Returns `None` if it asked for help or the version, which are then
+/// printed.
 pub(crate) fn parse() -> Result<Option<Cli>, Failure> {
     let error = match Cli::try_parse() {
         Ok(cli) => return Ok(Some(cli)),
@@ -316,15 +360,42 @@ pub(crate) fn parse() -> Result<Option<Cli>, Failure> {
         .split("\n\nFor more information")
         .next()
         .unwrap_or(what);
-    // Its tips stand on lines of their own.
+    // Clap puts tips on lines of their own.
     let what = what.replace("\n\n  tip: ", "; ");
-    Err(Failure::usage(format!("{what} (see pinecone --help)")))
+    let command = Cli::command();
+    let subcommand = std::env::args().nth(1);
+    let subcommand = subcommand.and_then(|name| command.find_subcommand(name));
+    let help = match subcommand {
+        Some(subcommand) => format!("pinecone {} --help", subcommand.get_name()),
+        None => "pinecone --help".to_owned(),
+    };
+    Err(Failure::usage(format!("{what} (see {help})")))
 }
 
+/// Returns a parser for whole numbers from `least` to `most`.
+pub(crate) fn whole<T: TryFrom<u64>>(
+    least: u64,
+    most: u64,
+) -> impl Fn(&str) -> Result<T, String> + Clone {
+    let expected = match (least, most) {
+        (0, u64::MAX) => "expected a whole number".to_owned(),
+        (_, u64::MAX) => format!("expected a whole number of {least} or more"),
+        _ => format!("expected a whole number from {least} to {most}"),
+    };
+    move |text| {
+        let number = text.parse().ok();
+        number
+            .filter(|number| (least..=most).contains(number))
+            .and_then(|number| T::try_from(number).ok())
+            .ok_or_else(|| expected.clone())
+    }
+}
+
+/// Parses a time in seconds.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()
         .filter(|seconds| (0.001..=86400.0).contains(seconds))
         .map(Duration::from_secs_f64)
-        .ok_or_else(|| "seconds from 0.001 to 86400 are wanted".to_owned())
+        .ok_or_else(|| "expected seconds from 0.001 to 86400".to_owned())
 }

@@ -1,4 +1,4 @@
-//! `pinecone send` and `recv`: standard input to standard output through the overlay.
+//! `pinecone send` and `pinecone recv`: standard input to standard output through the overlay.
 
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
@@ -12,54 +12,64 @@ use tokio::sync::mpsc;
 
 use crate::cli::MomentaryNode;
 use crate::failure::Failure;
-use crate::momentary::{self, Role};
+use crate::momentary::{self, JOIN_LIMIT, Role};
 use crate::output::counted;
 use crate::signals::{Signals, stopped_by};
 use crate::stderr::say;
 use crate::transfer::{self, Kind, OVERHEAD, Receiver, Segment, Sender, State};
 
-/// Pieces between a standard stream's thread and the protocol.
+/// Pieces queued between the thread of a standard stream and the protocol.
 const QUEUED_PIECES: usize = 64;
-/// Payloads taken in before they are answered.
+/// Payloads handled before they are answered.
 const BATCH: usize = 16;
-/// How long to leave a busy node alone.
+/// Pause before a busy node is tried again.
 const BUSY_WAIT: Duration = Duration::from_millis(1);
-/// What the last words of a stream may need to leave the node before it closes.
+/// Time for the last payloads of a stream to leave the node before it closes.
 const PARTING: Duration = Duration::from_millis(100);
-/// How long what has arrived may take to be written after a signal.
+/// How often an abort is sent, as it may be lost.
+const ABORTS: usize = 2;
+/// How long writing the data that has arrived may take after a signal.
 const OUTPUT_LIMIT: Duration = Duration::from_secs(1);
-/// Streams that ended, so that late repeats don't open them again.
-const REMEMBERED: usize = 64;
+/// Number of ended streams that are known, so that late retransmissions do not reopen them.
+const MAX_ENDED: usize = 64;
 
-/// Sends standard input to `key`; comes back when the receiver has confirmed it all.
+/// Sends standard input to `key`. Returns when the receiver has confirmed everything.
 pub(crate) async fn send(key: PublicKey, options: MomentaryNode, size: u32) -> Result<(), Failure> {
     options.log.start("warn")?;
     let mut signals = Signals::new()?;
-    let join = momentary::join(&options.connect, options.key_file.as_deref(), Role::Asks);
+    let key_file = options.key_file.as_deref();
+    let join = momentary::join(&options.connect, key_file, Role::Asks, JOIN_LIMIT);
     let joined = signals.unless(join).await?;
     let node = &joined.node;
+    let clock = Instant::now();
+    let mut sender = Sender::new(clock.elapsed(), rand::random(), size as usize);
     let result = tokio::select! {
-        result = send_input(node, key, size as usize) => result,
+        result = send_input(node, &clock, &mut sender, key, size as usize) => result,
         name = signals.next() => Err(stopped_by(name)),
     };
+    if result.is_err() && sender.state() == State::Open {
+        abort(node, &key, &sender.abort()).await;
+    }
     tokio::time::sleep(PARTING).await;
     node.close().await;
     result
 }
 
-/// Writes what arrives to standard output; comes back when the first stream has ended, or never
-/// if it is to `keep` on.
+/// Writes what arrives to standard output. Returns when the first stream has ended or, with `keep`,
+/// after a signal or a failure.
 pub(crate) async fn recv(options: MomentaryNode, keep: bool) -> Result<(), Failure> {
     options.log.start("warn")?;
     let mut signals = Signals::new()?;
-    let join = momentary::join(&options.connect, options.key_file.as_deref(), Role::Answers);
+    let key_file = options.key_file.as_deref();
+    let join = momentary::join(&options.connect, key_file, Role::Answers, JOIN_LIMIT);
     let joined = signals.unless(join).await?;
     let node = &joined.node;
     say(&format!("receiving as {}", node.public_key()));
     let mut output = Output::start();
     let mut stopped = false;
+    let mut current = None;
     let result = tokio::select! {
-        result = receive(node, &mut output, keep) => result,
+        result = receive(node, &mut output, &mut current, keep) => result,
         name = signals.next() => {
             stopped = true;
             match keep {
@@ -68,21 +78,36 @@ pub(crate) async fn recv(options: MomentaryNode, keep: bool) -> Result<(), Failu
             }
         }
     };
+    if let Some((from, receiver)) = current
+        && receiver.state() == State::Open
+        && !receiver.is_complete()
+    {
+        abort(node, &from, &receiver.abort()).await;
+        tokio::time::sleep(PARTING).await;
+    }
     let written = match stopped {
-        // Whoever reads standard output may have stopped for good.
+        // The reader of standard output may have stopped for good.
         true => tokio::time::timeout(OUTPUT_LIMIT, output.finish())
             .await
-            .unwrap_or_else(|_| Err(Failure::runtime("standard output takes nothing any more"))),
+            .unwrap_or_else(|_| {
+                Err(Failure::runtime(
+                    "cannot write standard output: its reader has stopped",
+                ))
+            }),
         false => signals.unless(output.finish()).await,
     };
     node.close().await;
     result.and(written)
 }
 
-async fn send_input(node: &Node, key: PublicKey, size: usize) -> Result<(), Failure> {
-    let clock = Instant::now();
+async fn send_input(
+    node: &Node,
+    clock: &Instant,
+    sender: &mut Sender,
+    key: PublicKey,
+    size: usize,
+) -> Result<(), Failure> {
     let mut input = read_input(size);
-    let mut sender = Sender::new(clock.elapsed(), rand::random(), size);
     let mut total = 0;
     loop {
         while let Some(payload) = sender.poll(clock.elapsed()) {
@@ -91,15 +116,15 @@ async fn send_input(node: &Node, key: PublicKey, size: usize) -> Result<(), Fail
         match sender.state() {
             State::Open => {}
             State::Done => break,
-            State::Failed(failure) => return Err(explain(failure, &key)),
+            State::Failed(failure) => return Err(Failure::runtime(explain(failure, &key))),
         }
         tokio::select! {
             received = next(node) => {
                 let (from, payload) = received?;
-                take(&mut sender, &clock, &key, from, &payload);
+                take(sender, clock, &key, from, &payload);
                 for _ in 1..BATCH {
                     let Some((from, payload)) = waiting(node).await else { break };
-                    take(&mut sender, &clock, &key, from, &payload);
+                    take(sender, clock, &key, from, &payload);
                 }
             }
             bytes = input.recv(), if sender.wants_data() => match bytes.transpose() {
@@ -112,7 +137,7 @@ async fn send_input(node: &Node, key: PublicKey, size: usize) -> Result<(), Fail
                     return Err(Failure::runtime(format!("cannot read standard input: {e}")));
                 }
             },
-            () = until(&clock, sender.deadline()) => {}
+            () = until(clock, sender.deadline()) => {}
         }
     }
     let seconds = clock.elapsed().as_secs_f64();
@@ -133,13 +158,17 @@ fn take(sender: &mut Sender, clock: &Instant, key: &PublicKey, from: PublicKey, 
     }
 }
 
-async fn receive(node: &Node, output: &mut Output, keep: bool) -> Result<(), Failure> {
+async fn receive(
+    node: &Node,
+    output: &mut Output,
+    current: &mut Option<(PublicKey, Receiver)>,
+    keep: bool,
+) -> Result<(), Failure> {
     let clock = Instant::now();
-    let mut current: Option<(PublicKey, Receiver)> = None;
     let mut ended: Vec<(PublicKey, u64)> = Vec::new();
     loop {
         let mut blocked = false;
-        if let Some((from, receiver)) = &mut current {
+        if let Some((from, receiver)) = current {
             while receiver.has_data() && !blocked {
                 match output.room()? {
                     None => blocked = true,
@@ -151,10 +180,10 @@ async fn receive(node: &Node, output: &mut Output, keep: bool) -> Result<(), Fai
             }
             let result = match receiver.state() {
                 State::Open => None,
-                // What is still to be written keeps us here.
+                // Some data is still to be written.
                 State::Done if blocked => None,
                 State::Done => Some(Ok(())),
-                State::Failed(failure) => Some(Err(explain(failure, from))),
+                State::Failed(failure) => Some(Err(incomplete(failure, from, receiver))),
             };
             match result {
                 None => {}
@@ -163,11 +192,11 @@ async fn receive(node: &Node, output: &mut Output, keep: bool) -> Result<(), Fai
                     if let Err(failure) = result {
                         say(&format!("pinecone: {failure}"));
                     }
-                    if ended.len() == REMEMBERED {
+                    if ended.len() == MAX_ENDED {
                         ended.remove(0);
                     }
                     ended.push((*from, receiver.stream()));
-                    current = None;
+                    *current = None;
                 }
             }
         }
@@ -175,10 +204,10 @@ async fn receive(node: &Node, output: &mut Output, keep: bool) -> Result<(), Fai
         tokio::select! {
             received = next(node) => {
                 let (from, payload) = received?;
-                hear(node, &clock, &mut current, &ended, from, &payload).await?;
+                hear(node, &clock, current, &ended, from, &payload).await?;
                 for _ in 1..BATCH {
                     let Some((from, payload)) = waiting(node).await else { break };
-                    hear(node, &clock, &mut current, &ended, from, &payload).await?;
+                    hear(node, &clock, current, &ended, from, &payload).await?;
                 }
             }
             () = output.wait_for_room(), if blocked => {}
@@ -187,7 +216,7 @@ async fn receive(node: &Node, output: &mut Output, keep: bool) -> Result<(), Fai
     }
 }
 
-/// A payload for the receiver, or for a new one.
+/// Handles a payload: it belongs to the current stream, opens a new one, or is refused.
 async fn hear(
     node: &Node,
     clock: &Instant,
@@ -199,14 +228,13 @@ async fn hear(
     let Some(segment) = Segment::decode(payload) else {
         return Ok(());
     };
-    if !matches!(segment.kind, Kind::Data { .. } | Kind::Probe | Kind::Close)
-        || ended.contains(&(from, segment.stream))
+    if matches!(segment.kind, Kind::Ack(_) | Kind::Busy) || ended.contains(&(from, segment.stream))
     {
         return Ok(());
     }
     let now = clock.elapsed();
     match current {
-        None if matches!(segment.kind, Kind::Close) => {}
+        None if matches!(segment.kind, Kind::Close | Kind::Abort) => {}
         None => {
             let (_, receiver) = current.insert((from, Receiver::new(now, segment.stream)));
             receiver.handle(now, &segment);
@@ -214,6 +242,7 @@ async fn hear(
         Some((key, receiver)) if *key == from && receiver.stream() == segment.stream => {
             receiver.handle(now, &segment);
         }
+        Some(_) if matches!(segment.kind, Kind::Close | Kind::Abort) => {}
         Some(_) => {
             let busy = Segment {
                 stream: segment.stream,
@@ -241,13 +270,21 @@ async fn transmit(node: &Node, key: &PublicKey, payload: &[u8]) -> Result<(), Fa
     }
 }
 
-/// The next payload; the node must not have closed.
+/// Tells the other side that this one has given up. A failure to do so is not reported: the reason
+/// for giving up is.
+async fn abort(node: &Node, key: &PublicKey, payload: &[u8]) {
+    for _ in 0..ABORTS {
+        let _ = transmit(node, key, payload).await;
+    }
+}
+
+/// Returns the next payload. Fails if the node has closed.
 async fn next(node: &Node) -> Result<(PublicKey, Bytes), Failure> {
     let received = node.recv_from().await;
     received.ok_or_else(|| Failure::runtime("the node closed"))
 }
 
-/// The next payload if there is one already.
+/// Returns the next payload if it is already there.
 async fn waiting(node: &Node) -> Option<(PublicKey, Bytes)> {
     let mut received = pin!(node.recv_from());
     poll_fn(|context| match received.as_mut().poll(context) {
@@ -264,8 +301,8 @@ async fn until(clock: &Instant, deadline: Option<Duration>) {
     }
 }
 
-fn explain(failure: transfer::Failure, key: &PublicKey) -> Failure {
-    Failure::runtime(match failure {
+fn explain(failure: transfer::Failure, key: &PublicKey) -> String {
+    match failure {
         transfer::Failure::Silence => format!(
             "nothing heard from {key} for {} s: is `pinecone recv` or `send` running there?",
             transfer::SILENCE.as_secs()
@@ -273,11 +310,20 @@ fn explain(failure: transfer::Failure, key: &PublicKey) -> Failure {
         transfer::Failure::Busy => {
             format!("{key} is receiving another stream: try again when it has ended")
         }
-    })
+        transfer::Failure::Aborted => format!("{key} has given up: see what it reports"),
+    }
 }
 
-/// Reads standard input on a thread of its own: a read may take for ever. The channel ends where
-/// the input does.
+fn incomplete(failure: transfer::Failure, key: &PublicKey, receiver: &Receiver) -> Failure {
+    let bytes = counted(receiver.bytes_read(), "byte");
+    let why = explain(failure, key);
+    Failure::runtime(format!(
+        "the stream is incomplete, {bytes} were received: {why}"
+    ))
+}
+
+/// Reads standard input on a thread of its own, as a read may block for ever. The channel ends with
+/// the input.
 fn read_input(size: usize) -> mpsc::Receiver<io::Result<Vec<u8>>> {
     let (pieces, receiver) = mpsc::channel(QUEUED_PIECES);
     std::thread::spawn(move || {
@@ -306,7 +352,7 @@ fn read_input(size: usize) -> mpsc::Receiver<io::Result<Vec<u8>>> {
 #[derive(Debug)]
 struct Output {
     pieces: mpsc::Sender<Vec<u8>>,
-    /// Taken when [`Self::room`] has told of it.
+    /// Taken when [`Self::room`] has reported it.
     result: Option<tokio::sync::oneshot::Receiver<io::Result<()>>>,
 }
 
@@ -316,7 +362,7 @@ impl Output {
         let (report, result) = tokio::sync::oneshot::channel();
         std::thread::spawn(move || {
             let mut receiver = receiver;
-            // Fails when the program is ending already. The result is there when the channel closes.
+            // Fails only when the program is ending. Sent before the channel of pieces closes.
             let _ = report.send(write_output(&mut receiver));
         });
         Self {
@@ -325,7 +371,7 @@ impl Output {
         }
     }
 
-    /// Room for a piece, if there is.
+    /// Returns room for a piece, if there is any.
     fn room(&mut self) -> Result<Option<mpsc::Permit<'_, Vec<u8>>>, Failure> {
         match self.pieces.try_reserve() {
             Ok(permit) => Ok(Some(permit)),
@@ -337,12 +383,12 @@ impl Output {
         }
     }
 
-    /// Comes back when [`Self::room`] has something new to say.
+    /// Waits until [`Self::room`] may have room or a failure.
     async fn wait_for_room(&self) {
         let _ = self.pieces.reserve().await;
     }
 
-    /// Waits until everything is written. A failure that [`Self::room`] has told of is not told again.
+    /// Waits until everything is written. A failure that [`Self::room`] has reported is not repeated.
     async fn finish(self) -> Result<(), Failure> {
         drop(self.pieces);
         let Some(result) = self.result else {
@@ -367,7 +413,7 @@ fn write_output(pieces: &mut mpsc::Receiver<Vec<u8>>) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     while let Some(bytes) = pieces.blocking_recv() {
         stdout.write_all(&bytes)?;
-        // Who watches sees each piece as it comes.
+        // Show each piece as soon as it arrives.
         if pieces.is_empty() {
             stdout.flush()?;
         }

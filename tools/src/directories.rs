@@ -1,4 +1,4 @@
-//! Where files live unless the operator says otherwise.
+//! Default paths of files.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
@@ -7,23 +7,24 @@ use std::{env, io};
 
 use crate::failure::Failure;
 
-/// What is kept from one start to the next: `$XDG_STATE_HOME/pinecone`, or
-/// `~/.local/state/pinecone`. Nothing without a home directory.
+/// Returns the directory of persistent state: `$XDG_STATE_HOME/pinecone`, or
+/// `~/.local/state/pinecone`. `None` if there is no home directory.
 pub(crate) fn state() -> Option<PathBuf> {
     absolute("XDG_STATE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
         .map(|directory| directory.join("pinecone"))
 }
 
-/// The admin socket: `$XDG_RUNTIME_DIR/pinecone.sock`, or `admin.sock` in [`state`].
+/// Returns the path of the admin socket: `$XDG_RUNTIME_DIR/pinecone.sock`, or `admin.sock` in
+/// [`state`].
 pub(crate) fn admin_socket() -> Option<PathBuf> {
     absolute("XDG_RUNTIME_DIR")
         .map(|directory| directory.join("pinecone.sock"))
         .or_else(|| state().map(|directory| directory.join("admin.sock")))
 }
 
-/// Makes sure that the directory of `path`, which `flag` names, is there. Only the default
-/// directories are made: a directory that is missing elsewhere is a mistyped path.
+/// Ensures that the directory of `path`, which was given with `flag`, exists. Creates only the default
+/// directories: a missing directory elsewhere is a mistyped path.
 pub(crate) fn prepare(path: &Path, flag: &str) -> Result<(), Failure> {
     let directory = parent(path);
     let default = |file: Option<PathBuf>| file.is_some_and(|file| parent(&file) == directory);
@@ -34,7 +35,7 @@ pub(crate) fn prepare(path: &Path, flag: &str) -> Result<(), Failure> {
             .create(directory)
             .map_err(|e| {
                 Failure::runtime(format!(
-                    "cannot make the directory {}: {e}; name a file elsewhere with {flag}",
+                    "cannot create the directory {}: {e}; name a file elsewhere with {flag}",
                     directory.display()
                 ))
             });
@@ -47,12 +48,12 @@ pub(crate) fn prepare(path: &Path, flag: &str) -> Result<(), Failure> {
         Err(e) => format!("cannot be entered ({e})"),
     };
     Err(Failure::usage(format!(
-        "{flag} {shown}: the directory {} {problem}: make it, or correct the path",
+        "{flag} {shown}: the directory {} {problem}: create it, or correct the path",
         directory.display()
     )))
 }
 
-/// The directory that a file is in.
+/// Returns the directory of a file.
 pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
@@ -60,7 +61,7 @@ pub(crate) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// The variable's value, unless it is relative: the XDG specification tells to ignore those.
+/// Returns the path in a variable, unless it is relative: the XDG specification says to ignore those.
 fn absolute(variable: &str) -> Option<PathBuf> {
     env::var_os(variable)
         .map(PathBuf::from)

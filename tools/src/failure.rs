@@ -1,18 +1,18 @@
-//! How the program ends when it cannot do what was asked: one line, and a code.
+//! Failures that end the program, with one line of text and an exit code.
 
 use std::fmt;
 
-/// Something that ends the program.
+/// A failure that ends the program.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// What the process exits with: 2 if it was asked the wrong way, 1 if it could not be done.
+    /// The exit code: 2 for a wrong command line or key, 1 for everything else.
     pub(crate) code: u8,
-    /// What is wrong, and what to do.
+    /// The cause, and what to do about it.
     message: String,
 }
 
 impl Failure {
-    /// The command line, or a key given to it, makes no sense.
+    /// Returns a failure of the user: the command line or a key is wrong.
     pub(crate) fn usage(message: impl fmt::Display) -> Self {
         Self {
             code: 2,
@@ -20,7 +20,7 @@ impl Failure {
         }
     }
 
-    /// It makes sense, and failed.
+    /// Returns a failure of anything else.
     pub(crate) fn runtime(message: impl fmt::Display) -> Self {
         Self {
             code: 1,

@@ -1,8 +1,8 @@
-//! The node's limits by name, as `--limit` sets them.
+//! The limits of a node by name, as set with `--limit`.
 
 use pinecone::{DataPlaneOptions, LimitError, NodeOptions};
 
-/// The longest frame, which every queue must take.
+/// The least value, as every queue must hold the longest frame.
 const LEAST: u64 = 65_536;
 const MOST: u64 = u32::MAX as u64;
 
@@ -15,8 +15,7 @@ pub(crate) fn values(options: &NodeOptions) -> Vec<(&'static str, u64)> {
     values
 }
 
-/// Sets a limit by its name: one of the control plane, or the bytes of
-/// protocol frames that may wait.
+/// Sets a limit of the control plane or of the queues of protocol frames.
 pub(crate) fn set(options: &mut NodeOptions, name: &str, value: u64) -> Result<(), LimitError> {
     let queues = queues(&mut options.dataplane);
     let names = queues.each_ref().map(|(name, _)| *name);
@@ -40,12 +39,12 @@ pub(crate) fn set(options: &mut NodeOptions, name: &str, value: u64) -> Result<(
     }
 }
 
-/// Reads `NAME=NUMBER`, if the limit of that name can be set to the number.
+/// Parses `NAME=NUMBER` and checks that the limit can be set to the number.
 pub(crate) fn parse(text: &str) -> Result<(String, u64), String> {
     let (name, value) = text
         .split_once('=')
         .and_then(|(name, value)| Some((name, value.parse().ok()?)))
-        .ok_or_else(|| "a name and a number are wanted, as in max-routes=500000".to_owned())?;
+        .ok_or_else(|| "expected a name and a number, as in max-routes=500000".to_owned())?;
     match set(&mut NodeOptions::default(), name, value) {
         Ok(()) => Ok((name.to_owned(), value)),
         Err(error) => Err(error.to_string()),
@@ -71,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_planes_limits_are_set_by_name() {
+    fn limits_of_both_planes_are_set_by_name() {
         let mut options = NodeOptions::default();
         for (name, value) in [
             ("max-pending-bytes", 70_000),

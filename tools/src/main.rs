@@ -1,7 +1,7 @@
-//! The `pinecone` program: runs a node, and asks a running one.
+//! The `pinecone` program: runs a node, and controls and measures running nodes.
 //!
-//! What may not enter: anything that an application which embeds a node would want too; that
-//! belongs to the `pinecone` library.
+//! Whatever an application that embeds a node would need too does not belong here: it lives in the
+//! `pinecone` library.
 
 mod addresses;
 mod admin;
@@ -49,7 +49,8 @@ fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
-/// False if everything went well but the answer is no.
+/// Executes a command. Returns false if it succeeded with a negative result, such as no answer to
+/// any ping.
 fn execute(cli: Cli) -> Result<bool, Failure> {
     let command = match cli.command {
         Some(command) => command,
@@ -82,7 +83,10 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
         .enable_all()
         .build()
         .map_err(|e| Failure::runtime(format!("cannot start the runtime: {e}")))?;
-    runtime.block_on(future)
+    let result = runtime.block_on(future);
+    // Does not wait for lookups of names, which may take long.
+    runtime.shutdown_background();
+    result
 }
 
 fn genkey(path: Option<&Path>) -> Result<(), Failure> {
@@ -92,7 +96,7 @@ fn genkey(path: Option<&Path>) -> Result<(), Failure> {
     let shown = path.display();
     let key = secret::create(path)?.ok_or_else(|| {
         Failure::runtime(format!(
-            "{shown} exists already: remove it if the node behind it is no longer needed"
+            "{shown} already exists: remove it if its key is no longer needed"
         ))
     })?;
     print(&format!("{}\n", key.public_key()))

@@ -1,62 +1,66 @@
-//! A node that lives as long as a command.
+//! A temporary node, which lives as long as a command.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use pinecone::{Node, SecretKey, StaticPeer, Status};
+use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::secret::{KeyLock, NodeKey};
 use crate::{addresses, run, secret, stderr};
 
-/// How long it may take to find a place in the network.
-const JOIN_LIMIT: Duration = Duration::from_secs(15);
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How long joining the network may take unless the user says otherwise.
+pub(crate) const JOIN_LIMIT: Duration = Duration::from_secs(15);
+/// How often the state of a joining node is polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What the node is for.
+/// Which side of an exchange the node takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Role {
-    /// It speaks first, to others.
+    /// It sends first.
     Asks,
-    /// Others speak first.
+    /// It answers others.
     Answers,
 }
 
-/// A node for the moment.
+/// A temporary node.
 #[derive(Debug)]
 pub(crate) struct Momentary {
     pub(crate) node: Node,
     _lock: KeyLock,
 }
 
-/// Starts a node and waits until it follows the same root as one of its peers.
+/// Starts a node and waits, at most for `limit`, until it follows the same root as one of its peers.
 pub(crate) async fn join(
     connect: &[String],
     key_file: Option<&Path>,
     role: Role,
+    limit: Duration,
 ) -> Result<Momentary, Failure> {
-    addresses::check_static_peers(connect)?;
+    let start = Instant::now();
+    let peers = addresses::static_peers(connect)?;
     let NodeKey { key, lock } = match key_file {
         Some(path) => NodeKey::hold(path)?,
         None => NodeKey::unlocked(low_key(role)?),
     };
+    addresses::check_any_resolves(&peers, limit).await?;
     let mut builder = Node::builder().secret_key(key);
     for list in connect {
         builder = builder.connect(list.as_str());
     }
     let node = builder.start().await.map_err(run::start_failure)?;
     let mut causes = Causes::default();
-    let joined = tokio::time::timeout(JOIN_LIMIT, async {
+    let joined = tokio::time::timeout_at(start + limit, async {
         while let Some(status) = node.status().await {
             if has_joined(&status) {
                 break;
             }
             for line in causes.news(&status.static_peers) {
-                // Nobody may be there to read it.
                 stderr::say(&format!("pinecone: {line}, trying again"));
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     })
     .await;
@@ -65,7 +69,7 @@ pub(crate) async fn join(
         node.close().await;
         return Err(Failure::runtime(format!(
             "no peering came up within {} s: {}",
-            JOIN_LIMIT.as_secs(),
+            limit.as_secs_f64(),
             reasons(&peers.unwrap_or_default())
         )));
     }
@@ -76,13 +80,12 @@ fn has_joined(status: &Status) -> bool {
     (status.peers.iter()).any(|peer| peer.root == Some(status.root))
 }
 
-/// Why peers are not connected, as far as it has been told.
+/// The last error of each static peer that has been reported.
 #[derive(Debug, Default)]
 struct Causes(BTreeMap<String, String>);
 
 impl Causes {
-    /// Returns what is to be told now, one line a peer: each cause once, until another takes its
-    /// place.
+    /// Returns a line for each peer whose error has changed.
     fn news(&mut self, peers: &[StaticPeer]) -> Vec<String> {
         let mut news = Vec::new();
         for peer in peers {
@@ -98,7 +101,7 @@ impl Causes {
     }
 }
 
-/// Returns for each peer why there is no peering with it.
+/// Explains for each peer why there is no peering with it.
 fn reasons(peers: &[StaticPeer]) -> String {
     let reason = |peer: &StaticPeer| {
         let address = &peer.address;
@@ -114,9 +117,11 @@ fn reasons(peers: &[StaticPeer]) -> String {
     peers.iter().map(reason).collect::<Vec<_>>().join("; ")
 }
 
-/// A new key that is low. The highest key is the root, and a root that leaves at once is a nuisance
-/// to the whole network. And a node reaches higher keys as soon as it has a parent, but a lower one
-/// only when that one's next bootstrap has come by, up to 5 s later.
+/// Returns a new key that is low.
+///
+/// The node with the highest key is the root, and a root that soon leaves disturbs the whole network.
+/// Besides, a node reaches higher keys as soon as it has a parent, but a lower key only after that
+/// key's next bootstrap, up to 5 s later.
 fn low_key(role: Role) -> Result<SecretKey, Failure> {
     let candidates = match role {
         Role::Asks => 512,

@@ -1,20 +1,26 @@
 //! `pinecone ping`.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use pinecone::PublicKey;
 use serde::Serialize;
 
-use crate::admin::client::Client;
+use crate::admin::client::{ANSWER_LIMIT, Client};
 use crate::admin::protocol::{PingInfo, PingOutcome, PingRequest, Reply, Request};
 use crate::cli::PingOptions;
 use crate::failure::Failure;
-use crate::momentary::{self, Role};
+use crate::momentary::{self, JOIN_LIMIT, Role};
 use crate::output::{counted, print};
 use crate::pings::{Pings, Series, Step};
 use crate::signals::Signals;
 
-/// Pings until the count is reached or a signal comes. False if nothing answered.
+/// How long to wait for an answer unless the user says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The least time that the running node gets for a reply, as it may be busy.
+const MIN_REPLY_LIMIT: Duration = Duration::from_secs(1);
+
+/// Pings until the count is reached or a signal arrives. Returns whether any ping was answered.
 pub(crate) async fn ping(options: PingOptions) -> Result<bool, Failure> {
     options.log.start("warn")?;
     let mut signals = Signals::new()?;
@@ -28,13 +34,14 @@ pub(crate) async fn ping(options: PingOptions) -> Result<bool, Failure> {
         output.begin(options.size)?;
         let pings = from_running_node(&options, &mut client, &mut output);
         tokio::select! {
-            // First what the node has said already: it counts.
+            // Replies that have already arrived are counted before a signal ends the series.
             biased;
             done = pings => done?,
             _ = signals.next() => {}
         }
     } else {
-        let join = momentary::join(&options.connect, None, Role::Asks);
+        let limit = options.timeout.unwrap_or(JOIN_LIMIT);
+        let join = momentary::join(&options.connect, None, Role::Asks, limit);
         let node = signals.unless(join).await?.node;
         output.begin(options.size)?;
         let mut pings = Pings::start(
@@ -44,7 +51,7 @@ pub(crate) async fn ping(options: PingOptions) -> Result<bool, Failure> {
                 count: options.count,
                 size: options.size,
                 interval: options.interval,
-                timeout: options.timeout,
+                timeout: options.timeout.unwrap_or(TIMEOUT),
             },
         );
         loop {
@@ -71,26 +78,32 @@ async fn from_running_node(
     client: &mut Client,
     output: &mut Output,
 ) -> Result<(), Failure> {
+    let timeout = options.timeout.unwrap_or(TIMEOUT);
     let request = Request::Ping(PingRequest {
         key: options.key.to_string(),
         count: options.count,
         size: options.size,
         interval_ms: options.interval.as_millis() as u64,
-        timeout_ms: options.timeout.as_millis() as u64,
+        timeout_ms: timeout.as_millis() as u64,
         report_sent: true,
     });
     client.send(&request).await?;
+    let first = timeout.clamp(MIN_REPLY_LIMIT, ANSWER_LIMIT);
+    let mut limit = first;
     loop {
-        match client.receive().await? {
+        let reply = client.receive(limit).await?;
+        // From here on, the node replies when it sends a ping and when one is answered or timed out.
+        limit = options.interval.max(timeout) + first;
+        match reply {
             Reply::Sent { .. } => output.tally.sent += 1,
             Reply::Ping(info) => output.over(info)?,
             Reply::Done {} => return Ok(()),
-            _ => return Err(client.strange("another kind of reply")),
+            _ => return Err(client.unexpected(&"another kind of reply")),
         }
     }
 }
 
-/// What is printed of a series, for people or as JSON, one object a line.
+/// Prints a series, as text or as JSON with one object on a line.
 #[derive(Debug)]
 struct Output {
     key: PublicKey,
@@ -139,7 +152,7 @@ fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print(&(serde_json::to_string(value).map_err(Failure::runtime)? + "\n"))
 }
 
-/// What came of the pings so far.
+/// Counts and round-trip times of the pings so far.
 #[derive(Debug, Default)]
 struct Tally {
     sent: u64,
@@ -184,13 +197,13 @@ impl Tally {
     }
 }
 
-/// The end of a series.
+/// The summary of a series.
 #[derive(Debug, Serialize)]
 struct Summary {
     reply: &'static str,
     sent: u64,
     answered: u64,
-    /// Those that were not answered when the series ended.
+    /// Share of the pings that were not answered before the series ended.
     loss_percent: f64,
     /// Null if nothing was answered.
     rtt_ms: Option<RoundTrips>,
@@ -202,7 +215,7 @@ struct RoundTrips {
     min: f64,
     avg: f64,
     max: f64,
-    /// The standard deviation.
+    /// Standard deviation.
     mdev: f64,
 }
 
@@ -249,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_answered_yet_was_sent() {
+    fn an_unanswered_ping_counts_as_sent() {
         let tally = Tally {
             sent: 1,
             ..Tally::default()

@@ -1,4 +1,4 @@
-//! `pinecone run`: a node until a signal ends it.
+//! `pinecone run`: runs a node until a signal stops it.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -18,12 +18,12 @@ use crate::secret::NodeKey;
 use crate::signals::{Ignored, Signals};
 use crate::{addresses, cores, files, limits, memory, output};
 
-/// The target of the log line that says what the banner says.
+/// The target of the log line that repeats the banner.
 const STARTED: &str = "pinecone::started";
-/// How long peerings may take to close after a signal.
+/// How long closing the peerings may take after a signal.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Runs the node; comes back when SIGTERM or SIGINT came and all peerings are closed.
+/// Runs the node. Returns when SIGTERM or SIGINT has arrived and all peerings are closed.
 pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
     let banner_is_enough = output::is_also_stderr().then_some(STARTED);
     options.log.start_without("info", banner_is_enough)?;
@@ -32,18 +32,20 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
     let (workers, worker_cores) = workers(&options)?;
     check_engine(&options, &worker_cores)?;
     addresses::check_listen(&options.listen)?;
-    addresses::check_syntax(&options.connect)?;
+    addresses::static_peers(&options.connect)?;
+    options.key.check()?;
+    let files = files::raise();
     let mut signals = Signals::new()?;
-    // Before the key, which is made if there is none: a mistake leaves nothing behind.
+    // A key file is created only after this has succeeded, so that a failed start leaves nothing
+    // behind.
     let admin = match options.admin.socket_path() {
         Some(path) => Some(AdminSocket::bind(&path)?),
         None => {
-            tracing::warn!("no home directory for an admin socket: name one with --admin");
+            tracing::warn!("no admin socket, as there is no home directory: name one with --admin");
             None
         }
     };
     let NodeKey { key, lock: _lock } = options.key.node_key()?;
-    let files = files::raise();
 
     let memory = MemoryLimit::read();
     let given = options.queue.is_some();
@@ -89,7 +91,7 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
         },
         verify_threads: usize::from(options.verify_threads),
         control_core: options.control_core,
-        // Nobody reads payloads here.
+        // Nothing here reads payloads.
         receive_queue: ReceiveQueue {
             payloads: 0,
             bytes: 0,
@@ -116,13 +118,13 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
             "queue       {}",
             memory::describe(given, queue, memory)
         );
-        if let Some(files) = files.filter(|files| *files < max_peers) {
-            let _ = writeln!(text, "files       {files} may be open, one a peering");
+        if let Some(limit) = files.filter(|limit| *limit < max_peers) {
+            let _ = writeln!(text, "files       {}", files::describe(limit));
         }
         if !lowered.is_empty() {
             let _ = writeln!(
                 text,
-                "limits      {}, to fit the memory",
+                "limits      {}, lowered to fit the memory",
                 lowered.join(", ")
             );
         }
@@ -141,43 +143,41 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
     let name = tokio::select! {
         name = signals.next() => name,
         ended = node.closed() => return ended.map_err(Failure::runtime),
-        () = serve => return Err(Failure::runtime("the admin socket ended")),
+        () = serve => return Err(Failure::runtime("the admin socket failed")),
     };
     let first = Instant::now();
     tracing::info!(signal = name, "closing all peerings");
     tokio::select! {
         () = node.close() => Ok(()),
         name = signals.next_after(first) => {
-            Err(Failure::runtime(format!("{name} while closing")))
+            Err(Failure::runtime(format!("stopped by a second {name} while closing")))
         }
         () = tokio::time::sleep(CLOSE_LIMIT) => Err(Failure::runtime(format!(
-            "not everything closed within {} s",
+            "not all peerings closed within {} s",
             CLOSE_LIMIT.as_secs()
         ))),
     }
 }
 
-/// What keeps a node from starting, and what to do about it.
+/// Returns the failure for a node that did not start, with advice.
 pub(crate) fn start_failure(error: StartError) -> Failure {
     match &error {
         StartError::StaticPeers(_) => Failure::usage(error),
         _ => match errno(&error) {
-            Some(Errno::MFILE) => Failure::runtime(format!(
-                "{error}; allow more with `ulimit -n`, or LimitNOFILE= in a systemd unit"
-            )),
+            Some(Errno::MFILE) => Failure::runtime(format!("{error}; {}", files::advice())),
             Some(Errno::ACCESS) => Failure::runtime(format!(
-                "{error}; ports below 1024 are for root: choose a higher one with --listen, or give \
-                 the program CAP_NET_BIND_SERVICE"
+                "{error}; ports below 1024 need root: choose a higher one with --listen, or give the \
+                 program CAP_NET_BIND_SERVICE"
             )),
             Some(Errno::ADDRNOTAVAIL) => Failure::runtime(format!(
-                "{error}; correct --listen, or wait for the address with --listen-retry"
+                "{error}; check --listen, or wait for the address with --listen-retry"
             )),
             _ => Failure::runtime(error),
         },
     }
 }
 
-/// The error that the system gave, where one did.
+/// Returns the system error behind `error`, if there is one.
 fn errno(error: &StartError) -> Option<Errno> {
     let mut causes = iter::successors(Some(error as &dyn Error), |&error| error.source());
     causes.find_map(|cause| Errno::from_io_error(cause.downcast_ref::<io::Error>()?))
@@ -195,14 +195,14 @@ fn workers(options: &RunOptions) -> Result<(usize, Vec<usize>), Failure> {
     let workers = asked.unwrap_or(list.0.len());
     if workers != list.0.len() {
         return Err(Failure::usage(format!(
-            "--workers {workers} with {} in --worker-cores: name one core a worker",
+            "--workers {workers} with {} in --worker-cores: name one core for each worker",
             output::counted(list.0.len() as u64, "core")
         )));
     }
     Ok((workers, list.0.clone()))
 }
 
-/// Refuses engine options that cannot be meant.
+/// Refuses contradictory engine options.
 fn check_engine(options: &RunOptions, worker_cores: &[usize]) -> Result<(), Failure> {
     if options.engine == EngineChoice::Epoll {
         let uring_only = [
@@ -212,7 +212,7 @@ fn check_engine(options: &RunOptions, worker_cores: &[usize]) -> Result<(), Fail
         ];
         if let Some((flag, _)) = uring_only.iter().find(|(_, given)| *given) {
             return Err(Failure::usage(format!(
-                "{flag} needs io_uring: leave it away, or --engine epoll"
+                "{flag} needs io_uring: omit it, or --engine epoll"
             )));
         }
     }
@@ -222,7 +222,7 @@ fn check_engine(options: &RunOptions, worker_cores: &[usize]) -> Result<(), Fail
     cores::check(&[core])?;
     if worker_cores.contains(&core) {
         return Err(Failure::usage(format!(
-            "--sqpoll {core} is the core of a worker: give the kernel's thread one of its own"
+            "--sqpoll {core} is the core of a worker: give the kernel thread a core of its own"
         )));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Where the secret key comes from: a file that nobody else can read, made at the first start.
+//! The secret key: a file that only its owner can read, created at the first start.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -14,14 +14,14 @@ use zeroize::Zeroizing;
 use crate::directories;
 use crate::failure::Failure;
 
-/// The longest key file that is read.
-const MAX_LEN: u64 = 1024;
+/// The longest key file that is accepted, in bytes.
+const MAX_LEN: usize = 1024;
 
-/// How the daemon is told its key.
+/// The options that name the key of `pinecone run`.
 #[derive(Debug, Args)]
 pub(crate) struct KeyOptions {
-    /// File that holds the secret key; it is made, with a new key, if there is none. [default:
-    /// $XDG_STATE_HOME/pinecone/key or ~/.local/state/pinecone/key]
+    /// File that holds the secret key. If there is none, it is created with a new key. [default:
+    /// $XDG_STATE_HOME/pinecone/key, else ~/.local/state/pinecone/key]
     #[arg(long, value_name = "PATH", conflicts_with = "secretkey")]
     key_file: Option<PathBuf>,
     /// The secret key itself. Other users of the machine can see it in the process list.
@@ -33,18 +33,18 @@ pub(crate) struct KeyOptions {
 #[derive(Debug)]
 pub(crate) struct NodeKey {
     pub(crate) key: SecretKey,
-    /// Keeps other nodes of this machine from running with the key file.
+    /// Keeps other nodes on this machine from using the key file.
     pub(crate) lock: KeyLock,
 }
 
-/// Holds the lock on a key file, if the key came from one, until it is dropped.
+/// A lock on the key file, if the key came from one. Released when dropped.
 #[derive(Debug)]
 pub(crate) struct KeyLock {
     _file: Option<File>,
 }
 
 impl NodeKey {
-    /// A key that is in no file.
+    /// Wraps a key that is in no file.
     pub(crate) fn unlocked(key: SecretKey) -> Self {
         Self {
             key,
@@ -63,19 +63,31 @@ impl NodeKey {
         })
     }
 
-    /// As [`Self::hold`]; if there is no such file, makes it, with a new key.
+    /// Like [`Self::hold`], but creates the file with a new key if it does not exist.
     fn hold_or_create(path: &Path) -> Result<Self, Failure> {
         let absent = fs::metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
-        // Another process may be faster: then its key is the one.
+        // If another process creates it first, its key is used.
         if absent && create(path)?.is_some() {
-            tracing::info!(path = %path.display(), "made a new key");
+            tracing::info!(path = %path.display(), "created a new key");
         }
         Self::hold(path)
     }
 }
 
 impl KeyOptions {
-    /// The key that they name.
+    /// Checks the key as far as possible without creating or locking the key file.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        if let Some(hex) = &self.secretkey {
+            return parse(hex, "--secretkey").map(drop);
+        }
+        let path = self.path()?;
+        match fs::metadata(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            _ => load(&path).map(drop),
+        }
+    }
+
+    /// Returns the key, creating the key file if it does not exist.
     pub(crate) fn node_key(&self) -> Result<NodeKey, Failure> {
         if let Some(hex) = &self.secretkey {
             let key = parse(hex, "--secretkey")?;
@@ -84,17 +96,17 @@ impl KeyOptions {
             );
             return Ok(NodeKey::unlocked(key));
         }
-        let path = match &self.key_file {
-            Some(path) => path.clone(),
-            None => directories::state()
-                .ok_or_else(|| {
-                    Failure::usage(
-                        "there is no home directory to keep the key in: use --key-file PATH",
-                    )
-                })?
-                .join("key"),
-        };
-        NodeKey::hold_or_create(&path)
+        NodeKey::hold_or_create(&self.path()?)
+    }
+
+    fn path(&self) -> Result<PathBuf, Failure> {
+        if let Some(path) = &self.key_file {
+            return Ok(path.clone());
+        }
+        let directory = directories::state().ok_or_else(|| {
+            Failure::usage("there is no home directory for the key file: name one with --key-file")
+        })?;
+        Ok(directory.join("key"))
     }
 }
 
@@ -110,18 +122,21 @@ pub(crate) fn read_stdin() -> Result<SecretKey, Failure> {
     parse_bytes(&text, "standard input")
 }
 
-/// Makes a file with a new key, mode 0600, and the directory that it is in if that is the default
-/// one. Nothing if there is a file already.
+/// Creates a file with a new key, mode 0600, and its directory if that is the default one. Returns
+/// `None` if the file already exists.
 pub(crate) fn create(path: &Path) -> Result<Option<SecretKey>, Failure> {
     let failed = |e: io::Error| {
         Failure::runtime(format!("cannot write the key file {}: {e}", path.display()))
     };
     directories::prepare(path, "--key-file")?;
+    if let Ok(metadata) = fs::metadata(path) {
+        check_type(&metadata, path)?;
+    }
     if let Ok(target) = fs::read_link(path)
         && fs::metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
     {
         return Err(Failure::usage(format!(
-            "the key file {} is a link to {}, which does not exist: remove the link, or make the \
+            "the key file {} is a link to {}, which does not exist: remove the link, or create the \
              file with `pinecone genkey --key-file`",
             path.display(),
             target.display()
@@ -129,7 +144,7 @@ pub(crate) fn create(path: &Path) -> Result<Option<SecretKey>, Failure> {
     }
     let directory = directories::parent(path);
     let key = generate()?;
-    // Written aside, then linked: nobody ever sees half a key, nothing is ever overwritten.
+    // A hard link to a finished file: the key file is never seen half written, and never overwritten.
     let aside = directory.join(format!(".pinecone-key.{}", std::process::id()));
     let written = write_new(&aside, &key).and_then(|()| match fs::hard_link(&aside, path) {
         Ok(()) => Ok(true),
@@ -140,20 +155,20 @@ pub(crate) fn create(path: &Path) -> Result<Option<SecretKey>, Failure> {
     Ok(written.map_err(failed)?.then_some(key))
 }
 
-/// A new key.
+/// Generates a key.
 pub(crate) fn generate() -> Result<SecretKey, Failure> {
-    pinecone::generate_key().map_err(|e| Failure::runtime(format!("cannot make a key: {e}")))
+    pinecone::generate_key().map_err(|e| Failure::runtime(format!("cannot generate a key: {e}")))
 }
 
-/// The key in hex, as it is stored.
+/// Returns the key in hexadecimal, as it is stored.
 pub(crate) fn to_hex(key: &SecretKey) -> Zeroizing<String> {
     Zeroizing::new(hex::encode(*key.seed()))
 }
 
-/// Reads a key that `origin` gave.
+/// Parses a key that came from `origin`.
 pub(crate) fn parse(text: &str, origin: &str) -> Result<SecretKey, Failure> {
     text.parse().map_err(|e: KeyError| {
-        Failure::usage(format!("{origin}: {e}; `pinecone genkey` makes one"))
+        Failure::usage(format!("{origin}: {e}; `pinecone genkey` creates one"))
     })
 }
 
@@ -168,14 +183,14 @@ fn write_new(path: &Path, key: &SecretKey) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Opens a key file. Anything but a file is refused before it is opened: opening a FIFO waits, and
-/// opening a device may do anything.
+/// Opens a key file. Anything but a regular file is refused before it is opened: opening a FIFO
+/// blocks, and opening a device may have side effects.
 fn open(path: &Path) -> Result<File, Failure> {
     let metadata = fs::metadata(path).map_err(|e| unreadable(path, &e))?;
     check_type(&metadata, path)?;
     OpenOptions::new()
         .read(true)
-        // It may have become a FIFO since.
+        // It may have been replaced by a FIFO since.
         .custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed())
         .open(path)
         .map_err(|e| unreadable(path, &e))
@@ -196,21 +211,21 @@ fn check_type(metadata: &fs::Metadata, path: &Path) -> Result<(), Failure> {
     )))
 }
 
-/// Locks a key file for this process, as long as the file is open.
+/// Locks a key file for this process until the file is closed.
 fn lock(file: &File, path: &Path) -> Result<(), Failure> {
     let shown = path.display();
     match flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(()),
         Err(Errno::WOULDBLOCK) => Err(Failure::runtime(format!(
-            "another node runs with the key file {shown}: stop it, or give this one a key of its \
-             own with --key-file"
+            "another node uses the key file {shown}: stop it, or give this node a key of its own \
+             with --key-file"
         ))),
-        // Some network file systems lock only files that are open for writing, or none.
+        // Some network file systems do not lock files, or only those that are open for writing.
         Err(error) => {
             tracing::warn!(
                 path = %shown,
                 %error,
-                "cannot lock the key file: make sure that no other node runs with it"
+                "cannot lock the key file: make sure that no other node uses it"
             );
             Ok(())
         }
@@ -232,22 +247,24 @@ fn read(file: &File, path: &Path) -> Result<SecretKey, Failure> {
 }
 
 fn read_limited(source: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_LEN as usize));
-    source.take(MAX_LEN).read_to_end(&mut bytes)?;
+    // One more than is accepted, so that a longer file is noticed.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_LEN + 1));
+    source.take(MAX_LEN as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Reads a key that `origin` gave, which may be anything.
+/// Parses a key from the bytes that were read from `origin`.
 fn parse_bytes(bytes: &[u8], origin: &str) -> Result<SecretKey, Failure> {
     let wrong = |what: &str| {
         Failure::usage(format!(
-            "{origin}: it {what}, not a key of 64 hexadecimal digits; `pinecone genkey` makes one"
+            "{origin}: {what}, expected a key of 64 hexadecimal digits; `pinecone genkey` creates one"
         ))
     };
     match std::str::from_utf8(bytes) {
-        Ok(text) if text.trim().is_empty() => Err(wrong("is empty")),
+        _ if bytes.len() > MAX_LEN => Err(wrong(&format!("it is longer than {MAX_LEN} bytes"))),
+        Ok(text) if text.trim().is_empty() => Err(wrong("it is empty")),
         Ok(text) => parse(text, origin),
-        Err(_) => Err(wrong("holds bytes that are no text")),
+        Err(_) => Err(wrong("it is not text")),
     }
 }
 
@@ -255,14 +272,18 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
     let shown = path.display();
     let say = |help| format!("cannot read the key file {shown}: {error}{help}");
     match error.kind() {
-        io::ErrorKind::NotFound => Failure::usage(say("; `pinecone genkey --key-file` makes one")),
+        io::ErrorKind::NotFound => {
+            Failure::usage(say("; `pinecone genkey --key-file` creates one"))
+        }
         io::ErrorKind::NotADirectory
         | io::ErrorKind::InvalidFilename
-        | io::ErrorKind::InvalidInput => Failure::usage(say("; correct --key-file")),
-        io::ErrorKind::PermissionDenied => {
-            Failure::runtime(say("; run as its owner, or name another with --key-file"))
+        | io::ErrorKind::InvalidInput => {
+            Failure::usage(say("; check the path given with --key-file"))
         }
-        _ => Failure::runtime(say("; name another with --key-file")),
+        io::ErrorKind::PermissionDenied => Failure::runtime(say(
+            "; run as its owner, or name another file with --key-file",
+        )),
+        _ => Failure::runtime(say("; name another file with --key-file")),
     }
 }
 
@@ -271,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_file_is_made_once_and_kept() {
+    fn a_key_file_is_created_once_and_kept() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key");
         let public = || NodeKey::hold_or_create(&path).unwrap().key.public_key();
@@ -288,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_others_can_read_or_that_hold_no_key_are_refused() {
+    fn unsafe_and_malformed_key_files_are_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key");
         create(&path).unwrap();
@@ -315,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_to_no_file_is_named() {
+    fn a_dangling_link_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key");
         let target = directory.path().join("gone");
@@ -330,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn one_node_at_a_time_holds_a_key_file() {
+    fn a_key_file_is_held_by_one_node_at_a_time() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key");
         create(&path).unwrap();
@@ -341,7 +362,7 @@ mod tests {
             failure.to_string().contains(path.to_str().unwrap()),
             "{failure}"
         );
-        // To look at it is no harm.
+        // Reading it needs no lock.
         assert_eq!(load(&path).unwrap().public_key(), held.key.public_key());
         drop(held);
         NodeKey::hold(&path).unwrap();

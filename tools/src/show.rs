@@ -17,7 +17,7 @@ pub(crate) async fn status(admin: &AdminOptions, json: bool) -> Result<(), Failu
     match client.ask(&Request::Status {}).await? {
         reply @ Reply::Status(_) if json => print(&to_json(&reply)?),
         Reply::Status(status) => print(&status_text(&status)),
-        _ => Err(client.strange("not a status")),
+        _ => Err(client.unexpected(&"not a status")),
     }
 }
 
@@ -36,7 +36,7 @@ pub(crate) async fn peers(admin: &AdminOptions, json: bool, full: bool) -> Resul
             }
             print(&text)
         }
-        _ => Err(client.strange("not a list of peers")),
+        _ => Err(client.unexpected(&"not a list of peers")),
     }
 }
 
@@ -45,7 +45,7 @@ pub(crate) async fn disconnect(admin: &AdminOptions, port: u32) -> Result<(), Fa
     let mut client = Client::connect(admin).await?;
     match client.ask(&Request::Disconnect { port }).await? {
         Reply::Done {} => Ok(()),
-        _ => Err(client.strange("another kind of reply")),
+        _ => Err(client.unexpected(&"another kind of reply")),
     }
 }
 

@@ -1,8 +1,8 @@
-//! A byte stream over an overlay that may lose, reorder and repeat payloads: the sliding window
-//! protocol behind `pinecone send` and `pinecone recv`.
+//! The sliding-window protocol of `pinecone send` and `pinecone recv`: a byte stream over an overlay
+//! that may lose, reorder and repeat payloads.
 //!
-//! Sans I/O: payloads, bytes and the time are handed in, payloads and bytes come out. It gives
-//! reliability and flow control, no secrecy and no proof of who is at the other end.
+//! Sans I/O: payloads, bytes and the time go in, payloads and bytes come out. It provides reliability
+//! and flow control, but neither secrecy nor authentication.
 
 mod receiver;
 mod rtt;
@@ -17,26 +17,28 @@ pub(crate) use receiver::Receiver;
 pub(crate) use segment::{Kind, OVERHEAD, Segment};
 pub(crate) use sender::Sender;
 
-/// How long one side goes on without a word from the other.
+/// How long one side continues without hearing from the other.
 pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 
-/// How a stream stands.
+/// The state of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Bytes flow.
+    /// Data is being transferred.
     Open,
-    /// The other side has confirmed everything (sender), or everything has arrived and the sender
-    /// knows or has gone (receiver).
+    /// Sender: the receiver has confirmed everything. Receiver: everything has arrived, and the sender
+    /// knows it or has gone.
     Done,
-    /// It ended before that.
+    /// The stream ended early.
     Failed(Failure),
 }
 
-/// Why a stream ended early.
+/// The reason why a stream ended early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// Nothing was heard for [`SILENCE`].
     Silence,
     /// The receiver takes another stream at the moment.
     Busy,
+    /// The other side gave up.
+    Aborted,
 }

@@ -1,15 +1,17 @@
-//! Addresses as people write them.
+//! Parsing of addresses in text form.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
+use std::vec;
 
 use crate::AddressError;
 
-/// The port that nodes listen on unless told otherwise.
+/// The default port of a node.
 pub const DEFAULT_PORT: u16 = 65432;
 
-/// Where to dial: `host:port`, `192.0.2.1:port` or `[2001:db8::1]:port`.
+/// The address of a peer to dial: `host:port`, `192.0.2.1:port` or `[2001:db8::1]:port`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PeerAddress {
     pub(crate) host: Host,
@@ -19,15 +21,15 @@ pub struct PeerAddress {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Host {
     Ip(IpAddr),
-    /// To be resolved: a name, or a link-local address with its zone.
+    /// A name to look up, or a link-local address with its zone.
     Name(String),
 }
 
-/// Reads a comma-separated list of static peers (protocol section 9). Empty items are skipped,
-/// repeated ones taken once; the order is kept.
+/// Parses a comma-separated list of static peers (protocol section 9). Skips empty and repeated items
+/// and keeps the order.
 ///
 /// # Errors
-/// The first item that is no address.
+/// Returns the error of the first item that is not an address.
 pub fn parse_static_peers(list: &str) -> Result<Vec<PeerAddress>, AddressError> {
     let mut peers = Vec::new();
     for item in list.split(',').map(str::trim).filter(|i| !i.is_empty()) {
@@ -59,6 +61,18 @@ impl FromStr for PeerAddress {
     }
 }
 
+/// Looks up the host. Blocks if it is a name.
+impl ToSocketAddrs for PeerAddress {
+    type Iter = vec::IntoIter<SocketAddr>;
+
+    fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
+        match &self.host {
+            Host::Ip(ip) => Ok(vec![SocketAddr::new(*ip, self.port)].into_iter()),
+            Host::Name(name) => (name.as_str(), self.port).to_socket_addrs(),
+        }
+    }
+}
+
 impl fmt::Display for PeerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
@@ -70,7 +84,7 @@ impl fmt::Display for PeerAddress {
     }
 }
 
-/// Splits `host:port`; no host if it is empty.
+/// Splits `host:port`. The host may be missing.
 pub(crate) fn split(text: &str) -> Result<(Option<Host>, u16), AddressError> {
     let brackets = || AddressError::Brackets(text.to_owned());
     let (host, port) = text
@@ -91,7 +105,7 @@ pub(crate) fn split(text: &str) -> Result<(Option<Host>, u16), AddressError> {
                 .map_or_else(|_| Host::Name(host.to_owned()), Host::Ip),
         )
     };
-    // `parse` would take a sign.
+    // `parse` would accept a sign.
     let port = Some(port)
         .filter(|p| p.bytes().all(|b| b.is_ascii_digit()))
         .and_then(|p| p.parse().ok())

@@ -4,14 +4,14 @@
 //! last descriptor is taken, so that the admin socket, lookups and files still work. Dials stop
 //! earlier, so that a long list of static peers leaves room for inbound connections.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
-/// What a descriptor is to be used for.
+/// The use of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Dial,
@@ -19,7 +19,7 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    /// Descriptors that must stay free after this one is taken.
+    /// Returns the number of descriptors that must stay free.
     fn reserve(self, limit: u64) -> u64 {
         let inbound = (limit / 8).clamp(4, 32);
         match self {
@@ -29,7 +29,20 @@ impl Purpose {
     }
 }
 
-/// Fails if a descriptor that was just made is one of the reserve.
+/// Returns how many more inbound peerings the limit on open files leaves room for, or `None` if there
+/// is no limit or the number of open files is unknown.
+///
+/// The last one needs a second descriptor during its handshake.
+#[must_use]
+pub fn room_for_peerings() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile).current?;
+    // One of the entries is the descriptor that reads the directory.
+    let open = fs::read_dir("/proc/self/fd").ok()?.count() as u64 - 1;
+    let taken = open + Purpose::Inbound.reserve(limit) + 1;
+    Some(limit.saturating_sub(taken))
+}
+
+/// Fails if a new descriptor is part of the reserve.
 ///
 /// The system hands out the lowest free number, so all numbers below that of a new descriptor are in
 /// use.
@@ -44,7 +57,7 @@ pub(crate) fn check(descriptor: impl AsFd, purpose: Purpose) -> io::Result<()> {
     Err(Errno::MFILE.into())
 }
 
-/// The most inbound streams that may be handshaking. Each takes two descriptors, and together they take
+/// Returns the number of inbound streams that may be handshaking. Each takes two descriptors, together
 /// a quarter of all, so that silent hosts leave some to others.
 pub(crate) fn handshakes() -> usize {
     match getrlimit(Resource::Nofile).current {
@@ -53,13 +66,13 @@ pub(crate) fn handshakes() -> usize {
     }
 }
 
-/// Whether a dial would get a descriptor now.
+/// Reports whether a dial would get a descriptor now.
 pub(crate) fn has_room_for_dial() -> bool {
     let probe = File::open("/dev/null");
     probe.is_ok_and(|probe| check(probe, Purpose::Dial).is_ok())
 }
 
-/// Whether this is the failure of [`check`], or of the system, for want of descriptors.
+/// Reports whether `error` is a shortage of descriptors, found by [`check`] or by the system.
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     errno.is_some_and(|errno| [Errno::MFILE, Errno::NFILE].contains(&errno))
@@ -70,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn inbound_connections_get_what_dials_leave() {
+    fn dials_leave_descriptors_to_inbound_connections() {
         for limit in [64, 128, 1024, 20_000] {
             let inbound = Purpose::Inbound.reserve(limit);
             let dials = Purpose::Dial.reserve(limit);
@@ -79,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_low_number_is_not_of_the_reserve() {
+    fn only_high_numbers_are_in_the_reserve() {
         let file = std::fs::File::open("/dev/null").unwrap();
         check(&file, Purpose::Dial).unwrap();
         let limit = getrlimit(Resource::Nofile).current.unwrap();

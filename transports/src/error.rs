@@ -1,21 +1,23 @@
+//! The errors of this crate.
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Text that is no address.
+/// A malformed address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// No port, or none from 1 to 65535 (0 to 65535 to listen on).
-    #[error("{0:?} has no valid port: write host:port, [IPv6]:port or :port to listen everywhere")]
+    /// The port is missing or not from 1 to 65535 (0 to 65535 for listening).
+    #[error("{0:?} has no valid port: write host:port or [IPv6]:port, with a port up to 65535")]
     Port(String),
-    /// No host before the port.
-    #[error("{0:?} has no host: write host:port or [IPv6]:port")]
+    /// There is no host before the port.
+    #[error("{0:?} has no valid host: write host:port or [IPv6]:port")]
     Host(String),
-    /// An IPv6 address without brackets, or brackets around something else.
+    /// An IPv6 address lacks brackets, or something else is in brackets.
     #[error("{0:?} is malformed: write an IPv6 address in brackets, as in [2001:db8::1]:65432")]
     Brackets(String),
-    /// A transport that this version cannot dial.
-    #[error("{address:?}: {scheme} is not supported yet; give host:port for plain TCP")]
+    /// The transport is not supported.
+    #[error("{address:?}: {scheme} is not supported yet; write host:port for plain TCP")]
     Unsupported {
         /// The whole address.
         address: String,
@@ -24,10 +26,10 @@ pub enum AddressError {
     },
 }
 
-/// Why listening failed. The text names the address.
+/// The reason why listening failed. The text names the address.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// The address cannot be read.
+    /// The address is malformed.
     #[error(transparent)]
     Address(#[from] AddressError),
     /// The host does not resolve.
@@ -37,26 +39,26 @@ pub enum ListenError {
     Resolve {
         /// The host.
         host: String,
-        /// What the resolver says.
+        /// The resolver's error.
         source: io::Error,
     },
-    /// Another process (or another listener of this one) has the port.
+    /// Another process, or another listener of this process, uses the port.
     #[error("{address} is in use: stop what listens there, or choose another port with --listen")]
     InUse {
         /// The address.
         address: SocketAddr,
     },
-    /// Any other refusal, such as an address that this host does not have.
+    /// The system refused for any other reason, such as an address that this host does not have.
     #[error("cannot listen on {address}: {source}")]
     Io {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// Why a handshake did not end in a peering (protocol section 2). The stream is closed.
+/// The reason why a handshake failed (protocol section 2). The stream is closed.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeFailed {
     /// The peer speaks another version of the protocol.
@@ -65,20 +67,20 @@ pub enum HandshakeFailed {
     /// The peer's capabilities differ from ours.
     #[error("peer has capabilities {0:#010x}, we have 0x0000003b")]
     Capabilities(u32),
-    /// The signature is not the claimed key's.
+    /// The signature does not belong to the claimed key.
     #[error("handshake signature does not verify")]
     Signature,
-    /// The key is our own: we dialled ourselves, another node uses our key, or our handshake was sent
-    /// back to us.
-    #[error("the other side has our own key: that is this node itself, or a copy of its key")]
+    /// The peer claims our own key: we dialled ourselves, another node uses our key, or our handshake
+    /// was sent back to us.
+    #[error("the peer has our own key: it is this node itself, or another node uses the key")]
     OwnKey,
-    /// Not done in time.
-    #[error("handshake not finished within {} s", .0.as_secs_f32())]
+    /// The handshake was not finished in time.
+    #[error("handshake not finished within {} s", .0.as_secs_f64())]
     Timeout(Duration),
     /// The peer closed the stream first.
     #[error("peer closed the stream after {got} of 104 bytes")]
     Eof {
-        /// Bytes it had sent.
+        /// Number of bytes that it had sent.
         got: usize,
     },
     /// The stream failed.
@@ -96,43 +98,44 @@ impl From<pinecone_wire::HandshakeError> for HandshakeFailed {
     }
 }
 
-/// Why dialling did not end in a peering. Of several addresses of a name, the last failure is told.
+/// The reason why dialling failed. If a name has several addresses, this is the last failure.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     /// The host does not resolve.
     #[error("host does not resolve: {0}")]
     Resolve(io::Error),
-    /// The lookup of the host was not answered within the limit.
-    #[error("host not looked up within {} s: check this machine's name servers", .0.as_secs_f32())]
+    /// The host was not looked up within the limit.
+    #[error("host not looked up within {} s: check the name servers of this machine", .0.as_secs_f64())]
     LookupTimeout(Duration),
     /// The address did not answer within the limit.
-    #[error("no answer from {address} within {} s", .limit.as_secs_f32())]
+    #[error("no answer from {address} within {} s", .limit.as_secs_f64())]
     Timeout {
         /// The address.
         address: SocketAddr,
         /// The limit.
         limit: Duration,
     },
-    /// The address refused the connection, or cannot be reached.
+    /// The address refused the connection or is unreachable.
     #[error("cannot connect to {address}: {source}")]
     Connect {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
-    /// Connected, but the handshake failed.
+    /// The connection was made, but the handshake failed.
     #[error("no handshake with {address}: {source}")]
     Handshake {
         /// The address.
         address: SocketAddr,
-        /// What went wrong.
+        /// The reason.
         source: HandshakeFailed,
     },
 }
 
 impl DialError {
-    /// Whether the address dialled has our own key: it is this node, or another one with its key.
+    /// Reports whether the dialled node has our own key: it is this node, or another one that uses
+    /// its key.
     #[must_use]
     pub fn is_own_key(&self) -> bool {
         matches!(

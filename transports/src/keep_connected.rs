@@ -202,7 +202,8 @@ impl Driver {
             return;
         }
         let wait = self.lock().failed(self.now(), id, error.to_string());
-        let wait_s = wait.as_secs_f32();
+        // A tenth of a second is precise enough for people.
+        let wait_s = (wait.as_secs_f64() * 10.0).round() / 10.0;
         let kind = Some(discriminant(error));
         if self.set_logged(id, kind) == kind {
             tracing::debug!(%address, %error, wait_s, "static peer not connected");

@@ -35,6 +35,7 @@ pub use address::{DEFAULT_PORT, PeerAddress, parse_static_peers};
 pub use admission::Place;
 pub use bind::{BoundListener, ListenAddress};
 pub use counters::TransportCounters;
+pub use descriptors::room_for_peerings;
 pub use error::{AddressError, DialError, HandshakeFailed, ListenError};
 pub use handshake::{Direction, Established, Limits, Link, Transports};
 pub use keep_connected::StaticPeersHandle;

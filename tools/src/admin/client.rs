@@ -1,4 +1,4 @@
-//! The commands' end of the admin socket.
+//! The client side of the admin socket.
 
 use std::fmt::Display;
 use std::os::unix::fs::FileTypeExt;
@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 use super::protocol::{MAX_REPLY, Reply, Request};
 use crate::cli::AdminOptions;
 use crate::directories;
 use crate::failure::Failure;
 
-/// How long the node may take to answer what it can answer at once.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// How long the node may be silent while it owes an answer.
+pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// A connection to the running node.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub(crate) struct Client {
 }
 
 impl AdminOptions {
-    /// The path asked for, or the default one.
+    /// Returns the path given with `--admin`, or the default path.
     pub(crate) fn socket_path(&self) -> Option<PathBuf> {
         self.path.clone().or_else(directories::admin_socket)
     }
@@ -46,62 +47,80 @@ impl Client {
         })
     }
 
-    /// Asks what has one answer, and returns it. The node's refusal is a failure of ours.
+    /// Sends a request that has one reply, and returns the reply. An error reply is a failure.
     pub(crate) async fn ask(&mut self, request: &Request) -> Result<Reply, Failure> {
-        let asked = async {
-            self.send(request).await?;
-            self.receive().await
-        };
-        let answered = tokio::time::timeout(ANSWER_LIMIT, asked).await;
-        answered.unwrap_or_else(|_| {
-            Err(Failure::runtime(format!(
-                "the node at {} has not answered within {} s: is it stopped?",
-                self.path.display(),
-                ANSWER_LIMIT.as_secs()
-            )))
-        })
+        self.send(request).await?;
+        self.receive(ANSWER_LIMIT).await
     }
 
-    /// Sends a request; [`Self::receive`] returns the answers.
+    /// Sends a request; [`Self::receive`] returns the replies.
     pub(crate) async fn send(&mut self, request: &Request) -> Result<(), Failure> {
         let mut line = serde_json::to_vec(request).map_err(Failure::runtime)?;
         line.push(b'\n');
+        // A request fits the socket's buffer, so this does not wait for the node.
         let Err(error) = self.stream.write_all(&line).await else {
             return Ok(());
         };
-        // A node that does not want us says why before it closes.
-        Err(match self.read_reply().await {
-            Ok(Some(Ok(Reply::Error { error }))) => Failure::runtime(error),
-            _ => self.lost(&error),
+        // A node that refuses a client says why before it closes the connection.
+        Err(match self.read_line(ANSWER_LIMIT).await.as_deref() {
+            Ok(line) => match serde_json::from_slice(line) {
+                Ok(Reply::Error { error }) => Failure::runtime(error),
+                _ => self.lost(&error),
+            },
+            Err(_) => self.lost(&error),
         })
     }
 
-    /// The next answer. The node's refusal is a failure of ours.
-    pub(crate) async fn receive(&mut self) -> Result<Reply, Failure> {
-        match self.read_reply().await {
-            Ok(Some(Ok(Reply::Error { error }))) => Err(Failure::runtime(error)),
-            Ok(Some(Ok(reply))) => Ok(reply),
-            Ok(Some(Err(e))) => Err(self.strange(&e.to_string())),
-            Ok(None) => Err(self.lost(&"it sent no answer")),
-            Err(e) => Err(self.lost(&e)),
+    /// Returns the next reply. An error reply is a failure, and so is silence for `limit`.
+    pub(crate) async fn receive(&mut self, limit: Duration) -> Result<Reply, Failure> {
+        let line = self.read_line(limit).await?;
+        match serde_json::from_slice(&line) {
+            Ok(Reply::Error { error }) => Err(Failure::runtime(error)),
+            Ok(reply) => Ok(reply),
+            Err(_) if line.is_empty() => Err(self.lost(&"it sent no answer")),
+            Err(error) => Err(self.unexpected(&error)),
         }
     }
 
-    async fn read_reply(&mut self) -> io::Result<Option<serde_json::Result<Reply>>> {
+    /// Reads a line, empty at the end of the stream. The limit is for the time between two reads: a
+    /// long reply may take longer in all.
+    async fn read_line(&mut self, limit: Duration) -> Result<Vec<u8>, Failure> {
         let mut line = Vec::new();
-        (&mut self.stream)
-            .take(MAX_REPLY as u64)
-            .read_until(b'\n', &mut line)
-            .await?;
-        Ok((!line.is_empty()).then(|| serde_json::from_slice(&line)))
+        while !line.ends_with(b"\n") && line.len() < MAX_REPLY {
+            let read = match timeout(limit, self.stream.fill_buf()).await {
+                Ok(read) => read,
+                Err(_) => return Err(self.silent(limit)),
+            };
+            let bytes = match read {
+                Ok(bytes) => bytes,
+                Err(error) => return Err(self.lost(&error)),
+            };
+            let len = match bytes.iter().position(|byte| *byte == b'\n') {
+                Some(newline) => newline + 1,
+                None => bytes.len(),
+            };
+            line.extend_from_slice(bytes.get(..len).unwrap_or_default());
+            self.stream.consume(len);
+            if len == 0 {
+                break;
+            }
+        }
+        Ok(line)
     }
 
-    /// A failure for an answer that does not fit the question.
-    pub(crate) fn strange(&self, what: &str) -> Failure {
+    /// Returns the failure for a reply that does not fit the request.
+    pub(crate) fn unexpected(&self, what: &dyn Display) -> Failure {
         Failure::runtime(format!(
-            "the node at {} gives an answer that we don't understand ({what}): is it of the same \
-             version?",
+            "unexpected reply from the node at {} ({what}): is it the same version?",
             self.path.display()
+        ))
+    }
+
+    fn silent(&self, limit: Duration) -> Failure {
+        Failure::runtime(format!(
+            "the node at {} has not answered within {} s: is it stopped?",
+            self.path.display(),
+            limit.as_secs_f64()
         ))
     }
 
@@ -113,19 +132,19 @@ impl Client {
     }
 }
 
-/// Says why there is no connection to the admin socket.
+/// Explains why connecting to the admin socket failed.
 fn unreachable(path: &Path, error: &io::Error) -> Failure {
     let shown = path.display();
-    let start = "start one with `pinecone run`, or name its socket with --admin";
+    let start = "start one with `pinecone run`, or give the path of its socket with --admin";
     match fs::metadata(path) {
         Ok(metadata) if !metadata.file_type().is_socket() => {
             return Failure::usage(format!(
-                "{shown} is no socket: name a node's admin socket with --admin"
+                "{shown} is not a socket: give the path of a node's admin socket with --admin"
             ));
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound && is_listened_on(path) => {
             return Failure::runtime(format!(
-                "a node runs with the admin socket {shown}, but the socket's file has been removed: \
+                "a node listens on the admin socket {shown}, but the socket file has been removed: \
                  restart that node"
             ));
         }
@@ -133,22 +152,22 @@ fn unreachable(path: &Path, error: &io::Error) -> Failure {
     }
     let message = match error.kind() {
         io::ErrorKind::NotFound => {
-            format!("there is no admin socket {shown}, so no node runs with it: {start}")
+            format!("there is no admin socket {shown}: {start}")
         }
         io::ErrorKind::ConnectionRefused => {
-            format!("nobody listens on the admin socket {shown}, as its node has ended: {start}")
+            format!("no node listens on the admin socket {shown}: {start}")
         }
         io::ErrorKind::PermissionDenied => {
-            format!("no permission to use the admin socket {shown}: run as the node's user")
+            format!("no permission to use the admin socket {shown}: run as the user of the node")
         }
         io::ErrorKind::WouldBlock => {
-            format!("the node at {shown} takes no more connections: is it stopped?")
+            format!("the node at {shown} does not accept connections: is it stopped?")
         }
         io::ErrorKind::InvalidInput
         | io::ErrorKind::InvalidFilename
         | io::ErrorKind::NotADirectory => {
             return Failure::usage(format!(
-                "{shown} cannot be a socket ({error}): correct --admin"
+                "{shown} cannot be a socket ({error}): check the path given with --admin"
             ));
         }
         _ => format!("cannot connect to the admin socket {shown}: {error}"),
@@ -156,13 +175,13 @@ fn unreachable(path: &Path, error: &io::Error) -> Failure {
     Failure::runtime(message)
 }
 
-/// Whether a process listens on a socket with that path, whose file may be gone.
+/// Reports whether a process listens on a socket with that path, even if the file is gone.
 fn is_listened_on(path: &Path) -> bool {
     const LISTENS: &str = "00010000";
     let Some(path) = path.to_str() else {
         return false;
     };
-    // Num RefCount Protocol Flags Type St Inode Path
+    // Columns: Num RefCount Protocol Flags Type St Inode Path.
     let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
     table.lines().any(|line| {
         line.split_whitespace().nth(3) == Some(LISTENS)

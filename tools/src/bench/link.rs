@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use pinecone_controlplane::{Config, ControlPlane, Effect, NewPeer, Now};
 use pinecone_dataplane::{LinkType, PortId};
 use pinecone_fib::FibWriter;
+use pinecone_transports::PeerAddress;
 use pinecone_wire::frame::{HEADER_LEN, KEEPALIVE};
 use pinecone_wire::timing::{CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT, WRITE_TIMEOUT};
 use pinecone_wire::{FrameType, HANDSHAKE_LEN, MAX_FRAME_LEN, PublicKey, SecretKey, Split};
@@ -78,7 +79,11 @@ pub(crate) struct Place {
 
 impl Link {
     /// Connects to a node and shakes hands. All times are counted from `start`.
-    pub(crate) fn connect(address: &str, key: SecretKey, start: Instant) -> Result<Self, Failure> {
+    pub(crate) fn connect(
+        address: &PeerAddress,
+        key: SecretKey,
+        start: Instant,
+    ) -> Result<Self, Failure> {
         let failed = |e: &dyn std::fmt::Display| Failure::runtime(format!("{address}: {e}"));
         let (stream, remote) = connect(address)?;
         let local = stream.local_addr().map_err(|e| failed(&e))?;
@@ -107,7 +112,7 @@ impl Link {
         let peer = NewPeer::new(theirs.public_key, LinkType::Remote);
         let port = plane.connect(now, peer).map_err(|e| failed(&e))?;
         Ok(Self {
-            address: address.to_owned(),
+            address: address.to_string(),
             node: theirs.public_key,
             remote,
             local,
@@ -382,7 +387,7 @@ fn now(start: Instant) -> Now {
 }
 
 /// Tries all addresses of a name.
-fn connect(address: &str) -> Result<(TcpStream, SocketAddr), Failure> {
+fn connect(address: &PeerAddress) -> Result<(TcpStream, SocketAddr), Failure> {
     let failed = |e: io::Error| {
         Failure::runtime(format!(
             "cannot connect to {address}: {e}: check that a node listens there"

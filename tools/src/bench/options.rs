@@ -1,66 +1,65 @@
-//! What a run is asked for.
+//! The options of `pinecone bench`.
 
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use pinecone_transports::PeerAddress;
 use serde::Serialize;
 
 use super::frames::{MAX_SIZE, MIN_SIZE};
 use crate::addresses;
-use crate::cli::{self, LogOptions};
+use crate::cli::{LogOptions, seconds, whole};
 use crate::failure::Failure;
 
 /// Options of `pinecone bench`.
 #[derive(Debug, Args)]
 pub(crate) struct BenchOptions {
-    /// The node to send through, `host:port`; or two: senders at the first, sinks at the second.
+    /// Node to send through, `host:port`; or two nodes: senders join the first, sinks the second.
     #[arg(
         long,
         value_name = "ADDR[,ADDR]",
         value_delimiter = ',',
         required = true
     )]
-    pub(super) through: Vec<String>,
-    /// Bytes of payload in a frame.
+    pub(super) through: Vec<PeerAddress>,
+    /// Bytes of payload in each frame.
     #[arg(short, long, value_name = "BYTES", default_value_t = 1200,
-          value_parser = clap::value_parser!(u32).range(MIN_SIZE as i64..=MAX_SIZE as i64))]
+          value_parser = whole::<u32>(MIN_SIZE as u64, MAX_SIZE as u64))]
     pub(super) size: u32,
-    /// Flows (pairs of source and destination) over all senders, sent in turn.
-    #[arg(long, value_name = "N", default_value_t = 64,
-          value_parser = clap::value_parser!(u32).range(1..=1024))]
+    /// Number of flows (pairs of source and destination) of all senders together.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = whole::<u32>(1, 1024))]
     pub(super) flows: u32,
-    /// Senders, and as many sinks: each a peer of the node, each with a thread.
-    #[arg(long, value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(u32).range(1..=64))]
+    /// Number of senders and of sinks. Each is a peer of the node and has a thread.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u32>(1, 64))]
     pub(super) pairs: u32,
-    /// Frames a second over all flows, or `max`: as fast as the node reads.
+    /// Frames per second of all flows together, or `max`: as fast as the node reads.
     #[arg(long, value_name = "max|N", default_value = "max")]
     pub(super) rate: Rate,
-    /// Look at every frame that comes, or count those that pile up without reading them.
+    /// Whether sinks check every frame, or only count those that wait in a full socket.
     #[arg(long, value_enum, default_value_t = Check::All)]
     pub(super) check: Check,
-    /// How long to send.
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = cli::seconds)]
+    /// Time to send for.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(super) seconds: Duration,
-    /// One JSON object at the end, and nothing else.
+    /// Print nothing but one JSON object at the end.
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
     pub(super) log: LogOptions,
 }
 
-/// What sinks look at.
+/// Which frames sinks check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Check {
     /// Every frame.
     All,
-    /// What is read in one go, and none of what waits behind it.
+    /// Those of each read. What waits behind them is counted by its bytes.
     Sampled,
 }
 
-/// Frames a second; none: as many as possible.
+/// Frames per second, or `None` for as many as possible.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rate(pub(super) Option<f64>);
 
@@ -75,16 +74,16 @@ impl FromStr for Rate {
             .ok()
             .filter(|rate| (1.0..=1e9).contains(rate))
             .map(|rate| Self(Some(rate)))
-            .ok_or_else(|| "max, or frames a second from 1 to 1000000000 are wanted".to_owned())
+            .ok_or_else(|| "expected `max`, or frames per second from 1 to 1000000000".to_owned())
     }
 }
 
 impl BenchOptions {
-    /// What the types cannot.
+    /// Checks what the types of the options cannot.
     pub(super) fn check(&self) -> Result<(), Failure> {
         if self.through.len() > 2 {
             return Err(Failure::usage(
-                "--through: one address, or two: the senders' and the sinks'",
+                "--through: expected one address, or two: that of the senders and that of the sinks",
             ));
         }
         if self.flows < self.pairs {
@@ -95,10 +94,10 @@ impl BenchOptions {
         }
         self.through
             .iter()
-            .try_for_each(|address| addresses::check_peer(address, "--through"))
+            .try_for_each(|address| addresses::resolve(address, "--through"))
     }
 
-    /// For people only.
+    /// Prints text unless JSON was asked for.
     pub(super) fn say(&self, text: &str) -> Result<(), Failure> {
         if self.json {
             Ok(())

@@ -1,39 +1,42 @@
+//! The receiving end of a stream.
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::segment::{Ack, MAX_BITMAP};
 use super::{Failure, Kind, SILENCE, Segment, State};
 
-/// Pieces kept, read or not: more are dropped, and never asked for.
+/// Pieces stored for the reader. Pieces beyond that are dropped.
 const CAPACITY: u64 = 512;
-/// And their bytes.
+/// Bytes of these pieces.
 const CAPACITY_BYTES: usize = 8 << 20;
-/// How long we go on after the end for a sender that may have missed our last word.
+/// How long the receiver stays after the end, as the last acknowledgement may be lost.
 const LINGER: Duration = Duration::from_secs(5);
-/// How often that word is repeated.
+/// How often that acknowledgement is repeated.
 const REPEAT: Duration = Duration::from_millis(250);
 
-/// What an acknowledgement repeats before any piece came: no transmission has this number.
+/// The latest piece before any has arrived. No transmission has this number.
 const NOTHING_YET: (u64, u64) = (u64::MAX, u64::MAX);
 
 /// The receiving end.
 #[derive(Debug)]
 pub(crate) struct Receiver {
     stream: u64,
-    /// The first piece that is missing.
+    /// The first missing piece.
     next: u64,
-    /// Pieces in order that were not read yet.
+    /// Pieces in order that have not been read yet.
     ready: VecDeque<Vec<u8>>,
-    /// Pieces beyond a missing one.
+    /// Pieces after a missing one.
     early: BTreeMap<u64, Vec<u8>>,
-    /// Bytes in both.
+    /// Bytes in `ready` and `early`.
     bytes: usize,
-    /// The number of pieces, once the last one came.
+    bytes_read: u64,
+    /// The number of pieces, once the last one has arrived.
     end: Option<u64>,
     latest: (u64, u64),
     ack_due: bool,
     last_ack: Duration,
-    /// Whether the last acknowledgement said that there is no room.
+    /// Whether the last acknowledgement announced little room.
     said_full: bool,
     last_heard: Duration,
     complete_since: Option<Duration>,
@@ -48,6 +51,7 @@ impl Receiver {
             ready: VecDeque::new(),
             early: BTreeMap::new(),
             bytes: 0,
+            bytes_read: 0,
             end: None,
             latest: NOTHING_YET,
             ack_due: false,
@@ -63,7 +67,21 @@ impl Receiver {
         self.stream
     }
 
-    /// A payload from the sender.
+    /// Returns the number of bytes that have been read.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
+    /// Returns the payload that tells the sender that this end has given up.
+    pub(crate) fn abort(&self) -> Vec<u8> {
+        Segment {
+            stream: self.stream,
+            kind: Kind::Abort,
+        }
+        .encode()
+    }
+
+    /// Handles a payload from the sender.
     pub(crate) fn handle(&mut self, now: Duration, segment: &Segment<'_>) {
         if segment.stream != self.stream || self.state != State::Open {
             return;
@@ -88,30 +106,32 @@ impl Receiver {
                 self.ack_due = true;
             }
             Kind::Close if self.is_complete() => self.state = State::Done,
-            Kind::Close | Kind::Ack(_) | Kind::Busy => {}
+            Kind::Abort if !self.is_complete() => self.state = State::Failed(Failure::Aborted),
+            Kind::Close | Kind::Ack(_) | Kind::Busy | Kind::Abort => {}
         }
     }
 
-    /// Whether [`Self::read`] has something.
+    /// Reports whether [`Self::read`] returns something.
     pub(crate) fn has_data(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// The next bytes of the stream, in order.
+    /// Takes the next bytes of the stream, in order.
     pub(crate) fn read(&mut self) -> Option<Vec<u8>> {
         let bytes = self.ready.pop_front()?;
         self.bytes -= bytes.len();
-        // A sender that waits for room hears of it at once.
+        self.bytes_read += bytes.len() as u64;
+        // A sender that waits for room is told of it at once.
         self.ack_due |= self.said_full && self.room() >= CAPACITY / 2;
         Some(bytes)
     }
 
-    /// Whether every byte has arrived (read or not).
+    /// Reports whether every byte has arrived, read or not.
     pub(crate) fn is_complete(&self) -> bool {
         self.end == Some(self.next)
     }
 
-    /// The next payload to send at this moment, until there is none.
+    /// Returns the next payload to send now. Call it until there is none.
     pub(crate) fn poll(&mut self, now: Duration) -> Option<Vec<u8>> {
         if self.state == State::Open {
             if let Some(since) = self.complete_since {
@@ -154,7 +174,7 @@ impl Receiver {
         )
     }
 
-    /// When [`Self::poll`] has to be asked again, whatever happens.
+    /// Returns when [`Self::poll`] must be called again at the latest.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         (self.state == State::Open).then(|| match self.complete_since {
             Some(since) => (since.max(self.last_heard) + LINGER).min(self.last_ack + REPEAT),
@@ -186,7 +206,7 @@ impl Receiver {
         }
     }
 
-    /// Pieces from `next` on that there is room for.
+    /// Returns the number of pieces, from `next` on, that there is room for.
     fn room(&self) -> u64 {
         CAPACITY.saturating_sub(self.ready.len() as u64)
     }

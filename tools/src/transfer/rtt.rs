@@ -1,5 +1,4 @@
-//! Round-trip times, and how long to wait for one (RFC 6298, with shorter bounds: the far end
-//! acknowledges at once).
+//! The retransmission timeout (RFC 6298, with shorter bounds, as the receiver acknowledges at once).
 
 use std::time::Duration;
 
@@ -7,11 +6,12 @@ const INITIAL: Duration = Duration::from_millis(500);
 const SHORTEST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(3);
 
-/// The estimate.
+/// The estimated round-trip time.
 #[derive(Debug, Default)]
 pub(super) struct Rtt {
+    /// Mean and deviation.
     smoothed: Option<(Duration, Duration)>,
-    /// Timeouts since the last answer: each doubles the next one.
+    /// Timeouts since the last progress. Each doubles the next one.
     backoff: u32,
 }
 
@@ -26,7 +26,7 @@ impl Rtt {
         });
     }
 
-    /// There was an answer to something new.
+    /// Notes that new data has been acknowledged.
     pub(super) fn progress(&mut self) {
         self.backoff = 0;
     }
@@ -35,7 +35,7 @@ impl Rtt {
         self.backoff = (self.backoff + 1).min(8);
     }
 
-    /// How long to wait for an answer before sending again.
+    /// Returns how long to wait for an acknowledgement before sending again.
     pub(super) fn timeout(&self) -> Duration {
         let base = self
             .smoothed

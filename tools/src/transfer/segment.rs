@@ -1,16 +1,18 @@
-//! What one payload holds.
+//! The encoding of payloads.
 //!
-//! `"pinestrm" || kind u8 || stream u64 ||` then by kind, numbers big-endian:
+//! `"pinestrm" || kind u8 || stream u64 ||` then by kind, all numbers big-endian:
 //! - 0 data, 1 last data: `sequence u64 || transmission u64 || bytes`
-//! - 2 probe: nothing. The receiver answers with an acknowledgement
+//! - 2 probe: empty; the receiver answers with an acknowledgement
 //! - 3 acknowledgement: `next u64 || window u32 || latest sequence u64 || latest transmission u64
-//!   || bitmap`, bit i (from the lowest of the first byte) saying that `next + 1 + i` is there
-//! - 4 close: the sender knows that everything arrived
+//!   || bitmap`; bit i, from the lowest bit of the first byte, means that piece `next + 1 + i` has
+//!   arrived
+//! - 4 close: the sender knows that everything has arrived
 //! - 5 busy: the receiver takes another stream
+//! - 6 abort: the other side has given up the stream
 
 const MAGIC: &[u8; 8] = b"pinestrm";
 
-/// Bytes of a payload that carry no data.
+/// Bytes of a data payload in addition to its data.
 pub(crate) const OVERHEAD: usize = 8 + 1 + 8 + 16;
 /// The longest bitmap, in bytes.
 pub(crate) const MAX_BITMAP: usize = 128;
@@ -23,15 +25,15 @@ pub(crate) struct Segment<'a> {
     pub(crate) kind: Kind<'a>,
 }
 
-/// What it is for.
+/// The kind of a payload, with its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind<'a> {
     Data {
-        /// Number of this piece of the stream, from 0.
+        /// Number of this piece in the stream, from 0.
         sequence: u64,
-        /// Counts every piece put on the wire, repeats included.
+        /// Number of this transmission. Every retransmission has its own.
         transmission: u64,
-        /// Whether the stream ends with it.
+        /// Whether this is the last piece of the stream.
         last: bool,
         bytes: &'a [u8],
     },
@@ -39,14 +41,15 @@ pub(crate) enum Kind<'a> {
     Ack(Ack<'a>),
     Close,
     Busy,
+    Abort,
 }
 
-/// What the receiver has.
+/// An acknowledgement: what the receiver has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ack<'a> {
-    /// Every piece below this is there.
+    /// All pieces before this one have arrived.
     pub(crate) next: u64,
-    /// Pieces from `next` on that it has room for.
+    /// Number of pieces, from `next` on, that the receiver has room for.
     pub(crate) window: u32,
     /// Sequence and transmission of the piece that arrived last.
     pub(crate) latest: (u64, u64),
@@ -54,7 +57,7 @@ pub(crate) struct Ack<'a> {
 }
 
 impl<'a> Segment<'a> {
-    /// Reads a payload; nothing if it is not one of ours.
+    /// Decodes a payload. Returns `None` if it belongs to something else.
     pub(crate) fn decode(payload: &'a [u8]) -> Option<Self> {
         let mut rest = payload.strip_prefix(MAGIC)?;
         let (&kind, after) = rest.split_first()?;
@@ -81,12 +84,13 @@ impl<'a> Segment<'a> {
             }
             4 => Kind::Close,
             5 => Kind::Busy,
+            6 => Kind::Abort,
             _ => return None,
         };
         Some(Self { stream, kind })
     }
 
-    /// The encoding.
+    /// Encodes the payload.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(match self.kind {
             Kind::Data { bytes, .. } => OVERHEAD + bytes.len(),
@@ -99,6 +103,7 @@ impl<'a> Segment<'a> {
             Kind::Ack(_) => 3,
             Kind::Close => 4,
             Kind::Busy => 5,
+            Kind::Abort => 6,
         });
         out.extend_from_slice(&self.stream.to_be_bytes());
         match self.kind {
@@ -119,7 +124,7 @@ impl<'a> Segment<'a> {
                 out.extend_from_slice(&ack.latest.1.to_be_bytes());
                 out.extend_from_slice(ack.bitmap);
             }
-            Kind::Probe | Kind::Close | Kind::Busy => {}
+            Kind::Probe | Kind::Close | Kind::Busy | Kind::Abort => {}
         }
         out
     }
@@ -145,7 +150,7 @@ mod tests {
             c: u64,
             window: u32,
             bytes in proptest::collection::vec(any::<u8>(), 0..MAX_BITMAP),
-            which in 0..6,
+            which in 0..7,
         ) {
             let kind = match which {
                 0 | 1 => Kind::Data {
@@ -157,7 +162,8 @@ mod tests {
                 2 => Kind::Probe,
                 3 => Kind::Ack(Ack { next: a, window, latest: (b, c), bitmap: &bytes }),
                 4 => Kind::Close,
-                _ => Kind::Busy,
+                5 => Kind::Busy,
+                _ => Kind::Abort,
             };
             let segment = Segment { stream, kind };
             let encoded = segment.encode();
@@ -172,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn overhead_is_what_data_costs() {
+    fn an_empty_data_payload_is_the_overhead() {
         let empty = Segment {
             stream: 1,
             kind: Kind::Data {

@@ -1,3 +1,5 @@
+//! The sending end of a stream.
+
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -5,15 +7,15 @@ use super::rtt::Rtt;
 use super::segment::Ack;
 use super::{Failure, Kind, SILENCE, Segment, State};
 
-/// The most that is on its way at once, in bytes.
+/// The largest congestion window, in bytes.
 const MAX_WINDOW: usize = 1 << 20;
-/// What a new stream begins with, in bytes.
+/// The initial congestion window, in bytes.
 const INITIAL_WINDOW: usize = 128 << 10;
-/// A piece that so many later ones have overtaken is lost.
+/// A piece is lost if this many later transmissions have overtaken it.
 const REORDERING: u64 = 5;
-/// With nothing on its way, the receiver is asked this often whether it is there and has room.
+/// How often the receiver is probed while nothing is in flight.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
-/// The receiver lingers until it hears that we know; said twice, as each may be lost.
+/// How often the close is sent, as it may be lost. Without it, the receiver lingers.
 const CLOSES: u32 = 2;
 
 /// The sending end.
@@ -21,10 +23,10 @@ const CLOSES: u32 = 2;
 pub(crate) struct Sender {
     stream: u64,
     piece: usize,
-    /// Pieces from `base` on that are not yet confirmed in one row.
+    /// Pieces from `base` on. The first is not confirmed; later ones may be.
     pieces: VecDeque<Piece>,
     base: u64,
-    /// The first piece that was never sent.
+    /// The first piece that has never been sent.
     unsent: u64,
     lost: BTreeSet<u64>,
     /// Whether the last piece has been pushed.
@@ -32,12 +34,12 @@ pub(crate) struct Sender {
 
     /// The first piece that the receiver has no room for.
     edge: u64,
-    /// Bytes sent, and neither confirmed nor known to be lost.
+    /// Bytes that were sent and are neither confirmed nor known to be lost.
     in_flight: usize,
     window: usize,
     threshold: usize,
     next_transmission: u64,
-    /// Losses of earlier transmissions have been answered already.
+    /// Losses of earlier transmissions have already reduced the window.
     recovery: u64,
     highest_echo: Option<u64>,
 
@@ -61,7 +63,7 @@ struct Piece {
 }
 
 impl Sender {
-    /// A new stream, cut into pieces of at most `piece` bytes.
+    /// Creates a stream of pieces of at most `piece` bytes.
     pub(crate) fn new(now: Duration, stream: u64, piece: usize) -> Self {
         Self {
             stream,
@@ -71,7 +73,7 @@ impl Sender {
             unsent: 0,
             lost: BTreeSet::new(),
             finished: false,
-            // Before the first acknowledgement: what any receiver has room for.
+            // Any receiver has room for this many before its first acknowledgement.
             edge: 16,
             in_flight: 0,
             window: INITIAL_WINDOW.max(2 * piece),
@@ -89,13 +91,13 @@ impl Sender {
         }
     }
 
-    /// Whether [`Self::push`] is welcome: one window's worth is kept ready.
+    /// Reports whether [`Self::push`] should be called: one window of data is kept ready.
     pub(crate) fn wants_data(&self) -> bool {
         let ready = self.base + self.pieces.len() as u64 - self.unsent;
         !self.finished && self.state == State::Open && (ready as usize) * self.piece < MAX_WINDOW
     }
 
-    /// Takes the next piece of the stream, `last` when there is no more; it may be empty then.
+    /// Takes the next piece of the stream. Only the last one may be empty.
     pub(crate) fn push(&mut self, bytes: Vec<u8>, last: bool) {
         debug_assert!(bytes.len() <= self.piece && !self.finished);
         self.finished = last;
@@ -107,7 +109,7 @@ impl Sender {
         });
     }
 
-    /// A payload from the receiver.
+    /// Handles a payload from the receiver.
     pub(crate) fn handle(&mut self, now: Duration, segment: &Segment<'_>) {
         if segment.stream != self.stream || self.state != State::Open {
             return;
@@ -117,11 +119,17 @@ impl Sender {
             Kind::Busy if self.highest_echo.is_none() => {
                 self.state = State::Failed(Failure::Busy);
             }
+            Kind::Abort => self.state = State::Failed(Failure::Aborted),
             _ => {}
         }
     }
 
-    /// The next payload to send at this moment, until there is none.
+    /// Returns the payload that tells the receiver that this end has given up.
+    pub(crate) fn abort(&self) -> Vec<u8> {
+        self.encode(Kind::Abort)
+    }
+
+    /// Returns the next payload to send now. Call it until there is none.
     pub(crate) fn poll(&mut self, now: Duration) -> Option<Vec<u8>> {
         if self.state == State::Open && now >= self.last_heard + SILENCE {
             self.state = State::Failed(Failure::Silence);
@@ -147,7 +155,7 @@ impl Sender {
         None
     }
 
-    /// When [`Self::poll`] has to be asked again, whatever happens.
+    /// Returns when [`Self::poll`] must be called again at the latest.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         if self.state != State::Open {
             return None;
@@ -164,12 +172,12 @@ impl Sender {
         self.state
     }
 
-    /// Pieces that were sent again.
+    /// Returns the number of retransmissions.
     pub(crate) fn repeats(&self) -> u64 {
         self.repeats
     }
 
-    /// What to send next, lost pieces first, as far as both windows allow.
+    /// Returns the piece to send next, lost pieces first, if both windows allow one.
     fn next_piece(&self) -> Option<u64> {
         let sequence = match self.lost.first() {
             Some(lost) => *lost,
@@ -211,7 +219,7 @@ impl Sender {
     }
 
     fn acknowledged(&mut self, now: Duration, ack: &Ack<'_>) {
-        // Nobody can have what was never sent.
+        // A receiver cannot have what was never sent.
         if ack.next > self.unsent {
             return;
         }
@@ -244,7 +252,7 @@ impl Sender {
         }
     }
 
-    /// Learns from the transmission that the receiver saw last.
+    /// Takes a round-trip sample from the transmission that arrived last.
     fn echoed(&mut self, now: Duration, (sequence, transmission): (u64, u64)) {
         if transmission >= self.next_transmission {
             return;
@@ -259,7 +267,7 @@ impl Sender {
         }
     }
 
-    /// Notes that a piece is there: its bytes, if that is news.
+    /// Marks a piece as arrived. Returns its bytes, or 0 if it was known to have arrived.
     fn arrived(&mut self, sequence: u64) -> usize {
         let was_lost = self.lost.remove(&sequence);
         let Some(piece) = self.piece_mut(sequence) else {
@@ -277,7 +285,7 @@ impl Sender {
         bytes
     }
 
-    /// Slow start below the threshold, then one piece a round trip.
+    /// Widens the window: slow start below the threshold, then one piece for each round trip.
     fn widen(&mut self, bytes: usize) {
         self.window += if self.window < self.threshold {
             bytes
@@ -287,7 +295,7 @@ impl Sender {
         self.window = self.window.min(MAX_WINDOW.max(2 * self.piece));
     }
 
-    /// Finds pieces that later ones have overtaken.
+    /// Marks pieces as lost that later transmissions have overtaken.
     fn find_lost(&mut self) {
         let Some(limit) = self
             .highest_echo
@@ -324,7 +332,7 @@ impl Sender {
         self.window = 2 * self.piece;
     }
 
-    /// Halves the window for what comes, once for everything sent so far.
+    /// Halves the threshold, once for everything sent so far.
     fn narrow(&mut self) {
         self.recovery = self.next_transmission;
         self.threshold = (self.window / 2).max(4 * self.piece);
@@ -349,7 +357,7 @@ impl Sender {
     }
 }
 
-/// What a piece counts in flight: never nothing, so that an empty one is waited for too.
+/// Returns what a piece counts for in flight: at least 1, so that an empty one is waited for too.
 fn weight(piece: &Piece) -> usize {
     piece.bytes.len().max(1)
 }
