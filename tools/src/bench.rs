@@ -265,9 +265,11 @@ impl Bench {
                 sender.root.short(),
                 sink.root.short()
             )),
-            None if elapsed > ROUTE_LIMIT => Some(format!(
-                "no frame sent to {first} has come out of {last} within {limit} s: both are in \
-                 one tree, but there is no route to the sink"
+            None if elapsed > ROUTE_LIMIT => Some(missing_probes(
+                first,
+                last,
+                self.shared.seen_count(),
+                options.flows as usize,
             )),
             _ => None,
         }
@@ -446,6 +448,22 @@ impl Node {
     }
 }
 
+/// Explains that probes of only `seen` of all flows came through within [`ROUTE_LIMIT`].
+fn missing_probes(first: &PeerAddress, last: &PeerAddress, seen: usize, flows: usize) -> String {
+    let limit = ROUTE_LIMIT.as_secs();
+    match seen {
+        0 => format!(
+            "no frame from {first} to {last} came through within {limit} s: there is no route, or the \
+             path is too slow; try --flows 1 and a smaller --size"
+        ),
+        _ => format!(
+            "frames of only {seen} of {} from {first} to {last} came through within {limit} s: the \
+             path is slow or loses frames; try fewer --flows and a smaller --size",
+            counted(flows as u64, "flow")
+        ),
+    }
+}
+
 fn names(addresses: &[PeerAddress]) -> Vec<String> {
     addresses.iter().map(ToString::to_string).collect()
 }
@@ -492,6 +510,15 @@ mod tests {
                 .collect();
             assert_eq!(all.len(), pairs * pairs);
         }
+    }
+
+    #[test]
+    fn a_slow_path_is_told_from_a_missing_route() {
+        let address: PeerAddress = "a:1".parse().unwrap();
+        let text = |seen| missing_probes(&address, &address, seen, 64);
+        assert!(text(0).contains("there is no route, or the path is too slow"));
+        assert!(text(3).contains("only 3 of 64 flows"));
+        assert!(!text(3).contains("no route"));
     }
 
     #[test]

@@ -211,6 +211,7 @@ async fn receive(
                 }
             }
             () = output.wait_for_room(), if blocked => {}
+            () = output.pieces.closed() => output.room().map(drop)?,
             () = until(&clock, deadline) => {}
         }
     }

@@ -101,7 +101,14 @@ impl Shared {
         }
     }
 
-    /// The first flow of which nothing has come through yet.
+    /// Returns the number of flows of which a probe has come through.
+    pub(crate) fn seen_count(&self) -> usize {
+        (0..self.seen.len())
+            .filter(|flow| self.is_seen(*flow))
+            .count()
+    }
+
+    /// Returns the first flow of which nothing has come through yet.
     pub(crate) fn first_unseen(&self) -> Option<usize> {
         (0..self.seen.len()).find(|flow| !self.is_seen(*flow))
     }

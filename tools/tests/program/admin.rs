@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -369,23 +369,19 @@ fn a_missing_node_is_told_from_a_wrong_path() {
         assert_eq!(found, code, "{text}");
     };
     let absent = home.path().join("absent.sock");
-    says(
-        &absent,
-        1,
-        "no node runs with it: start one with `pinecone run`",
-    );
-    says(Path::new("/etc/passwd"), 2, "no socket");
+    says(&absent, 1, ": start one with `pinecone run`");
+    says(Path::new("/etc/passwd"), 2, "is not a socket");
     says(Path::new("/etc/passwd/x"), 2, "cannot be a socket");
-    says(home.path(), 2, "no socket");
+    says(home.path(), 2, "is not a socket");
     let stale = home.path().join("stale.sock");
     drop(UnixListener::bind(&stale).unwrap());
-    says(&stale, 1, "nobody listens");
+    says(&stale, 1, "no node listens");
 
     // Its file removed, a node still runs; a later one of the same name keeps its own file.
     let mut first = Daemon::start();
     let path = first.admin();
     std::fs::remove_file(&path).unwrap();
-    says(&path, 1, "a node runs with the admin socket");
+    says(&path, 1, "the socket file has been removed");
     let listener = UnixListener::bind(&path).unwrap();
     let id = Pid::from_raw(first.process_id().cast_signed()).unwrap();
     kill_process(id, Signal::TERM).unwrap();
@@ -398,16 +394,49 @@ fn a_missing_node_is_told_from_a_wrong_path() {
 }
 
 #[test]
-fn a_node_that_is_stopped_is_said_to_be() {
+fn a_stopped_node_is_reported_in_one_line() {
     let daemon = Daemon::start();
-    let id = Pid::from_raw(daemon.process_id().cast_signed()).unwrap();
-    kill_process(id, Signal::STOP).unwrap();
-    let start = Instant::now();
-    let (code, _, error) = command(&daemon, &["status"]);
-    kill_process(id, Signal::CONT).unwrap();
-    assert_eq!(code, Some(1), "{error}");
-    assert!(error.contains("has not answered within 30 s"), "{error}");
-    assert!(start.elapsed() >= Duration::from_secs(30));
+    let key = daemon.key.to_string();
+    let ping = ["ping", &key, "-W", "1", "-i", "0.1"];
+    let commands = [
+        (&["status"][..], "5 s"),
+        (&["peers"], "5 s"),
+        (&["ping", &key], "5 s"),
+        (&["ping", &key, "-W", "60"], "5 s"),
+        (&ping, "1 s"),
+    ];
+    let start = |arguments: &[&str]| {
+        let home = tempfile::TempDir::new().unwrap();
+        program(home.path())
+            .args(arguments)
+            .arg("--admin")
+            .arg(daemon.admin())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let fails = |mut child: Child, limit: &str| {
+        let code = wait_until("the end", || child.try_wait().unwrap().ok_or("runs"));
+        let error = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+        assert_eq!(code.code(), Some(1), "{error}");
+        let expected = format!("has not answered within {limit}: is it stopped?");
+        assert!(error.contains(&expected), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    };
+    // This one has begun when the node stops.
+    let mut begun = start(&ping);
+    let mut lines = BufReader::new(begun.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("seq=1")));
+    daemon.signal(Signal::STOP);
+    let started: Vec<_> = commands
+        .map(|(arguments, limit)| (start(arguments), limit))
+        .into();
+    started
+        .into_iter()
+        .for_each(|(child, limit)| fails(child, limit));
+    fails(begun, "2 s");
+    daemon.signal(Signal::CONT);
 }
 
 #[test]

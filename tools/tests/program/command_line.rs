@@ -54,10 +54,21 @@ fn mode(path: &Path) -> u32 {
 fn wrong_flags_end_with_one_line_and_code_2() {
     let home = TempDir::new().unwrap();
     for (arguments, words) in [
-        (&["--frobnicate"][..], &["--frobnicate", "--help"][..]),
+        (
+            &["--frobnicate"][..],
+            &["--frobnicate", "(see pinecone --help)"][..],
+        ),
+        (
+            &["ping", "--frobnicate"],
+            &["--frobnicate", "(see pinecone ping --help)"],
+        ),
         (&["frobnicate"], &["frobnicate"]),
-        (&["run", "--workers", "0"], &["--workers"]),
-        (&["run", "--workers", "many"], &["--workers"]),
+        (&["run", "--workers", "0"], &["--workers", "from 1 to 250"]),
+        (
+            &["run", "--workers", "many"],
+            &["--workers", "whole number"],
+        ),
+        (&["run", "--control-core", "x"], &["a whole number"]),
         (&["run", "--worker-cores", "3-1"], &["3-1"]),
         (
             &["run", "--worker-cores", "4000"],
@@ -66,7 +77,7 @@ fn wrong_flags_end_with_one_line_and_code_2() {
         (&["run", "--control-core", "4000"], &["core 4000"]),
         (
             &["run", "--workers", "3", "--worker-cores", "0"],
-            &["one core a worker"],
+            &["one core for each worker"],
         ),
         (
             &["run", "--engine", "steam"],
@@ -86,11 +97,14 @@ fn wrong_flags_end_with_one_line_and_code_2() {
             &["max-pending-bytes", "from 65536 to"],
         ),
         (&["run", "--verify-threads", "65"], &["--verify-threads"]),
-        (&["run", "--busy-poll", "0"], &["--busy-poll", "1.."]),
+        (
+            &["run", "--busy-poll", "0"],
+            &["--busy-poll", "from 1 to 60000000"],
+        ),
         (&["run", "--sqpoll", "4000"], &["core 4000"]),
         (
             &["run", "--worker-cores", "0", "--sqpoll", "0"],
-            &["--sqpoll 0", "one of its own"],
+            &["--sqpoll 0", "a core of its own"],
         ),
         (
             &["run", "--engine", "epoll", "--sqpoll", "0"],
@@ -100,15 +114,33 @@ fn wrong_flags_end_with_one_line_and_code_2() {
             &["run", "--engine", "epoll", "--zerocopy", "65536"],
             &["--zerocopy needs io_uring"],
         ),
-        (&["run", "--zerocopy", "0"], &["--zerocopy", "1.."]),
+        (
+            &["run", "--zerocopy", "0"],
+            &["--zerocopy", "from 1 to 524288"],
+        ),
         (
             &["run", "--batch-wait", "1001"],
-            &["--batch-wait", "0..=1000"],
+            &["--batch-wait", "from 0 to 1000"],
         ),
         (&["run", "--hop-limiting=maybe"], &["maybe", "on, off"]),
+        (
+            &["run", "--hop-limiting", "on", "--listen", "65432"],
+            &["--listen"],
+        ),
+        (&["run", "--queue", "0"], &["--queue", "of 1 or more"]),
+        (
+            &["run", "--port-queue", "0"],
+            &["--port-queue", "of 1 or more"],
+        ),
         (&["run", "--listen", "65432"], &["--listen", "host:port"]),
-        (&["run", "--listen", "::1:65432"], &["[::1]:65432"]),
+        (&["run", "--listen", "::1:65432"], &["in brackets"]),
         (&["run", "--connect", "peer"], &["--connect", "host:port"]),
+        (&["run", "--connect", ""], &["--connect", "no address"]),
+        (&["recv", "--connect", ","], &["--connect", "no address"]),
+        (
+            &["ping", KEY, "--connect", ""],
+            &["--connect", "no address"],
+        ),
         (&["run", "--connect", "a:0"], &["host:port"]),
         (&["run", "--connect", "a:70000"], &["a:70000", "65535"]),
         (&["run", "--connect", "gopher://a:1"], &["gopher"]),
@@ -134,7 +166,7 @@ fn wrong_flags_end_with_one_line_and_code_2() {
         ),
         (&["ping"], &["<KEY>"]),
         (&["ping", "abc"], &["64 hexadecimal digits"]),
-        (&["ping", KEY, "-c", "0"], &["-c"]),
+        (&["ping", KEY, "-c", "0"], &["-c", "of 1 or more"]),
         (&["ping", KEY, "-i", "0"], &["seconds"]),
         (
             &["ping", KEY, "--connect", "a:1", "--admin", "b"],
@@ -168,7 +200,7 @@ fn a_mistyped_level_in_the_environment_is_refused() {
             .unwrap()
     };
     assert_fails(&with("inof"), 2, &["RUST_LOG", "inof", "log level"]);
-    // Other programs' modules are none of our business.
+    // Filters for other programs are ignored.
     assert_fails(&with("hyper=debug"), 2, &["--connect"]);
 }
 
@@ -194,11 +226,11 @@ fn malformed_keys_end_with_code_2() {
         (&b"no key"[..], "64 hexadecimal digits"),
         (b"", "empty"),
         (b" \n", "empty"),
-        (b"\xff\xfe\x00\x01", "no text"),
-        (&[0xff; 100_000], "no text"),
+        (b"\xff\xfe\x00\x01", "not text"),
+        (&[0xff; 100_000], "longer than 1024 bytes"),
         (&KEY.as_bytes()[1..], "63 characters"),
         (longer.as_bytes(), "66 characters"),
-        (&[b'0'; 100_000], "64 hexadecimal digits"),
+        (&[b'0'; 2_000_000], "longer than 1024 bytes"),
     ] {
         fs::write(&path, content).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -252,12 +284,15 @@ fn what_is_no_key_file_ends_with_code_2() {
     }
     // A mistyped path does not become a new identity.
     let shown = missing.to_str().unwrap();
-    let advice = "does not exist: make it, or correct the path";
+    let advice = "does not exist: create it, or correct the path";
     let output = run(home.path(), &["run", "--key-file", shown]);
     assert_fails(&output, 2, &[shown, advice]);
     let output = run(home.path(), &["genkey", "--key-file", shown]);
     assert_fails(&output, 2, &[shown, advice]);
     assert!(!missing.parent().unwrap().exists());
+    let shown = home.path().to_str().unwrap();
+    let output = run(home.path(), &["genkey", "--key-file", shown]);
+    assert_fails(&output, 2, &[shown, "is a directory"]);
 }
 
 #[test]
@@ -374,7 +409,11 @@ fn what_keeps_a_node_from_starting_is_said_with_the_remedy() {
     let output = run(home.path(), &["run", "--listen", "192.0.2.1:0"]);
     assert_fails(&output, 1, &["192.0.2.1:0", "--listen-retry"]);
     for (files, command) in [
-        (15, &["run", "--log", "error"][..]),
+        (
+            18,
+            &["run", "--log", "error", "--listen", "127.0.0.1:0"][..],
+        ),
+        (15, &["run", "--log", "error"]),
         (7, &["run", "--log", "error"]),
         (6, &["status"]),
         (5, &["recv", "--connect", "127.0.0.1:1"]),
@@ -387,19 +426,45 @@ fn what_keeps_a_node_from_starting_is_said_with_the_remedy() {
             .env("XDG_STATE_HOME", home.path())
             .env("XDG_RUNTIME_DIR", home.path());
         let output = ended(&mut limited);
-        assert_fails(&output, 1, &["ulimit -n", "LimitNOFILE="]);
+        let limit = format!("the limit on open files is {files}; a node needs 40");
+        assert_fails(&output, 1, &[&limit, "ulimit -n", "LimitNOFILE="]);
     }
 }
 
 #[test]
 fn the_banner_says_how_many_files_may_be_open() {
-    let daemon = Start {
-        files: Some(256),
-        ..Start::default()
-    }
-    .run();
-    let line = "files       256 may be open, one a peering\n";
+    let start = |files| {
+        let files = Some(files);
+        let start = Start {
+            files,
+            ..Start::default()
+        };
+        start.run()
+    };
+    let daemon = start(256);
+    let line = "files       256 may be open, which leaves room for 2";
     assert!(daemon.banner.contains(line), "{}", daemon.banner);
+
+    let daemon = start(24);
+    daemon.wait_for_log("no peer can connect: the limit on open files is 24; a node needs 40");
+    let line = "files       24 may be open, which leaves room for 0 peerings\n";
+    assert!(daemon.banner.contains(line), "{}", daemon.banner);
+
+    let daemon = start(40);
+    let peer = daemon.start_peer();
+    wait_until("a peering", || daemon.peer(&peer.key).ok_or("none"));
+    assert!(!daemon.log().contains("no peer can connect"));
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_reported_before_the_admin_socket_is_made() {
+    let home = TempDir::new().unwrap();
+    let key = home.path().join("key");
+    fs::write(&key, "no key").unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let key = key.to_str().unwrap();
+    let arguments = ["run", "--key-file", key, "--admin", "/nonexistent/socket"];
+    assert_fails(&run(home.path(), &arguments), 2, &[key, "malformed"]);
 }
 
 #[test]
@@ -737,4 +802,14 @@ fn the_cause_of_a_wait_is_said_at_once_and_at_the_end() {
             if full { Ok(()) } else { Err(said.clone()) }
         });
     }
+}
+
+#[test]
+fn ping_bounds_the_wait_for_a_peering() {
+    let home = TempDir::new().unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let arguments = ["ping", KEY, "-W", "0.5", "--connect", &address];
+    let output = ended(program(home.path()).args(arguments).stdin(Stdio::null()));
+    assert_fails(&output, 1, &["no peering came up within 0.5 s", &address]);
 }

@@ -11,7 +11,7 @@ use pinecone_wire::{Coordinates, PublicKey, TrafficFields, Watermark};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::daemon::{Daemon, Start, key, program, run, wait_until, write_key};
+use crate::daemon::{Daemon, Start, collect, key, program, run, wait_until, write_key};
 use crate::raw_peer::RawPeer;
 
 /// A `pinecone recv`, its output collected.
@@ -19,6 +19,7 @@ struct Receiver {
     child: Child,
     key: String,
     output: Arc<Mutex<Vec<u8>>>,
+    errors: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
     _home: TempDir,
 }
@@ -51,12 +52,11 @@ impl Receiver {
             .strip_prefix("receiving as ")
             .expect(&line)
             .to_owned();
-        // Nobody reads what else it says.
-        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
         Self {
             child,
             key,
             output,
+            errors: collect(stderr),
             reader: Some(reader),
             _home: home,
         }
@@ -64,6 +64,16 @@ impl Receiver {
 
     fn received(&self) -> Vec<u8> {
         self.output.lock().unwrap().clone()
+    }
+
+    fn wait_for_error(&self, text: &str) {
+        wait_until(text, || {
+            let errors = self.errors.lock().unwrap();
+            match errors.contains(text) {
+                true => Ok(()),
+                false => Err(errors.clone()),
+            }
+        });
     }
 
     fn end(mut self) -> (Option<i32>, Vec<u8>) {
@@ -289,7 +299,7 @@ fn a_momentary_node_pings_through_others() {
         "-i",
         "0.1",
         "--connect",
-        left.address(),
+        &format!("no-such-host.invalid:1,{}", left.address()),
     ];
     let output = run(home.path(), &arguments);
     let text = String::from_utf8(output.stdout).unwrap();
@@ -384,8 +394,8 @@ fn recv_ends_with_one_line_when_its_output_cannot_be_written() {
         stderr.read_line(&mut line).unwrap();
         let key = line.trim().strip_prefix("receiving as ").expect(&line);
         let (mut sender, mut input) = Sender::start(&daemon, key, &[]);
-        input.write_all(&vec![7; len]).unwrap();
-        drop(input);
+        // Fails if the sender has already given up.
+        let _ = input.write_all(&vec![7; len]);
         let code = receiver.wait().unwrap().code();
         let mut said = String::new();
         stderr.read_to_string(&mut said).unwrap();
@@ -395,7 +405,29 @@ fn recv_ends_with_one_line_when_its_output_cannot_be_written() {
             "{len} bytes: {said}"
         );
         assert_eq!(said.lines().count(), 1, "{len} bytes: {said}");
-        sender.child.kill().unwrap();
-        sender.child.wait().unwrap();
+        // The sender still has its input, and hears of the failure.
+        wait_until("the sender to end", || {
+            sender.child.try_wait().unwrap().ok_or("runs")
+        });
+        let (code, error) = sender.end();
+        assert_eq!(code, Some(1), "{len} bytes: {error}");
+        assert!(error.contains("has given up"), "{len} bytes: {error}");
     }
+}
+
+#[test]
+fn recv_reports_a_stream_that_its_sender_gave_up() {
+    let daemon = Daemon::start();
+    let receiver = Receiver::start(&daemon, &[]);
+    let (sender, mut input) = Sender::start(&daemon, &receiver.key, &[]);
+    input.write_all(b"abc").unwrap();
+    wait_until("the bytes to arrive", || {
+        (receiver.received() == b"abc").then_some(()).ok_or("none")
+    });
+    let id = rustix::process::Pid::from_child(&sender.child);
+    rustix::process::kill_process(id, Signal::TERM).unwrap();
+    assert_eq!(sender.end().0, Some(1));
+    let said = "the stream is incomplete, 3 bytes were received: ";
+    receiver.wait_for_error(said);
+    assert_eq!(receiver.end(), (Some(1), b"abc".to_vec()));
 }
