@@ -159,3 +159,20 @@ fn ip(arguments: &[&str]) -> Result<(), String> {
     }
     Err(String::from_utf8_lossy(&output.stderr).into_owned())
 }
+
+#[test]
+fn waits_are_logged_in_tenths_of_a_second() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = closed.local_addr().unwrap().to_string();
+    drop(closed);
+    let daemon = Start {
+        connect: vec![address],
+        ..Start::default()
+    }
+    .run();
+    daemon.wait_for_log("wait_s=");
+    let log = daemon.log();
+    let (_, wait) = log.split_once("wait_s=").unwrap();
+    let wait = wait.split_whitespace().next().unwrap();
+    assert!(wait.len() <= "1.5".len(), "{wait}: {log}");
+}
