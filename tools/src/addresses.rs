@@ -39,11 +39,11 @@ pub(crate) fn static_peers(lists: &[String]) -> Result<Vec<PeerAddress>, Failure
 /// Fails if no name of `peers` resolves, for commands that do not wait for that. Names that have not
 /// been looked up within `limit` may resolve later.
 pub(crate) async fn check_any_resolves(
-    peers: &[PeerAddress],
+    peers: Vec<PeerAddress>,
     limit: Duration,
 ) -> Result<(), Failure> {
     let mut lookups = JoinSet::new();
-    for peer in peers.iter().cloned() {
+    for peer in peers {
         lookups.spawn_blocking(move || resolve(&peer, "--connect"));
     }
     let check = async {
@@ -100,7 +100,7 @@ mod tests {
         let name = format!("{}.invalid:1", "a".repeat(64));
         let check = async |list: &str| {
             let peers = static_peers(&[list.to_owned()]).unwrap();
-            check_any_resolves(&peers, Duration::from_secs(60)).await
+            check_any_resolves(peers, Duration::from_secs(60)).await
         };
         let failure = check(&name).await.unwrap_err();
         assert_eq!(failure.code, 1);

@@ -45,7 +45,7 @@ pub(crate) async fn join(
         Some(path) => NodeKey::hold(path)?,
         None => NodeKey::unlocked(low_key(role)?),
     };
-    addresses::check_any_resolves(&peers, limit).await?;
+    addresses::check_any_resolves(peers, limit).await?;
     let mut builder = Node::builder().secret_key(key);
     for list in connect {
         builder = builder.connect(list.as_str());
