@@ -96,7 +96,7 @@ impl Batching {
 
     /// Accounts for a turn: how long it took from the last one to this, what arrived (port and bytes
     /// of each), and whether it waited for a batch.
-    pub(crate) fn turn(
+    pub(crate) fn iteration(
         &mut self,
         elapsed: Duration,
         arrivals: impl Iterator<Item = (u32, usize)>,

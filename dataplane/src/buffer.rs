@@ -156,7 +156,7 @@ impl Segment {
 
 /// Memory that lives for one turn: gather blocks, and buffers taken over whole.
 #[derive(Default)]
-pub(crate) struct TurnMemory {
+pub(crate) struct IterationMemory {
     blocks: Vec<Box<[u8]>>,
     /// How many blocks are in use this turn: the first.
     used: usize,
@@ -164,7 +164,7 @@ pub(crate) struct TurnMemory {
     spares: Vec<Vec<u8>>,
 }
 
-impl TurnMemory {
+impl IterationMemory {
     /// Whether the turn should be flushed before more is received.
     pub(crate) fn is_high(&self) -> bool {
         self.used >= BLOCKS_HIGH

@@ -242,9 +242,9 @@ pub struct WorkerStats {
     pub core: Option<usize>,
     /// Ports that it owns now.
     pub ports: u64,
-    /// Turns of its loop.
-    pub turns: u64,
-    /// Of these, how many waited.
+    /// Iterations of its loop.
+    pub iterations: u64,
+    /// Iterations that slept.
     pub sleeps: u64,
     /// Frames handed over to other workers.
     pub handed_over: u64,
@@ -263,7 +263,7 @@ pub struct WorkerStats {
 pub(crate) struct WorkerCounters {
     pub(crate) core: Option<usize>,
     pub(crate) ports: Count,
-    pub(crate) turns: Count,
+    pub(crate) iterations: Count,
     pub(crate) sleeps: Count,
     pub(crate) handed_over: Count,
     pub(crate) out_of_buffers: Count,
@@ -279,7 +279,7 @@ impl WorkerCounters {
         WorkerStats {
             core: self.core,
             ports: self.ports.get(),
-            turns: self.turns.get(),
+            iterations: self.iterations.get(),
             sleeps: self.sleeps.get(),
             handed_over: self.handed_over.get(),
             out_of_buffers: self.out_of_buffers.get(),

@@ -9,10 +9,10 @@ use pinecone_wire::frame::KEEPALIVE;
 
 pub(crate) use self::port::Port;
 use self::port::{Limits, Send, Socket};
-use crate::buffer::{ReceiveBuffers, TurnMemory};
+use crate::buffer::{IterationMemory, ReceiveBuffers};
 use crate::counters::{DropReason, PortCounters};
-use crate::engine::{Engine, Outgoing, Readiness};
-use crate::ingress::Run;
+use crate::engine::{Engine, Outbox, Readiness, SendMode, Sent, Sockets};
+use crate::ingress::Burst;
 use crate::report::{Budget, CloseReason};
 use crate::timers::Wheel;
 use crate::{DataPlaneOptions, PortId, PortOptions};
@@ -92,18 +92,18 @@ impl Egress {
         }
     }
 
-    /// Takes traffic on for the port in `slot`, which was that of `run.egress` when it was routed.
+    /// Takes traffic on for the port in `slot`, which was that of `burst.egress` when it was routed.
     #[inline]
     pub(crate) fn emit(
         &mut self,
         slot: u32,
-        run: &Run<'_>,
-        turn: &mut TurnMemory,
+        burst: &Burst<'_>,
+        memory: &mut IterationMemory,
     ) -> Result<(), DropReason> {
-        let port = open(&mut self.ports, slot).filter(|p| p.id == run.egress);
+        let port = open(&mut self.ports, slot).filter(|p| p.id == burst.egress);
         let port = port.ok_or(DropReason::PortClosed)?;
         mark(port, slot, &mut self.dirty);
-        port.push_traffic(run, turn, self.now);
+        port.push_traffic(burst, memory, self.now);
         Ok(())
     }
 
@@ -112,25 +112,25 @@ impl Egress {
         self.dirty.len()
     }
 
-    /// Sends what the turn has brought.
-    pub(crate) fn flush(&mut self, engine: &mut Engine) {
+    /// Makes the sends that are due.
+    pub(crate) fn flush<E: Engine>(&mut self, outbox: &mut Outbox<'_, E>) {
         for slot in std::mem::take(&mut self.dirty) {
             let Some(port) = self.ports.get_mut(slot as usize).and_then(Option::as_mut) else {
                 continue;
             };
             port.dirty = false;
             if port.needs_herald(self.now) {
-                let sent = engine.send_at_once(slot, &KEEPALIVE);
+                let sent = outbox.send_at_once(slot, &KEEPALIVE);
                 port.heralded(sent, self.now);
             }
             match port.next_send(self.now) {
                 None => {}
-                Some(Send::Inline(outgoing)) => engine.send(slot, outgoing, false),
+                Some(Send::Inline(outgoing)) => outbox.send(slot, outgoing, SendMode::Inline),
                 Some(Send::Drain(outgoing)) => {
                     if let Some(limit) = port.take_unsent_limit() {
-                        engine.limit_unsent(slot, limit);
+                        outbox.limit_unsent(slot, limit);
                     }
-                    engine.send(slot, outgoing, true);
+                    outbox.send(slot, outgoing, SendMode::Drain);
                     if let Some(due) = port.drain_timer(self.now) {
                         self.wheel.set(slot, due);
                     }
@@ -139,15 +139,18 @@ impl Egress {
         }
     }
 
-    /// Accounts for a send that is over. What the socket refused is copied to the queue.
+    /// Accounts for a send that has completed. What the socket refused is copied to the queue.
     pub(crate) fn sent(
         &mut self,
-        slot: u32,
-        outgoing: Outgoing,
-        result: Result<usize, i32>,
-        turn: &TurnMemory,
+        sent: Sent,
+        memory: &IterationMemory,
         receive: &ReceiveBuffers,
     ) -> Result<(), CloseReason> {
+        let Sent {
+            slot,
+            outgoing,
+            result,
+        } = sent;
         let Some(port) = self.ports.get_mut(slot as usize).and_then(Option::as_mut) else {
             return Ok(());
         };
@@ -156,7 +159,7 @@ impl Egress {
             Err(libc::EAGAIN | libc::EINTR | libc::ENOBUFS) => (0, None),
             Err(error) => (0, Some(error)),
         };
-        if port.sent(outgoing, sent, self.now, turn, receive) {
+        if port.sent(outgoing, sent, self.now, memory, receive) {
             mark(port, slot, &mut self.dirty);
         }
         match error {
@@ -184,14 +187,17 @@ impl Egress {
     }
 
     /// Runs timers: sends keepalives, and returns the ports that are dead or stuck.
-    pub(crate) fn run_timers(&mut self, engine: &Engine) -> Vec<(u32, CloseReason)> {
+    pub(crate) fn run_timers<E: Engine>(
+        &mut self,
+        sockets: &Sockets<E>,
+    ) -> Vec<(u32, CloseReason)> {
         let mut over = Vec::new();
         self.wheel.run(self.now, &mut self.fired);
         for slot in std::mem::take(&mut self.fired) {
             // A timer that was set again has another entry in the wheel; this one is stale.
             let port = open(&mut self.ports, slot).filter(|p| p.is_due(self.now));
             let Some(port) = port else { continue };
-            match port.run_timers(self.now, self.looked_at, &Slot { engine, slot }) {
+            match port.run_timers(self.now, self.looked_at, &Slot { sockets, slot }) {
                 Err(reason) => over.push((slot, reason)),
                 Ok(next) => {
                     if let Some(due) = next {
@@ -206,18 +212,18 @@ impl Egress {
 }
 
 /// A port's socket, at its engine.
-struct Slot<'a> {
-    engine: &'a Engine,
+struct Slot<'a, E> {
+    sockets: &'a Sockets<E>,
     slot: u32,
 }
 
-impl Socket for Slot<'_> {
+impl<E: Engine> Socket for Slot<'_, E> {
     fn progress(&self) -> Option<u64> {
-        self.engine.progress(self.slot)
+        self.sockets.progress(self.slot)
     }
 
     fn readiness(&self) -> Readiness {
-        self.engine.readiness(self.slot)
+        self.sockets.readiness(self.slot)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use pinecone_wire::frame::HEADER_LEN;
 
-use crate::buffer::{ReceiveBuffers, Segment, TurnMemory};
+use crate::buffer::{IterationMemory, ReceiveBuffers, Segment};
 
 /// Whether a whole frame is traffic, and not protocol.
 pub(crate) fn is_traffic(frame: &[u8]) -> bool {
@@ -59,7 +59,7 @@ pub(crate) fn frame_len(bytes: &[u8]) -> Option<usize> {
 /// The frames that a list of segments holds, each as the pieces it lies in.
 pub(crate) fn frames_of<'a>(
     segments: &'a [Segment],
-    turn: &'a TurnMemory,
+    turn: &'a IterationMemory,
     receive: &'a ReceiveBuffers,
 ) -> impl Iterator<Item = Vec<&'a [u8]>> {
     let mut pieces = segments.iter().map(|s| turn.bytes(s, receive));

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::PortId;
-use crate::ingress::Run;
+use crate::block::{Block, HandedBurst};
+use crate::ingress::Burst;
 use crate::mailbox::Mailbox;
 
 /// Bytes at which a block is handed over before its turn ends. Each costs the other worker a send a
@@ -14,30 +14,6 @@ const BLOCK_LEN: usize = 256 << 10;
 /// port may take: a flood for one must not cost the others their frames.
 const BEHIND_LEN: usize = 6 << 20;
 const BEHIND_PORT: usize = 4 << 20;
-/// Frames for ports of one worker. Frames for the same port that follow each other also lie behind
-/// each other, so they go out as one run.
-#[derive(Default)]
-pub(crate) struct Block {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) runs: Vec<HandedRun>,
-    /// How many frames there are in these runs.
-    pub(crate) frames: u64,
-}
-
-/// Frames of a block that go out of one port.
-#[derive(Clone, Copy)]
-pub(crate) struct HandedRun {
-    /// The slot of the egress port at its owner.
-    pub(crate) slot: u32,
-    /// The port that the slot had when the frame was routed: it may have changed hands.
-    pub(crate) port: PortId,
-    /// The port that the frames came in by.
-    pub(crate) ingress: PortId,
-    pub(crate) frames: u32,
-    pub(crate) at: u32,
-    pub(crate) len: u32,
-}
-
 /// One worker's open blocks, one for each other worker.
 pub(crate) struct Handoff {
     open: Vec<Block>,
@@ -68,30 +44,30 @@ impl Handoff {
 
     /// Adds frames for a port in `slot` of `worker`. Returns how many that worker is too far behind
     /// to take.
-    pub(crate) fn push(&mut self, worker: usize, slot: u32, run: &Run<'_>) -> u64 {
-        let len = run.head.len() + run.bytes.len();
+    pub(crate) fn push(&mut self, worker: usize, slot: u32, burst: &Burst<'_>) -> u64 {
+        let len = burst.head.len() + burst.bytes.len();
         let full = self.open[worker].bytes.len() + len > BLOCK_LEN;
-        if full && !self.open[worker].runs.is_empty() {
+        if full && !self.open[worker].bursts.is_empty() {
             match self.flush_one(worker) {
                 // Much is to come: the other need not wait for the end of our turn.
                 true => self.mailboxes[worker].bell.ring(),
                 false if self.has_room(worker, slot, len) => {}
-                false => return u64::from(run.frames),
+                false => return u64::from(burst.frames),
             }
         }
         let block = &mut self.open[worker];
         let at = block.bytes.len() as u32;
-        block.bytes.extend_from_slice(run.head);
-        block.bytes.extend_from_slice(run.bytes);
-        block.runs.push(HandedRun {
+        block.bytes.extend_from_slice(burst.head);
+        block.bytes.extend_from_slice(burst.bytes);
+        block.bursts.push(HandedBurst {
             slot,
-            port: run.egress,
-            ingress: run.ingress,
-            frames: run.frames,
+            port: burst.egress,
+            ingress: burst.ingress,
+            frames: burst.frames,
             at,
             len: len as u32,
         });
-        block.frames += u64::from(run.frames);
+        block.frames += u64::from(burst.frames);
         0
     }
 
@@ -100,7 +76,7 @@ impl Handoff {
     pub(crate) fn flush(&mut self) -> bool {
         let mut all = true;
         for worker in 0..self.open.len() {
-            if self.open[worker].runs.is_empty() {
+            if self.open[worker].bursts.is_empty() {
                 continue;
             }
             let taken = self.flush_one(worker);
@@ -174,6 +150,7 @@ impl Handoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PortId;
     use crate::buffer::Place;
 
     const FRAME: [u8; 1000] = [0; 1000];
@@ -188,7 +165,7 @@ mod tests {
 
     /// Offers a frame: whether it was taken.
     fn push(handoff: &mut Handoff, slot: u32) -> bool {
-        let run = Run {
+        let burst = Burst {
             ingress: PortId(1),
             egress: PortId(slot),
             frames: 1,
@@ -197,7 +174,7 @@ mod tests {
             place: Place::Receive(0),
             at: 0,
         };
-        handoff.push(1, slot, &run) == 0
+        handoff.push(1, slot, &burst) == 0
     }
 
     fn take_all(mailbox: &Mailbox) -> usize {

@@ -10,10 +10,11 @@ use pinecone_fib::{
 use pinecone_wire::frame::{Frame, FrameType, HEADER_LEN};
 use pinecone_wire::{FrameError, Split, TrafficLayout, split};
 
+use crate::PortId;
 use crate::buffer::{Place, simd};
 use crate::counters::{DropReason, PortCounters};
+use crate::delivery::Delivery;
 use crate::filter::GuardedFilter;
-use crate::{Delivery, PortId};
 
 /// Finds next hops. One a worker; it keeps its scratch memory from batch to batch.
 pub(crate) struct Router {
@@ -47,7 +48,7 @@ struct Pending {
 
 /// Whole frames behind each other that go out of one port.
 #[derive(Clone, Copy)]
-pub(crate) struct Run<'a> {
+pub(crate) struct Burst<'a> {
     /// The port that they came in by.
     pub(crate) ingress: PortId,
     pub(crate) egress: PortId,
@@ -73,11 +74,11 @@ pub(crate) trait Output {
     /// Takes a protocol frame on; false if there is no room.
     fn protocol(&mut self, frame: &[u8]) -> bool;
 
-    /// Takes a run of traffic frames on, or says how many it had to drop, and why.
-    fn forward(&mut self, run: Run<'_>) -> Result<(), (DropReason, u64)>;
+    /// Takes a burst of traffic frames, or returns how many were dropped, and why.
+    fn forward(&mut self, burst: Burst<'_>) -> Result<(), (DropReason, u64)>;
 }
 
-/// A run that may still grow.
+/// A burst that may still grow.
 #[derive(Clone, Copy)]
 struct Open {
     egress: PortId,
@@ -271,9 +272,9 @@ impl<O: Output> Batch<'_, O> {
                     }
                     let (at, end) = (at + start, at + layout.len());
                     match &mut open {
-                        Some(run) if run.egress == egress && run.end == at => {
-                            run.frames += 1;
-                            run.end = end;
+                        Some(burst) if burst.egress == egress && burst.end == at => {
+                            burst.frames += 1;
+                            burst.end = end;
                         }
                         _ => {
                             self.hand_on(open.take());
@@ -292,7 +293,7 @@ impl<O: Output> Batch<'_, O> {
                     }
                     self.hand_on(open.take());
                     let at = at + layout.payload_range().start;
-                    let run = Run {
+                    let burst = Burst {
                         ingress: self.ingress.port,
                         egress,
                         frames: 1,
@@ -301,7 +302,7 @@ impl<O: Output> Batch<'_, O> {
                         place: self.place,
                         at,
                     };
-                    self.ingress.count_drops(self.output.forward(run));
+                    self.ingress.count_drops(self.output.forward(burst));
                 }
             }
         }
@@ -325,18 +326,18 @@ impl<O: Output> Batch<'_, O> {
     }
 
     #[inline(always)]
-    fn hand_on(&mut self, run: Option<Open>) {
-        let Some(run) = run else { return };
-        let run = Run {
+    fn hand_on(&mut self, open: Option<Open>) {
+        let Some(open) = open else { return };
+        let burst = Burst {
             ingress: self.ingress.port,
-            egress: run.egress,
-            frames: run.frames,
+            egress: open.egress,
+            frames: open.frames,
             head: &[],
-            bytes: &self.bytes[run.at..run.end],
+            bytes: &self.bytes[open.at..open.end],
             place: self.place,
-            at: run.at,
+            at: open.at,
         };
-        self.ingress.count_drops(self.output.forward(run));
+        self.ingress.count_drops(self.output.forward(burst));
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::PortId;
 use crate::buffer::Place;
 use crate::handoff::Handoff;
-use crate::ingress::Run;
+use crate::ingress::Burst;
 use crate::mailbox::Mailbox;
 use crate::queue::{FlowQueue, QueueLimits};
 
@@ -61,7 +61,7 @@ impl HandoffEnd {
 
     /// Adds a frame for the other worker; false if that one is too far behind.
     pub fn push(&mut self, frame: &[u8]) -> bool {
-        let run = Run {
+        let burst = Burst {
             ingress: PortId(2),
             egress: PortId(1),
             head: &[],
@@ -70,7 +70,7 @@ impl HandoffEnd {
             place: Place::Receive(0),
             at: 0,
         };
-        self.handoff.push(1 - self.me, 0, &run) == 0
+        self.handoff.push(1 - self.me, 0, &burst) == 0
     }
 
     /// Ends a turn; false if the other is too far behind.
@@ -82,9 +82,9 @@ impl HandoffEnd {
     pub fn take(&mut self, mut take: impl FnMut(&[u8])) {
         let queue = &self.mailbox.blocks[1 - self.me];
         while let Some(block) = queue.pop() {
-            for run in &block.runs {
-                let at = run.at as usize;
-                take(&block.bytes[at..at + run.len as usize]);
+            for burst in &block.bursts {
+                let at = burst.at as usize;
+                take(&block.bytes[at..at + burst.len as usize]);
             }
             queue.put_empty(block);
         }

@@ -10,8 +10,11 @@
 //! `engine` and `buffer` alone.
 
 mod batching;
+mod block;
 mod buffer;
 mod counters;
+mod data_plane;
+mod delivery;
 mod egress;
 mod engine;
 mod filter;
@@ -24,17 +27,18 @@ pub mod internals;
 mod mailbox;
 mod memory_limit;
 mod options;
-mod plane;
 mod port_map;
 mod queue;
+mod registry;
 mod report;
 mod timers;
 mod worker;
 
 pub use counters::{CountersSnapshot, DropReason, PortCounters, WorkerStats};
+pub use data_plane::DataPlane;
+pub use delivery::Delivery;
 pub use filter::PacketFilter;
 pub use memory_limit::MemoryLimit;
 pub use options::{DataPlaneError, DataPlaneOptions, EngineChoice, EngineInfo, PortOptions};
 pub use pinecone_fib::{LinkType, PortId};
-pub use plane::{DataPlane, Delivery};
 pub use report::{CloseReason, ProtocolFrame, Report, WorkerError};

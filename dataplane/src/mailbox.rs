@@ -2,24 +2,19 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crossbeam::queue::{ArrayQueue, SegQueue};
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::block::BlockQueue;
 use crate::counters::PortCounters;
 use crate::filter::GuardedFilter;
-use crate::handoff::Block;
+
 use crate::report::{Budget, CloseReason};
 use crate::{PortId, PortOptions};
 
-/// Blocks that may wait between two workers, and bytes in them; a single one may be larger.
-const BLOCKS: usize = 64;
-const BLOCK_BYTES: usize = 4 << 20;
-/// Emptied blocks kept between two workers, and the largest that is worth keeping.
-const EMPTY_BLOCKS: usize = 4;
-const EMPTY_CAPACITY: usize = 512 << 10;
 /// Frames of local origin that may wait for a worker.
 const INJECTED: usize = 4096;
 
@@ -105,67 +100,6 @@ impl Mailbox {
         self.commands.is_empty()
             && self.injected.is_empty()
             && self.blocks.iter().all(BlockQueue::is_empty)
-    }
-}
-
-/// Blocks of frames from one worker to another, bounded in number and bytes.
-pub(crate) struct BlockQueue {
-    queue: ArrayQueue<Block>,
-    bytes: AtomicUsize,
-    /// Emptied blocks on their way back, to be filled again.
-    empty: ArrayQueue<Block>,
-}
-
-impl BlockQueue {
-    fn new() -> Self {
-        Self {
-            queue: ArrayQueue::new(BLOCKS),
-            bytes: AtomicUsize::new(0),
-            empty: ArrayQueue::new(EMPTY_BLOCKS),
-        }
-    }
-
-    /// Adds a block, or gives it back. For one worker only.
-    pub(crate) fn push(&self, block: Block) -> Result<(), Block> {
-        let len = block.bytes.len();
-        let waiting = self.bytes.load(Ordering::Relaxed);
-        if waiting > 0 && waiting + len > BLOCK_BYTES {
-            return Err(block);
-        }
-        self.bytes.fetch_add(len, Ordering::Relaxed);
-        self.queue.push(block).inspect_err(|block| {
-            self.bytes.fetch_sub(block.bytes.len(), Ordering::Relaxed);
-        })
-    }
-
-    pub(crate) fn pop(&self) -> Option<Block> {
-        self.queue.pop().inspect(|block| {
-            self.bytes.fetch_sub(block.bytes.len(), Ordering::Relaxed);
-        })
-    }
-
-    /// Gives a block back to the worker that fills them, unless that has enough or it is too large
-    /// to keep.
-    pub(crate) fn put_empty(&self, mut block: Block) {
-        if block.bytes.capacity() <= EMPTY_CAPACITY {
-            block.bytes.clear();
-            block.runs.clear();
-            block.frames = 0;
-            let _ = self.empty.push(block);
-        }
-    }
-
-    /// An empty block.
-    pub(crate) fn take_empty(&self) -> Block {
-        self.empty.pop().unwrap_or_default()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.queue.len()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.queue.is_empty()
     }
 }
 

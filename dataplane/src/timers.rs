@@ -118,9 +118,9 @@ mod tests {
         wheel.run(100, &mut fired);
         wheel.set(1, 11_000);
         wheel.run(8000, &mut fired);
-        assert_eq!(fired, []);
+        assert!(fired.is_empty());
         wheel.run(10_999, &mut fired);
-        assert_eq!(fired, []);
+        assert!(fired.is_empty());
         wheel.run(11_050, &mut fired);
         assert_eq!(fired, [1]);
     }

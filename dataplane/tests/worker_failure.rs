@@ -134,10 +134,10 @@ fn the_other_workers_go_on_and_rest(engine: EngineChoice) {
     assert_eq!(read_frame(&mut e), frame);
     // A worker that offers blocks again and again does not sleep for longer than 200 us.
     rig.wait_for(|r| {
-        let turns = |r: &Rig| r.plane().worker_stats()[1].turns;
-        let before = turns(r);
+        let iterations = |r: &Rig| r.plane().worker_stats()[1].iterations;
+        let before = iterations(r);
         std::thread::sleep(Duration::from_millis(200));
-        turns(r) == before
+        iterations(r) == before
     });
 }
 

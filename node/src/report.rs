@@ -35,7 +35,7 @@ pub(crate) fn workers(stats: &[WorkerStats]) -> Vec<Worker> {
         .map(|(index, stats)| {
             let mut counters = named([
                 ("ports", stats.ports),
-                ("turns", stats.turns),
+                ("turns", stats.iterations),
                 ("sleeps", stats.sleeps),
                 ("handed_over", stats.handed_over),
                 ("out_of_buffers", stats.out_of_buffers),

@@ -6,7 +6,7 @@ const LIMIT: Duration = Duration::from_micros(100);
 struct Simulated {
     batching: Batching,
     waits: u32,
-    turns: u32,
+    iterations: u32,
 }
 
 impl Simulated {
@@ -14,11 +14,11 @@ impl Simulated {
         Self {
             batching: Batching::new(LIMIT),
             waits: 0,
-            turns: 0,
+            iterations: 0,
         }
     }
 
-    /// Frames that come every `gap` microseconds, whatever we do, from `ports` in turn.
+    /// Frames that come every `gap` microseconds, whatever we do, from `ports` in iteration.
     fn open_loop(&mut self, frames: u32, gap: u32, ports: u32, len: usize) {
         let mut port = 0;
         let mut left = frames;
@@ -30,38 +30,38 @@ impl Simulated {
             let from = port;
             port += arrivals;
             let all = (from..port).map(|n| (n % ports, len));
-            self.turn(time, all, waited);
+            self.iteration(time, all, waited);
         }
     }
 
     /// Flows that send again `answer` microseconds after they have been forwarded.
-    fn closed_loop(&mut self, turns: u32, flows: u32, answer: u32) {
-        for _ in 0..turns {
+    fn closed_loop(&mut self, iterations: u32, flows: u32, answer: u32) {
+        for _ in 0..iterations {
             let waited = self.batching.wait();
             match waited {
                 // All have come, and none can send while we wait.
                 Some(wait) => {
                     let all = (0..2 * flows).step_by(2).map(|port| (port, 200));
-                    self.turn(answer.max(wait.as_micros() as u32), all, waited);
+                    self.iteration(answer.max(wait.as_micros() as u32), all, waited);
                 }
                 None => {
-                    let port = self.turns * 2 % (2 * flows) + self.turns % 2;
-                    self.turn(answer / flows, [(port, 200)].into_iter(), waited);
+                    let port = self.iterations * 2 % (2 * flows) + self.iterations % 2;
+                    self.iteration(answer / flows, [(port, 200)].into_iter(), waited);
                 }
             }
         }
     }
 
-    fn turn(
+    fn iteration(
         &mut self,
         micros: u32,
         arrivals: impl Iterator<Item = (u32, usize)>,
         waited: Option<Duration>,
     ) {
-        self.turns += 1;
+        self.iterations += 1;
         self.waits += u32::from(waited.is_some());
         let elapsed = Duration::from_micros(micros.into());
-        self.batching.turn(elapsed, arrivals, waited.is_some());
+        self.batching.iteration(elapsed, arrivals, waited.is_some());
     }
 }
 
@@ -108,10 +108,10 @@ fn a_wait_in_vain_is_the_last_for_a_while() {
     worker.open_loop(1000, 16, 128, 177);
     let wait = worker.batching.wait();
     assert!(wait.is_some());
-    worker.turn(100, std::iter::empty(), wait);
+    worker.iteration(100, std::iter::empty(), wait);
     for _ in 0..FIRST_PAUSE {
         assert_eq!(worker.batching.wait(), None);
-        worker.turn(16, [(worker.turns, 177)].into_iter(), None);
+        worker.iteration(16, [(worker.iterations, 177)].into_iter(), None);
     }
     assert!(worker.batching.wait().is_some());
 }
@@ -120,7 +120,7 @@ fn a_wait_in_vain_is_the_last_for_a_while() {
 fn soon_after_silence_frames_count_again() {
     let mut worker = Simulated::new();
     worker.open_loop(1000, 16, 128, 177);
-    worker.turn(60_000_000, [(1, 177)].into_iter(), None);
+    worker.iteration(60_000_000, [(1, 177)].into_iter(), None);
     assert_eq!(worker.batching.wait(), None);
     let before = worker.waits;
     worker.open_loop(500, 16, 128, 177);

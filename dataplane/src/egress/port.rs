@@ -6,15 +6,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use pinecone_wire::frame::KEEPALIVE;
-use pinecone_wire::timing::{KEEPALIVE_INTERVAL, PEER_TIMEOUT};
 
-use crate::buffer::{BLOCK_LEN, Place, ReceiveBuffers, Segment, TurnMemory};
+use crate::buffer::{BLOCK_LEN, IterationMemory, Place, ReceiveBuffers, Segment};
 use crate::counters::{DropReason, PortCounters};
 use crate::engine::{MAX_PIECES, Outgoing, Readiness};
 use crate::frames::{
     flow_hash, frame_len, frames_in, frames_of, is_announcement, is_traffic, traffic_in,
 };
-use crate::ingress::Run;
+use crate::ingress::Burst;
 use crate::queue::{FlowQueue, QueueLimits};
 use crate::report::{Budget, CloseReason};
 use crate::{DataPlaneOptions, LinkType, PortId, PortOptions};
@@ -24,7 +23,7 @@ use crate::{DataPlaneOptions, LinkType, PortId, PortOptions};
 const GATHER_BELOW: usize = 2048;
 /// Protocol frames in one send.
 const MAX_PROTOCOL: usize = 64;
-/// Segments of a port and turn, less what one more frame may add; what comes on top waits.
+/// Segments of a port and memory, less what one more frame may add; what comes on top waits.
 const MAX_SEGMENTS: usize = MAX_PIECES - MAX_PROTOCOL - 4;
 /// Bytes of a drain, at the beginning, at the least and at the most. The size adapts to what the
 /// peer takes: on a slow link, what is in a drain can neither be overtaken nor dropped.
@@ -43,8 +42,9 @@ const UNSENT_MIN: usize = 3 << 10;
 const UNSENT_MAX: usize = 128 << 10;
 /// A fast drain of this many bytes shows that the link is no longer slow.
 const DRAIN_LONG: usize = 64 << 10;
-const KEEPALIVE_MS: u64 = KEEPALIVE_INTERVAL.as_millis() as u64;
-const DEAD_MS: u64 = PEER_TIMEOUT.as_millis() as u64;
+/// Protocol section 3, in milliseconds.
+const KEEPALIVE_MS: u64 = 3000;
+const DEAD_MS: u64 = 5000;
 /// A frame that has begun ends within this time, or as many bytes of it come: 1 KiB a second.
 const FRAME_MS: u64 = 5000;
 const FRAME_BYTES: usize = 5 << 10;
@@ -82,10 +82,10 @@ pub(crate) struct Port {
     pub(crate) counters: Arc<PortCounters>,
     pub(crate) budget: Arc<Budget>,
     /// The beginning of a frame whose rest has not come.
-    pub(crate) carry: Vec<u8>,
+    pub(crate) partial: Vec<u8>,
     /// When bytes came last, in the worker's milliseconds.
     last_rx: u64,
-    /// Since when `carry` is to have grown by [`FRAME_BYTES`], and how long it was then.
+    /// Since when `partial` is to have grown by [`FRAME_BYTES`], and how long it was then.
     frame_mark: (u64, usize),
     /// Why the port is closing, if it is.
     pub(crate) closing: Option<CloseReason>,
@@ -104,7 +104,7 @@ pub(crate) struct Port {
     /// those before it.
     source: (PortId, u64),
     sources: Vec<(PortId, u64)>,
-    /// The gather block that this port fills this turn, and how far it is.
+    /// The gather block that this port fills this memory, and how far it is.
     block: Option<(u16, usize)>,
     /// Whether the last segment ends where the block is filled up to.
     gathering: bool,
@@ -201,7 +201,7 @@ impl Port {
             id,
             counters,
             budget,
-            carry: Vec::new(),
+            partial: Vec::new(),
             last_rx: now,
             frame_mark: (now, 0),
             closing: None,
@@ -259,24 +259,29 @@ impl Port {
 
     /// Adds traffic frames to this turn's list, or to the queue if the socket is full.
     #[inline]
-    pub(super) fn push_traffic(&mut self, run: &Run<'_>, turn: &mut TurnMemory, now: u64) {
-        self.waiting += u64::from(run.frames);
+    pub(super) fn push_traffic(
+        &mut self,
+        burst: &Burst<'_>,
+        memory: &mut IterationMemory,
+        now: u64,
+    ) {
+        self.waiting += u64::from(burst.frames);
         if !self.direct || self.segments.len() >= MAX_SEGMENTS {
-            return self.put_by(run, now);
+            return self.enqueue(burst, now);
         }
-        if self.source.0 != run.ingress {
-            self.change_source(run.ingress);
+        if self.source.0 != burst.ingress {
+            self.change_source(burst.ingress);
         }
-        self.source.1 += u64::from(run.frames);
-        self.segment_frames += u64::from(run.frames);
-        self.segment_bytes += run.head.len() + run.bytes.len();
-        if !run.head.is_empty() {
-            self.gather(run.head, turn);
+        self.source.1 += u64::from(burst.frames);
+        self.segment_frames += u64::from(burst.frames);
+        self.segment_bytes += burst.head.len() + burst.bytes.len();
+        if !burst.head.is_empty() {
+            self.gather(burst.head, memory);
         }
-        if run.bytes.len() < GATHER_BELOW {
-            return self.gather(run.bytes, turn);
+        if burst.bytes.len() < GATHER_BELOW {
+            return self.gather(burst.bytes, memory);
         }
-        let body = Segment::new(run.place, run.at, run.bytes.len());
+        let body = Segment::new(burst.place, burst.at, burst.bytes.len());
         match self.segments.last_mut() {
             // Neighbours in the receive buffer stay one piece.
             Some(last) if last.place == body.place && last.end() == body.at as usize => {
@@ -298,21 +303,21 @@ impl Port {
 
     /// Keeps frames that cannot be in this turn's list.
     #[cold]
-    fn put_by(&mut self, run: &Run<'_>, now: u64) {
+    fn enqueue(&mut self, burst: &Burst<'_>, now: u64) {
         self.direct = false;
         let blocked = self.is_blocked();
-        let mut rest = run.bytes;
-        for number in 0..run.frames {
-            let len = match run.frames - number {
+        let mut rest = burst.bytes;
+        for number in 0..burst.frames {
+            let len = match burst.frames - number {
                 1 => rest.len(),
                 _ => frame_len(rest).unwrap_or(rest.len()).min(rest.len()),
             };
             let (body, behind) = rest.split_at(len);
             rest = behind;
-            let frame = [run.head, body].concat().into();
+            let frame = [burst.head, body].concat().into();
             match blocked {
-                true => self.enqueue(run.ingress, frame, now),
-                false => self.overflow.push((run.ingress, frame)),
+                true => self.push_queue(burst.ingress, frame, now),
+                false => self.overflow.push((burst.ingress, frame)),
             }
         }
     }
@@ -354,7 +359,7 @@ impl Port {
         outgoing: Outgoing,
         sent: usize,
         now: u64,
-        turn: &TurnMemory,
+        memory: &IterationMemory,
         receive: &ReceiveBuffers,
     ) -> bool {
         self.sending = false;
@@ -364,9 +369,9 @@ impl Port {
         if let Some(since) = self.drain_since.take() {
             self.adapt(sent, now.saturating_sub(since));
         }
-        self.settle(outgoing, sent, now, turn, receive);
+        self.settle(outgoing, sent, now, memory, receive);
         for (ingress, frame) in std::mem::take(&mut self.overflow) {
-            self.enqueue(ingress, frame, now);
+            self.push_queue(ingress, frame, now);
         }
         self.update_gauges();
         self.direct = !self.is_blocked();
@@ -380,7 +385,7 @@ impl Port {
     /// Gives up everything that waits.
     pub(super) fn abandon(&mut self, reason: CloseReason) {
         self.closing = Some(reason);
-        self.carry = Vec::new();
+        self.partial = Vec::new();
         let rest: u64 = self.rest.iter().map(|piece| traffic_in(piece)).sum();
         let overflow = std::mem::take(&mut self.overflow).len() as u64;
         let gone = self.segment_frames + overflow + self.queue.frames() as u64 + rest;
@@ -403,8 +408,8 @@ impl Port {
     /// Takes the beginning of a frame whose rest has not come, at `now`. It `goes_on` if it is the
     /// one that was taken before.
     #[inline]
-    pub(crate) fn received(&mut self, carry: Vec<u8>, goes_on: bool, now: u64) {
-        self.carry = carry;
+    pub(crate) fn received(&mut self, partial: Vec<u8>, goes_on: bool, now: u64) {
+        self.partial = partial;
         self.last_rx = now;
         if !goes_on {
             self.frame_mark = (now, 0);
@@ -465,11 +470,11 @@ impl Port {
             if now >= self.last_rx + DEAD_MS && !unread(self.last_rx + DEAD_MS) {
                 return Err(CloseReason::Dead);
             }
-            if !self.carry.is_empty() {
+            if !self.partial.is_empty() {
                 let (since, len) = self.frame_mark;
                 if now >= since + FRAME_MS {
-                    if self.carry.len() >= len + FRAME_BYTES {
-                        self.frame_mark = (now, self.carry.len());
+                    if self.partial.len() >= len + FRAME_BYTES {
+                        self.frame_mark = (now, self.partial.len());
                     } else if !unread(since + FRAME_MS) {
                         return Err(CloseReason::SlowFrame);
                     }
@@ -559,7 +564,7 @@ impl Port {
             || self.unsent_limit.is_some()
     }
 
-    fn enqueue(&mut self, ingress: PortId, frame: Box<[u8]>, now: u64) {
+    fn push_queue(&mut self, ingress: PortId, frame: Box<[u8]>, now: u64) {
         let before = self.queue.bytes();
         let room = self
             .total
@@ -572,7 +577,7 @@ impl Port {
         self.counters.dropped(DropReason::QueueFull, dropped);
     }
 
-    fn dequeue(&mut self, now: u64) -> Option<Box<[u8]>> {
+    fn pop_queue(&mut self, now: u64) -> Option<Box<[u8]>> {
         let before = self.queue.bytes();
         let frame = self.queue.pop(now);
         self.total.change(before, self.queue.bytes());
@@ -584,31 +589,31 @@ impl Port {
 
     /// Copies bytes next to those that were copied before, as less than another piece costs.
     #[inline(always)]
-    fn gather(&mut self, bytes: &[u8], turn: &mut TurnMemory) {
+    fn gather(&mut self, bytes: &[u8], memory: &mut IterationMemory) {
         if let Some((block, filled)) = &mut self.block
             && self.gathering
-            && turn.put(*block, *filled, bytes)
+            && memory.put(*block, *filled, bytes)
             && let Some(last) = self.segments.last_mut()
         {
             *filled += bytes.len();
             last.len += bytes.len() as u32;
             return;
         }
-        self.gather_anew(bytes, turn);
+        self.gather_anew(bytes, memory);
     }
 
     /// The same as a segment of its own.
     #[inline(never)]
-    fn gather_anew(&mut self, bytes: &[u8], turn: &mut TurnMemory) {
+    fn gather_anew(&mut self, bytes: &[u8], memory: &mut IterationMemory) {
         let place = match self.block {
-            Some((block, filled)) if turn.put(block, filled, bytes) => (block, filled),
+            Some((block, filled)) if memory.put(block, filled, bytes) => (block, filled),
             _ => {
-                let block = turn.new_block();
-                if !turn.put(block, 0, bytes) {
+                let block = memory.new_block();
+                if !memory.put(block, 0, bytes) {
                     // A head that is longer than a block.
-                    let mut buffer = turn.spare();
+                    let mut buffer = memory.spare();
                     buffer.extend_from_slice(bytes);
-                    let id = turn.own(buffer);
+                    let id = memory.own(buffer);
                     let whole = Segment::new(Place::Owned(id), 0, bytes.len());
                     self.segments.push(whole);
                     self.gathering = false;
@@ -646,7 +651,7 @@ impl Port {
         // Small frames next to each other: one send has only so many pieces.
         let mut small = Vec::new();
         while outgoing.owned.len() < MAX_PIECES - 1 && (bytes < self.drain_limit || bytes == 0) {
-            let Some(frame) = self.dequeue(now) else {
+            let Some(frame) = self.pop_queue(now) else {
                 break;
             };
             bytes += frame.len();
@@ -671,7 +676,7 @@ impl Port {
         outgoing: Outgoing,
         sent: usize,
         now: u64,
-        turn: &TurnMemory,
+        memory: &IterationMemory,
         receive: &ReceiveBuffers,
     ) {
         let Outgoing {
@@ -680,15 +685,17 @@ impl Port {
             mut segments,
             segment_frames,
             segment_bytes,
-            kept,
+            in_flight,
         } = outgoing;
-        self.waiting -= kept.traffic_frames;
-        self.counters.tx_traffic_frames.add(kept.traffic_frames);
-        self.counters.tx_traffic_bytes.add(kept.traffic_bytes);
-        self.counters.tx_protocol_frames.add(kept.protocol_frames);
-        self.counters.tx_protocol_bytes.add(kept.protocol_bytes);
-        // Part of the first may have gone before.
-        let mut left = sent.saturating_sub((kept.traffic_bytes + kept.protocol_bytes) as usize);
+        let counters = &self.counters;
+        self.waiting -= in_flight.traffic_frames;
+        counters.tx_traffic_frames.add(in_flight.traffic_frames);
+        counters.tx_traffic_bytes.add(in_flight.traffic_bytes);
+        counters.tx_protocol_frames.add(in_flight.protocol_frames);
+        counters.tx_protocol_bytes.add(in_flight.protocol_bytes);
+        // A part of the first frame may have been sent before.
+        let gone = in_flight.traffic_bytes + in_flight.protocol_bytes;
+        let mut left = sent.saturating_sub(gone as usize);
         for piece in owned {
             let mut gone = 0;
             for frame in frames_in(&piece) {
@@ -720,7 +727,7 @@ impl Port {
                 .flat_map(|&(port, frames)| std::iter::repeat_n(port, frames as usize))
                 .collect::<Vec<_>>()
                 .into_iter();
-            for frame in frames_of(&segments, turn, receive) {
+            for frame in frames_of(&segments, memory, receive) {
                 let ingress = origins.next().unwrap_or(PortId::LOCAL);
                 let len: usize = frame.iter().map(|p| p.len()).sum();
                 if left >= len {
@@ -735,7 +742,7 @@ impl Port {
                     self.waiting -= 1;
                     self.counters.dropped(DropReason::PortClosed, 1);
                 } else {
-                    self.enqueue(ingress, frame.concat().into(), now);
+                    self.push_queue(ingress, frame.concat().into(), now);
                 }
             }
         }

@@ -1,9 +1,9 @@
-//! The epoll engine, for where io_uring cannot be had: sockets are read and written at once, with
-//! `MSG_DONTWAIT`, when level-triggered polling says that they are ready.
+//! The epoll engine, for where io_uring is not available: sockets are read and written at once, with
+//! `MSG_DONTWAIT`, when level-triggered polling reports them as ready.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,16 +12,20 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use rustix::time::Timespec;
 
+use super::contract::{Engine, EngineKind, EngineStats, Event, SendMode, Sent, Wait};
 use super::memory::Memory;
-use super::{ENOUGH, Event, Outgoing, hang_up};
-use crate::buffer::RECEIVE_LEN;
+use super::outgoing::Outgoing;
+use super::poller::SharedPoller;
+use super::socket::hang_up;
+use crate::DataPlaneOptions;
+use crate::buffer::{RECEIVE_LEN, ReceiveBuffers};
 use crate::mailbox::Mailbox;
 
-/// Events taken in one turn; what is left comes in the next.
+/// Maximum number of events taken in one iteration; the next one takes the rest.
 const EVENTS: usize = 1024;
 /// Several receives share a buffer as long as each has this much room.
 const ROOM: usize = RECEIVE_LEN / 2;
-/// What the doorbell's events carry in place of a slot.
+/// Identifies the doorbell's events, in place of a slot.
 const BELL: u64 = u64::MAX;
 
 /// One worker's polling, descriptors and memory.
@@ -30,35 +34,33 @@ pub(crate) struct Epoll {
     ready: Vec<epoll::Event>,
     slots: Vec<Slot>,
     free: Vec<u32>,
-    pub(super) memory: Memory,
+    memory: Memory,
     free_buffers: Vec<u16>,
-    /// The buffer that is being filled, and how far it is.
+    /// The buffer that is being filled, and how much of it is.
     filling: Option<(u16, usize)>,
-    /// Slots to read from, in their order: those that the turn had no buffer or no time for come
-    /// first in the next one.
+    /// Slots to read from, in order: those for which an iteration had no buffer or no time come first
+    /// in the next one.
     readable: VecDeque<u32>,
-    /// What is over and has not been handed out.
+    /// Events that have not been handed out.
     done: Vec<Event>,
-    /// Whether something in `done` points into the turn's memory.
-    turn_in_use: bool,
-    /// How many bytes a turn may receive, about.
-    pub(super) enough: usize,
+    /// Whether an event in `done` points into the iteration's memory.
+    memory_in_use: bool,
     /// Kept for its allocation.
     pieces: Vec<IoSlice<'static>>,
     mailbox: Arc<Mailbox>,
-    /// Turns in which bytes had to wait because no receive buffer was free.
-    pub(super) out_of_buffers: u64,
+    /// Iterations in which bytes had to wait because no receive buffer was free.
+    out_of_buffers: u64,
 }
 
 #[derive(Default)]
 struct Slot {
     stream: Option<OwnedFd>,
-    /// In the list of slots to read from.
+    /// Whether it is in the list of slots to read from.
     listed: bool,
-    /// Nothing is to be read any more.
+    /// Whether the stream has ended.
     ended: bool,
-    /// Whether polling tells when the socket takes bytes. It goes on until it does so in vain: one
-    /// drain often follows another.
+    /// Whether polling reports that the socket takes bytes. It stays on until it reports so in vain:
+    /// one drain often follows another.
     polls_out: bool,
     drain: Option<Drain>,
     send_flags: i32,
@@ -66,36 +68,86 @@ struct Slot {
 
 struct Drain {
     outgoing: Outgoing,
-    /// How many of its bytes have gone.
+    /// The number of bytes that the socket has taken.
     sent: usize,
 }
 
-impl Epoll {
-    /// Sets up polling.
-    pub(super) fn new(mailbox: Arc<Mailbox>, receive_buffers: u16) -> io::Result<Self> {
+impl Engine for Epoll {
+    const KIND: EngineKind = EngineKind::Epoll;
+
+    fn new(
+        mailbox: Arc<Mailbox>,
+        _: &SharedPoller,
+        options: &DataPlaneOptions,
+    ) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let bell = mailbox.bell.descriptor();
         epoll::add(&epoll, bell, EventData::new_u64(BELL), EventFlags::IN)?;
-        let memory = Memory::new(receive_buffers);
+        let receive = ReceiveBuffers::new(options.receive_buffers.max(2).next_power_of_two());
         Ok(Self {
             epoll,
             ready: Vec::with_capacity(EVENTS),
             slots: Vec::new(),
             free: Vec::new(),
-            free_buffers: (0..memory.parts().1.count()).rev().collect(),
-            memory,
+            free_buffers: (0..receive.count()).rev().collect(),
+            memory: Memory::new(receive),
             filling: None,
             readable: VecDeque::new(),
             done: Vec::new(),
-            turn_in_use: false,
-            enough: ENOUGH,
+            memory_in_use: false,
             pieces: Vec::new(),
             mailbox,
             out_of_buffers: 0,
         })
     }
 
-    pub(super) fn add(&mut self, stream: OwnedFd) -> io::Result<u32> {
+    fn features(&self, options: &DataPlaneOptions) -> String {
+        let mut text = "level-triggered".to_owned();
+        if let Some(core) = options.sqpoll {
+            text += &format!(", no kernel thread on core {core}: only io_uring has it");
+        }
+        if options.zero_copy.is_some() {
+            text += ", no sends without a copy: only io_uring has them";
+        }
+        text
+    }
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+
+    fn has_work(&mut self) -> bool {
+        !self.done.is_empty() || !self.readable.is_empty()
+    }
+
+    #[inline]
+    fn may_have_news(&mut self) -> bool {
+        // Only the kernel can tell.
+        true
+    }
+
+    fn stats(&self) -> EngineStats {
+        EngineStats {
+            out_of_buffers: self.out_of_buffers,
+            zero_copy_sends: 0,
+        }
+    }
+
+    #[inline]
+    fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    #[inline]
+    fn memory_mut(&mut self) -> &mut Memory {
+        &mut self.memory
+    }
+
+    fn wake(&mut self, _: usize, mailbox: &Arc<Mailbox>) {
+        mailbox.bell.wake();
+    }
+
+    fn add(&mut self, stream: OwnedFd) -> io::Result<u32> {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             (self.slots.len() - 1) as u32
@@ -112,41 +164,22 @@ impl Epoll {
         Ok(slot)
     }
 
-    pub(super) fn send(&mut self, slot: u32, outgoing: Outgoing, drain: bool) {
-        // As for the other engine: a drain outlives the turn.
-        assert!(!drain || outgoing.segments.is_empty());
-        assert!(self.slots[slot as usize].drain.is_none());
-        if drain {
-            self.slots[slot as usize].drain = Some(Drain { outgoing, sent: 0 });
-            return self.go_on(slot);
-        }
-        let result = self.transmit(slot, &outgoing, 0);
-        self.turn_in_use |= !outgoing.segments.is_empty();
-        self.done.push(Event::Sent {
-            slot,
-            outgoing,
-            result: result.map_err(Errno::raw_os_error),
-        });
-    }
-
-    pub(super) fn stream(&self, slot: u32) -> Option<&OwnedFd> {
+    fn stream(&self, slot: u32) -> Option<&OwnedFd> {
         self.slots.get(slot as usize)?.stream.as_ref()
     }
 
-    /// Sets flags for all further sends.
-    pub(super) fn set_send_flags(&mut self, slot: u32, flags: i32) {
+    fn drained(&self, slot: u32) -> Option<u64> {
+        let drain = self.slots.get(slot as usize)?.drain.as_ref();
+        drain.map(|drain| drain.sent as u64)
+    }
+
+    fn set_send_flags(&mut self, slot: u32, flags: i32) {
         if let Some(slot) = self.slots.get_mut(slot as usize) {
             slot.send_flags = flags;
         }
     }
 
-    /// How many bytes of a slot's drain the socket has taken.
-    pub(super) fn taken(&self, slot: u32) -> Option<u64> {
-        let drain = self.slots.get(slot as usize)?.drain.as_ref();
-        drain.map(|drain| drain.sent as u64)
-    }
-
-    pub(super) fn close(&mut self, slot: u32, reset: bool) {
+    fn close(&mut self, slot: u32, reset: bool, _: &mut Vec<Event>) {
         let entry = std::mem::take(&mut self.slots[slot as usize]);
         let Some(stream) = entry.stream else { return };
         hang_up(&stream, reset);
@@ -160,59 +193,79 @@ impl Epoll {
                 0 => Err(Errno::CANCELED.raw_os_error()),
                 sent => Ok(sent),
             };
-            self.done.push(Event::Sent {
+            self.done.push(Event::Sent(Sent {
                 slot,
                 outgoing,
                 result,
-            });
+            }));
         }
-        // Behind whatever else of the slot is done.
+        // After all other events of the slot.
         self.done.push(Event::Closed { slot });
     }
 
-    pub(super) fn release(&mut self, slot: u32) {
+    fn release(&mut self, slot: u32) {
         self.free.push(slot);
     }
 
-    pub(super) fn take_done(&mut self, events: &mut Vec<Event>) -> bool {
-        let any = !self.done.is_empty();
-        events.append(&mut self.done);
-        self.turn_in_use = false;
-        any
+    fn send(&mut self, slot: u32, outgoing: Outgoing, mode: SendMode) {
+        // As for the other engine: a drain outlives the iteration.
+        assert!(mode == SendMode::Inline || outgoing.segments.is_empty());
+        assert!(self.slots[slot as usize].drain.is_none());
+        if mode == SendMode::Drain {
+            self.slots[slot as usize].drain = Some(Drain { outgoing, sent: 0 });
+            return self.continue_drain(slot);
+        }
+        let result = self.transmit(slot, &outgoing, 0);
+        self.memory_in_use |= !outgoing.segments.is_empty();
+        self.done.push(Event::Sent(Sent {
+            slot,
+            outgoing,
+            result: result.map_err(Errno::raw_os_error),
+        }));
     }
 
-    pub(super) fn wait(
-        &mut self,
-        timeout: Option<Duration>,
-        events: &mut Vec<Event>,
-    ) -> io::Result<()> {
-        if !self.turn_in_use {
-            self.end_turn();
-        }
-        self.filling = None;
-        let timeout = match self.done.is_empty() && self.readable.is_empty() {
-            true => timeout,
-            false => Some(Duration::ZERO),
-        };
-        self.poll(timeout)?;
-        self.receive(events);
-        self.take_done(events);
+    fn take_completed(&mut self, events: &mut Vec<Event>) -> io::Result<bool> {
+        let any = !self.done.is_empty();
+        events.append(&mut self.done);
+        self.memory_in_use = false;
+        Ok(any)
+    }
+
+    fn finish_inline(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
+        self.take_completed(events)?;
         Ok(())
     }
 
-    pub(super) fn end_turn(&mut self) {
-        assert!(!self.turn_in_use);
-        self.memory.end_turn(|id| self.free_buffers.push(id));
+    fn wait(&mut self, wait: Wait, events: &mut Vec<Event>) -> io::Result<()> {
+        if !self.memory_in_use {
+            self.end_iteration();
+        }
+        self.filling = None;
+        let timeout = match self.has_work() {
+            false => wait.timeout,
+            true => Some(Duration::ZERO),
+        };
+        self.poll(timeout)?;
+        self.receive(wait.enough, events);
+        self.take_completed(events)?;
+        Ok(())
     }
 
-    pub(super) fn clear_gathered(&mut self) {
-        assert!(!self.turn_in_use);
+    fn end_iteration(&mut self) {
+        assert!(!self.memory_in_use);
+        self.memory.end_iteration(|id| self.free_buffers.push(id));
+    }
+
+    fn clear_gathered(&mut self) {
+        assert!(!self.memory_in_use);
         self.memory.clear_gathered();
     }
+}
 
-    /// Waits, lists what can be read from and goes on with drains.
+impl Epoll {
+    /// Waits, lists the slots that can be read from, and continues drains.
     fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        // What a timespec cannot hold is for ever.
+        // A time that a timespec cannot hold is no limit.
         let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
         let mut ready = std::mem::take(&mut self.ready);
         ready.clear();
@@ -228,7 +281,7 @@ impl Epoll {
                 continue;
             }
             let slot = data as u32;
-            // Errors and hang-ups are for whoever reads, or writes, to meet.
+            // Errors and hang-ups show up in the next read or write.
             if flags != EventFlags::OUT {
                 let entry = &mut self.slots[slot as usize];
                 if !entry.listed && !entry.ended {
@@ -237,18 +290,18 @@ impl Epoll {
                 }
             }
             if flags.contains(EventFlags::OUT) {
-                self.go_on(slot);
+                self.continue_drain(slot);
             }
         }
         self.ready = ready;
         Ok(())
     }
 
-    /// Reads once from each listed slot, as long as there are buffers and until it is enough.
-    fn receive(&mut self, events: &mut Vec<Event>) {
+    /// Reads once from each listed slot, until no buffer is free or `enough` bytes are received.
+    fn receive(&mut self, enough: usize, events: &mut Vec<Event>) {
         let mut received = 0;
         for _ in 0..self.readable.len() {
-            if received >= self.enough {
+            if received >= enough {
                 return;
             }
             let Some((buffer, at)) = self.room() else {
@@ -289,7 +342,7 @@ impl Epoll {
         }
     }
 
-    /// Where the next receive goes.
+    /// The buffer, and the offset in it, for the next receive.
     fn room(&mut self) -> Option<(u16, usize)> {
         if let Some((_, filled)) = self.filling
             && filled + ROOM <= RECEIVE_LEN
@@ -302,28 +355,28 @@ impl Epoll {
         self.filling
     }
 
-    /// Sends what is left of a slot's drain, as far as the socket takes it.
-    fn go_on(&mut self, slot: u32) {
+    /// Sends the rest of a slot's drain, as far as the socket takes it.
+    fn continue_drain(&mut self, slot: u32) {
         let Some(Drain { outgoing, mut sent }) = self.slots[slot as usize].drain.take() else {
             return self.poll_out(slot, false);
         };
-        let total = outgoing.owned.iter().map(|f| f.len()).sum::<usize>() - outgoing.skip;
+        let total = outgoing.owned_bytes();
         let result = match self.transmit(slot, &outgoing, sent) {
             Ok(n) => {
                 sent += n;
                 (sent == total).then_some(Ok(sent))
             }
             Err(Errno::AGAIN | Errno::INTR) => None,
-            // What has gone comes first; the next send meets the error again.
+            // The bytes that were sent are reported first; the next send meets the error again.
             Err(_) if sent > 0 => Some(Ok(sent)),
             Err(error) => Some(Err(error.raw_os_error())),
         };
         match result {
-            Some(result) => self.done.push(Event::Sent {
+            Some(result) => self.done.push(Event::Sent(Sent {
                 slot,
                 outgoing,
                 result,
-            }),
+            })),
             None => {
                 self.slots[slot as usize].drain = Some(Drain { outgoing, sent });
                 self.poll_out(slot, true);
@@ -331,8 +384,8 @@ impl Epoll {
         }
     }
 
-    /// One system call that sends what the socket takes at once of what lies behind the first
-    /// `skip` bytes.
+    /// Makes one system call that sends what follows the first `skip` bytes, as far as the socket
+    /// takes it at once.
     fn transmit(
         &mut self,
         slot: u32,
@@ -357,7 +410,7 @@ impl Epoll {
             }
         };
         pieces.clear();
-        // Of another lifetime and in the same allocation.
+        // This changes the lifetime and keeps the allocation.
         self.pieces = pieces.into_iter().map(|_| IoSlice::new(&[])).collect();
         result
     }
@@ -371,7 +424,7 @@ impl Epoll {
         let mut flags = EventFlags::IN;
         flags.set(EventFlags::OUT, on);
         let data = EventData::new_u64(slot.into());
-        // Fails only for want of memory: the port's write time-out is there for such a case too.
+        // Fails only for lack of memory, in which case the port's write timeout applies.
         if epoll::modify(&self.epoll, stream, data, flags).is_ok() {
             entry.polls_out = on;
         }

@@ -1,60 +1,60 @@
-//! The memory of an engine, and which of its receive buffers belong to which turn.
+//! The memory of an engine, and when its receive buffers are recycled.
 
-use crate::buffer::{ReceiveBuffers, TurnMemory};
+use crate::buffer::{IterationMemory, ReceiveBuffers};
 
-/// Receive buffers and the turn's own memory. What is lent out of it by reference to the kernel is
-/// the engine's to know: it calls what voids segments.
-pub(super) struct Memory {
-    turn: TurnMemory,
+/// The receive buffers of an engine, and the memory of its current iteration. The engine keeps track
+/// of what the kernel is reading; it calls the methods that make segments invalid.
+pub(crate) struct Memory {
+    iteration: IterationMemory,
     receive: ReceiveBuffers,
-    /// Receive buffers handed out and not yet given back.
+    /// Receive buffers that are held.
     in_use: Vec<u16>,
-    /// How many of these have been dealt with: all that were filled before the last wait.
-    old: usize,
+    /// How many of these have been handled: all that were filled before the last wait.
+    handled: usize,
 }
 
 impl Memory {
-    pub(super) fn new(receive_buffers: u16) -> Self {
+    pub(super) fn new(receive: ReceiveBuffers) -> Self {
         Self {
-            turn: TurnMemory::default(),
-            receive: ReceiveBuffers::new(receive_buffers.max(2).next_power_of_two()),
+            iteration: IterationMemory::default(),
+            receive,
             in_use: Vec::new(),
-            old: 0,
+            handled: 0,
         }
     }
 
     #[inline]
-    pub(super) fn parts(&self) -> (&TurnMemory, &ReceiveBuffers) {
-        (&self.turn, &self.receive)
+    pub(super) fn parts(&self) -> (&IterationMemory, &ReceiveBuffers) {
+        (&self.iteration, &self.receive)
     }
 
     #[inline]
-    pub(super) fn parts_mut(&mut self) -> (&mut TurnMemory, &mut ReceiveBuffers) {
-        (&mut self.turn, &mut self.receive)
+    pub(super) fn parts_mut(&mut self) -> (&mut IterationMemory, &mut ReceiveBuffers) {
+        (&mut self.iteration, &mut self.receive)
     }
 
-    /// Takes a receive buffer until the next turn ends.
+    /// Takes a receive buffer until the next iteration ends.
     pub(super) fn hold(&mut self, buffer: u16) {
         self.receive.hold(buffer);
         self.in_use.push(buffer);
     }
 
-    /// Says that what is held now has been dealt with: it goes with the next [`Self::end_turn`].
-    pub(super) fn make_old(&mut self) {
-        self.old = self.in_use.len();
+    /// Marks what is held now as handled: [`Self::end_iteration`] releases it.
+    pub(super) fn mark_handled(&mut self) {
+        self.handled = self.in_use.len();
     }
 
-    /// Voids the turn's segments and gives its receive buffers back, to `give` each.
-    pub(super) fn end_turn(&mut self, mut give: impl FnMut(u16)) {
-        self.turn.clear();
-        for id in self.in_use.drain(..std::mem::take(&mut self.old)) {
+    /// Makes all segments invalid, and passes each receive buffer that has been handled to `recycle`.
+    pub(super) fn end_iteration(&mut self, mut recycle: impl FnMut(u16)) {
+        self.iteration.clear();
+        for id in self.in_use.drain(..std::mem::take(&mut self.handled)) {
             self.receive.release(id);
-            give(id);
+            recycle(id);
         }
     }
 
-    /// Voids what was gathered in this turn; what was received stays.
+    /// Makes gathered segments invalid; received bytes stay.
     pub(super) fn clear_gathered(&mut self) {
-        self.turn.clear();
+        self.iteration.clear();
     }
 }

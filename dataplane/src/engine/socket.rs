@@ -3,9 +3,10 @@
 
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{AddressFamily, SendFlags};
+use rustix::net::{AddressFamily, SendFlags, Shutdown};
 
 /// Where `tcpi_rtt` and `tcpi_bytes_acked` are in `struct tcp_info`, which only grows at its end. The
 /// libc crate's does not reach so far on every target.
@@ -104,6 +105,20 @@ pub(super) fn limit_unsent(stream: &OwnedFd, limit: Option<usize>) {
 pub(super) fn send_at_once(stream: &OwnedFd, bytes: &[u8]) -> usize {
     // An error comes again with the next send.
     rustix::net::send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).unwrap_or(0)
+}
+
+/// Ends a stream both ways, no matter who else holds its descriptor. A reset does not wait for an
+/// answer of the peer; only TCP has it.
+pub(super) fn hang_up(stream: &OwnedFd, reset: bool) {
+    if reset {
+        // Some kernels do not disconnect a socket that is being read from.
+        let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
+        if rustix::net::connect_unspec(stream).is_ok() {
+            return;
+        }
+    }
+    // Fails only if the peer has already ended the stream.
+    let _ = rustix::net::shutdown(stream, Shutdown::Both);
 }
 
 /// Sets an option; a socket or kernel that does not have it stays as it is.

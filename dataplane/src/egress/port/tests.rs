@@ -32,7 +32,7 @@ impl Socket for Peer {
 
 struct Bench {
     port: Port,
-    turn: TurnMemory,
+    memory: IterationMemory,
     receive: ReceiveBuffers,
 }
 
@@ -53,7 +53,7 @@ impl Bench {
         );
         Self {
             port,
-            turn: TurnMemory::default(),
+            memory: IterationMemory::default(),
             receive: ReceiveBuffers::new(2),
         }
     }
@@ -61,8 +61,8 @@ impl Bench {
     /// A frame that lies by itself.
     fn push(&mut self, number: u32, len: usize) {
         let bytes = frame(number, len);
-        let id = self.turn.own(bytes.clone());
-        let run = Run {
+        let id = self.memory.own(bytes.clone());
+        let burst = Burst {
             ingress: PortId(2),
             egress: PortId(1),
             frames: 1,
@@ -71,7 +71,7 @@ impl Bench {
             place: Place::Owned(id),
             at: 0,
         };
-        self.port.push_traffic(&run, &mut self.turn, 0);
+        self.port.push_traffic(&burst, &mut self.memory, 0);
     }
 
     /// Lets the socket take up to `room` bytes of the next send; the frames that it got whole.
@@ -81,12 +81,12 @@ impl Bench {
         };
         let owned = outgoing.owned.iter().map(|f| &f[..]);
         let segments = outgoing.segments.iter();
-        let segments = segments.map(|s| self.turn.bytes(s, &self.receive));
+        let segments = segments.map(|s| self.memory.bytes(s, &self.receive));
         let mut bytes: Vec<u8> = owned.chain(segments).flatten().copied().collect();
         assert!(outgoing.owned.len() + outgoing.segments.len() <= MAX_PIECES);
         bytes.drain(..outgoing.skip);
         bytes.truncate(room);
-        (self.port).sent(outgoing, bytes.len(), 0, &self.turn, &self.receive);
+        (self.port).sent(outgoing, bytes.len(), 0, &self.memory, &self.receive);
         Some(bytes)
     }
 
@@ -146,7 +146,9 @@ fn small_frames_that_waited_share_pieces() {
     let Some(Send::Inline(first)) = first else {
         panic!("nothing to send");
     };
-    bench.port.sent(first, 100, 0, &bench.turn, &bench.receive);
+    bench
+        .port
+        .sent(first, 100, 0, &bench.memory, &bench.receive);
     bench.port.drain_limit = DRAIN_MAX;
     let Some(Send::Drain(drain)) = bench.port.next_send(0) else {
         panic!("nothing waits");
@@ -154,7 +156,7 @@ fn small_frames_that_waited_share_pieces() {
     let bytes: usize = drain.owned.iter().map(|piece| piece.len()).sum();
     assert!(bytes >= DRAIN_MAX && drain.owned.len() < 150);
     // It ends in the middle of the first long frame, behind 99 short ones.
-    (bench.port).sent(drain, 12_345, 0, &bench.turn, &bench.receive);
+    (bench.port).sent(drain, 12_345, 0, &bench.memory, &bench.receive);
     assert_eq!(bench.port.counters.snapshot().tx_traffic_frames, 1 + 99);
     let mut stream = Vec::new();
     while let Some(bytes) = bench.send(98_765) {
@@ -181,7 +183,7 @@ fn a_closed_port_accounts_for_all_it_had() {
         panic!("nothing to send");
     };
     bench.port.abandon(CloseReason::PeerClosed);
-    (bench.port).sent(outgoing, 5000, 0, &bench.turn, &bench.receive);
+    (bench.port).sent(outgoing, 5000, 0, &bench.memory, &bench.receive);
     let counters = bench.port.counters.snapshot();
     assert_eq!((counters.tx_traffic_frames, counters.queued_frames), (2, 0));
     assert_eq!(counters.dropped(DropReason::PortClosed), 2998);
@@ -213,7 +215,7 @@ fn a_slow_link_gets_small_drains_and_recovers() {
     let Some(Send::Inline(first)) = first else {
         panic!("nothing to send");
     };
-    (bench.port).sent(first, 1300, 0, &bench.turn, &bench.receive);
+    (bench.port).sent(first, 1300, 0, &bench.memory, &bench.receive);
     let mut now = 0;
     // How long a drain is when the link takes so many bytes in a millisecond.
     let mut drain = |bench: &mut Bench, rate: usize| {
@@ -222,7 +224,7 @@ fn a_slow_link_gets_small_drains_and_recovers() {
         };
         let bytes = drain.owned.iter().map(|piece| piece.len()).sum();
         now += (bytes / rate) as u64;
-        (bench.port).sent(drain, bytes, now, &bench.turn, &bench.receive);
+        (bench.port).sent(drain, bytes, now, &bench.memory, &bench.receive);
         bytes
     };
     // 64 kbit/s.
@@ -249,7 +251,7 @@ fn a_write_ends_the_peering_without_progress_only() {
     let Some(Send::Inline(first)) = first else {
         panic!("nothing to send");
     };
-    (bench.port).sent(first, 700, 0, &bench.turn, &bench.receive);
+    (bench.port).sent(first, 700, 0, &bench.memory, &bench.receive);
     assert!(matches!(bench.port.next_send(0), Some(Send::Drain(_))));
     let mut look = |now, progress| {
         bench.port.last_rx = now;
@@ -301,7 +303,7 @@ fn a_peer_is_not_judged_by_what_has_not_been_read() {
     assert_eq!(ended, Err(CloseReason::SlowFrame));
     // Its keepalives were not held up by that.
     assert_eq!(bench.port.protocol.len(), 1);
-    bench.port.carry.clear();
+    bench.port.partial.clear();
     let ended = bench.port.run_timers(20_000, 20_000, &Peer::default());
     assert_eq!(ended, Err(CloseReason::Dead));
 }
@@ -318,7 +320,7 @@ fn a_write_is_not_judged_by_the_first_look() {
         let Some(Send::Inline(first)) = first else {
             panic!("nothing to send");
         };
-        (bench.port).sent(first, 700, 0, &bench.turn, &bench.receive);
+        (bench.port).sent(first, 700, 0, &bench.memory, &bench.receive);
         assert!(matches!(bench.port.next_send(0), Some(Send::Drain(_))));
         bench
     };

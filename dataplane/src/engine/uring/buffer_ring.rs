@@ -62,7 +62,7 @@ impl BufferRing {
     }
 
     /// Takes a buffer back that nobody holds any more.
-    pub(super) fn put_back(&mut self, id: u16) {
+    pub(super) fn take_back(&mut self, id: u16) {
         self.spare.push(id);
     }
 

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use io_uring::{IoUring, opcode, squeue, types};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -13,6 +12,7 @@ use super::buffer_ring::GROUP;
 use super::request::SEND_VECTORIZED;
 use crate::DataPlaneOptions;
 use crate::buffer::RECEIVE_LEN;
+use crate::engine::poller::SharedPoller;
 
 /// How long a kernel thread looks for requests in vain before it sleeps.
 const SQPOLL_IDLE_MS: u32 = 100;
@@ -81,23 +81,8 @@ impl fmt::Display for Features {
     }
 }
 
-/// The ring whose kernel thread the other workers' rings share.
-#[derive(Debug, Default)]
-pub(crate) struct SharedPoller(Mutex<Option<OwnedFd>>);
-
-impl SharedPoller {
-    /// Lets go of it: no more rings are to come.
-    pub(crate) fn release(&self) {
-        drop(self.lock().take());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<OwnedFd>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Names the limit on locked memory where the kernel refuses memory: a low one is the usual reason.
-pub(crate) fn name_limit(error: io::Error) -> io::Error {
+pub(super) fn name_limit(error: io::Error) -> io::Error {
     let limit = getrlimit(Resource::Memlock).current;
     match limit {
         Some(bytes) if error.raw_os_error() == Some(libc::ENOMEM) => io::Error::new(

@@ -16,7 +16,7 @@ fn who_refuses_a_message_is_woken_by_its_bell() {
     let own = Arc::new(Mailbox::new(2).unwrap());
     let (poller, options) = (SharedPoller::default(), DataPlaneOptions::default());
     let mut engine = Uring::new(own, &poller, &options).unwrap();
-    if !engine.features().messages {
+    if !engine.features.messages {
         return;
     }
     let sleeper = Arc::new(Mailbox::new(2).unwrap());
@@ -36,7 +36,15 @@ fn who_refuses_a_message_is_woken_by_its_bell() {
     while !is_woken() {
         assert!(Instant::now() < deadline, "nobody wakes it");
         let timeout = Some(Duration::from_millis(10));
-        engine.wait(timeout, None, &mut Vec::new()).unwrap();
+        engine.wait(wait(timeout), &mut Vec::new()).unwrap();
+    }
+}
+
+fn wait(timeout: Option<Duration>) -> Wait {
+    Wait {
+        timeout,
+        batch: None,
+        enough: 1 << 20,
     }
 }
 
@@ -67,7 +75,7 @@ fn a_queue_that_the_kernel_does_not_take_is_an_error_and_no_loop() {
         for _ in 0..=SQ_ENTRIES {
             engine.arm_bell();
         }
-        let result = engine.wait(Some(Duration::ZERO), None, &mut Vec::new());
+        let result = engine.wait(wait(Some(Duration::ZERO)), &mut Vec::new());
         done.send(result.map_err(|e| e.raw_os_error())).unwrap();
     });
     let result = over.recv_timeout(Duration::from_secs(20));
@@ -78,7 +86,7 @@ fn a_queue_that_the_kernel_does_not_take_is_an_error_and_no_loop() {
 fn a_port_that_cannot_be_registered_leaves_its_slot() {
     std::thread::spawn(|| {
         let mut engine = engine();
-        if engine.features().fixed_files == 0 {
+        if engine.features.fixed_files == 0 {
             println!("skipped: no registered files here");
             return;
         }

@@ -1,0 +1,265 @@
+//! The data plane as its owner sees it.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Receiver, unbounded};
+use pinecone_fib::Fib;
+use pinecone_wire::TrafficLayout;
+
+use crate::PortId;
+use crate::counters::{CountersSnapshot, DropReason, PortCounters, WorkerCounters, WorkerStats};
+use crate::delivery::Delivery;
+use crate::engine::{EngineKind, SharedPoller};
+use crate::filter::{GuardedFilter, PacketFilter};
+use crate::mailbox::{Command, Mailbox, NewPort};
+use crate::options::{DataPlaneError, DataPlaneOptions, EngineChoice, EngineInfo, PortOptions};
+use crate::port_map::{MAX_WORKERS, PortMap};
+use crate::registry::Registry;
+use crate::report::{Budget, CloseReason, Report};
+use crate::worker::{Shared, thread};
+
+/// Running workers, which are shut down when this is dropped.
+pub struct DataPlane {
+    shared: Arc<Shared>,
+    info: EngineInfo,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    next_worker: AtomicUsize,
+}
+
+impl DataPlane {
+    /// Starts the workers. They report protocol frames and closed ports through the channel.
+    ///
+    /// # Errors
+    /// An option is not valid, or the system does not allow what the options ask for.
+    pub fn start(
+        options: DataPlaneOptions,
+        fib: Fib,
+        delivery: Arc<dyn Delivery>,
+    ) -> Result<(Self, Receiver<Report>), DataPlaneError> {
+        let start = |engine, why: &str| {
+            Self::start_with(engine, why, options.clone(), fib.clone(), delivery.clone())
+        };
+        match options.engine {
+            EngineChoice::Uring => start(EngineKind::Uring, "asked for"),
+            EngineChoice::Epoll => start(EngineKind::Epoll, "asked for"),
+            EngineChoice::Auto => {
+                match start(EngineKind::Uring, "chosen because this kernel has it") {
+                    Err(DataPlaneError::Uring { source }) => {
+                        let why = format!("io_uring cannot be set up: {source}");
+                        start(EngineKind::Epoll, &why)
+                    }
+                    started => started,
+                }
+            }
+        }
+    }
+
+    /// Starts the workers with one engine.
+    fn start_with(
+        engine: EngineKind,
+        why: &str,
+        options: DataPlaneOptions,
+        fib: Fib,
+        delivery: Arc<dyn Delivery>,
+    ) -> Result<(Self, Receiver<Report>), DataPlaneError> {
+        let workers = options.workers;
+        if workers == 0 || workers > MAX_WORKERS {
+            return Err(DataPlaneError::Workers(workers));
+        }
+        if !options.cores.is_empty() && options.cores.len() != workers {
+            return Err(DataPlaneError::Cores {
+                cores: options.cores.len(),
+                workers,
+            });
+        }
+        let (reports, receiver) = unbounded();
+        let mailboxes = (0..workers)
+            .map(|worker| {
+                let mailbox = Mailbox::new(workers);
+                mailbox
+                    .map(Arc::new)
+                    .map_err(|source| DataPlaneError::Start { worker, source })
+            })
+            .collect::<Result<_, _>>()?;
+        let core_of = |worker: usize| options.cores.get(worker).copied();
+        let shared = Arc::new(Shared {
+            fib,
+            delivery,
+            map: PortMap::new(options.max_ports),
+            mailboxes,
+            counters: (0..workers)
+                .map(|w| WorkerCounters {
+                    core: core_of(w),
+                    ..Default::default()
+                })
+                .collect(),
+            reports,
+            pending: Budget::new(options.pending_bytes),
+            registry: Registry::default(),
+            poller: SharedPoller::default(),
+            options,
+            engine,
+        });
+        let mut this = Self {
+            info: EngineInfo {
+                name: engine.name(),
+                description: String::new(),
+                cores: Vec::new(),
+            },
+            threads: Mutex::default(),
+            next_worker: AtomicUsize::new(0),
+            shared,
+        };
+        for worker in 0..workers {
+            let (thread, features) = thread::start(worker, &this.shared)?;
+            let threads = this.threads.get_mut();
+            threads.unwrap_or_else(PoisonError::into_inner).push(thread);
+            this.info
+                .cores
+                .push(this.shared.options.cores.get(worker).copied());
+            this.info.description = features;
+        }
+        this.shared.poller.release();
+        this.info.description = format!("{why}; {}", this.info.description);
+        Ok((this, receiver))
+    }
+
+    /// Hands a connected stream socket to a worker. Exactly one [`Report::Closed`] follows.
+    pub fn add_port(
+        &self,
+        port: PortId,
+        stream: OwnedFd,
+        options: PortOptions,
+    ) -> Arc<PortCounters> {
+        let counters = Arc::new(PortCounters::default());
+        if !self.shared.map.covers(port) {
+            let reason = CloseReason::Requested(
+                "no port number is left: raise the limit on open files".into(),
+            );
+            let _ = self.shared.reports.send(Report::Closed { port, reason });
+            return counters;
+        }
+        let worker = self.next_worker.fetch_add(1, Ordering::Relaxed) % self.shared.mailboxes.len();
+        let added = self
+            .shared
+            .registry
+            .add(port, worker, &counters, self.shared.mailboxes.len());
+        let worker = match added {
+            Ok(worker) => worker,
+            Err(error) => {
+                let reason = error.into();
+                let _ = self.shared.reports.send(Report::Closed { port, reason });
+                return counters;
+            }
+        };
+        let budget = Budget::new(self.shared.options.port_pending_bytes);
+        let new = NewPort {
+            port,
+            stream,
+            options,
+            counters: Arc::clone(&counters),
+            budget,
+        };
+        self.shared.mailboxes[worker].tell(Command::Add(new));
+        counters
+    }
+
+    /// Closes a port, if it is open. [`Report::Closed`] follows when that is done.
+    pub fn remove_port(&self, port: PortId, reason: CloseReason) {
+        self.tell(port, Command::Remove { port, reason });
+    }
+
+    /// Sends a protocol frame, ahead of traffic. If too many wait for the port, the oldest is dropped.
+    pub fn send(&self, port: PortId, frame: Vec<u8>) {
+        self.tell(port, Command::Send { port, frame });
+    }
+
+    /// Routes a whole traffic frame of local origin. Returns false if too many wait: the frame is
+    /// dropped.
+    #[must_use]
+    pub fn inject(&self, frame: Vec<u8>) -> bool {
+        // A flow stays with one worker, so that its frames stay in order.
+        let worker = TrafficLayout::parse(&frame).map_or(0, |layout| {
+            let key = layout.destination_key(&frame);
+            usize::from(key.0[31]) % self.shared.mailboxes.len()
+        });
+        let mailbox = &self.shared.mailboxes[worker];
+        let taken = !mailbox.is_closed() && mailbox.injected.push(frame).is_ok();
+        mailbox.bell.ring();
+        taken
+    }
+
+    /// Sets or removes the packet filter. Frames that are being routed already may miss it.
+    pub fn set_filter(&self, filter: Option<Arc<dyn PacketFilter>>) {
+        let filter = filter.map(|filter| Arc::new(GuardedFilter::new(filter)));
+        self.shared
+            .mailboxes
+            .iter()
+            .for_each(|m| m.tell(Command::Filter(filter.clone())));
+    }
+
+    /// The counters of an open port.
+    #[must_use]
+    pub fn port_counters(&self, port: PortId) -> Option<CountersSnapshot> {
+        self.shared.registry.counters_of(port)
+    }
+
+    /// The engine in use.
+    #[must_use]
+    pub const fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+
+    /// The counters of each worker.
+    #[must_use]
+    pub fn worker_stats(&self) -> Vec<WorkerStats> {
+        self.shared
+            .counters
+            .iter()
+            .map(WorkerCounters::snapshot)
+            .collect()
+    }
+
+    /// Closes all ports and ends the workers. Returns when they have ended.
+    pub fn shutdown(&self) {
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        self.shared
+            .mailboxes
+            .iter()
+            .for_each(|m| m.tell(Command::Shutdown));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker had panicked");
+            }
+        }
+        // Frames that were handed over to a worker that had ended.
+        for (mailbox, counters) in self.shared.mailboxes.iter().zip(&self.shared.counters) {
+            let frames = mailbox.drop_blocks();
+            counters.local.dropped(DropReason::PortClosed, frames);
+        }
+    }
+
+    fn tell(&self, port: PortId, command: Command) {
+        if let Some(worker) = self.shared.registry.worker_of(port) {
+            self.shared.mailboxes[worker].tell(command);
+        }
+    }
+}
+
+impl Drop for DataPlane {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+impl std::fmt::Debug for DataPlane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DataPlane")
+            .field("info", &self.info)
+            .finish_non_exhaustive()
+    }
+}
