@@ -4,7 +4,7 @@ use std::time::Duration;
 use pinecone_wire::SecretKey;
 use tokio::sync::oneshot;
 
-use crate::{EngineChoice, Node, NodeOptions, PacketFilter, ReceiveQueue, StartError};
+use crate::{EngineChoice, Node, NodeOptions, PacketFilter, ReceiveQueue, StartError, start};
 
 /// Sets the options of a node and starts it.
 ///
@@ -18,6 +18,13 @@ pub struct Builder(NodeOptions);
 impl From<NodeOptions> for Builder {
     fn from(options: NodeOptions) -> Self {
         Self(options)
+    }
+}
+
+impl Node {
+    /// Returns a builder with the default options.
+    pub fn builder() -> Builder {
+        Builder::from(NodeOptions::default())
     }
 }
 
@@ -221,6 +228,6 @@ impl Builder {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_blocking(self) -> Result<Node, StartError> {
-        Node::start(self.0)
+        start::start(self.0).map(Node::from)
     }
 }

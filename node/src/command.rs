@@ -1,6 +1,7 @@
 //! Messages to the control thread.
 
 use std::os::fd::OwnedFd;
+use std::task::Waker;
 
 use crossbeam::channel::Sender;
 use pinecone_dataplane::{LinkType, PortId};
@@ -37,7 +38,31 @@ pub(crate) enum Command {
     },
     /// Closes the node because it cannot go on.
     Fail(NodeError),
+    /// The node's transports have ended, with all their tasks.
+    TransportsEnded,
     Close,
+}
+
+/// Sends commands, and wakes the thread that takes them if that does not wait for the channel.
+#[derive(Clone)]
+pub(crate) struct CommandSender {
+    commands: Sender<Command>,
+    waker: Option<Waker>,
+}
+
+impl CommandSender {
+    pub(crate) const fn new(commands: Sender<Command>, waker: Option<Waker>) -> Self {
+        Self { commands, waker }
+    }
+
+    /// Sends a command. Returns whether there is a control left that takes it: if not, the node is closed.
+    pub(crate) fn send(&self, command: Command) -> bool {
+        let sent = self.commands.send(command).is_ok();
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+        sent
+    }
 }
 
 /// The reply to a request for a peering.
@@ -67,11 +92,11 @@ pub(crate) struct Unclaimed {
     /// Tells the peering from later ones on the same port.
     serial: u64,
     /// None once claimed.
-    control: Option<Sender<Command>>,
+    control: Option<CommandSender>,
 }
 
 impl Unclaimed {
-    pub(crate) const fn new(port: PortId, serial: u64, control: Sender<Command>) -> Self {
+    pub(crate) const fn new(port: PortId, serial: u64, control: CommandSender) -> Self {
         let control = Some(control);
         Self {
             port,
@@ -92,7 +117,7 @@ impl Drop for Unclaimed {
         if let Some(control) = self.control.take() {
             let (port, serial) = (self.port, self.serial);
             // Fails if the node is closed, and the peering with it.
-            let _ = control.send(Command::Abandon { port, serial });
+            control.send(Command::Abandon { port, serial });
         }
     }
 }

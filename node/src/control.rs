@@ -1,183 +1,196 @@
-//! The control thread: drives the state machine with reports, commands and time, and carries out
-//! what it decides.
+//! Drives the control plane with reports, commands and time, and carries out what it decides.
+//!
+//! A [`Control`] is driven by calls of [`Control::iterate`]: on a thread of its own by [`Control::run`], or
+//! together with others by a [host](crate::Host).
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use crossbeam::channel::{Receiver, Sender, TryRecvError, select};
+use crossbeam::channel::{Receiver, select};
 use pinecone_controlplane::{ControlPlane, Effect, NewPeer};
-use pinecone_dataplane::{CloseReason, DataPlane, PortCounters, PortId, PortOptions, Report};
-use pinecone_transports::{Listeners, RelayTask, StaticPeerId, StaticPeersHandle, Transports};
+use pinecone_dataplane::{CloseReason, DataPlane, PortId, PortOptions, Report};
+use pinecone_transports::StaticPeerId;
 use pinecone_wire::PublicKey;
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::broadcast;
 
 use crate::clock::Clock;
-use crate::closings::Closings;
-use crate::command::{Command, NewPeering, Unclaimed};
+use crate::command::{Command, CommandSender, NewPeering, Unclaimed};
 use crate::intake::Intake;
 use crate::local::Local;
+use crate::peerings::{Peering, Peerings};
 use crate::report;
+use crate::runtime::NodeTransports;
 use crate::verifiers::Verifiers;
-use crate::{
-    ConnectError, Direction, Event, LinkType, NodeError, OwnKeyElsewhere, Peer, PeerBandwidth,
-    Status, Traffic,
-};
+use crate::{ConnectError, Event, NodeError, OwnKeyElsewhere, Peer, Status};
 
-/// Reports handled before the tables are published and effects carried out.
+/// Reports handled before the tables are published and effects are carried out.
 const BATCH: usize = 256;
-/// The same in time, where they take long.
-const TURN: Duration = Duration::from_millis(2);
-/// Reports taken in at a time, so that all peerings that have something get their turn.
+/// The longest time spent on such a batch.
+const BATCH_TIME: Duration = Duration::from_millis(2);
+/// Reports taken in at a time, so that all peerings that have sent something get their share.
 const COLLECT: usize = 4096;
-/// How long to wait when nothing is due.
+/// The longest wait when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);
 
-/// See the module.
-pub(crate) struct Control {
+/// The parts that a [`Control`] starts from, apart from the data plane.
+pub(crate) struct Parts {
     pub(crate) control: ControlPlane,
     pub(crate) verifiers: Verifiers,
-    pub(crate) dataplane: Arc<DataPlane>,
-    pub(crate) reports: Receiver<Report>,
     pub(crate) commands: Receiver<Command>,
-    /// For peerings that are abandoned before their caller has them.
-    pub(crate) commands_to_self: Sender<Command>,
+    /// The other end of `commands`, for peerings whose caller stops waiting.
+    pub(crate) sender: CommandSender,
     pub(crate) local: Arc<Local>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) clock: Clock,
     pub(crate) bandwidth_interval: Duration,
     pub(crate) own: PublicKey,
-    pub(crate) listeners: Listeners,
-    pub(crate) transports: Transports,
-    pub(crate) static_peers: StaticPeersHandle,
-    pub(crate) runtime: RuntimeThread,
+    pub(crate) transports: NodeTransports,
     /// Why the node failed, once it has.
     pub(crate) failure: Arc<OnceLock<NodeError>>,
 }
 
-/// The runtime thread, which ends when told or when the sender is dropped.
-pub(crate) struct RuntimeThread {
-    pub(crate) stop: watch::Sender<bool>,
-    pub(crate) thread: JoinHandle<()>,
-}
-
-/// What is known of a port beyond what the state machine needs.
-struct Peering {
-    key: PublicKey,
-    link: LinkType,
-    remote: String,
-    direction: Direction,
-    static_peer: Option<StaticPeerId>,
-    /// Tells the peering from earlier and later ones on the same port.
-    serial: u64,
-    /// The task that relays its stream, if there is one.
-    relay: Option<RelayTask>,
-    since: SystemTime,
-    up_at: Duration,
-    counters: Arc<PortCounters>,
-    /// What it had moved when bandwidth was last told.
-    told: Traffic,
-    /// Gone from the state machine, and not yet closed by the data plane.
-    closing: bool,
-    /// Who waits for it to be closed.
-    waiting: Vec<oneshot::Sender<bool>>,
-}
-
-impl RuntimeThread {
-    /// Tells it to stop, and waits until it has.
-    fn end(self) {
-        // Fails if the thread is gone already.
-        let _ = self.stop.send(true);
-        if self.thread.join().is_err() {
-            tracing::error!("the runtime thread panicked");
-        }
-    }
-}
-
-/// The thread's state.
-struct Running {
-    setup: Control,
+/// The control of one node. See the module.
+pub(crate) struct Control {
+    parts: Parts,
+    dataplane: Arc<DataPlane>,
+    reports: Receiver<Report>,
     intake: Intake<Report>,
-    peerings: BTreeMap<PortId, Peering>,
-    /// The serial number of the next peering.
-    next_serial: u64,
+    peerings: Peerings,
     root: PublicKey,
-    closings: Closings,
     next_bandwidth: Duration,
+    /// Whether the node has been told to close.
+    closing: bool,
+    /// Whether the transports have ended.
+    transports_ended: bool,
+}
+
+/// The outcome of an iteration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// There may be more to do at once.
+    More,
+    /// There is nothing to do for this long, unless a report or a command comes.
+    Idle(Duration),
+    /// The node closes: [`Control::begin_close`] is next.
+    Closing,
+}
+
+impl Parts {
+    /// Ends the parts of a node that does not start after all.
+    pub(crate) fn end(self) {
+        self.transports.stop();
+        let commands = self.commands.iter();
+        let _ = commands
+            .take_while(|c| !matches!(c, Command::TransportsEnded))
+            .count();
+        self.transports.join();
+        self.verifiers.end();
+    }
 }
 
 impl Control {
-    /// Ends what it was to drive: the node does not start after all.
-    pub(crate) fn abandon(self) {
-        self.runtime.end();
-        self.verifiers.end();
-    }
-
-    /// Runs until the node closes.
-    pub(crate) fn run(self) {
-        let next_bandwidth = self.clock.uptime() + self.bandwidth_interval;
-        let mut running = Running {
-            root: self.own,
+    pub(crate) fn new(parts: Parts, dataplane: Arc<DataPlane>, reports: Receiver<Report>) -> Self {
+        Self {
+            root: parts.own,
             intake: Intake::default(),
-            peerings: BTreeMap::new(),
-            next_serial: 0,
-            closings: Closings::default(),
-            next_bandwidth,
-            setup: self,
-        };
-        running.run();
-        running.close();
+            peerings: Peerings::default(),
+            next_bandwidth: parts.clock.uptime() + parts.bandwidth_interval,
+            closing: false,
+            transports_ended: false,
+            parts,
+            dataplane,
+            reports,
+        }
     }
-}
 
-impl Running {
-    fn run(&mut self) {
-        let reports = self.setup.reports.clone();
-        let commands = self.setup.commands.clone();
-        let verified = self.setup.verifiers.results();
+    /// Where the reason of a failure is noted.
+    pub(crate) fn failure(&self) -> Arc<OnceLock<NodeError>> {
+        Arc::clone(&self.parts.failure)
+    }
+
+    /// Runs until the node has closed. For a node whose workers have threads of their own.
+    pub(crate) fn run(mut self) {
         loop {
-            self.setup.control.tick(self.setup.clock.now());
-            self.settle();
-            if self.setup.clock.uptime() >= self.next_bandwidth {
-                self.tell_bandwidth();
+            match self.iterate() {
+                Progress::More => {}
+                Progress::Idle(wait) => self.wait(wait),
+                Progress::Closing => break,
             }
-            for report in reports.try_iter().take(COLLECT) {
-                self.take_in(report);
-            }
-            if self.has_failed() {
-                return;
-            }
-            if self.work() {
-                match commands.try_recv() {
-                    Ok(Command::Close) | Err(TryRecvError::Disconnected) => return,
-                    Ok(command) => self.command(command),
-                    Err(TryRecvError::Empty) => {}
-                }
-                continue;
-            }
-            let now = self.setup.clock.uptime();
-            let deadline = self.setup.control.next_deadline();
-            let wait = deadline
-                .map_or(self.next_bandwidth, |d| d.min(self.next_bandwidth))
-                .saturating_sub(now)
-                .min(IDLE);
-            select! {
-                recv(reports) -> report => {
-                    // The data plane ends only when this thread says so.
-                    let Ok(report) = report else { return };
-                    self.take_in(report);
-                }
-                recv(verified) -> batch => {
-                    // The threads end only when this one says so.
-                    let Ok(batch) = batch else { return };
-                    self.setup.verifiers.finished(batch);
-                }
-                recv(commands) -> command => match command {
-                    Ok(Command::Close) | Err(_) => return,
-                    Ok(command) => self.command(command),
-                },
-                default(wait) => {}
+        }
+        self.begin_close();
+        self.dataplane.shutdown();
+        self.workers_ended();
+        self.wait_for_transports();
+        self.finish();
+    }
+
+    /// Ends the parts of a node that does not start after all.
+    pub(crate) fn abandon(self) {
+        self.dataplane.shutdown();
+        self.parts.end();
+    }
+
+    /// Handles a batch of what has come.
+    pub(crate) fn iterate(&mut self) -> Progress {
+        self.parts.control.tick(self.parts.clock.now());
+        self.carry_out();
+        if self.parts.clock.uptime() >= self.next_bandwidth {
+            self.report_bandwidth();
+        }
+        for _ in 0..COLLECT {
+            let Ok(report) = self.reports.try_recv() else {
+                break;
+            };
+            self.take_in(report);
+        }
+        let mut worked = !self.has_failed() && self.work();
+        if let Ok(command) = self.parts.commands.try_recv() {
+            self.command(command);
+            worked = true;
+        }
+        if self.closing || self.has_failed() {
+            return Progress::Closing;
+        }
+        if worked {
+            return Progress::More;
+        }
+        let now = self.parts.clock.uptime();
+        let deadline = self.parts.control.next_deadline();
+        let wait = deadline
+            .map_or(self.next_bandwidth, |d| d.min(self.next_bandwidth))
+            .saturating_sub(now)
+            .min(IDLE);
+        Progress::Idle(wait)
+    }
+
+    /// Waits for a report or a command.
+    fn wait(&mut self, longest: Duration) {
+        let verified = self.parts.verifiers.results();
+        select! {
+            recv(self.reports) -> report => match report {
+                Ok(report) => self.take_in(report),
+                // The data plane ends only when this thread says so.
+                Err(_) => self.closing = true,
+            },
+            recv(verified) -> batch => match batch {
+                Ok(batch) => self.parts.verifiers.finished(batch),
+                // So do the verifier threads.
+                Err(_) => self.closing = true,
+            },
+            recv(self.parts.commands) -> command => match command {
+                Ok(command) => self.command(command),
+                Err(_) => self.closing = true,
+            },
+            default(longest) => {}
+        }
+    }
+
+    /// Waits until the transports, which have been told to end, have done so.
+    fn wait_for_transports(&mut self) {
+        while !self.transports_ended {
+            match self.parts.commands.recv() {
+                Ok(command) => self.command(command),
+                Err(_) => return,
             }
         }
     }
@@ -193,18 +206,18 @@ impl Running {
 
     /// Notes why the node cannot go on. The first reason counts.
     fn fail(&mut self, error: NodeError) {
-        if self.setup.failure.set(error.clone()).is_ok() {
-            self.tell(Event::Failed { error });
+        if self.parts.failure.set(error.clone()).is_ok() {
+            self.publish(Event::Failed { error });
         }
     }
 
     fn has_failed(&self) -> bool {
-        self.setup.failure.get().is_some()
+        self.parts.failure.get().is_some()
     }
 
-    /// Deals with what has come, for a while. Whether there was anything.
+    /// Handles a batch of reports. Returns whether there were any.
     fn work(&mut self) -> bool {
-        if self.setup.verifiers.are_any() {
+        if self.parts.verifiers.are_any() {
             self.work_with_verifiers()
         } else {
             self.work_alone()
@@ -212,20 +225,20 @@ impl Running {
     }
 
     fn work_alone(&mut self) -> bool {
-        let end = self.setup.clock.uptime() + TURN;
+        let end = self.parts.clock.uptime() + BATCH_TIME;
         for n in 0..BATCH {
             let Some(report) = self.intake.next(is_closed) else {
                 return n > 0;
             };
             match report {
                 Report::Frame(frame) => {
-                    let now = self.setup.clock.now();
-                    self.setup.control.frame(now, frame.port, frame.bytes());
+                    let now = self.parts.clock.now();
+                    self.parts.control.frame(now, frame.port, frame.bytes());
                 }
                 Report::Closed { port, reason } => self.port_closed(port, &reason),
                 Report::WorkerFailed(error) => self.fail(error.into()),
             }
-            if self.setup.clock.uptime() >= end {
+            if self.parts.clock.uptime() >= end {
                 break;
             }
         }
@@ -234,16 +247,16 @@ impl Running {
 
     fn work_with_verifiers(&mut self) -> bool {
         let mut worked = false;
-        while let Some(frames) = self.setup.verifiers.next() {
+        while let Some(frames) = self.parts.verifiers.next() {
             worked = true;
             for verified in frames {
                 let port = verified.port();
-                self.setup.control.apply(self.setup.clock.now(), verified);
+                self.parts.control.apply(self.parts.clock.now(), verified);
                 self.intake.done(port);
             }
         }
         for _ in 0..BATCH {
-            if !self.setup.verifiers.have_room() {
+            if !self.parts.verifiers.have_room() {
                 break;
             }
             let Some(report) = self.intake.next(is_closed) else {
@@ -252,41 +265,43 @@ impl Running {
             worked = true;
             match report {
                 Report::Frame(frame) => {
-                    let (now, port) = (self.setup.clock.now(), frame.port);
-                    if let Some(frame) = self.setup.control.admit(now, port, frame.bytes()) {
+                    let (now, port) = (self.parts.clock.now(), frame.port);
+                    if let Some(frame) = self.parts.control.admit(now, port, frame.bytes()) {
                         self.intake.begin(port, frame.holds_up());
-                        self.setup.verifiers.push(frame);
+                        self.parts.verifiers.push(frame);
                     }
                 }
                 Report::Closed { port, reason } => self.port_closed(port, &reason),
                 Report::WorkerFailed(error) => self.fail(error.into()),
             }
         }
-        self.setup.verifiers.flush();
+        self.parts.verifiers.flush();
         worked
     }
 
-    /// Publishes the tables, then carries out effects: a frame that leads to us must not
-    /// overtake the tables that say what to do with the answer.
-    fn settle(&mut self) {
-        self.setup.control.publish();
-        while let Some(effect) = self.setup.control.poll_effect() {
+    /// Publishes the tables, then carries out effects: a frame that leads to this node must not overtake the
+    /// tables that say what to do with the answer.
+    fn carry_out(&mut self) {
+        self.parts.control.publish();
+        while let Some(effect) = self.parts.control.poll_effect() {
             match effect {
-                Effect::Send { port, frame } => self.setup.dataplane.send(port, frame),
+                Effect::Send { port, frame } => self.dataplane.send(port, frame),
                 Effect::Close { port, reason } => {
-                    self.start_closing(port, CloseReason::Requested(reason.to_string().into()));
+                    self.peerings.closing(port);
+                    let reason = CloseReason::Requested(reason.to_string().into());
+                    self.dataplane.remove_port(port, reason);
                 }
                 Effect::Event(event) => self.event(event),
             }
         }
     }
 
-    /// The data plane has closed a port, and everything that it brought is dealt with.
+    /// Takes note that the data plane has closed a port. All that the port brought has been handled.
     fn port_closed(&mut self, port: PortId, reason: &CloseReason) {
-        self.setup.control.closed(self.setup.clock.now(), port);
-        self.closed(port, reason);
-        // The number may be given away again: not before all of this is done.
-        self.settle();
+        self.parts.control.closed(self.parts.clock.now(), port);
+        self.remove_peering(port, reason);
+        // Before the port's number is given to another peering.
+        self.carry_out();
     }
 
     fn command(&mut self, command: Command) {
@@ -294,43 +309,52 @@ impl Running {
             Command::Connect { peering, reply } => match reply {
                 Some(reply) if reply.is_closed() => drop(peering),
                 Some(reply) => drop(reply.send(self.connect(peering))),
-                // Streams that the transports made by themselves: nobody waits for a reply.
+                // The transports made the stream, and nobody waits for a reply.
                 None => {
                     let _ = self.connect(peering).map(Unclaimed::claim);
                 }
             },
-            Command::Abandon { port, serial } => self.abandon(port, serial),
-            Command::Disconnect { port, reply } => self.disconnect(port, reply),
+            Command::Abandon { port, serial } => {
+                if self.peerings.release_stream(port, serial) {
+                    self.disconnect(port);
+                }
+            }
+            Command::Disconnect { port, reply } => {
+                if self.peerings.wait_for_close(port, reply) {
+                    self.disconnect(port);
+                }
+            }
             Command::Peers { reply } => {
                 let _ = reply.send(self.peers());
             }
             Command::StaticPeers { reply } => {
-                let _ = reply.send(report::static_peers(&self.setup.static_peers));
+                let _ = reply.send(report::static_peers(&self.parts.transports.static_peers));
             }
             Command::Status { reply } => {
                 let _ = reply.send(self.status());
             }
             Command::Fail(error) => self.fail(error),
-            // Looked at before.
-            Command::Close => {}
+            Command::Close => self.closing = true,
+            Command::TransportsEnded => self.transports_ended = true,
         }
     }
 
     fn connect(&mut self, new: NewPeering) -> Result<Unclaimed, ConnectError> {
-        let now = self.setup.clock.now();
+        if self.closing {
+            return Err(ConnectError::Closed);
+        }
+        let now = self.parts.clock.now();
         let NewPeering { key, link, .. } = new;
         let peer = NewPeer {
             key,
             link,
             extensions: new.extensions,
         };
-        let port = match self.setup.control.connect(now, peer) {
+        let port = match self.parts.control.connect(now, peer) {
             Ok(port) => port,
             Err(refused) => {
                 tracing::info!(peer = %key, remote = new.remote, reason = %refused, "peering refused");
-                if let Some(id) = new.static_peer {
-                    self.setup.static_peers.ended(id, refused.to_string());
-                }
+                self.static_peer_ended(new.static_peer, &refused);
                 return Err(refused.into());
             }
         };
@@ -338,100 +362,71 @@ impl Running {
             link,
             keepalives: new.keepalives,
         };
-        let counters = self.setup.dataplane.add_port(port, new.stream, options);
+        let counters = self.dataplane.add_port(port, new.stream, options);
         tracing::info!(%port, peer = %key, remote = new.remote, "peering up");
-        self.tell(Event::PeerAdded {
+        self.publish(Event::PeerAdded {
             port,
             key,
             link,
             remote: new.remote.clone(),
         });
-        let serial = self.next_serial;
-        self.next_serial += 1;
         let peering = Peering {
             key,
             link,
             remote: new.remote,
             direction: new.direction,
             static_peer: new.static_peer,
-            serial,
             relay: new.relay,
             since: SystemTime::now(),
             up_at: now.monotonic,
             counters,
-            told: Traffic::default(),
-            closing: false,
-            waiting: Vec::new(),
         };
-        self.peerings.insert(port, peering);
-        self.settle();
+        let serial = self.peerings.add(port, peering);
+        self.carry_out();
         drop(new.place);
-        let control = self.setup.commands_to_self.clone();
-        Ok(Unclaimed::new(port, serial, control))
+        Ok(Unclaimed::new(port, serial, self.parts.sender.clone()))
     }
 
-    /// Closes a peering that its caller never took, and releases its stream at once.
-    fn abandon(&mut self, port: PortId, serial: u64) {
-        let peering = self.peerings.get_mut(&port);
-        let Some(peering) = peering.filter(|p| p.serial == serial && !p.closing) else {
+    fn disconnect(&mut self, port: PortId) {
+        let now = self.parts.clock.now();
+        let reason = pinecone_controlplane::CloseReason::Requested;
+        self.parts.control.disconnect(now, port, reason);
+    }
+
+    fn remove_peering(&mut self, port: PortId, reason: &CloseReason) {
+        let Some(removed) = self.peerings.remove(port, reason) else {
             return;
         };
-        peering.relay = None;
-        let now = self.setup.clock.now();
-        (self.setup.control).disconnect(now, port, pinecone_controlplane::CloseReason::Requested);
-    }
-
-    fn disconnect(&mut self, port: PortId, reply: oneshot::Sender<bool>) {
-        let now = self.setup.clock.now();
-        let Some(peering) = self.peerings.get_mut(&port).filter(|p| !p.closing) else {
-            let _ = reply.send(false);
-            return;
-        };
-        peering.waiting.push(reply);
-        (self.setup.control).disconnect(now, port, pinecone_controlplane::CloseReason::Requested);
-    }
-
-    fn start_closing(&mut self, port: PortId, reason: CloseReason) {
-        if let Some(peering) = self.peerings.get_mut(&port) {
-            peering.closing = true;
-        }
-        self.setup.dataplane.remove_port(port, reason);
-    }
-
-    /// The data plane has closed a port.
-    fn closed(&mut self, port: PortId, reason: &CloseReason) {
-        let Some(peering) = self.peerings.remove(&port) else {
-            return;
-        };
-        tracing::info!(%port, peer = %peering.key, remote = peering.remote, %reason, "peering down");
-        self.closings.count(reason);
-        if let Some(id) = peering.static_peer {
-            self.setup.static_peers.ended(id, reason.to_string());
-        }
-        self.tell(Event::PeerRemoved {
+        let key = removed.key;
+        tracing::info!(%port, peer = %key, remote = removed.remote, %reason, "peering down");
+        self.static_peer_ended(removed.static_peer, reason);
+        self.publish(Event::PeerRemoved {
             port,
-            key: peering.key,
+            key,
             reason: reason.to_string(),
         });
-        for reply in peering.waiting {
-            let _ = reply.send(true);
-        }
-        if let Some(relay) = peering.relay {
-            // It passes on what was sent before the peering was closed.
-            relay.detach();
+        removed.reply();
+    }
+
+    fn static_peer_ended(&self, peer: Option<StaticPeerId>, reason: &dyn ToString) {
+        if let Some(id) = peer {
+            self.parts
+                .transports
+                .static_peers
+                .ended(id, reason.to_string());
         }
     }
 
     fn event(&mut self, event: pinecone_controlplane::Event) {
         use pinecone_controlplane::Event as Decided;
         let event = match event {
-            // Told when the data plane has the port, and has closed it.
+            // Published when the data plane has the port, and when it has closed it.
             Decided::PeerAdded { .. } | Decided::PeerRemoved { .. } => return,
             Decided::ParentChanged { parent } => Event::ParentChanged { parent },
             Decided::RootChanged { root, sequence } => {
                 if self.root != root {
                     self.root = root;
-                    self.setup.local.forget_places();
+                    self.parts.local.forget_places();
                 }
                 Event::RootChanged { root, sequence }
             }
@@ -441,74 +436,37 @@ impl Running {
             Decided::RouteRemoved(key) => Event::RouteRemoved { key },
             Decided::Broadcast { key, sequence, .. } => Event::BroadcastReceived { key, sequence },
         };
-        self.tell(event);
+        self.publish(event);
     }
 
-    /// Tells subscribers, if there are any.
-    fn tell(&self, event: Event) {
-        let _ = self.setup.events.send(event);
+    /// Sends an event to the subscribers, if there are any.
+    fn publish(&self, event: Event) {
+        let _ = self.parts.events.send(event);
     }
 
-    fn tell_bandwidth(&mut self) {
-        self.next_bandwidth = self.setup.clock.uptime() + self.setup.bandwidth_interval;
-        let up = self.peerings.iter_mut().filter(|(_, p)| !p.closing);
-        let peers = up.map(|(&port, peering)| {
-            let moved = report::traffic(&peering.counters.snapshot());
-            let earlier = std::mem::replace(&mut peering.told, moved);
-            PeerBandwidth {
-                port,
-                key: peering.key,
-                traffic: moved.since(&earlier),
-            }
-        });
-        let event = Event::Bandwidth {
-            peers: peers.collect(),
-        };
-        self.tell(event);
+    fn report_bandwidth(&mut self) {
+        self.next_bandwidth = self.parts.clock.uptime() + self.parts.bandwidth_interval;
+        let peers = self.peerings.bandwidth();
+        self.publish(Event::Bandwidth { peers });
     }
 
     fn peers(&self) -> Vec<Peer> {
-        let uptime = self.setup.clock.uptime();
-        let decided: BTreeMap<_, _> = (self.setup.control.peers().into_iter())
-            .map(|p| (p.port, p))
-            .collect();
-        let up = self.peerings.iter().filter(|(_, p)| !p.closing);
-        up.map(|(&port, peering)| {
-            let counters = peering.counters.snapshot();
-            let decided = decided.get(&port);
-            Peer {
-                port,
-                key: peering.key,
-                remote: peering.remote.clone(),
-                direction: peering.direction,
-                link: peering.link,
-                connected_since: peering.since,
-                connected_for: uptime.saturating_sub(peering.up_at),
-                coordinates: decided.and_then(|p| p.coordinates.clone()),
-                root: decided.and_then(|p| p.root.map(|(root, _)| root)),
-                traffic: report::traffic(&counters),
-                drops: report::drops(&counters),
-                delivered_frames: counters.delivered_frames,
-                expired_route_frames: counters.expired_route_frames,
-                detoured_frames: counters.detoured_frames,
-                queued_bytes: counters.queued_bytes,
-                queued_frames: counters.queued_frames,
-            }
-        })
-        .collect()
+        let decided = self.parts.control.peers();
+        self.peerings.list(self.parts.clock.uptime(), decided)
     }
 
     fn status(&self) -> Status {
-        let setup = &self.setup;
-        let decided = setup.control.status();
-        let info = setup.dataplane.info();
-        let workers = report::workers(&setup.dataplane.worker_stats());
-        let mut counters = report::transports(&setup.transports.counters());
-        counters.extend(report::control(&setup.control.counters()));
-        counters.extend(setup.local.counters());
-        counters.extend(self.closings.counters());
+        let parts = &self.parts;
+        let decided = parts.control.status();
+        let info = self.dataplane.info();
+        let workers = report::workers(&self.dataplane.worker_stats());
+        let transports = &parts.transports;
+        let mut counters = report::transports(&transports.transports.counters());
+        counters.extend(report::control(&parts.control.counters()));
+        counters.extend(parts.local.counters());
+        counters.extend(self.peerings.counters());
         Status {
-            public_key: setup.own,
+            public_key: parts.own,
             coordinates: decided.coordinates,
             root: decided.root,
             root_sequence: decided.root_sequence,
@@ -517,43 +475,51 @@ impl Running {
             descending: decided.descending,
             routes: decided.routes,
             peers: self.peers(),
-            static_peers: report::static_peers(&setup.static_peers),
+            static_peers: report::static_peers(&transports.static_peers),
             engine: info.name.to_owned(),
             engine_reason: info.description.clone(),
             workers,
             counters,
-            uptime: setup.clock.uptime(),
-            listeners: setup.listeners.local_addrs(),
-            missing_listeners: setup.listeners.missing(),
-            own_key_elsewhere: own_key_elsewhere(setup),
+            uptime: parts.clock.uptime(),
+            listeners: transports.listeners.local_addrs(),
+            missing_listeners: transports.listeners.missing(),
+            own_key_elsewhere: own_key_elsewhere(parts),
         }
     }
 
-    /// Ends everything: nothing new comes in, then all ports close, then all threads have ended.
-    fn close(mut self) {
-        self.setup.local.close();
+    /// Tells all parts to end. From now on nothing new comes in.
+    pub(crate) fn begin_close(&mut self) {
+        self.closing = true;
+        self.parts.local.close();
         // It hands over nothing more once it has ended; what it has is dropped with the channel.
-        let _ = self.setup.runtime.stop.send(true);
-        self.setup.dataplane.shutdown();
-        let reports = self.setup.reports.clone();
+        self.parts.transports.stop();
+    }
+
+    /// Takes note of the ports that the workers, which have ended, have closed.
+    pub(crate) fn workers_ended(&mut self) {
+        let reports = self.reports.clone();
         let waiting: Vec<_> = self.intake.drain().collect();
         for report in waiting.into_iter().chain(reports.try_iter()) {
             if let Report::Closed { port, reason } = report {
-                self.closed(port, &reason);
+                self.remove_peering(port, &reason);
             }
         }
-        let uptime_s = self.setup.clock.uptime().as_secs();
-        self.setup.runtime.end();
-        self.setup.verifiers.end();
-        let failure = self.setup.failure.get().map(tracing::field::display);
-        tracing::info!(key = %self.setup.own, uptime_s, failure, "node closed");
+    }
+
+    /// Ends the control of a node whose workers and transports have ended.
+    pub(crate) fn finish(self) {
+        self.parts.transports.join();
+        self.parts.verifiers.end();
+        let uptime_s = self.parts.clock.uptime().as_secs();
+        let failure = self.parts.failure.get().map(tracing::field::display);
+        tracing::info!(key = %self.parts.own, uptime_s, failure, "node closed");
     }
 }
 
-fn own_key_elsewhere(setup: &Control) -> OwnKeyElsewhere {
-    let signed = setup.control.counters();
+fn own_key_elsewhere(parts: &Parts) -> OwnKeyElsewhere {
+    let signed = parts.control.counters();
     OwnKeyElsewhere {
-        handshakes: setup.transports.counters().own_key_elsewhere,
+        handshakes: parts.transports.transports.counters().own_key_elsewhere,
         signed_frames: signed.bootstraps_own_elsewhere
             + signed.broadcasts_own_elsewhere
             + signed.announcements_own_elsewhere,

@@ -43,12 +43,14 @@ mod local;
 mod log_limit;
 mod node;
 mod options;
+mod peerings;
 mod pin;
 mod pings;
 mod report;
 mod runtime;
 mod start;
 mod status;
+mod stream_options;
 mod unanswered;
 mod verifiers;
 
@@ -57,7 +59,7 @@ pub use error::{ConnectError, NodeError, OptionError, PingError, SendError, Star
 pub use event::{Event, Events, PeerBandwidth};
 pub use key::generate_key;
 pub use log_limit::LogLimit;
-pub use node::{Node, StreamOptions, pipe};
+pub use node::{Node, pipe};
 pub use options::{NodeOptions, ReceiveQueue};
 pub use pinecone_controlplane::{Config as ControlConfig, LimitError};
 pub use pinecone_dataplane::{
@@ -66,3 +68,4 @@ pub use pinecone_dataplane::{
 pub use pinecone_transports::{DialSchedule, Direction, Limits, MissingListener};
 pub use pinecone_wire::{Coordinates, KeyError, PublicKey, SecretKey};
 pub use status::{Counter, OwnKeyElsewhere, Peer, PingReply, StaticPeer, Status, Traffic, Worker};
+pub use stream_options::StreamOptions;

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam::channel::{Receiver, Sender};
+use crossbeam::channel::Receiver;
 use pinecone_dataplane::{DataPlane, LinkType, PortId};
 use pinecone_transports::{Listeners, PeerAddress};
 use pinecone_wire::PublicKey;
@@ -14,18 +14,16 @@ use pinecone_wire::ping::{self, Ping, PingType};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::command::{Command, PeeringReply, Unclaimed};
+use crate::command::{Command, CommandSender, PeeringReply, Unclaimed};
 use crate::local::{Local, Received};
 use crate::runtime::Request;
 use crate::{
-    Builder, ConnectError, Direction, Event, Events, NodeError, NodeOptions, PacketFilter, Peer,
-    PingError, PingReply, SendError, StartError, StaticPeer, Status, start,
+    ConnectError, Direction, Event, Events, NodeError, PacketFilter, Peer, PingError, PingReply,
+    SendError, StaticPeer, Status, StreamOptions,
 };
 
 /// Bytes of a ping's data that tell it from others.
 const NONCE_LEN: usize = 8;
-/// How long dropping the last handle may wait for the threads' end.
-const DROP_WAIT: Duration = Duration::from_secs(2);
 
 /// A running node. Clones are handles to the same one; it closes when [`Node::close`] is called
 /// or the last handle is dropped.
@@ -41,7 +39,7 @@ pub(crate) struct Inner {
     pub(crate) local: Arc<Local>,
     /// Weak: it goes when the control thread ends, though handles remain.
     pub(crate) dataplane: Weak<DataPlane>,
-    pub(crate) control: Sender<Command>,
+    pub(crate) control: CommandSender,
     pub(crate) runtime: mpsc::UnboundedSender<Request>,
     pub(crate) inbox: tokio::sync::Mutex<mpsc::Receiver<Received>>,
     pub(crate) events: broadcast::WeakSender<Event>,
@@ -53,38 +51,7 @@ pub(crate) struct Inner {
     pub(crate) control_thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What the node is to know about a stream that it did not connect itself.
-#[derive(Clone, Debug)]
-pub struct StreamOptions {
-    /// What it runs over; of several peerings with one key the faster type is used. Default:
-    /// [`LinkType::Remote`].
-    pub link: LinkType,
-    /// Whether keepalives are sent and a silent peer is taken for dead (protocol section 3). Both
-    /// ends must agree. Default: yes.
-    pub keepalives: bool,
-    /// The other end's address, as text for people. Default: `stream`.
-    pub remote: String,
-    /// Who connected it, as shown in [`Peer::direction`]. Default: we did.
-    pub direction: Direction,
-}
-
-impl Default for StreamOptions {
-    fn default() -> Self {
-        Self {
-            link: LinkType::Remote,
-            keepalives: true,
-            remote: "stream".to_owned(),
-            direction: Direction::Outbound,
-        }
-    }
-}
-
 impl Node {
-    /// Options for a new node.
-    pub fn builder() -> Builder {
-        Builder::from(NodeOptions::default())
-    }
-
     /// The node's key: its address.
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
@@ -98,7 +65,7 @@ impl Node {
     }
 
     /// Dials `host:port` once and makes a peering of it. For a peer to keep, use
-    /// [`Builder::connect`].
+    /// [`Builder::connect`](crate::Builder::connect).
     ///
     /// # Cancel safety
     /// Dropping the future ends the attempt: the connection is closed, and no peering is left behind.
@@ -276,8 +243,7 @@ impl Node {
 
     /// Closes all peerings and listeners and waits until every thread of the node has ended.
     pub async fn close(&self) {
-        // Fails if it is closed already.
-        let _ = self.0.control.send(Command::Close);
+        self.0.control.send(Command::Close);
         let mut ended = self.0.ended.clone();
         while ended.changed().await.is_ok() {}
         self.0.join();
@@ -298,14 +264,9 @@ impl Node {
 
     /// As [`Self::close`], for callers outside async code.
     pub fn close_blocking(&self) {
-        // Fails if it is closed already.
-        let _ = self.0.control.send(Command::Close);
+        self.0.control.send(Command::Close);
         while self.0.ended_blocking.recv().is_ok() {}
         self.0.join();
-    }
-
-    pub(crate) fn start(options: NodeOptions) -> Result<Self, StartError> {
-        start::start(options).map(|inner| Self(Arc::new(inner)))
     }
 
     async fn stream_peering(
@@ -334,8 +295,16 @@ impl Node {
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
         let (reply, answer) = oneshot::channel();
-        self.0.control.send(command(reply)).ok()?;
+        if !self.0.control.send(command(reply)) {
+            return None;
+        }
         answer.await.ok()
+    }
+}
+
+impl From<Inner> for Node {
+    fn from(inner: Inner) -> Self {
+        Self(Arc::new(inner))
     }
 }
 
@@ -358,10 +327,8 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if self.control.send(Command::Close).is_ok() {
-            // Not for ever: this may be a thread that the end of the others waits for.
-            let _ = self.ended_blocking.recv_timeout(DROP_WAIT);
-        }
+        // It does not wait: this may be an executor's thread, or one that the end of the others waits for.
+        self.control.send(Command::Close);
     }
 }
 

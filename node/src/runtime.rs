@@ -1,23 +1,24 @@
-//! The runtime thread: listens, dials, shakes hands, relays; and keeps time for those who have no
-//! timer of their own.
+//! The runtime thread: listens, dials, shakes hands and relays, for one node or for several; and keeps time
+//! for callers on any executor.
 
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam::channel::Sender;
 use pinecone_transports::{
-    DialSchedule, Established, HandshakeFailed, Limits, Link, Listen, Listeners, PeerAddress,
-    RelayTask, Runtime, StaticPeersHandle, Transports,
+    Backend, DialSchedule, Established, HandshakeFailed, Limits, Link, Listen, Listeners,
+    PeerAddress, RelayTask, Runtime, StaticPeersHandle, Transports,
 };
 use pinecone_wire::{Extensions, Handshake, SecretKey};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinSet, LocalSet};
 
-use crate::command::{Command, NewPeering, PeeringReply};
+use crate::command::{Command, CommandSender, NewPeering, PeeringReply};
 use crate::pin::pin_to;
-use crate::{ConnectError, LinkType, StartError, StreamOptions};
+use crate::{ConnectError, LinkType, NodeError, StartError, StreamOptions};
 
 /// Handshaken streams that may wait for the control thread.
 const ESTABLISHED: usize = 64;
@@ -27,7 +28,7 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
 
-/// What the rest of the node asks of the runtime thread.
+/// A request of a node's handles.
 pub(crate) enum Request {
     Dial {
         address: PeerAddress,
@@ -43,54 +44,185 @@ pub(crate) enum Request {
         options: StreamOptions,
         reply: PeeringReply,
     },
-    /// Tells `over` when the time is over.
+    /// Replies to `over` after some time.
     Sleep {
         time: Duration,
         over: oneshot::Sender<()>,
     },
 }
 
-/// What the thread starts from.
+/// The thread. It ends when this is dropped and its nodes have closed.
+pub(crate) struct RuntimeThread {
+    nodes: mpsc::UnboundedSender<Serving>,
+    thread: JoinHandle<()>,
+}
+
+/// The options of a node's transports.
 pub(crate) struct Setup {
     pub(crate) key: SecretKey,
-    pub(crate) core: Option<usize>,
     pub(crate) limits: Limits,
     pub(crate) extensions: Extensions,
     pub(crate) listen: Vec<Listen>,
     pub(crate) static_peers: Vec<PeerAddress>,
     pub(crate) dial_schedule: DialSchedule,
-    pub(crate) control: Sender<Command>,
+    pub(crate) control: CommandSender,
     pub(crate) requests: mpsc::UnboundedReceiver<Request>,
-    pub(crate) stop: watch::Receiver<bool>,
 }
 
-/// What the thread hands out once it runs.
-pub(crate) struct Ready {
+/// The transports of one node. They end when this is dropped.
+pub(crate) struct NodeTransports {
     pub(crate) transports: Transports,
     pub(crate) static_peers: StaticPeersHandle,
     pub(crate) listeners: Listeners,
+    stop: watch::Sender<bool>,
+    /// The thread, if it is this node's alone.
+    thread: Option<RuntimeThread>,
 }
 
-/// The thread. Says to `ready` how its start went.
-pub(crate) fn run(setup: Setup, ready: std::sync::mpsc::SyncSender<Result<Ready, StartError>>) {
-    let system = |what: &str, source| StartError::System {
-        what: what.to_owned(),
-        source,
-    };
-    // Only whoever starts the node listens, and waits until it hears.
-    let runtime = match pin_to("runtime", setup.core).and_then(|()| {
-        Runtime::detect().map_err(|source| system("start the runtime thread's executor", source))
-    }) {
-        Ok(runtime) => runtime,
-        Err(error) => return drop(ready.send(Err(error))),
-    };
-    runtime.block_on(async {
-        let transports = Transports::offering(
-            runtime.backend(),
-            &setup.key,
-            setup.limits.clone(),
-            setup.extensions,
-        );
+/// A node's transports on their way to the thread.
+struct Serving {
+    setup: Setup,
+    stopped: watch::Receiver<bool>,
+    ready: std::sync::mpsc::SyncSender<Result<Ready, StartError>>,
+}
+
+struct Ready {
+    transports: Transports,
+    static_peers: StaticPeersHandle,
+    listeners: Listeners,
+}
+
+impl NodeTransports {
+    /// Tells them to end. [`Command::TransportsEnded`] follows.
+    pub(crate) fn stop(&self) {
+        // Fails if they have ended already.
+        let _ = self.stop.send(true);
+    }
+
+    /// Gives them a thread of their own to end with.
+    pub(crate) fn with_thread(mut self, thread: RuntimeThread) -> Self {
+        self.thread = Some(thread);
+        self
+    }
+
+    /// Waits for the end of the thread, if it is the node's alone. The transports must have ended.
+    pub(crate) fn join(self) {
+        if let Some(thread) = self.thread {
+            thread.join();
+        }
+    }
+}
+
+impl RuntimeThread {
+    /// Starts the thread, pinned to a core if one is given.
+    ///
+    /// # Errors
+    /// The thread, or its executor, cannot be started or pinned.
+    pub(crate) fn start(core: Option<usize>) -> Result<Self, StartError> {
+        let (nodes, receiver) = mpsc::unbounded_channel();
+        let (ready, started) = std::sync::mpsc::sync_channel(1);
+        let run = move || {
+            let runtime = pin_to("runtime", core).and_then(|()| {
+                Runtime::detect()
+                    .map_err(|source| system("start the runtime thread's executor", source))
+            });
+            // The starting thread waits for this.
+            match runtime {
+                Ok(runtime) => {
+                    let _ = ready.send(Ok(()));
+                    runtime.block_on(run(receiver, runtime.backend()));
+                }
+                Err(error) => drop(ready.send(Err(error))),
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("pinecone-runtime".to_owned())
+            .spawn(run)
+            .map_err(|source| system("start the runtime thread", source))?;
+        let this = Self { nodes, thread };
+        match started.recv().unwrap_or_else(|_| Err(ended_early())) {
+            Ok(()) => Ok(this),
+            Err(error) => {
+                this.join();
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits until the thread has ended. Its nodes must have closed.
+    pub(crate) fn join(self) {
+        drop(self.nodes);
+        if self.thread.join().is_err() {
+            tracing::error!("the runtime thread panicked");
+        }
+    }
+
+    /// Starts a node's transports, and returns when they listen.
+    ///
+    /// # Errors
+    /// The executor cannot poll a listening socket.
+    pub(crate) fn serve(&self, setup: Setup) -> Result<NodeTransports, StartError> {
+        let (ready, started) = std::sync::mpsc::sync_channel(1);
+        let (stop, stopped) = watch::channel(false);
+        let serving = Serving {
+            setup,
+            stopped,
+            ready,
+        };
+        // If the thread has ended, `started` has lost its sender.
+        let _ = self.nodes.send(serving);
+        let ready = started.recv().unwrap_or_else(|_| Err(ended_early()))?;
+        Ok(NodeTransports {
+            transports: ready.transports,
+            static_peers: ready.static_peers,
+            listeners: ready.listeners,
+            stop,
+            thread: None,
+        })
+    }
+}
+
+/// Tells a node's control that its transports have ended, in whichever way.
+struct EndNotice(CommandSender);
+
+impl Drop for EndNotice {
+    fn drop(&mut self) {
+        // Both fail if the node is closed already.
+        if std::thread::panicking() {
+            let error = NodeError::Panicked { thread: "runtime" };
+            self.0.send(Command::Fail(error));
+        }
+        self.0.send(Command::TransportsEnded);
+    }
+}
+
+/// Serves nodes until no more can come and all have closed.
+async fn run(mut nodes: mpsc::UnboundedReceiver<Serving>, backend: Backend) {
+    let mut running = JoinSet::new();
+    loop {
+        tokio::select! {
+            node = nodes.recv() => match node {
+                Some(node) => drop(running.spawn_local(serve_node(node, backend))),
+                None => break,
+            },
+            Some(_) = running.join_next() => {}
+        }
+    }
+    while running.join_next().await.is_some() {}
+}
+
+/// Serves one node. All its tasks end with it.
+async fn serve_node(node: Serving, backend: Backend) {
+    let Serving {
+        setup,
+        stopped,
+        ready,
+    } = node;
+    // Dropped last, after the tasks.
+    let _notice = EndNotice(setup.control.clone());
+    let tasks = LocalSet::new();
+    let served = tasks.run_until(async {
+        let transports = Transports::offering(backend, &setup.key, setup.limits, setup.extensions);
         let (established, receiver) = mpsc::channel(ESTABLISHED);
         let listeners = match transports.keep_listening(setup.listen, &established) {
             Ok(listeners) => listeners,
@@ -106,40 +238,41 @@ pub(crate) fn run(setup: Setup, ready: std::sync::mpsc::SyncSender<Result<Ready,
         if ready.send(Ok(handed_out)).is_err() {
             return;
         }
-        let thread = Arc::new(Thread {
+        let node = Arc::new(Node {
             transports,
             control: setup.control,
         });
-        serve(&thread, receiver, setup.requests, setup.stop).await;
+        serve(&node, receiver, setup.requests, stopped).await;
         listeners.end();
     });
+    served.await;
 }
 
 async fn serve(
-    thread: &Arc<Thread>,
+    node: &Arc<Node>,
     mut established: mpsc::Receiver<Established>,
     mut requests: mpsc::UnboundedReceiver<Request>,
-    mut stop: watch::Receiver<bool>,
+    mut stopped: watch::Receiver<bool>,
 ) {
     loop {
         tokio::select! {
-            // Told, or nobody is left who could tell.
-            _ = stop.wait_for(|stop| *stop) => return,
-            Some(stream) = established.recv() => thread.established(stream, None),
+            // Told to stop, or nobody is left who could tell.
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+            Some(stream) = established.recv() => node.established(stream, None),
             Some(request) = requests.recv() => {
-                let thread = Arc::clone(thread);
-                tokio::task::spawn_local(async move { thread.request(request).await });
+                let node = Arc::clone(node);
+                tokio::task::spawn_local(async move { node.request(request).await });
             }
         }
     }
 }
 
-struct Thread {
+struct Node {
     transports: Transports,
-    control: Sender<Command>,
+    control: CommandSender,
 }
 
-impl Thread {
+impl Node {
     async fn request(&self, request: Request) {
         match request {
             Request::Dial { address, mut reply } => {
@@ -191,7 +324,7 @@ impl Thread {
         }
     }
 
-    /// A handshake that an embedder asked for is done.
+    /// Hands over the outcome of a handshake that an embedder asked for.
     fn shaken(
         &self,
         done: Result<(OwnedFd, Handshake, Option<RelayTask>), HandshakeFailed>,
@@ -240,7 +373,21 @@ impl Thread {
     }
 
     fn hand_over(&self, peering: NewPeering, reply: Option<PeeringReply>) {
-        // Without a control thread the node is closing; who waits learns it from the lost reply.
-        let _ = self.control.send(Command::Connect { peering, reply });
+        // If the node is closed, the caller learns it from the lost reply.
+        self.control.send(Command::Connect { peering, reply });
     }
+}
+
+fn system(what: &str, source: std::io::Error) -> StartError {
+    StartError::System {
+        what: what.to_owned(),
+        source,
+    }
+}
+
+fn ended_early() -> StartError {
+    system(
+        "start the runtime thread",
+        std::io::Error::other("it ended at once"),
+    )
 }

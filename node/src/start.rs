@@ -16,19 +16,18 @@ use rand::rngs::SysRng;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::clock::Clock;
-use crate::command::Command;
-use crate::control::{Control, RuntimeThread};
+use crate::command::CommandSender;
+use crate::control::{Control, Parts};
 use crate::local::Local;
 use crate::node::Inner;
 use crate::pin::pin_to;
-use crate::runtime::{self, Ready};
+use crate::runtime::{self, NodeTransports, RuntimeThread};
 use crate::verifiers::Verifiers;
 use crate::{ControlConfig, NodeError, NodeOptions, StartError, event, generate_key};
 
-/// Starts a node; on an error everything that ran already has ended when this returns.
+/// Starts a node. On an error, everything that ran already has ended when this returns.
 pub(crate) fn start(mut options: NodeOptions) -> Result<Inner, StartError> {
     options.check()?;
-    let no_random_numbers = |source| system("get random numbers", source);
     let key = match options.secret_key.take() {
         Some(key) => key,
         None => generate_key().map_err(no_random_numbers)?,
@@ -43,12 +42,9 @@ pub(crate) fn start(mut options: NodeOptions) -> Result<Inner, StartError> {
     let listen = (options.listen.iter())
         .map(|address| bind(address))
         .collect::<Result<Vec<_>, _>>()?;
-    let first_nonce = SysRng.try_next_u64();
-    let first_nonce = first_nonce.map_err(|e| no_random_numbers(std::io::Error::other(e)))?;
-
-    let wakeup_phase = SysRng.try_next_u64();
-    let wakeup_phase = wakeup_phase.map_err(|e| no_random_numbers(std::io::Error::other(e)))?;
-    let wakeup_phase = Duration::from_millis(wakeup_phase % BROADCAST_INTERVAL.as_millis() as u64);
+    let first_nonce = random()?;
+    let wakeup_phase = random()? % BROADCAST_INTERVAL.as_millis() as u64;
+    let wakeup_phase = Duration::from_millis(wakeup_phase);
 
     let clock = Clock::new();
     let (fib_writer, fib) = FibWriter::new(own);
@@ -57,67 +53,68 @@ pub(crate) fn start(mut options: NodeOptions) -> Result<Inner, StartError> {
     let reader = fib.reader();
     let (local, inbox) = Local::new(own, clock, reader, inbox, max_coordinates, first_nonce);
     let local = Arc::new(local);
-    let max_ports = options.dataplane.max_ports;
-    let (dataplane, reports) = DataPlane::start(options.dataplane.clone(), fib, local.clone())?;
-    let dataplane = Arc::new(dataplane);
-    local.attach(Arc::downgrade(&dataplane));
-    if let Some(filter) = options.packet_filter.take() {
-        dataplane.set_filter(Some(filter));
-    }
 
-    let (control, commands) = unbounded();
-    let (runtime, requests) = mpsc::unbounded_channel();
-    let (stop, stopped) = watch::channel(false);
-    let failure = Arc::new(OnceLock::new());
+    let (sender, commands) = unbounded();
+    let sender = CommandSender::new(sender, None);
+    let (requests, receiver) = mpsc::unbounded_channel();
     let setup = runtime::Setup {
         key: key.clone(),
-        core: options.runtime_core,
         limits: options.transport_limits.clone(),
         extensions: options.control.extensions(),
         listen,
         static_peers,
         dial_schedule: options.dial_schedule.clone(),
-        control: control.clone(),
-        requests,
-        stop: stopped,
+        control: sender.clone(),
+        requests: receiver,
     };
-    let started = start_runtime(setup, stop).and_then(|(runtime_thread, ready)| {
-        let listeners = ready.listeners.clone();
-        let (events, _) = broadcast::channel(event::BACKLOG);
-        let weak_events = events.downgrade();
-        let config = options.control.clone();
-        let config = ControlConfig {
-            // A peering without a descriptor to be had for it is better refused at once.
-            max_peers: config.max_peers.min(max_ports),
-            wakeup_phase: config.wakeup_phase.or(Some(wakeup_phase)),
-            ..config
-        };
-        // Before the control thread, whose core they shall not inherit.
-        let verifiers = Verifiers::start(options.verify_threads)
-            .map_err(|source| system("start the verifier threads", source))?;
-        let control = Control {
-            verifiers,
-            control: ControlPlane::new(config, key, fib_writer),
-            dataplane: Arc::clone(&dataplane),
-            reports,
-            commands,
-            commands_to_self: control.clone(),
-            local: Arc::clone(&local),
-            events,
-            clock,
-            bandwidth_interval: options.bandwidth_interval,
-            own,
-            listeners: ready.listeners,
-            transports: ready.transports,
-            static_peers: ready.static_peers,
-            runtime: runtime_thread,
-            failure: Arc::clone(&failure),
-        };
-        let thread = start_control(control, options.control_core)?;
-        Ok((thread, weak_events, listeners))
-    });
-    let ((control_thread, ended, ended_blocking), events, listeners) =
-        started.inspect_err(|_| dataplane.shutdown())?;
+    // Before the control thread, whose core they must not inherit.
+    let verifiers = Verifiers::start(options.verify_threads)
+        .map_err(|source| system("start the verifier threads", source))?;
+    let transports = match start_transports(setup, options.runtime_core) {
+        Ok(transports) => transports,
+        Err(error) => {
+            verifiers.end();
+            return Err(error);
+        }
+    };
+    let listeners = transports.listeners.clone();
+    let (events, _) = broadcast::channel(event::BACKLOG);
+    let weak_events = events.downgrade();
+    let failure = Arc::new(OnceLock::new());
+    let config = ControlConfig {
+        // A peering without a descriptor to be had for it is better refused at once.
+        max_peers: options.control.max_peers.min(options.dataplane.max_ports),
+        wakeup_phase: options.control.wakeup_phase.or(Some(wakeup_phase)),
+        ..options.control.clone()
+    };
+    let parts = Parts {
+        control: ControlPlane::new(config, key, fib_writer),
+        verifiers,
+        commands,
+        sender: sender.clone(),
+        local: Arc::clone(&local),
+        events,
+        clock,
+        bandwidth_interval: options.bandwidth_interval,
+        own,
+        transports,
+        failure: Arc::clone(&failure),
+    };
+
+    let started = DataPlane::start(options.dataplane.clone(), fib, local.clone());
+    let (dataplane, reports) = match started {
+        Ok((dataplane, reports)) => (Arc::new(dataplane), reports),
+        Err(error) => {
+            parts.end();
+            return Err(error.into());
+        }
+    };
+    local.attach(Arc::downgrade(&dataplane));
+    if let Some(filter) = options.packet_filter.take() {
+        dataplane.set_filter(Some(filter));
+    }
+    let control = Control::new(parts, Arc::clone(&dataplane), reports);
+    let (control_thread, ended, ended_blocking) = start_control(control, options.control_core)?;
 
     let info = dataplane.info();
     tracing::info!(
@@ -138,15 +135,30 @@ pub(crate) fn start(mut options: NodeOptions) -> Result<Inner, StartError> {
         listeners,
         local,
         dataplane: Arc::downgrade(&dataplane),
-        control,
-        runtime,
+        control: sender,
+        runtime: requests,
         inbox: tokio::sync::Mutex::new(inbox),
-        events,
+        events: weak_events,
         ended,
         ended_blocking,
         failure,
         control_thread: Mutex::new(Some(control_thread)),
     })
+}
+
+/// Starts the transports of a node on a thread of their own.
+fn start_transports(
+    setup: runtime::Setup,
+    core: Option<usize>,
+) -> Result<NodeTransports, StartError> {
+    let thread = RuntimeThread::start(core)?;
+    match thread.serve(setup) {
+        Ok(transports) => Ok(transports.with_thread(thread)),
+        Err(error) => {
+            thread.join();
+            Err(error)
+        }
+    }
 }
 
 type ControlThread = (JoinHandle<()>, watch::Receiver<()>, Receiver<()>);
@@ -155,70 +167,43 @@ fn start_control(control: Control, core: Option<usize>) -> Result<ControlThread,
     let (ready, started) = std::sync::mpsc::sync_channel(1);
     let (end, ended) = watch::channel(());
     let (end_blocking, ended_blocking) = crossbeam::channel::bounded(0);
-    let thread = spawn("pinecone-control", move || {
-        let pinned = pin_to("control", core);
-        let failed = pinned.is_err();
-        // Whoever starts the node waits until it hears.
-        let _ = ready.send(pinned);
-        if failed {
-            control.abandon();
-        } else {
-            let failure = Arc::clone(&control.failure);
-            // All else of the node ends with what it held.
-            if catch_unwind(AssertUnwindSafe(|| control.run())).is_err() {
-                let _ = failure.set(NodeError::Panicked { thread: "control" });
+    let run = move || {
+        // The starting thread waits for the answer.
+        match pin_to("control", core) {
+            Ok(()) => {
+                let _ = ready.send(Ok(()));
+                run_control(control);
+            }
+            Err(error) => {
+                control.abandon();
+                let _ = ready.send(Err(error));
             }
         }
-        // Lost when all else of the node is.
+        // The last to go, when all else of the node has ended.
         drop((end, end_blocking));
-    })?;
-    match started.recv() {
-        Ok(Ok(())) => Ok((thread, ended, ended_blocking)),
-        failed => {
-            let _ = thread.join();
-            Err(thread_failed("control", failed))
-        }
-    }
-}
-
-fn start_runtime(
-    setup: runtime::Setup,
-    stop: watch::Sender<bool>,
-) -> Result<(RuntimeThread, Ready), StartError> {
-    let (ready, started) = std::sync::mpsc::sync_channel(1);
-    let control = setup.control.clone();
-    let thread = spawn("pinecone-runtime", move || {
-        if catch_unwind(AssertUnwindSafe(|| runtime::run(setup, ready))).is_err() {
-            // Fails if the node is closed already.
-            let _ = control.send(Command::Fail(NodeError::Panicked { thread: "runtime" }));
-        }
-    })?;
-    match started.recv() {
-        Ok(Ok(ready)) => Ok((RuntimeThread { stop, thread }, ready)),
-        failed => {
-            let _ = thread.join();
-            Err(thread_failed("runtime", failed))
-        }
-    }
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StartError> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
+    };
+    let thread = std::thread::Builder::new()
+        .name("pinecone-control".to_owned())
         .spawn(run)
-        .map_err(|source| system(&format!("start the thread {name}"), source))
+        .map_err(|source| system("start the control thread", source))?;
+    let ended_at_once = |_| {
+        let source = std::io::Error::other("it ended at once");
+        Err(system("start the control thread", source))
+    };
+    match started.recv().unwrap_or_else(ended_at_once) {
+        Ok(()) => Ok((thread, ended, ended_blocking)),
+        Err(error) => {
+            let _ = thread.join();
+            Err(error)
+        }
+    }
 }
 
-fn thread_failed<T>(
-    thread: &str,
-    failed: Result<Result<T, StartError>, std::sync::mpsc::RecvError>,
-) -> StartError {
-    match failed {
-        Ok(Err(error)) => error,
-        _ => system(
-            &format!("start the {thread} thread"),
-            std::io::Error::other("it ended at once"),
-        ),
+/// Runs a node's control to its end. After a panic, all else of the node ends with what the control held.
+fn run_control(control: Control) {
+    let failure = control.failure();
+    if catch_unwind(AssertUnwindSafe(|| control.run())).is_err() {
+        let _ = failure.set(NodeError::Panicked { thread: "control" });
     }
 }
 
@@ -230,6 +215,15 @@ fn read_static_peers(lists: &[String]) -> Result<Vec<PeerAddress>, StartError> {
         peers.extend(new);
     }
     Ok(peers)
+}
+
+fn random() -> Result<u64, StartError> {
+    let number = SysRng.try_next_u64();
+    number.map_err(|error| no_random_numbers(std::io::Error::other(error)))
+}
+
+fn no_random_numbers(source: std::io::Error) -> StartError {
+    system("get random numbers", source)
 }
 
 fn system(what: &str, source: std::io::Error) -> StartError {

@@ -1,0 +1,28 @@
+use crate::{Direction, LinkType};
+
+/// Describes a stream that the embedding program has connected.
+#[derive(Clone, Debug)]
+pub struct StreamOptions {
+    /// The type of the link. Of several peerings with one key, the one with the faster type is used.
+    /// Default: [`LinkType::Remote`].
+    pub link: LinkType,
+    /// Whether keepalives are sent and a silent peer is taken for dead (protocol section 3). Both
+    /// ends must agree. Default: yes.
+    pub keepalives: bool,
+    /// The other end's address, as text for people. Default: `stream`.
+    pub remote: String,
+    /// Which end connected it, as shown in [`Peer::direction`](crate::Peer::direction). Default:
+    /// [`Direction::Outbound`].
+    pub direction: Direction,
+}
+
+impl Default for StreamOptions {
+    fn default() -> Self {
+        Self {
+            link: LinkType::Remote,
+            keepalives: true,
+            remote: "stream".to_owned(),
+            direction: Direction::Outbound,
+        }
+    }
+}
