@@ -8,7 +8,7 @@ use pinecone_wire::timing::{BROADCAST_MEMORY, BROADCAST_MIN_GAP};
 use pinecone_wire::{PublicKey, SignedBody, frame};
 use tracing::debug;
 
-use crate::turns::Turns;
+use crate::broadcast_budget::BroadcastBudget;
 use crate::{CloseReason, ControlPlane, Event};
 
 /// The hop limit that a deployed node's broadcast starts with. None travels further, whatever a peer
@@ -27,8 +27,7 @@ pub(crate) struct Broadcasts {
     by_peering: BTreeMap<u64, usize>,
     last_sequence: u64,
     highest_sequence: u64,
-    /// Whose are passed on.
-    turns: Turns,
+    budget: BroadcastBudget,
 }
 
 #[derive(Clone, Copy)]
@@ -124,7 +123,7 @@ impl ControlPlane {
             return;
         }
         let (now, limit) = (self.now.monotonic, self.config.max_broadcasts_forwarded);
-        if !self.broadcasts.turns.take(now, key, limit) {
+        if !self.broadcasts.budget.take(now, key, limit) {
             self.counters.broadcasts_held_back += 1;
             return;
         }

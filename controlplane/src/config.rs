@@ -1,103 +1,102 @@
+//! What an operator can configure.
+
 use std::time::Duration;
 
 use pinecone_wire::Extensions;
 
-/// The start of 2025: a clock before it has not been set.
+/// The start of 2025. A clock before it has not been set.
 const PLAUSIBLE_CLOCK_MS: u64 = 1_735_689_600_000;
 
-/// What an operator can set. The default is the deployed nodes' behaviour towards deployed nodes, within
-/// bounds.
+/// The configuration of a control plane.
 ///
-/// Every bound names the [counter](crate::Counters) of what it turned away.
+/// By default a node behaves towards deployed nodes as they do, within bounds. Every bound names the
+/// [counter](crate::Counters) of what it rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Whether wakeup broadcasts of our own are sent (protocol section 8). Those of others are
-    /// handled either way. Default: true.
+    /// Whether this node sends wakeup broadcasts (protocol section 8). Those of others are handled either way.
+    /// Default: true.
     pub wakeup_broadcasts: bool,
-    /// The hop limit that wakeup broadcasts of our own start with, from 1 to 5: at 1 they reach our
-    /// peers alone. Nothing in routing reads them, and at 5, as in deployed nodes, each costs every
-    /// node near us a frame. Default: 2.
+    /// The initial hop limit of this node's wakeup broadcasts, from 1 to 5. At 1 they reach only its peers. Routing
+    /// does not use them, and at 5, as in deployed nodes, each costs every nearby node a frame. Default: 2.
     pub wakeup_hops: u8,
-    /// How long after the start the first of them is sent; the others follow every 60 s. Drivers
-    /// hand in a random time, so that nodes that start together do not stay in step. Default: none,
-    /// which is 60 s.
+    /// The delay from the start to the first wakeup broadcast. The others follow every 60 s. Drivers pass a random
+    /// delay, so that nodes that start together do not stay in step. Default: none, which means 60 s.
     pub wakeup_phase: Option<Duration>,
-    /// Wakeup broadcasts of others that are passed on in a minute; where there are more, their
-    /// sources take turns. Default: 64. Counter: `broadcasts_held_back`.
+    /// The maximum number of others' wakeup broadcasts forwarded in a minute. Above it, their sources are served in
+    /// rounds. Default: 64. Counter: `broadcasts_held_back`.
     pub max_broadcasts_forwarded: usize,
-    /// Whether a bootstrap that changes its way is sent along the old one, too, so that what is left
-    /// of a broken path does not draw frames for up to ten seconds; and whether a lost peering is made
-    /// known to those whose paths went over it. Peers that do not offer the same in their handshakes, as
-    /// deployed nodes, get none of these frames. Default: true. Counters: `bootstraps_corrected`,
+    /// Whether broken paths are corrected. When the path of a key changes, its bootstrap is then also sent along the
+    /// old path, so that the rest of a broken path does not attract frames for up to ten seconds. When a peering is
+    /// lost, the nodes whose paths used it are notified. Peers that do not offer the same in their handshakes, such as
+    /// deployed nodes, receive none of these frames. Default: true. Counters: `bootstraps_corrected`,
     /// `break_notices_sent`.
     pub correct_paths: bool,
-    /// Notices of broken paths sent in a second; further paths are not told of. Default: 1,000.
+    /// The maximum number of notices of broken paths sent in a second. Beyond it no notice is sent. Default: 1,000.
     /// Counter: `break_notices_held_back`.
     pub max_break_notices: usize,
-    /// Peerings at a time. Default: 65,536. Counter: `peers_over_limit`.
+    /// The maximum number of simultaneous peerings. Default: 65,536. Counter: `peers_over_limit`.
     pub max_peers: usize,
-    /// How long a peering may take to announce itself: until then its key is only claimed.
-    /// Default: 30 s. Counter: `peers_unannounced`.
+    /// The time within which a peer must send its first announcement. Until then its key is only claimed. Default:
+    /// 30 s. Counter: `peers_unannounced`.
     pub announce_within: Duration,
-    /// Routes in all. When full, the peering that brought the most loses its oldest to one that
-    /// brought fewer. Default: 2,000,000. Counters: `routes_refused`, `routes_evicted`.
+    /// The maximum number of routes. When it is reached, a route from a peering that brought fewer evicts the oldest
+    /// route of the peering that brought the most. Default: 2,000,000. Counters: `routes_refused`, `routes_evicted`.
     pub max_routes: usize,
-    /// Routes learned from one peering. Default: 1,000,000. Counter: `routes_refused`.
+    /// The maximum number of routes learned from one peering. Default: 1,000,000. Counter: `routes_refused`.
     pub max_routes_per_peer: usize,
-    /// How far ahead of our clock the sequence of a bootstrap or broadcast (Unix milliseconds) may
-    /// be. Default: 24 h, as people's clocks are what they are. Not applied while our own clock
-    /// stands before 2025, as it does on machines without one. Counters: `bootstraps_future`,
+    /// How far the sequence of a bootstrap or broadcast (Unix milliseconds) may be ahead of this node's clock.
+    /// Default: 24 h, because many clocks are wrong. Not applied while this node's clock is before 2025, as on machines
+    /// without a battery-backed clock. Counters: `bootstraps_future`,
     /// `broadcasts_future`.
     pub max_sequence_lead: Duration,
-    /// How long the sequence of a route outlives the route, so that its bootstrap cannot be
+    /// How long the sequence of a route is remembered after the route is gone, so that its bootstrap cannot be
     /// replayed. Default: 60 s. Counter: `bootstraps_stale`.
     pub sequence_memory: Duration,
-    /// Sequences remembered beyond their routes; the oldest gives way. Default: 500,000. Counter:
+    /// The maximum number of sequences remembered after their routes are gone. Beyond it the oldest is evicted. Default: 500,000. Counter:
     /// `sequences_forgotten`.
     pub max_remembered_sequences: usize,
-    /// Keys whose last broadcast is remembered. Default: 262,144. Counter: `broadcasts_refused`.
+    /// The maximum number of keys whose last broadcast is remembered. Default: 262,144. Counter: `broadcasts_refused`.
     pub max_broadcast_keys: usize,
-    /// The same, of those that came through one peering. Default: 65,536. Counter:
+    /// The maximum number of such keys that came through one peering. Default: 65,536. Counter:
     /// `broadcasts_refused`.
     pub max_broadcast_keys_per_peer: usize,
-    /// Badly signed broadcasts within [`offence_window`](Self::offence_window) that end a
-    /// peering; fewer are dropped. Default: 16. Counter: `broadcasts_bad_signature`.
+    /// The number of badly signed broadcasts within [`offence_window`](Self::offence_window) that ends a peering.
+    /// Fewer are only dropped. Default: 16. Counter: `broadcasts_bad_signature`.
     pub max_offences: usize,
-    /// Default: 60 s.
+    /// The window of [`max_offences`](Self::max_offences). Default: 60 s.
     pub offence_window: Duration,
-    /// Higher root keys within [`root_change_window`](Self::root_change_window) that are followed
-    /// at once; further ones wait for [`root_change_delay`](Self::root_change_delay), and where
-    /// the parent follows one, our peers hear of it only then. Default: 32. Counter:
+    /// The number of higher root keys within [`root_change_window`](Self::root_change_window) that are followed at
+    /// once. Further ones wait for [`root_change_delay`](Self::root_change_delay). If the parent follows one, this
+    /// node's peers are told only after that delay. Default: 32. Counter:
     /// `root_changes_damped`.
     pub max_root_changes: usize,
-    /// Default: 60 s.
+    /// The window of [`max_root_changes`](Self::max_root_changes). Default: 60 s.
     pub root_change_window: Duration,
-    /// Default: 10 s.
+    /// The delay for root changes beyond [`max_root_changes`](Self::max_root_changes). Default: 10 s.
     pub root_change_delay: Duration,
-    /// Times that one root may be lost within [`root_flap_window`](Self::root_flap_window) and
-    /// still be followed at once when it comes back. Then no new parent is taken for it for
-    /// [`root_change_delay`](Self::root_change_delay) from its last loss, twice as long after the
-    /// next, and so on up to [`root_flap_hold`](Self::root_flap_hold). Default: 16. Counter:
+    /// How often one root may be lost within [`root_flap_window`](Self::root_flap_window) and still be followed at
+    /// once when it returns. After that many losses, no new parent is selected for it for
+    /// [`root_change_delay`](Self::root_change_delay) from its last loss, twice as long after the next, and so on up to
+    /// [`root_flap_hold`](Self::root_flap_hold). Default: 16. Counter:
     /// `root_flaps_damped`.
     pub max_root_flaps: usize,
-    /// Default: 600 s.
+    /// The window of [`max_root_flaps`](Self::max_root_flaps). Default: 600 s.
     pub root_flap_window: Duration,
-    /// Default: 60 s.
+    /// The longest time for which a flapping root is held back. Default: 60 s.
     pub root_flap_hold: Duration,
-    /// Decompressed public keys kept for checking signatures. Default: 65,536. Counter:
+    /// The maximum number of decompressed public keys cached for verifying signatures. Default: 65,536. Counter:
     /// `keys_dropped`.
     pub max_cached_keys: usize,
-    /// Signatures of announcements remembered as good, so that what comes down one branch of the
-    /// tree to many peers is checked once. Default: 65,536. Counter: `signatures_dropped`.
+    /// The maximum number of announcement signatures remembered as good, so that signatures that arrive through many
+    /// peers are verified once. Default: 65,536. Counter: `signatures_dropped`.
     pub max_cached_signatures: usize,
-    /// Keys whose coordinates are remembered, for whoever keeps a
-    /// [`CoordinateCache`](crate::CoordinateCache). Default: 65,536. Counters:
+    /// The maximum number of keys in the driver's [`CoordinateCache`](crate::CoordinateCache). Default: 65,536. Counters:
     /// `coordinates_refused`, `coordinates_evicted`.
     pub max_cached_coordinates: usize,
 }
 
 impl Config {
-    /// What a node with this configuration offers its peers.
+    /// Returns the extensions that a node with this configuration offers its peers.
     #[must_use]
     pub const fn extensions(&self) -> Extensions {
         if self.correct_paths {
@@ -107,7 +106,7 @@ impl Config {
         }
     }
 
-    /// How far a sequence is ahead of our clock, in milliseconds, if that is too far.
+    /// Returns how far a sequence is ahead of the time `unix_ms`, in milliseconds, if that is too far.
     pub(crate) fn excessive_lead(&self, sequence: u64, unix_ms: u64) -> Option<u64> {
         let lead = sequence.saturating_sub(unix_ms);
         let is_excessive = u128::from(lead) > self.max_sequence_lead.as_millis();

@@ -1,15 +1,17 @@
+//! Counters of the control plane.
+
 use std::fmt;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// What happened since the start, and what the limits turned away.
+        /// Counts since the start: what happened, and what the limits rejected.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct Counters {
             $($(#[$doc])* pub $name: u64,)*
         }
 
         impl Counters {
-            /// Every counter with its name, in a fixed order.
+            /// Returns every counter with its name, in a fixed order.
             #[must_use]
             pub fn entries(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name),)*]
@@ -19,119 +21,119 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Announcements that came.
+    /// Announcements received.
     announcements,
-    /// Announcements refused for what they say or for a signature; each ended its peering.
+    /// Announcements refused for their content or a signature. Each ended its peering.
     announcements_refused,
-    /// Announcements with a lower sequence than the one before; each ended its peering.
+    /// Announcements with a lower sequence than the previous one. Each ended its peering.
     announcements_replayed,
-    /// Announcements from the parent that were the same as the one before, and changed nothing.
+    /// Announcements from the parent that were identical to the previous one, and ignored.
     announcements_repeated,
     /// Announcements with too many signatures to be followed.
     announcements_too_long,
-    /// Announcements not sent because they were the last ones sent on that peering.
+    /// Announcements not sent because they were identical to the last one sent on that peering.
     announcements_unchanged,
-    /// Announcements signed with our key where we have not signed.
+    /// Announcements signed with our key that this node did not sign.
     announcements_own_elsewhere,
-    /// Bootstraps that came.
+    /// Bootstraps received.
     bootstraps,
-    /// Bootstraps of our own that came back.
+    /// Bootstraps received with our own key.
     bootstraps_own,
-    /// Of these, bootstraps signed with our key that we have not made.
+    /// Of these, bootstraps that this node did not sign.
     bootstraps_own_elsewhere,
-    /// Bootstraps under another root than ours.
+    /// Bootstraps dropped because their root is not ours.
     bootstraps_other_root,
-    /// Bootstraps no newer than what that key sent before.
+    /// Bootstraps dropped because they are not newer than the last one of their key.
     bootstraps_stale,
-    /// Bootstraps too far ahead of our clock.
+    /// Bootstraps dropped because they are too far ahead of our clock.
     bootstraps_future,
-    /// Bootstraps that could not be read.
+    /// Malformed bootstraps.
     bootstraps_malformed,
-    /// Bootstraps whose signature does not verify.
+    /// Bootstraps dropped because of a bad signature.
     bootstraps_bad_signature,
-    /// Bootstraps taken that ended here: no next hop.
+    /// Bootstraps accepted that ended here because they have no next hop.
     bootstraps_ended,
-    /// Bootstraps taken that would have gone back to where they came from.
+    /// Bootstraps accepted but not forwarded because they would have gone back where they came from.
     bootstraps_backwards,
-    /// Bootstraps taken whose watermark would have got worse.
+    /// Bootstraps accepted but not forwarded because their watermark would have got worse.
     bootstraps_watermark,
-    /// Bootstraps passed on.
+    /// Bootstraps forwarded.
     bootstraps_forwarded,
-    /// Of these, bootstraps whose next hop was where they came from, passed on another way.
+    /// Of these, bootstraps that took a detour because their next hop was where they came from.
     bootstraps_detoured,
     /// Bootstraps handed over to a new neighbour of their key on the snake.
     bootstraps_handed_over,
-    /// Bootstraps sent along the path that their key had before, which they no longer take.
+    /// Bootstraps also sent along the previous path of their key.
     bootstraps_corrected,
-    /// Notices of broken paths that came.
+    /// Notices of broken paths received.
     break_notices,
-    /// Notices of broken paths sent, our own and others'.
+    /// Notices of broken paths sent or forwarded.
     break_notices_sent,
     /// Notices of broken paths not sent because of a limit.
     break_notices_held_back,
-    /// Times that we bootstrapped earlier because of a notice.
+    /// Bootstraps of our own that were sent early because of a notice.
     paths_renewed,
-    /// Bootstraps sent another way, too, as their next hop may pass none on.
+    /// Bootstraps also sent another way because their next hop may not forward them.
     bootstraps_doubled,
     /// Bootstraps of our own sent.
     bootstraps_sent,
-    /// Routes not taken because of a limit.
+    /// Routes refused because of a limit.
     routes_refused,
-    /// Routes that gave way to those of a peering with fewer.
+    /// Routes evicted for those of a peering with fewer.
     routes_evicted,
-    /// Sequences of gone routes forgotten early.
+    /// Sequences of removed routes evicted before they expired.
     sequences_forgotten,
-    /// Broadcasts that came.
+    /// Broadcasts received.
     broadcasts,
-    /// Broadcasts of our own that came back.
+    /// Broadcasts received with our own key.
     broadcasts_own,
-    /// Of these, broadcasts signed with our key that we have not made.
+    /// Of these, broadcasts that this node did not sign.
     broadcasts_own_elsewhere,
-    /// Broadcasts under another root than ours.
+    /// Broadcasts dropped because their root is not ours.
     broadcasts_other_root,
-    /// Broadcasts seen before, or too soon after the last.
+    /// Broadcasts dropped because they were seen before or came too soon after the last.
     broadcasts_repeated,
-    /// Broadcasts too far ahead of our clock.
+    /// Broadcasts dropped because they are too far ahead of our clock.
     broadcasts_future,
-    /// Broadcasts dropped because their signature does not verify.
+    /// Broadcasts dropped because of a bad signature.
     broadcasts_bad_signature,
     /// Broadcasts dropped because of a limit on remembered keys.
     broadcasts_refused,
-    /// Broadcasts not passed on because of a limit.
+    /// Broadcasts not forwarded because of a limit.
     broadcasts_held_back,
-    /// Copies of broadcasts passed on.
+    /// Copies of broadcasts forwarded.
     broadcasts_forwarded,
     /// Copies of our own broadcasts sent.
     broadcasts_sent,
-    /// Frames that could not be read; each ended its peering.
+    /// Malformed frames. Each ended its peering.
     frames_malformed,
-    /// Bootstraps and broadcasts dropped because their peer has not announced itself.
+    /// Bootstraps and broadcasts dropped because their peer has sent no announcement yet.
     frames_unannounced,
-    /// Frames that are not for a control plane.
+    /// Frames of types that are not for a control plane.
     frames_unexpected,
     /// Frames not sent because they would be too long.
     frames_too_long,
-    /// Peerings that we ended.
+    /// Peerings ended by this node.
     peers_closed,
-    /// Peerings refused because they bear our own key.
+    /// Peerings refused because the peer presented our own key.
     peers_own_key,
-    /// Peerings refused because there are too many.
+    /// Peerings refused because of the limit.
     peers_over_limit,
-    /// Peerings ended because they never announced themselves.
+    /// Peerings ended because the peer sent no announcement in time.
     peers_unannounced,
     /// Changes of the root key.
     root_changes,
-    /// Higher roots that had to wait.
+    /// Changes to a higher root that were delayed.
     root_changes_damped,
-    /// Offers of a root that comes and goes too often, not taken.
+    /// Parents not selected because their root flaps.
     root_flaps_damped,
     /// Signatures of our own made.
     signatures_made,
-    /// Signatures checked, good or bad.
+    /// Signatures verified, good or bad.
     signatures_checked,
-    /// Signatures in announcements that needed no checking: they had been checked before.
+    /// Signatures in announcements that were not verified again.
     signatures_known,
-    /// Good signatures forgotten early.
+    /// Good signatures dropped from the cache.
     signatures_dropped,
     /// Decompressed keys dropped from the cache.
     keys_dropped,

@@ -1,53 +1,55 @@
+//! The reasons for refusing and ending peerings.
+
 use std::time::Duration;
 
 use pinecone_wire::{AnnouncementError, FrameError, SignedBodyError};
 
-/// Why a peering is not taken.
+/// The reason for refusing a peering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The peer bears our own key: we reached ourselves, or somebody replays our handshake.
-    #[error("the peer bears our own key")]
+    /// The peer presented this node's own key: the node reached itself, or somebody replays its handshake.
+    #[error("the peer presented our own key")]
     OwnKey,
-    /// All port numbers are taken.
-    #[error("all {limit} peerings are taken")]
+    /// The maximum number of peerings is reached.
+    #[error("the limit of {limit} peerings is reached")]
     TooMany {
         /// [`Config::max_peers`](crate::Config::max_peers).
         limit: usize,
     },
 }
 
-/// Why the control plane ends a peering.
+/// The reason for ending a peering.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CloseReason {
-    /// The operator wished it.
+    /// The operator requested it.
     #[error("closed on request")]
     Requested,
-    /// A frame cannot be read.
+    /// A frame is malformed.
     #[error("malformed frame: {0}")]
     Frame(#[from] FrameError),
-    /// An announcement is refused.
+    /// An announcement is invalid.
     #[error(transparent)]
     Announcement(#[from] AnnouncementError),
-    /// The same root as before with a lower sequence.
-    #[error("announcement has root sequence {found}, the one before had {last}")]
+    /// An announcement has the same root as the previous one and a lower sequence.
+    #[error("announcement has root sequence {found}, the previous one had {last}")]
     Replay {
-        /// The sequence it has.
+        /// The sequence of the announcement.
         found: u64,
-        /// The sequence of the one before.
+        /// The sequence of the previous one.
         last: u64,
     },
-    /// A broadcast cannot be read.
+    /// A broadcast is malformed.
     #[error("malformed broadcast: {0}")]
     Broadcast(SignedBodyError),
-    /// Badly signed broadcasts, again and again.
+    /// The peer sent too many badly signed broadcasts.
     #[error("{count} badly signed broadcasts within {} s", window.as_secs())]
     Offences {
-        /// How many.
+        /// The number of broadcasts.
         count: usize,
-        /// Within which time.
+        /// The time within which they came.
         window: Duration,
     },
-    /// The peer never proved its key with an announcement.
+    /// The peer did not prove its key with an announcement in time.
     #[error("no announcement within {} s", within.as_secs())]
     Unannounced {
         /// [`Config::announce_within`](crate::Config::announce_within).

@@ -1,81 +1,83 @@
+//! The outputs of the control plane.
+
 use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::{Coordinates, PublicKey};
 
 use crate::CloseReason;
 
-/// What the driver is to do, in order.
+/// An instruction to the driver. Effects must be carried out in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Send a whole frame to a peer.
+    /// Send a frame to a peer.
     Send {
-        /// Where to.
+        /// The port to send it to.
         port: PortId,
-        /// The frame.
+        /// The whole frame.
         frame: Vec<u8>,
     },
-    /// End a peering. It is gone from every table already; its number stays taken until
-    /// [`ControlPlane::closed`](crate::ControlPlane::closed).
+    /// End a peering. It is no longer in any table, but its port number stays in use until
+    /// [`ControlPlane::closed`](crate::ControlPlane::closed) is called.
     Close {
-        /// Which one.
+        /// The port to close.
         port: PortId,
-        /// Why.
+        /// The reason.
         reason: CloseReason,
     },
-    /// Tell subscribers.
+    /// Report an event to subscribers.
     Event(Event),
 }
 
-/// A change that subscribers hear of, once.
+/// A change that is reported to subscribers once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A peering has begun. Its key is only claimed until it announces itself.
+    /// A peering has begun. Its key is only claimed until the first announcement.
     PeerAdded {
-        /// Its number.
+        /// Its port number.
         port: PortId,
         /// The peer's key.
         key: PublicKey,
-        /// What it runs over.
+        /// The type of its link.
         link: LinkType,
     },
     /// A peering has ended.
     PeerRemoved {
-        /// Its number.
+        /// Its port number.
         port: PortId,
         /// The peer's key.
         key: PublicKey,
     },
-    /// We follow another parent, or none.
+    /// The node follows another parent, or none.
     ParentChanged {
-        /// The parent's key; none where we are root ourselves.
+        /// The parent's key. None if the node itself is the root.
         parent: Option<PublicKey>,
     },
-    /// The root is another, or has announced itself anew. Where the key differs from the one
-    /// before, the [coordinate cache](crate::CoordinateCache) must be emptied.
+    /// The root has changed or has announced a new sequence. If its key has changed, the
+    /// [coordinate cache](crate::CoordinateCache) must be cleared.
     RootChanged {
         /// The root's key.
         root: PublicKey,
         /// The root's sequence.
         sequence: u64,
     },
-    /// Our place in the tree.
+    /// The node's coordinates in the tree have changed.
     CoordinatesChanged(Coordinates),
-    /// The node below us on the snake.
+    /// The descending node has changed: the one with the next lower key on the snake.
     DescendingChanged(Option<PublicKey>),
     /// A route to this key was learned.
     RouteAdded(PublicKey),
-    /// The route to this key is gone.
+    /// The route to this key was removed.
     RouteRemoved(PublicKey),
-    /// A wakeup broadcast came.
+    /// A wakeup broadcast was received.
     Broadcast {
-        /// Who sent it.
+        /// The key of its sender.
         key: PublicKey,
-        /// Unix milliseconds at the sender.
+        /// Its sequence: the sender's Unix time in milliseconds.
         sequence: u64,
-        /// The root that the sender follows.
+        /// The key of the root that the sender follows.
         root: PublicKey,
-        /// That root's sequence.
+        /// The sequence of that root.
         root_sequence: u64,
-        /// The peering that brought it.
+        /// The port that it came from.
         port: PortId,
     },
 }

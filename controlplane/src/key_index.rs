@@ -1,21 +1,22 @@
-//! Finds entries by the key that they hold themselves, so that no key is stored twice.
+//! An index by key into entries that hold their keys themselves, so that no key is stored twice.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use hashbrown::HashTable;
 use pinecone_wire::PublicKey;
 
-/// Where the entry of each key is: 9 bytes each, and what the table keeps free.
+/// Maps each key to the place of its entry. A key takes 9 bytes, plus the free space of the table.
 ///
-/// Nothing here can be iterated, and the hashes are keyed at random: nobody can choose keys that
-/// collide, and nothing that is decided depends on them.
+/// The hash is seeded at random, so nobody can choose keys that collide. The index cannot be iterated, so no
+/// decision depends on the seed.
 #[derive(Debug, Default)]
 pub(crate) struct KeyIndex {
     places: HashTable<Place>,
     seed: RandomState,
 }
 
-/// With the hash, growing need not look at the keys, which lie anywhere in memory.
+/// A place with the hash of its key, so that the table can grow without reading the keys, which are scattered in
+/// memory.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     at: u32,
@@ -27,14 +28,14 @@ impl KeyIndex {
         self.places.len()
     }
 
-    /// Where the entry of `key` is, which `holds` says of a place.
+    /// Returns the place of the entry of `key`. `holds` reports whether the entry at a place has that key.
     pub(crate) fn find(&self, key: &PublicKey, holds: impl Fn(u32) -> bool) -> Option<u32> {
         let hash = self.hash(key);
         let same = |place: &Place| place.hash == hash && holds(place.at);
         self.places.find(spread(hash), same).map(|place| place.at)
     }
 
-    /// `key`, which is not known, is at `at`.
+    /// Inserts `key`, which must not be present, with the place `at`.
     pub(crate) fn insert(&mut self, key: &PublicKey, at: u32) {
         let hash = self.hash(key);
         let place = Place { at, hash };
@@ -42,7 +43,7 @@ impl KeyIndex {
             .insert_unique(spread(hash), place, |place| spread(place.hash));
     }
 
-    /// Takes out the place of `key`, as in [`Self::find`].
+    /// Removes `key` and returns its place. `holds` is as in [`Self::find`].
     pub(crate) fn remove(&mut self, key: &PublicKey, holds: impl Fn(u32) -> bool) -> Option<u32> {
         let hash = self.hash(key);
         let same = |place: &Place| place.hash == hash && holds(place.at);
@@ -57,7 +58,7 @@ impl KeyIndex {
     }
 }
 
-/// The table takes places from the low bits and a check from the highest.
+/// Spreads the hash: the table derives positions from the low bits and a tag from the highest.
 fn spread(hash: u32) -> u64 {
     u64::from(hash) << 32 | u64::from(hash)
 }

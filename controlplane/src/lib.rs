@@ -1,41 +1,42 @@
-//! What a Pinecone node decides: the tree, the snake, broadcasts and the peerings they run over,
-//! as one state machine ([`ControlPlane`]).
+//! The routing decisions of a Pinecone node: the spanning tree, the snake, broadcasts, and the peerings that they
+//! run over, as one state machine ([`ControlPlane`]).
 //!
-//! Time and frames are handed in ([`Now`], [`ControlPlane::frame`]); what is to be done comes out
-//! in order ([`Effect`]); what was learned is programmed into the forwarding tables
+//! The driver passes in time and frames ([`Now`], [`ControlPlane::frame`]) and takes out instructions in order
+//! ([`Effect`]). The control plane programs what it learns into the forwarding tables
 //! ([`FibWriter`](pinecone_fib::FibWriter)). The same inputs give the same outputs.
 //!
-//! What may not enter: I/O, clocks, threads, randomness that reaches a decision, the environment,
-//! and anything that walks a hash map where the order can be seen.
+//! I/O, clocks, threads and the environment do not belong here: they live in `node` and `dataplane`. Randomness must
+//! not reach a decision, and no hash map may be iterated where the order is visible.
 
 mod breaks;
+mod broadcast_budget;
 mod broadcasts;
-mod cache;
 mod config;
+mod coordinate_cache;
 mod counters;
 mod error;
 mod events;
+mod generations;
 mod key_index;
 mod keys;
 mod limits;
 mod network_time;
 mod own_key;
 mod peers;
+mod periodic;
 mod plane;
 mod ports;
 mod recent;
-mod remembered;
+mod replay_cache;
 mod rib;
 mod snake;
 mod status;
-mod timers;
 mod tree;
 mod trusted;
-mod turns;
 pub mod verify;
 
-pub use cache::CoordinateCache;
 pub use config::Config;
+pub use coordinate_cache::CoordinateCache;
 pub use counters::Counters;
 pub use error::{CloseReason, Refused};
 pub use events::{Effect, Event};

@@ -1,30 +1,33 @@
+//! The bounds of a [`Config`], by name.
+
 use std::time::Duration;
 
 use crate::Config;
 
-/// The most of anything countable, and the longest time in seconds: ten years.
+/// The maximum of a countable limit.
 const MOST: u64 = u32::MAX as u64;
+/// The maximum of a time limit in seconds: ten years.
 const LONGEST: u64 = 10 * 365 * 24 * 60 * 60;
 
-/// Why a limit is not set.
+/// The reason why a limit cannot be set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
-    /// There is none of this name.
-    #[error("no limit is called {name}; there are {}", known.join(", "))]
+    /// No limit has this name.
+    #[error("no limit is called {name}; the limits are {}", known.join(", "))]
     Unknown {
-        /// The name.
+        /// The unknown name.
         name: String,
-        /// Those that there are.
+        /// The names of all limits.
         known: Vec<&'static str>,
     },
-    /// It cannot be this.
+    /// The value is out of range.
     #[error("{name} takes a number from {least} to {most}")]
     Range {
-        /// The limit.
+        /// The name of the limit.
         name: String,
-        /// The least that it can be.
+        /// The smallest allowed value.
         least: u64,
-        /// The most that it can be.
+        /// The largest allowed value.
         most: u64,
     },
 }
@@ -35,15 +38,15 @@ enum Limit<'a> {
 }
 
 impl Config {
-    /// The bounds that can be set by name, for configuration files and command lines: the fields'
-    /// names with hyphens. Times are in seconds.
+    /// Returns the names of the limits, for configuration files and command lines. They are the fields' names with
+    /// hyphens.
     #[must_use]
     pub fn limit_names() -> Vec<&'static str> {
         let mut config = Self::default();
         config.limits().into_iter().map(|(name, _)| name).collect()
     }
 
-    /// The bounds by name, as they are. Times are in seconds.
+    /// Returns all limits with their values. Times are in seconds.
     #[must_use]
     pub fn limit_values(&self) -> Vec<(&'static str, u64)> {
         let mut config = self.clone();
@@ -56,9 +59,8 @@ impl Config {
             .collect()
     }
 
-    /// Lowers the limits on state that peers can create, so that together they take less than half of
-    /// so many bytes of memory, even if every peer sends a long announcement. Lower limits stay.
-    /// Small minimums apply.
+    /// Lowers the limits on state that peers can create, so that all of it takes less than half of `bytes` of memory,
+    /// even if every peer sends a long announcement. Limits that are lower already stay. Small minimums apply.
     pub fn fit_memory(&mut self, bytes: u64) {
         let fit = |limit: &mut usize, share: u64, each: u64, least: usize| {
             let most = usize::try_from(bytes / share / each).unwrap_or(usize::MAX);
@@ -78,10 +80,10 @@ impl Config {
             .min(self.max_broadcast_keys);
     }
 
-    /// Sets a bound by its name.
+    /// Sets a limit by its name. Times are in seconds.
     ///
     /// # Errors
-    /// [`LimitError`]; nothing is changed then.
+    /// [`LimitError`] if there is no such limit or the value is out of range. Nothing is changed then.
     pub fn set_limit(&mut self, name: &str, value: u64) -> Result<(), LimitError> {
         let found = self.limits().into_iter().find(|(known, _)| *known == name);
         let Some((_, limit)) = found else {
@@ -109,7 +111,7 @@ impl Config {
     }
 
     fn limits(&mut self) -> [(&'static str, Limit<'_>); 22] {
-        // Every field: a new one is not forgotten here.
+        // Lists every field, so that a new one cannot be forgotten here.
         let Self {
             wakeup_broadcasts: _,
             wakeup_hops: _,
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_what_would() {
+    fn invalid_limits_are_refused_with_the_valid_ones() {
         let mut config = Config::default();
         let unknown = config.set_limit("max-rutes", 1).unwrap_err().to_string();
         assert!(unknown.contains("max-routes,"), "{unknown}");

@@ -15,10 +15,10 @@ use crate::keys::Signer;
 use crate::network_time::NetworkTime;
 use crate::own_key::OwnKey;
 use crate::peers::Peers;
+use crate::periodic::Periodic;
 use crate::ports::Ports;
 use crate::rib::{Announced, Rib, Room};
 use crate::snake::Snake;
-use crate::timers::Periodic;
 use crate::tree::Tree;
 use crate::verify::{Check, Claim, Unverified, Verified};
 use crate::{CloseReason, Config, Counters, Effect, Event, PeerStatus, Refused, Status};
@@ -122,10 +122,10 @@ impl ControlPlane {
     pub fn closed(&mut self, now: Now, port: PortId) {
         self.set_now(now);
         if self.closing.remove(&port) {
-            self.ports.give_back(port);
+            self.ports.release(port);
         } else if self.peers.contains(port) {
             self.remove_peer(port, None);
-            self.ports.give_back(port);
+            self.ports.release(port);
         }
     }
 

@@ -1,4 +1,4 @@
-//! The bootstraps of the last moment, as they came.
+//! The most recent bootstraps, kept so that they can be handed over to a new neighbour of their key.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,52 +6,54 @@ use std::time::Duration;
 use pinecone_wire::{PublicKey, Signature, SignedBody};
 
 use crate::rib::Route;
-use crate::timers::HAND_OVER;
 
-/// Bootstraps kept at most; the oldest give way.
+/// Time for which a bootstrap may be handed over to a new neighbour of its key. The route that it then sets up may
+/// outlive, by up to this, the routes that lead there.
+pub(crate) const HAND_OVER: Duration = Duration::from_millis(1500);
+/// Maximum number of bootstraps kept. Beyond it the oldest is dropped.
 const MAX: usize = 49_152;
 
-/// What came within the last [`HAND_OVER`] under the present root.
+/// The bootstraps accepted within the last [`HAND_OVER`] under the current root.
 ///
-/// Every bootstrap is kept and hardly one is asked for, so what a bootstrap has in common with its
-/// route is not kept again, and nothing is searched: the route says where its last bootstrap is.
-/// Signatures take most of the memory, so only the last bootstrap of each key keeps its own.
+/// Every bootstrap is kept and few are read again. So an entry does not repeat what the route of its key holds, and
+/// lookups do not search: the route stores the place of its last bootstrap. Signatures take most of the memory, so
+/// only the last bootstrap of each key keeps one.
 #[derive(Debug, Default)]
-pub(crate) struct Recent {
+pub(crate) struct RecentBootstraps {
     entries: VecDeque<Entry>,
-    /// The place of the first entry; all places count up from there, and round.
+    /// The place of the first entry. Places are consecutive and wrap around.
     first: u32,
     signatures: Vec<Signature>,
-    /// Places in `signatures` that are not in use.
+    /// Unused places in `signatures`.
     free: Vec<u32>,
-    /// The root that all entries are under.
+    /// The root of all entries.
     root: (PublicKey, u64),
 }
 
 #[derive(Clone, Copy, Debug)]
 #[repr(C, packed(4))]
 struct Entry {
-    /// In nanoseconds.
+    /// Time of arrival in nanoseconds.
     came: u64,
-    /// Where its signature is, [`UNSIGNED`], or [`NONE`] if a later bootstrap of its key has come.
+    /// Index of its signature, [`UNSIGNED`], or [`NONE`] if a later bootstrap of its key has superseded it.
     signature: u32,
 }
 
 const NONE: u32 = u32::MAX;
-/// A signature of zeros, as all are in a network that is simulated without signatures, takes no memory.
+/// Sentinel for a signature of zeros. In networks simulated without signatures all are, and take no memory.
 const UNSIGNED: u32 = u32::MAX - 1;
-/// The signature that [`UNSIGNED`] stands for.
+/// The signature that [`UNSIGNED`] represents.
 const ZEROS: Signature = Signature([0; 64]);
 
-impl Recent {
-    /// A bootstrap was taken. Its place, for [`Route::recent`].
+impl RecentBootstraps {
+    /// Adds an accepted bootstrap. Returns its place, for [`Route::recent`].
     pub(crate) fn push(&mut self, now: Duration, body: &SignedBody) -> u32 {
         let root = (body.root, body.root_sequence);
         if self.root != root {
             self.root = root;
             self.drop_first(self.entries.len());
         }
-        self.forget(now);
+        self.expire(now);
         if self.entries.len() >= MAX {
             self.drop_first(1);
         }
@@ -67,8 +69,7 @@ impl Recent {
         self.first.wrapping_add(self.entries.len() as u32 - 1)
     }
 
-    /// The bootstrap that `route` was last seen by counts no more: a later one has come, or the route is
-    /// gone.
+    /// Drops the bootstrap that last refreshed `route`, because a later one has come or the route is gone.
     pub(crate) fn supersede(&mut self, route: &Route) {
         if let Some(at) = self.find(route)
             && let Some(entry) = self.entries.get_mut(at)
@@ -81,9 +82,9 @@ impl Recent {
         }
     }
 
-    /// The bootstrap that `route` was last seen by.
+    /// Returns the bootstrap that last refreshed `route`.
     pub(crate) fn get(&mut self, now: Duration, route: &Route) -> Option<SignedBody> {
-        self.forget(now);
+        self.expire(now);
         let entry = self.entries.get(self.find(route)?)?;
         let signature = match entry.signature {
             UNSIGNED => &ZEROS,
@@ -99,7 +100,7 @@ impl Recent {
 
     fn find(&self, route: &Route) -> Option<usize> {
         let at = route.recent.wrapping_sub(self.first) as usize;
-        // Places come round, in theory.
+        // After a wrap-around the place may belong to another bootstrap.
         let came = self.entries.get(at)?.came;
         (came == nanos(route.last_seen)).then_some(at)
     }
@@ -121,7 +122,7 @@ impl Recent {
         self.signatures.len() as u32 - 1
     }
 
-    fn forget(&mut self, now: Duration) {
+    fn expire(&mut self, now: Duration) {
         let Some(last) = now.checked_sub(HAND_OVER).map(nanos) else {
             return;
         };
@@ -139,7 +140,7 @@ impl Recent {
         self.shrink();
     }
 
-    /// Gives memory back: right after a start there are many more bootstraps than later.
+    /// Frees memory. Right after a start there are many more bootstraps than later.
     fn shrink(&mut self) {
         let fitting = |len: usize| 8 + len * 9 / 8;
         if self.entries.len() < self.entries.capacity() / 2 {
@@ -180,8 +181,8 @@ mod tests {
         }
     }
 
-    /// The route that a bootstrap sets up.
-    fn taken(recent: &mut Recent, at: Duration, body: &SignedBody) -> Route {
+    /// Adds a bootstrap and returns the route that it sets up.
+    fn taken(recent: &mut RecentBootstraps, at: Duration, body: &SignedBody) -> Route {
         Route {
             key: PublicKey::MIN,
             source: PortId(1),
@@ -195,18 +196,18 @@ mod tests {
     }
 
     #[test]
-    fn bootstraps_are_found_for_a_moment_and_under_one_root() {
+    fn bootstraps_expire_and_belong_to_one_root() {
         let ms = Duration::from_millis;
-        // Places come round after the first two.
-        let mut recent = Recent {
+        // Places wrap around after the first two.
+        let mut recent = RecentBootstraps {
             first: u32::MAX - 1,
-            ..Recent::default()
+            ..RecentBootstraps::default()
         };
         let bodies = [body(1, 1), body(2, 1), body(3, 1)];
         let routes: Vec<_> = (0..3)
             .map(|n| taken(&mut recent, ms(100 * n), &bodies[n as usize]))
             .collect();
-        let found = |recent: &mut Recent, at| -> Vec<_> {
+        let found = |recent: &mut RecentBootstraps, at| -> Vec<_> {
             let found = routes.iter().map(|route| recent.get(ms(at), route));
             found.collect()
         };
@@ -223,9 +224,9 @@ mod tests {
     }
 
     #[test]
-    fn a_key_keeps_the_signature_of_its_last_bootstrap_only() {
+    fn a_key_keeps_only_the_signature_of_its_last_bootstrap() {
         let ms = Duration::from_millis;
-        let mut recent = Recent::default();
+        let mut recent = RecentBootstraps::default();
         let kept = taken(&mut recent, ms(0), &body(7, 1));
         let mut route = taken(&mut recent, ms(0), &body(0, 1));
         for n in 1..=1000 {
@@ -242,7 +243,7 @@ mod tests {
 
     #[test]
     fn bootstraps_without_a_signature_take_less_memory() {
-        let mut recent = Recent::default();
+        let mut recent = RecentBootstraps::default();
         let routes: Vec<_> = [0, 1, 0, 256]
             .map(|n| taken(&mut recent, Duration::ZERO, &body(n, 1)))
             .into();
@@ -256,9 +257,9 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_given_back() {
+    fn memory_is_freed() {
         let ms = Duration::from_millis;
-        let mut recent = Recent::default();
+        let mut recent = RecentBootstraps::default();
         for n in 0..1000 {
             taken(&mut recent, ms(n), &body(n, 1));
         }
@@ -273,8 +274,8 @@ mod tests {
     }
 
     #[test]
-    fn not_too_many_are_kept() {
-        let mut recent = Recent::default();
+    fn the_number_of_bootstraps_is_bounded() {
+        let mut recent = RecentBootstraps::default();
         let routes: Vec<_> = (0..MAX as u64 + 10)
             .map(|n| taken(&mut recent, Duration::ZERO, &body(n, 1)))
             .collect();

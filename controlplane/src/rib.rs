@@ -26,11 +26,13 @@ use pinecone_wire::{Coordinates, PublicKey};
 
 pub(crate) use self::adjacency::{Adjacency, Announced};
 pub(crate) use self::bootstraps::BootstrapHop;
-use self::expired::Expired;
+use self::expired::ExpiredRoutes;
 use self::near::NearKeys;
 use self::routes::Routes;
 pub(crate) use self::routes::{Room, Route};
-use crate::timers::EXPIRY_BATCH;
+
+/// Minimum time between two batches of routes that expire.
+const EXPIRY_BATCH: Duration = Duration::from_millis(10);
 
 /// The RIB of one node: see the text of the module.
 pub(crate) struct Rib {
@@ -48,7 +50,7 @@ pub(crate) struct Rib {
     own_key_port: Option<PortId>,
     routes: Routes,
     /// Expired routes that traffic may still follow.
-    expired: Expired,
+    expired: ExpiredRoutes,
     /// When routes last expired.
     last_expiry: Option<Duration>,
 }
@@ -66,7 +68,7 @@ impl Rib {
             up: None,
             own_key_port: None,
             routes: Routes::default(),
-            expired: Expired::default(),
+            expired: ExpiredRoutes::default(),
             last_expiry: None,
         }
     }
@@ -201,7 +203,7 @@ impl Rib {
     }
 
     /// Removes the least recently seen route if it has expired. Traffic that follows it already may do so
-    /// for [`EXPIRED_LIFE`](crate::timers::EXPIRED_LIFE) more.
+    /// for [a moment](expired) more.
     pub(crate) fn expire_route(&mut self, now: Duration) -> Option<Route> {
         let route = self.routes.oldest()?;
         if route.last_seen + ROUTE_LIFETIME > now {

@@ -31,7 +31,7 @@
 //!   It goes on to the next key above that lies another way. It cannot go round in circles, as no
 //!   node takes it twice.
 //! - A bootstrap that goes on to a peer that has brought none goes another way, too: see below.
-//! - A route that has expired is kept aside for [`EXPIRED_LIFE`](crate::timers::EXPIRED_LIFE), for traffic
+//! - A route that has expired is kept aside for [a moment](crate::expired), for traffic
 //!   that follows it already and would be dropped otherwise.
 //!
 //! # Peers that may swallow bootstraps
@@ -69,10 +69,9 @@ use tracing::{debug, warn};
 
 use crate::breaks::Breaks;
 use crate::peers::Brought;
-use crate::recent::Recent;
-use crate::remembered::Remembered;
+use crate::recent::RecentBootstraps;
+use crate::replay_cache::ReplayCache;
 use crate::rib::{BootstrapHop, Room, Route};
-use crate::timers::EAGER;
 use crate::{ControlPlane, Event};
 
 /// Whether a bootstrap has come before, but as a correction only.
@@ -80,13 +79,16 @@ fn was_corrected(known: Option<Route>, body: &SignedBody) -> bool {
     known.is_some_and(|route| route.corrected && route.sequence == body.sequence)
 }
 
+/// Delays between the bootstraps that follow the first one after a change.
+const EAGER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
+
 /// Clocks that differ are logged no more often than this.
 const COMPLAINT_GAP: Duration = Duration::from_secs(60);
 
 /// What the node knows of the snake.
 #[derive(Default)]
 pub(crate) struct Snake {
-    remembered: Remembered,
+    replay_cache: ReplayCache,
     descending: Option<Descending>,
     /// The maintenance at which we last bootstrapped; none: do so at the next one.
     last_bootstrap: Option<Duration>,
@@ -95,7 +97,7 @@ pub(crate) struct Snake {
     /// How many bootstraps are still sent sooner than usual: see the text above.
     eager: usize,
     /// Bootstraps that may be handed over.
-    recent: Recent,
+    recent: RecentBootstraps,
     pub(crate) breaks: Breaks,
     pub(crate) last_sequence: u64,
     highest_sequence: u64,
@@ -129,7 +131,7 @@ impl Snake {
     }
 
     pub(crate) fn sequences_forgotten(&self) -> u64 {
-        self.remembered.forgotten()
+        self.replay_cache.evicted()
     }
 }
 
@@ -232,7 +234,7 @@ impl ControlPlane {
         if self.snake.descending.is_some() && !self.has_valid_descending() {
             self.set_descending(None);
         }
-        self.snake.remembered.forget(self.now.monotonic);
+        self.snake.replay_cache.expire(self.now.monotonic);
         if self.tree.parent().is_none() {
             return;
         }
@@ -403,7 +405,7 @@ impl ControlPlane {
         }
         let last = match known {
             Some(route) => Some(route.sequence),
-            None => snake.remembered.get(self.now.monotonic, key),
+            None => snake.replay_cache.get(self.now.monotonic, key),
         };
         // A sequence taken only by the network's time may have been that of a clock that has since been
         // set right.
@@ -482,7 +484,7 @@ impl ControlPlane {
     fn install_route(&mut self, route: Route) -> Option<Route> {
         let before = self.rib.insert_route(route);
         if before.is_none() {
-            self.snake.remembered.remove(&route.key);
+            self.snake.replay_cache.remove(&route.key);
             self.event(Event::RouteAdded(route.key));
         }
         before
@@ -500,7 +502,7 @@ impl ControlPlane {
         let until = self.now.monotonic + self.config.sequence_memory;
         let max = self.config.max_remembered_sequences;
         self.snake
-            .remembered
+            .replay_cache
             .insert(&route.key, route.sequence, until, max);
         self.event(Event::RouteRemoved(route.key));
     }

@@ -1,53 +1,55 @@
+//! Snapshots of the state for operators.
+
 use std::time::Duration;
 
 use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::{Coordinates, PublicKey};
 
-/// Where the node stands.
+/// The state of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// Our own key.
+    /// The node's own key.
     pub key: PublicKey,
-    /// The root that we follow: ourselves where there is no parent.
+    /// The key of the root that the node follows: its own key if it has no parent.
     pub root: PublicKey,
-    /// That root's sequence.
+    /// The sequence of that root.
     pub root_sequence: u64,
-    /// The sequence with which we would be root.
+    /// The node's own sequence as a root.
     pub own_sequence: u64,
     /// The parent's port and key.
     pub parent: Option<(PortId, PublicKey)>,
-    /// Whether a lost parent is being waited out before another is chosen.
+    /// Whether the node has dropped its parent and waits before it selects another.
     pub waiting: bool,
-    /// Our place in the tree.
+    /// The node's coordinates in the tree.
     pub coordinates: Coordinates,
-    /// How far our clock is behind the network's time, in milliseconds (less than 0: ahead of it),
-    /// if by more than half of [`Config::max_sequence_lead`](crate::Config::max_sequence_lead).
+    /// How far the node's clock is behind the network's time, in milliseconds (negative: ahead of it), if the
+    /// difference is more than half of [`Config::max_sequence_lead`](crate::Config::max_sequence_lead).
     pub clock_behind_ms: Option<i64>,
-    /// The node below us on the snake.
+    /// The key of the descending node: the one with the next lower key on the snake.
     pub descending: Option<PublicKey>,
-    /// Live peerings.
+    /// The number of live peerings.
     pub peers: usize,
-    /// Routes known.
+    /// The number of routes.
     pub routes: usize,
 }
 
-/// One live peering.
+/// The state of a live peering.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerStatus {
-    /// Its number.
+    /// Its port number.
     pub port: PortId,
     /// The peer's key.
     pub key: PublicKey,
-    /// What it runs over.
+    /// The type of its link.
     pub link: LinkType,
     /// How long it has been up.
     pub up: Duration,
-    /// The root and sequence it announced last; none before its first announcement.
+    /// The root and sequence that the peer announced last. None before its first announcement.
     pub root: Option<(PublicKey, u64)>,
-    /// Its place in the tree, as it announced it.
+    /// The peer's coordinates, as it announced them.
     pub coordinates: Option<Coordinates>,
-    /// Whether it is our parent.
+    /// Whether the peer is the parent.
     pub parent: bool,
-    /// Routes learned from it.
+    /// The number of routes learned from it.
     pub routes: usize,
 }

@@ -1,28 +1,28 @@
-use std::collections::HashMap;
+//! Announcement signatures that have been verified before.
 
 use pinecone_wire::{Announcement, PublicKey, announcement::Entry};
 
-/// The beginnings of announcements whose signatures have been checked. Announcements that come down
-/// the same branch of the tree begin alike, so that each costs little more than its last signature.
+use crate::generations::Generations;
+
+/// Prefixes of announcements whose signatures have been verified.
 ///
-/// A beginning is known by a number that is never used again, and each says exactly which bytes it
-/// stands for: the beginning before it, and all that comes after that. So nothing is taken for
-/// checked that was not, and no verdict differs from that of checking anew. Two generations, as in
-/// [`KeyCache`](crate::keys::KeyCache): what is forgotten is checked again.
+/// Announcements that come down the same branch of the tree begin alike, so each costs little more than its last
+/// signature.
+///
+/// A prefix is identified by a number that is never reused. It stands for exact bytes: those of the prefix before
+/// it and everything after that. So nothing counts as verified that was not, and no verdict differs from that of
+/// verifying again. A prefix that was dropped is verified again.
 pub(crate) struct Trusted {
-    half: usize,
-    young: HashMap<Step, u64>,
-    old: HashMap<Step, u64>,
+    prefixes: Generations<Step, u64>,
     last: u64,
-    dropped: u64,
 }
 
-/// A signature, and what it is made over.
+/// A signature, and what it covers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Step {
-    /// The beginning up to and with the entry before this one's, less its port; 0 at the root's.
+    /// The number of the prefix that ends with the previous entry, without that entry's port; 0 for the root.
     before: u64,
-    /// The port in the entry before; the root's sequence at the first, whose signer is the root.
+    /// The port of the previous entry. For the first entry, whose signer is the root: the root's sequence.
     number: u64,
     key: PublicKey,
     signature: [u8; 64],
@@ -31,21 +31,18 @@ struct Step {
 impl Trusted {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
-            half: (limit / 2).max(1),
-            young: HashMap::new(),
-            old: HashMap::new(),
+            prefixes: Generations::new(limit),
             last: 0,
-            dropped: 0,
         }
     }
 
-    /// How many signatures of an announcement, from the root on, need no checking. Its first signer
-    /// must be its root.
+    /// Returns how many signatures of an announcement, counted from the root, need no verification. Its first
+    /// signer must be its root.
     pub(crate) fn known(&self, announcement: &Announcement) -> usize {
         let (mut before, mut number) = (0, announcement.root_sequence());
         for (index, entry) in announcement.entries().iter().enumerate() {
             let step = Step::new(before, number, announcement, entry);
-            let Some(known) = self.young.get(&step).or_else(|| self.old.get(&step)) else {
+            let Some(known) = self.prefixes.peek(&step) else {
                 return index;
             };
             (before, number) = (*known, entry.port);
@@ -53,7 +50,7 @@ impl Trusted {
         announcement.entries().len()
     }
 
-    /// Every signature of this announcement is good.
+    /// Records that every signature of an announcement is good.
     pub(crate) fn insert(&mut self, announcement: &Announcement) {
         let (mut before, mut number) = (0, announcement.root_sequence());
         for entry in announcement.entries() {
@@ -62,25 +59,18 @@ impl Trusted {
         }
     }
 
-    /// How many were forgotten to keep within the limit.
+    /// Returns the number of prefixes dropped to stay within the limit.
     pub(crate) fn dropped(&self) -> u64 {
-        self.dropped
+        self.prefixes.dropped()
     }
 
     fn insert_step(&mut self, step: Step) -> u64 {
-        if let Some(known) = self.young.get(&step) {
-            return *known;
+        if let Some(known) = self.prefixes.get(step) {
+            return known;
         }
-        let number = self.old.remove(&step).unwrap_or_else(|| {
-            self.last += 1;
-            self.last
-        });
-        if self.young.len() >= self.half {
-            self.dropped += self.old.len() as u64;
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(step, number);
-        number
+        self.last += 1;
+        self.prefixes.insert(step, self.last);
+        self.last
     }
 }
 
@@ -101,7 +91,7 @@ mod tests {
 
     use super::*;
 
-    /// An announcement of these ports, root first; the signatures are made up.
+    /// Returns an announcement with these ports, root first, and made-up signatures.
     fn announced(root_sequence: u64, ports: &[u64], last_signature: u8) -> Announcement {
         let key = |n: usize| SecretKey::from_seed(&[n as u8; 32]).public_key();
         let mut payload = key(0).as_bytes().to_vec();
@@ -116,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_checked_is_known_as_far_as_it_is_the_same() {
+    fn verified_prefixes_are_known() {
         let mut trusted = Trusted::new(100);
         let known =
             |trusted: &Trusted, a: (u64, &[u64], u8)| trusted.known(&announced(a.0, a.1, a.2));
@@ -130,23 +120,26 @@ mod tests {
         assert_eq!(
             known(&trusted, (5, &[7, 2, 3], 1)),
             1,
-            "signed over another port"
+            "covers another port"
         );
         assert_eq!(
             known(&trusted, (5, &[1, 2, 8], 1)),
             3,
-            "the last port is covered by no signature yet"
+            "no signature covers the last port"
         );
-        assert_eq!(known(&trusted, (5, &[1, 2, 8, 4], 1)), 3, "now it is");
+        assert_eq!(
+            known(&trusted, (5, &[1, 2, 8, 4], 1)),
+            3,
+            "a signature covers that port"
+        );
     }
 
     #[test]
-    fn it_stays_within_its_limit_and_forgets_what_nobody_asks_for() {
+    fn unused_prefixes_are_dropped() {
         let mut trusted = Trusted::new(8);
         for sequence in 1..100 {
             trusted.insert(&announced(sequence, &[1], 1));
             trusted.insert(&announced(1000, &[1], 1));
-            assert!(trusted.young.len() + trusted.old.len() <= 8);
             assert_eq!(trusted.known(&announced(sequence, &[1], 1)), 1);
         }
         assert_eq!(trusted.known(&announced(1000, &[1], 1)), 1);

@@ -1,47 +1,48 @@
-//! Checking signatures apart from the state machine, on as many threads as wanted.
+//! Verification of signatures outside the state machine, on any number of threads.
 //!
-//! A frame goes through three steps: [`ControlPlane::admit`](crate::ControlPlane::admit) drops
-//! whatever can be dropped without curve arithmetic, [`Unverified::verify`] does the arithmetic and
-//! needs nothing but what it carries, [`ControlPlane::apply`](crate::ControlPlane::apply) acts on
-//! it. [`ControlPlane::frame`](crate::ControlPlane::frame) is all three at once.
+//! A frame is processed in three steps. [`ControlPlane::admit`](crate::ControlPlane::admit) drops whatever can be
+//! dropped without curve arithmetic. [`Unverified::verify`] does the arithmetic and needs only its own data.
+//! [`ControlPlane::apply`](crate::ControlPlane::apply) acts on the frame.
+//! [`ControlPlane::frame`](crate::ControlPlane::frame) does all three.
 //!
-//! # Why signatures are not checked in batches
+//! # Why signatures are not verified in batches
 //!
-//! The deployed nodes check without a cofactor, each signature alone. The batch equation adds up
-//! the errors of many signatures, each times a random number: an error of small order vanishes from
-//! the sum in one run of eight, or one of two. Whoever makes such a signature (only the owner of the
-//! key can) would have it taken by a node that checks in batches, passed on, and refused by the next
-//! that checks singly, which closes its peering with the innocent node between. Ruling such errors
-//! out (is every `R` in the large subgroup?) costs more than a batch saves. So every verdict here is
-//! that of the single check, and speed comes from checking nothing twice, and from threads.
+//! Deployed nodes verify each signature by itself, without a cofactor. The batch equation sums the errors of many
+//! signatures, each multiplied by a random number. An error of small order vanishes from that sum with a probability
+//! of one in eight, or one in two. Only the owner of a key can make such a signature. A node that verifies in batches
+//! would accept it and forward it to a node that verifies singly, which would refuse it and close its peering with
+//! the innocent node in between. Excluding such errors (is every `R` in the large subgroup?) costs more than a batch
+//! saves. So every verdict here is that of single verification. Speed comes from verifying nothing twice, and from
+//! threads.
 
 use pinecone_fib::PortId;
 use pinecone_wire::{Announcement, PublicKey, SignedBody, VerifyingKey, Watermark};
 
-/// A frame that would be acted on if its signatures are good.
+/// A frame that will be acted on if its signatures are good.
 #[derive(Debug)]
 pub struct Unverified {
     pub(crate) claim: Claim,
     pub(crate) port: PortId,
-    /// The peering's serial number: the port may be another's by the time of the verdict.
+    /// The serial number of the peering: by the time of the verdict, the port may belong to another.
     pub(crate) serial: u64,
     pub(crate) check: Check,
 }
 
-/// A frame with its verdict.
+/// A frame with the verdict about its signatures.
 #[derive(Debug)]
 pub struct Verified {
     pub(crate) claim: Claim,
     pub(crate) port: PortId,
     pub(crate) serial: u64,
-    /// The first signature that fails.
+    /// The error is the index of the first bad signature.
     pub(crate) verdict: Result<(), usize>,
-    /// Keys that had to be decompressed and signed well.
+    /// Keys that were decompressed here and whose signatures are good.
     pub(crate) keys: Vec<VerifyingKey>,
+    /// Number of signatures verified.
     pub(crate) checked: u64,
 }
 
-/// What a frame says.
+/// The content of a frame.
 #[derive(Debug)]
 pub(crate) enum Claim {
     Announcement(Announcement),
@@ -56,21 +57,22 @@ pub(crate) enum Claim {
         key: PublicKey,
         body: SignedBody,
     },
-    /// That the path of a key is broken. Not signed: it keeps its place among what is.
+    /// A notice that the path of a key is broken. It is not signed, but takes the same way as other frames so that
+    /// the order is kept.
     Notice {
         key: PublicKey,
         sequence: u64,
     },
 }
 
-/// Which signatures to check, and with what.
+/// The signatures to verify, and the keys known for that.
 #[derive(Debug)]
 pub(crate) enum Check {
-    /// None: there is none, or this is a simulator.
+    /// No signature: the frame has none, or this is a simulator.
     Nothing,
-    /// That of the body, with this key if it is known.
+    /// The signature of the body, with its key if it is cached.
     Body(Option<VerifyingKey>),
-    /// Those of an announcement from this one on, with these keys as far as they are known.
+    /// The signatures of an announcement from this index on, with the keys that are cached.
     Entries {
         from: usize,
         keys: Vec<Option<VerifyingKey>>,
@@ -78,7 +80,7 @@ pub(crate) enum Check {
 }
 
 impl Unverified {
-    /// Does the arithmetic. The verdict is that of checking each signature by itself.
+    /// Verifies the signatures. The verdict is that of verifying each signature by itself.
     #[must_use]
     pub fn verify(self) -> Verified {
         let mut keys = Vec::new();
@@ -117,7 +119,7 @@ impl Unverified {
                 let good = verify(known, key, &|key| body.verify(key));
                 if good { Ok(()) } else { Err(0) }
             }
-            // Made by nobody; what does not fit together is not good.
+            // Unreachable: claim and check do not match; reject.
             (Claim::Announcement(_) | Claim::Notice { .. }, Check::Body(_))
             | (
                 Claim::Bootstrap { .. } | Claim::Broadcast { .. } | Claim::Notice { .. },
@@ -134,7 +136,7 @@ impl Unverified {
         }
     }
 
-    /// How many signatures [`Self::verify`] checks, each some 30 µs.
+    /// Returns how many signatures [`Self::verify`] verifies. Each takes about 30 µs.
     #[must_use]
     pub fn cost(&self) -> usize {
         match (&self.claim, &self.check) {
@@ -146,14 +148,14 @@ impl Unverified {
         }
     }
 
-    /// Whether nothing more from its peering may be [admitted](crate::ControlPlane::admit) before
-    /// this is [applied](crate::ControlPlane::apply), as it decides what is dropped.
+    /// Reports whether this frame must be [applied](crate::ControlPlane::apply) before another frame from the same
+    /// peering is [admitted](crate::ControlPlane::admit), because it decides which frames are dropped.
     #[must_use]
     pub fn holds_up(&self) -> bool {
         matches!(self.claim, Claim::Announcement(_))
     }
 
-    /// The peering that brought it.
+    /// Returns the port that the frame came from.
     #[must_use]
     pub fn port(&self) -> PortId {
         self.port
@@ -161,7 +163,7 @@ impl Unverified {
 }
 
 impl Verified {
-    /// The peering that brought it.
+    /// Returns the port that the frame came from.
     #[must_use]
     pub fn port(&self) -> PortId {
         self.port

@@ -1,4 +1,4 @@
-//! Routes that expired a moment ago: see [`Rescue`](pinecone_fib::Rescue).
+//! Recently expired routes, which traffic may still follow: see [`Rescue`](pinecone_fib::Rescue).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,17 +6,23 @@ use std::time::Duration;
 use pinecone_fib::PortId;
 use pinecone_wire::PublicKey;
 
-use crate::timers::{EXPIRED_BATCH, EXPIRED_LIFE};
+/// Time for which traffic that would otherwise be dropped may follow an expired route.
+///
+/// It exceeds [`HAND_OVER`](crate::recent::HAND_OVER), so that the routes towards a bootstrap that was handed over
+/// last as long as that bootstrap's own.
+const LIFETIME: Duration = Duration::from_secs(2);
+/// Minimum time between two batches of removals.
+const BATCH_GAP: Duration = Duration::from_millis(100);
 
-/// Routes kept at most; the oldest give way.
+/// Maximum number of routes kept. Beyond it the oldest is dropped.
 const MAX: usize = 16_384;
 
-/// When the tables are to forget the expired routes that they keep aside.
+/// The expired routes that the tables still hold, and when to remove them.
 #[derive(Debug, Default)]
-pub(crate) struct Expired {
-    /// Those that go first come first.
+pub(crate) struct ExpiredRoutes {
+    /// In order of removal.
     entries: VecDeque<Entry>,
-    /// When some were last forgotten.
+    /// When some were last removed.
     last: Option<Duration>,
 }
 
@@ -27,8 +33,8 @@ struct Entry {
     source: PortId,
 }
 
-impl Expired {
-    /// Notes that a route has expired. Returns the key of the one that gives way to it, if any.
+impl ExpiredRoutes {
+    /// Adds a route that has expired. Returns the key of the route dropped in exchange, if any.
     pub(crate) fn push(
         &mut self,
         now: Duration,
@@ -40,28 +46,28 @@ impl Expired {
             false => self.entries.pop_front(),
         };
         self.entries.push_back(Entry {
-            until: now + EXPIRED_LIFE,
+            until: now + LIFETIME,
             key,
             source,
         });
         first.map(|entry| entry.key)
     }
 
-    /// Takes out a key whose route's time is over.
+    /// Removes and returns a key whose time is over.
     pub(crate) fn pop(&mut self, now: Duration) -> Option<PublicKey> {
         if self.entries.front()?.until > now {
             return None;
         }
         self.last = Some(now);
         let first = self.entries.pop_front()?;
-        // After a change of the root there are many more than later.
+        // After a change of root there are many more than later.
         if self.entries.len() < self.entries.capacity() / 4 {
             self.entries.shrink_to(self.entries.len() + 4);
         }
         Some(first.key)
     }
 
-    /// Takes out the keys whose routes led to `port`, which is gone.
+    /// Removes and returns the keys whose routes led to `port`, whose peering has ended.
     pub(crate) fn take_port(&mut self, port: PortId) -> Vec<PublicKey> {
         let mut keys = Vec::new();
         self.entries.retain(|entry| {
@@ -74,11 +80,9 @@ impl Expired {
         keys
     }
 
-    /// When [`Self::pop`] has something to return next, in batches.
+    /// Returns when [`Self::pop`] next has something to return. Removals are batched.
     pub(crate) fn next(&self) -> Option<Duration> {
-        let batch = self
-            .last
-            .map_or(Duration::ZERO, |last| last + EXPIRED_BATCH);
+        let batch = self.last.map_or(Duration::ZERO, |last| last + BATCH_GAP);
         Some(self.entries.front()?.until.max(batch))
     }
 }
@@ -94,9 +98,9 @@ mod tests {
     }
 
     #[test]
-    fn routes_are_kept_for_their_time_in_batches() {
+    fn routes_are_removed_in_batches_when_their_time_is_over() {
         let ms = Duration::from_millis;
-        let mut expired = Expired::default();
+        let mut expired = ExpiredRoutes::default();
         assert_eq!(expired.next(), None);
         for n in 0..3 {
             assert_eq!(expired.push(ms(60 * n), key(n as usize), PortId(1)), None);
@@ -105,7 +109,7 @@ mod tests {
         assert_eq!(expired.pop(ms(1999)), None);
         assert_eq!(expired.pop(ms(2000)), Some(key(0)));
         assert_eq!(expired.pop(ms(2000)), None);
-        assert_eq!(expired.next(), Some(ms(2100)), "not right after");
+        assert_eq!(expired.next(), Some(ms(2100)), "batched");
         assert_eq!(expired.pop(ms(2100)), Some(key(1)));
         assert_eq!(expired.next(), Some(ms(2200)));
         assert_eq!(expired.pop(ms(5000)), Some(key(2)));
@@ -113,20 +117,20 @@ mod tests {
     }
 
     #[test]
-    fn those_of_a_port_go_with_it() {
-        let mut expired = Expired::default();
+    fn the_routes_of_a_port_are_removed_with_it() {
+        let mut expired = ExpiredRoutes::default();
         for n in 0..6 {
             expired.push(Duration::ZERO, key(n), PortId(1 + n as u32 % 2));
         }
         assert_eq!(expired.take_port(PortId(1)), [key(0), key(2), key(4)]);
         assert_eq!(expired.take_port(PortId(1)), []);
-        let left = std::iter::from_fn(|| expired.pop(EXPIRED_LIFE));
+        let left = std::iter::from_fn(|| expired.pop(LIFETIME));
         assert_eq!(left.collect::<Vec<_>>(), [key(1), key(3), key(5)]);
     }
 
     #[test]
-    fn not_too_many_are_kept() {
-        let mut expired = Expired::default();
+    fn the_number_of_routes_is_bounded() {
+        let mut expired = ExpiredRoutes::default();
         for n in 0..MAX + 10 {
             let gone = expired.push(Duration::ZERO, key(n), PortId(1));
             assert_eq!(gone, n.checked_sub(MAX).map(key));

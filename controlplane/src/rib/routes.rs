@@ -23,7 +23,7 @@ pub(crate) struct Route {
     pub(crate) told: bool,
     /// Whether its last bootstrap has come as a correction only, which goes no further up the snake.
     pub(crate) corrected: bool,
-    /// Where [`Recent`](crate::recent::Recent) has the bootstrap that it was last seen by.
+    /// Where [`Recent`](crate::recent::RecentBootstraps) has the bootstrap that it was last seen by.
     pub(crate) recent: u32,
 }
 

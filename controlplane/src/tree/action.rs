@@ -1,32 +1,34 @@
+//! The decision about an announcement.
+
 use std::cmp::Ordering;
 
-/// What an announcement calls for (protocol section 4).
+/// The reaction to an announcement (protocol section 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Nothing.
+    /// Do nothing.
     Drop,
-    /// The parent brings news: pass it on.
+    /// Forward the parent's news.
     AcceptUpdate,
-    /// Take its sender as the parent.
+    /// Take the sender as the parent.
     AcceptNewParent,
-    /// Its sender follows a lower root: tell it of ours.
+    /// Send our announcement to the sender, which follows a lower root.
     InformPeer,
     /// Select a parent.
     SelectParent,
-    /// The parent brings bad news: drop it, and select another after a while.
+    /// Drop the parent because of bad news, and select another after a delay.
     SelectParentWithWait,
 }
 
-/// An announcement as seen against our root at the time it came.
+/// An announcement compared with our root at the time of its arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Update {
-    /// Whether it came from the parent.
+    /// Whether the parent sent it.
     pub(crate) from_parent: bool,
-    /// Whether it must not be followed: our own key is among the signers, or there are too many.
+    /// Whether it must not be followed, because our own key is among the signers or there are too many of them.
     pub(crate) unfit: bool,
-    /// Its root key, against our root's.
+    /// Its root key compared with ours.
     pub(crate) root: Ordering,
-    /// Its root sequence, against our root's.
+    /// Its root sequence compared with ours.
     pub(crate) sequence: Ordering,
 }
 
@@ -48,7 +50,7 @@ impl Update {
             (Ordering::Less, _) | (Ordering::Equal, Ordering::Equal) => {
                 Action::SelectParentWithWait
             }
-            // A replay; the peering is closed for it before this is asked.
+            // A replay. The peering is closed before this is reached.
             (Ordering::Equal, Ordering::Less) => Action::Drop,
         }
     }

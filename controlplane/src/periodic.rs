@@ -1,22 +1,8 @@
-//! Periodic timers, and the intervals that are this node's own choice. Those of the protocol are in
-//! [`pinecone_wire::timing`].
+//! Periodic timers.
 
 use std::time::Duration;
 
-/// Delays between the bootstraps that follow the first one after a change.
-pub(crate) const EAGER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
-/// Time for which a bootstrap may be handed over to a new neighbour of its key. A bootstrap that is handed over
-/// outlives the routes that lead there by up to this: see [`EXPIRED_LIFE`].
-pub(crate) const HAND_OVER: Duration = Duration::from_millis(1500);
-/// Time for which traffic that would otherwise be dropped may follow an expired route. It exceeds [`HAND_OVER`], so
-/// that the routes towards a bootstrap that was handed over last as long as it does.
-pub(crate) const EXPIRED_LIFE: Duration = Duration::from_secs(2);
-/// Minimum time between two batches of expired routes that the tables forget.
-pub(crate) const EXPIRED_BATCH: Duration = Duration::from_millis(100);
-/// Minimum time between two batches of routes that expire.
-pub(crate) const EXPIRY_BATCH: Duration = Duration::from_millis(10);
-
-/// What comes round again.
+/// A timer that is due at a fixed interval.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Periodic {
     every: Duration,
@@ -24,6 +10,7 @@ pub(crate) struct Periodic {
 }
 
 impl Periodic {
+    /// Creates a timer that is first due one interval after `start`.
     pub(crate) fn new(start: Duration, every: Duration) -> Self {
         Self {
             every,
@@ -31,16 +18,17 @@ impl Periodic {
         }
     }
 
-    /// The same, whose first round is at `first`.
+    /// Creates a timer that is first due at `first`.
     pub(crate) fn starting(first: Duration, every: Duration) -> Self {
         Self { every, next: first }
     }
 
+    /// Returns when it is due next.
     pub(crate) fn next(&self) -> Duration {
         self.next
     }
 
-    /// If due: the time it was due at, the last one where several were missed.
+    /// If the timer is due, returns the time at which it was, the latest if several were missed, and rearms it.
     pub(crate) fn take(&mut self, now: Duration) -> Option<Duration> {
         let late = now.checked_sub(self.next)?;
         let missed = late.as_nanos() / self.every.as_nanos();

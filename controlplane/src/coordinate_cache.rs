@@ -1,3 +1,5 @@
+//! A cache of other nodes' coordinates.
+
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
@@ -6,22 +8,22 @@ use pinecone_wire::{Coordinates, PublicKey};
 
 use crate::Now;
 
-/// Where in the tree other nodes said they are: `key → coordinates` for 60 s (protocol section 7).
+/// The coordinates that other nodes have stated: `key → coordinates` for 60 s (protocol section 7).
 ///
-/// Nobody vouches for the source of a traffic frame, so whoever comes first is believed, and after
-/// that only a key that we sent to within the last 60 s may move. When full, keys that we never
-/// sent to give way first. Coordinates deeper than any tree's are not taken, since a frame has room
-/// for a hundred times more. Empty it ([`Self::clear`]) when the root key changes.
+/// The source of a traffic frame is not authenticated. So the first statement is believed, and after that only a key
+/// that this node has sent to within the last 60 s may change its coordinates. When the cache is full, keys that this
+/// node has not sent to are evicted first. Coordinates deeper than those of any tree are refused, as a frame has room
+/// for a hundred times more. Clear the cache ([`Self::clear`]) when the root key changes.
 #[derive(Debug)]
 pub struct CoordinateCache {
     limit: usize,
-    /// Port numbers in all entries.
+    /// Number of port numbers in all entries.
     ports: usize,
     entries: HashMap<PublicKey, Entry>,
-    /// Entries by when they expire: of keys that we have not sent to, and of those we have.
+    /// Entries in order of expiry: those of keys that this node has not sent to, and those of the others.
     strangers: BTreeSet<(Duration, PublicKey)>,
     acquaintances: BTreeSet<(Duration, PublicKey)>,
-    /// When we last sent to a key, to the second, and the same by time.
+    /// When this node last sent to a key, to the second; and the same in order of time.
     sent: HashMap<PublicKey, Duration>,
     sent_order: BTreeSet<(Duration, PublicKey)>,
     refused: u64,
@@ -42,14 +44,14 @@ impl Default for CoordinateCache {
 }
 
 impl CoordinateCache {
-    /// The default limit on keys.
+    /// The default limit on the number of keys.
     pub const DEFAULT_LIMIT: usize = 65_536;
-    /// The most port numbers of one key: as many as an announcement may have signatures.
+    /// The maximum number of port numbers of one key: as many as an announcement may have signatures.
     pub const MAX_DEPTH: usize = 600;
-    /// The most port numbers of all keys together, for each key of the limit.
+    /// The maximum number of port numbers in all entries, per key of the limit.
     pub const PORTS_PER_KEY: usize = 16;
 
-    /// An empty cache for at most `limit` keys.
+    /// Creates an empty cache for at most `limit` keys.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
@@ -65,7 +67,7 @@ impl CoordinateCache {
         }
     }
 
-    /// A traffic frame from `key` carried these coordinates. Whether they were taken.
+    /// Records the source coordinates of a traffic frame from `key`. Returns whether they were accepted.
     pub fn insert(&mut self, now: Now, key: PublicKey, coordinates: Coordinates) -> bool {
         self.expire(now);
         let acquainted = self.sent.contains_key(&key);
@@ -96,7 +98,7 @@ impl CoordinateCache {
         true
     }
 
-    /// Where `key` is, if it said so within the last 60 s.
+    /// Returns the coordinates of `key`, if it has stated them within the last 60 s.
     #[must_use]
     pub fn get(&self, now: Now, key: &PublicKey) -> Option<Coordinates> {
         self.entries
@@ -105,10 +107,10 @@ impl CoordinateCache {
             .map(|entry| entry.coordinates.clone())
     }
 
-    /// We are sending to `key`.
+    /// Records that this node is sending to `key`.
     pub fn sent_to(&mut self, now: Now, key: &PublicKey) {
         if let Some(at) = self.sent.get(key).copied() {
-            // Once a second is enough: this is called for every frame.
+            // This is called for every frame, and once a second is enough.
             if now.monotonic < at + Duration::from_secs(1) {
                 return;
             }
@@ -131,7 +133,7 @@ impl CoordinateCache {
         }
     }
 
-    /// Forgets all coordinates: the tree they are of is gone.
+    /// Removes all coordinates, because the tree that they belong to is gone.
     pub fn clear(&mut self) {
         self.ports = 0;
         self.entries.clear();
@@ -139,25 +141,26 @@ impl CoordinateCache {
         self.acquaintances.clear();
     }
 
-    /// Keys whose coordinates are kept.
+    /// Returns the number of keys with coordinates.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether no coordinates are kept.
+    /// Reports whether the cache holds no coordinates.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Coordinates not taken: the key is one we do not talk to, or the cache is full of better.
+    /// Returns the number of coordinates refused, because this node does not send to the key, they are too deep, or the
+    /// cache is full of entries that may not be evicted for them.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused
     }
 
-    /// Coordinates that gave way to others before their time.
+    /// Returns the number of coordinates evicted before they expired.
     #[must_use]
     pub fn evicted(&self) -> u64 {
         self.evicted
@@ -179,7 +182,7 @@ impl CoordinateCache {
         }
     }
 
-    /// Drops the entry nearest its end, of a stranger if there is one.
+    /// Evicts the entry that expires first, preferring keys that this node has not sent to.
     fn make_room(&mut self, for_acquaintance: bool) -> bool {
         let oldest = match self.strangers.first() {
             Some(oldest) => Some(*oldest),
@@ -229,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_is_believed_for_sixty_seconds_and_strangers_cannot_move() {
+    fn the_first_statement_holds_for_sixty_seconds() {
         let mut cache = CoordinateCache::new(10);
         assert!(cache.insert(at(0), key(1), place(1)));
         assert!(!cache.insert(at(1000), key(1), place(2)));
@@ -241,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_we_sent_to_may_move_for_sixty_seconds() {
+    fn a_key_that_was_sent_to_may_move_for_sixty_seconds() {
         let mut cache = CoordinateCache::new(10);
         cache.insert(at(0), key(1), place(1));
         cache.sent_to(at(10_000), &key(1));
@@ -252,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_give_way_first() {
+    fn strangers_are_evicted_first() {
         let mut cache = CoordinateCache::new(3);
         cache.insert(at(0), key(1), place(1));
         cache.sent_to(at(0), &key(1));
@@ -271,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn port_numbers_are_bounded_for_each_key_and_in_all() {
+    fn port_numbers_are_bounded_per_key_and_in_total() {
         const DEPTH: usize = CoordinateCache::MAX_DEPTH;
         let deep = |depth: usize| Coordinates::from(vec![1u64; depth]);
         let mut cache = CoordinateCache::default();
@@ -286,7 +289,7 @@ mod tests {
             key.0[..8].copy_from_slice(&n.to_be_bytes());
             assert!(cache.insert(at(n), key, deep(DEPTH)));
         }
-        assert_eq!(cache.len(), most, "strangers gave way");
+        assert_eq!(cache.len(), most, "strangers were evicted");
         assert_eq!(cache.ports, most * DEPTH);
         assert_eq!(cache.get(at(0), &key(1)), Some(deep(DEPTH)));
         assert!(cache.insert(at(20_000), key(1), place(1)), "it may move");

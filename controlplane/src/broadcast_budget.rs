@@ -1,4 +1,4 @@
-//! Whose broadcasts are passed on, where there are more than may be.
+//! A rate limit on forwarded broadcasts that is fair between their sources.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -6,28 +6,28 @@ use std::time::Duration;
 use pinecone_wire::PublicKey;
 use pinecone_wire::timing::{BROADCAST_INTERVAL, BROADCAST_MEMORY};
 
-/// Sources remembered as served in a round, and as waiting.
+/// Maximum number of sources recorded as served in a round, and as waiting.
 const MAX_SOURCES: usize = 16_384;
 
-/// A budget for broadcasts that fills up in a minute.
+/// A token bucket for forwarded broadcasts that fills up in a minute.
 ///
-/// Below the limit every broadcast is passed on. Above it, a source that has had its turn in this
-/// round gets another only from what those that wait for theirs leave; when none waits, the next
-/// round begins. So the sources whose broadcasts come first in a minute do not win each time.
+/// Below the limit every broadcast is forwarded. Above it, a source that has been served in the current round is
+/// served again only from what the waiting sources leave over. When no source waits, the next round begins. So
+/// the sources whose broadcasts come first in a minute do not win every time.
 #[derive(Debug)]
-pub(crate) struct Turns {
-    /// The budget at the time `at`, as the time in which it came.
+pub(crate) struct BroadcastBudget {
+    /// The budget at the time `at`, expressed as the time in which it accrues.
     budget: Duration,
     at: Duration,
-    /// Those that have had their turn in this round.
+    /// Sources served in this round.
     served: HashSet<PublicKey>,
-    /// Those that have not and were held back, by when that was last.
+    /// Sources that were held back and not served in this round, with the time at which that last happened.
     waiting: HashMap<PublicKey, Duration>,
-    /// When sources that ceased to wait were last looked for.
+    /// When sources that no longer wait were last removed.
     swept: Duration,
 }
 
-impl Default for Turns {
+impl Default for BroadcastBudget {
     fn default() -> Self {
         Self {
             budget: BROADCAST_INTERVAL,
@@ -39,8 +39,9 @@ impl Default for Turns {
     }
 }
 
-impl Turns {
-    /// Whether the broadcast of `source` is passed on, with at most `limit` in a minute.
+impl BroadcastBudget {
+    /// Reports whether a broadcast of `source` may be forwarded, with at most `limit` a minute, and spends the
+    /// budget if so.
     pub(crate) fn take(&mut self, now: Duration, source: PublicKey, limit: usize) -> bool {
         self.budget = (self.budget + now.saturating_sub(self.at)).min(BROADCAST_INTERVAL);
         self.at = self.at.max(now);
@@ -86,17 +87,17 @@ mod tests {
         PublicKey(key)
     }
 
-    /// So many sources, one broadcast of each a minute, always in the same order and spread over
-    /// `within`: how often each was passed on, and the most in any one minute.
+    /// Simulates `sources` that broadcast once a minute, always in the same order and spread over `within`.
+    /// Returns how often each was forwarded, and the most that were in one minute.
     fn served(sources: u64, minutes: u64, within: Duration) -> (Vec<u64>, u64) {
-        let mut turns = Turns::default();
+        let mut budget = BroadcastBudget::default();
         let mut counts: BTreeMap<u64, u64> = (0..sources).map(|n| (n, 0)).collect();
         let mut most = 0;
         for minute in 0..minutes {
             let mut passed = 0;
             for n in 0..sources {
                 let at = BROADCAST_INTERVAL * minute as u32 + within * n as u32 / sources as u32;
-                if turns.take(at, source(n), 64) {
+                if budget.take(at, source(n), 64) {
                     passed += 1;
                     *counts.entry(n).or_default() += 1;
                 }
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn below_the_limit_all_are_passed_on() {
+    fn below_the_limit_all_are_forwarded() {
         for within in [Duration::ZERO, Duration::from_secs(20), BROADCAST_INTERVAL] {
             for sources in [1, 33, 64] {
                 let (counts, _) = served(sources, 10, within);
@@ -117,12 +118,12 @@ mod tests {
     }
 
     #[test]
-    fn above_it_all_get_their_turns() {
+    fn above_the_limit_all_sources_are_served() {
         for within in [Duration::ZERO, Duration::from_secs(20), BROADCAST_INTERVAL] {
             for sources in [65, 100, 640, 1_785] {
                 let minutes = 300;
                 let (counts, most) = served(sources, minutes, within);
-                // The first minute finds the budget full, and gets what comes in it on top.
+                // The first minute starts with a full budget, and more accrues during it.
                 assert!(most <= 2 * 64, "{sources}: {most} in a minute");
                 let all: u64 = counts.iter().sum();
                 assert!(all <= 64 * (minutes + 1), "{sources}: {all}");
@@ -137,27 +138,27 @@ mod tests {
     }
 
     #[test]
-    fn sources_that_are_gone_keep_none_waiting() {
-        let mut turns = Turns::default();
+    fn sources_that_are_gone_do_not_block_others() {
+        let mut budget = BroadcastBudget::default();
         for n in 0..1_000 {
-            turns.take(Duration::ZERO, source(n), 64);
+            budget.take(Duration::ZERO, source(n), 64);
         }
         for minute in 4..10 {
             assert!(
-                turns.take(BROADCAST_INTERVAL * minute, source(1), 64),
+                budget.take(BROADCAST_INTERVAL * minute, source(1), 64),
                 "{minute}"
             );
         }
     }
 
     #[test]
-    fn not_too_many_sources_are_remembered() {
-        let mut turns = Turns::default();
+    fn the_number_of_recorded_sources_is_bounded() {
+        let mut budget = BroadcastBudget::default();
         for n in 0..3 * MAX_SOURCES as u64 {
-            turns.take(BROADCAST_INTERVAL / 64 * n as u32, source(n), 64);
-            assert!(turns.served.len() <= MAX_SOURCES);
-            turns.take(Duration::ZERO, source(n), 1);
-            assert!(turns.waiting.len() <= MAX_SOURCES);
+            budget.take(BROADCAST_INTERVAL / 64 * n as u32, source(n), 64);
+            assert!(budget.served.len() <= MAX_SOURCES);
+            budget.take(Duration::ZERO, source(n), 1);
+            assert!(budget.waiting.len() <= MAX_SOURCES);
         }
     }
 }
