@@ -8,15 +8,19 @@
 //! I/O, clocks, threads and the environment do not belong here: they live in `node` and `dataplane`. Randomness must
 //! not reach a decision, and no hash map may be iterated where the order is visible.
 
-mod breaks;
 mod broadcast_budget;
 mod broadcasts;
 mod config;
+mod context;
+mod control_plane;
 mod coordinate_cache;
 mod counters;
+mod effects;
 mod error;
 mod events;
 mod generations;
+mod heard_times;
+mod input;
 mod key_index;
 mod keys;
 mod limits;
@@ -24,11 +28,12 @@ mod network_time;
 mod own_key;
 mod peers;
 mod periodic;
-mod plane;
 mod ports;
+mod position;
 mod recent;
 mod replay_cache;
 mod rib;
+mod sequences;
 mod snake;
 mod status;
 mod tree;
@@ -36,11 +41,12 @@ mod trusted;
 pub mod verify;
 
 pub use config::Config;
+pub use control_plane::ControlPlane;
 pub use coordinate_cache::CoordinateCache;
 pub use counters::Counters;
 pub use error::{CloseReason, Refused};
 pub use events::{Effect, Event};
+pub use input::{NewPeer, Now};
 pub use limits::LimitError;
-pub use plane::{ControlPlane, NewPeer, Now};
 pub use status::{PeerStatus, Status};
 pub use verify::{Unverified, Verified};

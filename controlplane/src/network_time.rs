@@ -1,23 +1,22 @@
 //! The network's time, for nodes whose own clock is wrong.
 //!
-//! Bootstraps and broadcasts say when they were signed. Each peering has one vote: the median over
-//! the last few keys that it brought, so that a peer that makes up keys by the thousand counts no more
-//! than another. Our own keys and frames are left out. Of two in the middle both are kept, and the one
-//! is used that is less likely to do harm.
+//! Bootstraps and broadcasts tell when they were signed. Each peering has one vote: the median over the last few keys
+//! that it brought. So a peer that makes up thousands of keys has no more weight than another. This node's own key and
+//! frames do not count. With an even number of keys both medians are kept, and each decision uses the one that is less
+//! likely to do harm.
 //!
-//! - A sequence is plausible if it is not too far ahead of our clock, or of the upper median of the
-//!   votes. The network's time never excludes what our clock accepts. Wrong votes let sequences in,
-//!   which harms none but the keys that signed them; and not even those for long, as a sequence that
-//!   our clock would not accept does not make an earlier one stale. Two keys must have been heard.
-//! - We sign with our own clock, unless three quarters of the votes say that it is ahead, or that it
-//!   is behind, by more than half of what others accept. Three keys must have been heard. A node at
-//!   the end of a line may never hear more than its neighbour's. If our clock is ahead, others do not
-//!   take our bootstraps, so then we believe that one key after a few seconds: it may be the one
-//!   that is wrong, and about to find out. If our clock is behind, that harms for 70 s after a restart
-//!   at most, and we do not believe it.
-//! - A node that begins to sign with another time tells its peers at once, by a broadcast.
+//! - A sequence is plausible if it is not too far ahead of this node's clock, or of the upper median of the votes. The
+//!   network's time never excludes what the clock accepts. Wrong votes admit sequences, which harms only the keys that
+//!   signed them, and not for long: a sequence that the clock would not accept does not make an earlier one stale. At
+//!   least two keys must have been heard.
+//! - The node signs with its own clock, unless three quarters of the votes say that it is ahead or behind by more than
+//!   half of what others accept. At least three keys must have been heard. A node at the end of a line may only ever
+//!   hear its neighbour's. If the clock is ahead, others refuse the node's bootstraps, so it believes a single key after
+//!   a few seconds. That key's clock may be the wrong one, in which case its node is about to find out. If the clock is
+//!   behind, that does harm for at most 70 s after a restart, so a single key is not believed.
+//! - A node that begins to sign with another time tells its peers at once by a broadcast.
 //!
-//! Votes are kept against monotonic time, so that they outlive a correction of our clock.
+//! Votes are relative to monotonic time, so that they outlive a correction of the clock.
 
 use std::time::Duration;
 
@@ -25,173 +24,170 @@ use pinecone_fib::PortId;
 use pinecone_wire::PublicKey;
 use tracing::warn;
 
-use crate::ControlPlane;
+use crate::peers::Peers;
+use crate::{Config, Now};
 
-/// Keys remembered for each peering.
-const KEYS_PER_PEERING: usize = 7;
-/// Keys that must have been heard before a sequence far ahead of our clock is taken.
+/// Number of keys that must have been heard before a sequence far ahead of the clock is accepted.
 const KEYS_TO_ACCEPT: usize = 2;
-/// Keys that must have been heard before we sign with another time than our clock's.
+/// Number of keys that must have been heard before the node signs with another time than its clock's.
 const KEYS_TO_SIGN: usize = 3;
-/// How long fewer keys must have said that our clock is ahead.
+/// Time for which fewer keys must have said that the clock is ahead before the node believes them.
 const DOUBT: Duration = Duration::from_secs(5);
-/// Between two broadcasts because of another time.
-const TELL_GAP: Duration = Duration::from_secs(10);
-/// Where there are many peerings, votes are counted no more often than this.
+/// Minimum time between two broadcasts because of another time.
+const BROADCAST_GAP: Duration = Duration::from_secs(10);
+/// Minimum time between two counts of the votes where there are many peerings.
 const COUNT_GAP: Duration = Duration::from_secs(1);
-/// Peerings whose votes are counted whenever they are asked for.
+/// Maximum number of peerings whose votes are counted whenever they are needed.
 const FEW_PEERINGS: usize = 16;
-/// Between two lines of the log.
-const COMPLAINT_GAP: Duration = Duration::from_secs(3600);
+/// Minimum time between two warnings.
+const WARNING_GAP: Duration = Duration::from_secs(3600);
 
-/// The last few keys that a peering brought, and what they signed less our monotonic time, in
-/// milliseconds. Of a key the sum of its parts is enough: whoever makes up keys whose sums agree
-/// replaces his own.
-#[derive(Debug, Default)]
-pub(crate) struct Times(Vec<(u64, i64)>);
-
+/// An estimate of the network's time, and the decision which time to sign with.
 #[derive(Debug, Default)]
 pub(crate) struct NetworkTime {
     votes: Votes,
     counted: Option<Duration>,
+    /// Whether times have been heard since the votes were counted.
     changed: bool,
-    /// The network's time less that of our clock, in milliseconds, where they disagree.
+    /// The network's time minus the clock's, in milliseconds, where they disagree.
     disagreement: Option<i64>,
-    /// Since when our clock is said to be ahead.
+    /// Since when the clock is said to be ahead.
     ahead_since: Option<Duration>,
-    /// The vote that we sign by, in place of our clock.
+    /// The vote that the node signs by, instead of its clock.
     adopted: Option<i64>,
-    last_told: Option<Duration>,
-    last_complaint: Option<Duration>,
+    last_broadcast: Option<Duration>,
+    last_warning: Option<Duration>,
 }
 
-/// The votes in order, as far as they are asked for.
+/// A change of the time that the node signs with. The node must bootstrap soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct TimeChange {
+    /// Whether the node must also broadcast to its peers.
+    pub(crate) broadcast: bool,
+}
+
+/// The quantiles of the votes that decisions need.
 #[derive(Clone, Copy, Debug, Default)]
 struct Votes {
-    /// How many keys they stand on, counted up to [`KEYS_TO_SIGN`].
+    /// Number of keys behind the votes, counted up to [`KEYS_TO_SIGN`].
     keys: usize,
     lower_quartile: i64,
     upper_median: i64,
     upper_quartile: i64,
 }
 
-impl Times {
-    fn hear(&mut self, key: &PublicKey, time: i64) {
-        let (parts, _) = key.0.as_chunks();
-        let key = (parts.iter()).fold(0, |sum, part| sum ^ u64::from_be_bytes(*part));
-        if let Some(at) = self.0.iter().position(|(known, _)| *known == key) {
-            self.0.remove(at);
-        } else if self.0.len() >= KEYS_PER_PEERING {
-            self.0.remove(0);
-        } else {
-            self.0.reserve_exact(1);
-        }
-        self.0.push((key, time));
-    }
-
-    /// The lower and the upper median.
-    fn medians(&self) -> Option<(i64, i64)> {
-        let mut times: Vec<_> = self.0.iter().map(|(_, time)| *time).collect();
-        times.sort_unstable();
-        let lower = times.get(times.len().saturating_sub(1) / 2)?;
-        Some((*lower, *times.get(times.len() / 2)?))
-    }
-}
-
 impl NetworkTime {
-    pub(crate) fn disagreement(&self) -> Option<i64> {
-        self.disagreement
-    }
-}
-
-impl ControlPlane {
-    /// `key` says that it signed something at `sequence`.
-    pub(crate) fn hear_time(&mut self, port: PortId, key: &PublicKey, sequence: u64) {
-        if *key == self.own {
-            return;
-        }
-        let time = to_i64(sequence).saturating_sub(self.monotonic_ms());
-        if let Some(peer) = self.peers.get_mut(port) {
-            peer.times.hear(key, time);
-            self.network_time.changed = true;
-        }
+    /// Records that `key`, according to a frame from `port`, signed something at `sequence`.
+    pub(crate) fn hear(
+        &mut self,
+        now: Now,
+        peers: &mut Peers,
+        port: PortId,
+        key: &PublicKey,
+        sequence: u64,
+    ) {
+        let time = to_i64(sequence).saturating_sub(monotonic_ms(now));
+        self.changed |= peers.record_time(port, key, time);
     }
 
-    /// How far a sequence is ahead of our clock, in milliseconds, if that is too far by our clock and
-    /// by the network's time.
-    pub(crate) fn excessive_lead(&mut self, sequence: u64) -> Option<u64> {
-        let own = self.now.unix_ms;
-        let lead = self.config.excessive_lead(sequence, own)?;
-        let votes = self.votes();
+    /// Returns how far a sequence is ahead of the clock, in milliseconds, if that is too far both by the clock and by
+    /// the network's time.
+    pub(crate) fn excessive_lead(
+        &mut self,
+        config: &Config,
+        now: Now,
+        peers: &Peers,
+        sequence: u64,
+    ) -> Option<u64> {
+        let lead = config.excessive_lead(sequence, now.unix_ms)?;
+        let votes = self.votes(now, peers);
         if votes.keys < KEYS_TO_ACCEPT {
             return Some(lead);
         }
-        let network = self.unix_ms_of(votes.upper_median).max(own);
-        self.config.excessive_lead(sequence, network).map(|_| lead)
+        let network = unix_ms_of(votes.upper_median, now).max(now.unix_ms);
+        config.excessive_lead(sequence, network).map(|_| lead)
     }
 
-    /// The next sequence to sign after `last`: Unix milliseconds, and more than the last. Only if the
-    /// last was so far ahead that others have refused it, we begin again below it.
-    pub(crate) fn sequence_after(&mut self, last: u64) -> u64 {
-        let time = self.signing_ms();
-        let votes = self.votes();
+    /// Returns the next sequence to sign after `last`: Unix milliseconds, and more than `last`. Only if `last` was so
+    /// far ahead that others have refused it, the sequence starts again below it.
+    pub(crate) fn sequence_after(
+        &mut self,
+        config: &Config,
+        now: Now,
+        peers: &Peers,
+        last: u64,
+    ) -> u64 {
+        let time = self.signing_ms(now);
+        let votes = self.votes(now, peers);
         let others = match votes.keys {
             0 => time,
-            _ => time.max(self.unix_ms_of(votes.upper_quartile)),
+            _ => time.max(unix_ms_of(votes.upper_quartile, now)),
         };
-        if self.config.excessive_lead(last, others).is_some() {
+        if config.excessive_lead(last, others).is_some() {
             return time;
         }
         time.max(last.saturating_add(1))
     }
 
-    /// The time of day that we sign with.
-    pub(crate) fn signing_ms(&self) -> u64 {
-        let adopted = self.network_time.adopted;
-        adopted.map_or(self.now.unix_ms, |vote| self.unix_ms_of(vote))
+    /// Returns the Unix time that the node signs with, in milliseconds.
+    pub(crate) fn signing_ms(&self, now: Now) -> u64 {
+        self.adopted
+            .map_or(now.unix_ms, |vote| unix_ms_of(vote, now))
     }
 
-    /// Decides what time we sign with.
-    fn adopt_time(&mut self, votes: &Votes) {
-        let now = self.now.monotonic;
-        let by = self.network_time.disagreement;
-        let state = &mut self.network_time;
-        state.ahead_since = match by {
-            Some(by) if by < 0 => state.ahead_since.or(Some(now)),
+    /// Compares the clock with the network's time and decides which to sign with. To be called once a second. Warns
+    /// once an hour if they disagree.
+    #[must_use]
+    pub(crate) fn maintain(
+        &mut self,
+        config: &Config,
+        now: Now,
+        peers: &Peers,
+    ) -> Option<TimeChange> {
+        let votes = self.votes(now, peers);
+        self.disagreement = disagreement(config, now, &votes);
+        let change = self.adopt(now.monotonic, &votes);
+        if let Some(by) = self.disagreement {
+            self.warn(now.monotonic, by);
+        }
+        change
+    }
+
+    /// Returns the network's time minus the clock's, in milliseconds, where they disagree.
+    pub(crate) fn disagreement(&self) -> Option<i64> {
+        self.disagreement
+    }
+
+    fn adopt(&mut self, now: Duration, votes: &Votes) -> Option<TimeChange> {
+        self.ahead_since = match self.disagreement {
+            Some(by) if by < 0 => self.ahead_since.or(Some(now)),
             _ => None,
         };
-        let doubted = state.ahead_since.is_some_and(|since| since + DOUBT <= now);
-        let adopted = match by {
+        let doubted = self.ahead_since.is_some_and(|since| since + DOUBT <= now);
+        let adopted = match self.disagreement {
             Some(by) if by < 0 && (doubted || votes.keys >= KEYS_TO_SIGN) => {
                 Some(votes.upper_quartile)
             }
             Some(by) if by > 0 && votes.keys >= KEYS_TO_SIGN => Some(votes.lower_quartile),
             _ => None,
         };
-        let before = std::mem::replace(&mut state.adopted, adopted);
+        let before = std::mem::replace(&mut self.adopted, adopted);
         if before.is_some() == adopted.is_some() {
-            return;
+            return None;
         }
-        self.snake.bootstrap_soon();
-        let last = self.network_time.last_told;
-        if last.is_none_or(|last| now >= last + TELL_GAP) {
-            self.network_time.last_told = Some(now);
-            self.broadcast_to_all();
+        let last = self.last_broadcast;
+        let broadcast = last.is_none_or(|last| now >= last + BROADCAST_GAP);
+        if broadcast {
+            self.last_broadcast = Some(now);
         }
+        Some(TimeChange { broadcast })
     }
 
-    /// Once a second: looks whether our clock disagrees with the network, and says so once an hour.
-    pub(crate) fn maintain_network_time(&mut self) {
-        let votes = self.votes();
-        self.network_time.disagreement = self.disagrees(&votes);
-        self.adopt_time(&votes);
-        let Some(by) = self.network_time.disagreement else {
-            return;
-        };
-        let now = self.now.monotonic;
-        let last = self.network_time.last_complaint;
-        if last.is_none_or(|last| now >= last + COMPLAINT_GAP) {
-            self.network_time.last_complaint = Some(now);
+    fn warn(&mut self, now: Duration, by: i64) {
+        let last = self.last_warning;
+        if last.is_none_or(|last| now >= last + WARNING_GAP) {
+            self.last_warning = Some(now);
             let seconds = by.unsigned_abs() / 1000;
             match by < 0 {
                 true => warn!(seconds, "our clock is ahead of the network's: set it"),
@@ -200,67 +196,66 @@ impl ControlPlane {
         }
     }
 
-    /// The network's time less our clock's, if three quarters of the votes say that they are far apart.
-    fn disagrees(&self, votes: &Votes) -> Option<i64> {
-        let own = to_i64(self.now.unix_ms);
-        let far = self.config.max_sequence_lead.as_millis() / 2;
-        let far = i64::try_from(far).unwrap_or(i64::MAX);
-        let less_ours = |vote: i64| vote.saturating_add(self.monotonic_ms()).saturating_sub(own);
-        let (least, most) = (
-            less_ours(votes.lower_quartile),
-            less_ours(votes.upper_quartile),
-        );
-        let ahead = Some(most).filter(|most| *most < -far);
-        let behind = Some(least).filter(|least| *least > far);
-        ahead.or(behind).filter(|_| votes.keys > 0)
-    }
-
-    fn votes(&mut self) -> Votes {
-        let now = self.now.monotonic;
-        let state = &self.network_time;
-        let rested = state.counted.is_none_or(|last| now >= last + COUNT_GAP);
-        if state.changed && (rested || self.peers.len() <= FEW_PEERINGS) {
-            self.network_time.changed = false;
-            self.network_time.counted = Some(now);
-            self.network_time.votes = self.count_votes();
+    fn votes(&mut self, now: Now, peers: &Peers) -> Votes {
+        let now = now.monotonic;
+        let rested = self.counted.is_none_or(|last| now >= last + COUNT_GAP);
+        if self.changed && (rested || peers.len() <= FEW_PEERINGS) {
+            self.changed = false;
+            self.counted = Some(now);
+            self.votes = count_votes(peers);
         }
-        self.network_time.votes
+        self.votes
     }
+}
 
-    fn count_votes(&self) -> Votes {
-        // Several peerings with one key have one vote.
-        let mut votes: Vec<_> = (self.peers.iter())
-            .filter_map(|(_, peer)| Some((peer.key, peer.times.medians()?)))
-            .collect();
-        votes.sort_unstable();
-        votes.dedup_by_key(|(key, _)| *key);
-        let (mut lower, mut upper): (Vec<_>, Vec<_>) =
-            votes.into_iter().map(|(_, medians)| medians).unzip();
-        lower.sort_unstable();
-        upper.sort_unstable();
-        let mut keys = Vec::new();
-        for (key, _) in self.peers.iter().flat_map(|(_, peer)| &peer.times.0) {
-            if keys.len() < KEYS_TO_SIGN && !keys.contains(key) {
-                keys.push(*key);
-            }
-        }
-        let at = |votes: &[i64], index: usize| votes.get(index).copied().unwrap_or_default();
-        let (last, quarter) = (lower.len().saturating_sub(1), lower.len() / 4);
-        Votes {
-            keys: keys.len(),
-            lower_quartile: at(&lower, quarter),
-            upper_median: at(&lower, lower.len() / 2),
-            upper_quartile: at(&upper, last.saturating_sub(quarter)),
+/// Returns the network's time minus the clock's, if three quarters of the votes say that they are far apart.
+fn disagreement(config: &Config, now: Now, votes: &Votes) -> Option<i64> {
+    let own = to_i64(now.unix_ms);
+    let far = config.max_sequence_lead.as_millis() / 2;
+    let far = i64::try_from(far).unwrap_or(i64::MAX);
+    let less_ours = |vote: i64| vote.saturating_add(monotonic_ms(now)).saturating_sub(own);
+    let (least, most) = (
+        less_ours(votes.lower_quartile),
+        less_ours(votes.upper_quartile),
+    );
+    let ahead = Some(most).filter(|most| *most < -far);
+    let behind = Some(least).filter(|least| *least > far);
+    ahead.or(behind).filter(|_| votes.keys > 0)
+}
+
+fn count_votes(peers: &Peers) -> Votes {
+    // Several peerings with one key have one vote.
+    let mut votes: Vec<_> = (peers.iter())
+        .filter_map(|(_, peer)| Some((peer.key, peer.times.medians()?)))
+        .collect();
+    votes.sort_unstable();
+    votes.dedup_by_key(|(key, _)| *key);
+    let (mut lower, mut upper): (Vec<_>, Vec<_>) =
+        votes.into_iter().map(|(_, medians)| medians).unzip();
+    lower.sort_unstable();
+    upper.sort_unstable();
+    let mut keys = Vec::new();
+    for key in peers.iter().flat_map(|(_, peer)| peer.times.keys()) {
+        if keys.len() < KEYS_TO_SIGN && !keys.contains(&key) {
+            keys.push(key);
         }
     }
-
-    fn unix_ms_of(&self, vote: i64) -> u64 {
-        u64::try_from(vote.saturating_add(self.monotonic_ms())).unwrap_or(0)
+    let at = |votes: &[i64], index: usize| votes.get(index).copied().unwrap_or_default();
+    let (last, quarter) = (lower.len().saturating_sub(1), lower.len() / 4);
+    Votes {
+        keys: keys.len(),
+        lower_quartile: at(&lower, quarter),
+        upper_median: at(&lower, lower.len() / 2),
+        upper_quartile: at(&upper, last.saturating_sub(quarter)),
     }
+}
 
-    fn monotonic_ms(&self) -> i64 {
-        i64::try_from(self.now.monotonic.as_millis()).unwrap_or(i64::MAX)
-    }
+fn unix_ms_of(vote: i64, now: Now) -> u64 {
+    u64::try_from(vote.saturating_add(monotonic_ms(now))).unwrap_or(0)
+}
+
+fn monotonic_ms(now: Now) -> i64 {
+    i64::try_from(now.monotonic.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn to_i64(ms: u64) -> i64 {

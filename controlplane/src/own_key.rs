@@ -1,12 +1,13 @@
-//! Frames signed with our own key that we have not made: another node uses it.
+//! Detection of another node that uses this node's key.
 //!
-//! A frame of our own may come back at any time, and frames from before a restart are not remembered. So a
-//! frame counts only if this node is not likely to have made it:
+//! Frames of this node may come back at any time, and it does not remember those from before a restart. So a frame with
+//! its signature counts as another node's only if this node is unlikely to have made it:
 //! - Its sequence is above every sequence that this node has sent.
-//! - A minute has passed since the first such frame, and the sequence is recent but not one of its own.
-//! - It is an announcement of a root sequence that this node does not follow yet. Where this node is
-//!   itself the root, the sequence is above what others told in the first minute: the last one from
-//!   before a restart stays in the network for long.
+//! - A minute has passed since the first frame with this node's signature, and the sequence is recent but not one that
+//!   this node used.
+//! - It is an announcement of a root sequence that this node does not follow yet. If this node is itself the root, the
+//!   sequence is above what others announced in the first minute, as the last sequence from before a restart stays in
+//!   the network for long.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,40 +15,103 @@ use std::time::Duration;
 use pinecone_wire::{Announcement, PublicKey, SignedBody};
 use tracing::warn;
 
-use crate::ControlPlane;
+use crate::position::Position;
+use crate::{Counters, Now};
 
-/// Between two checks of signatures that are said to be ours: anybody can make us check them.
+/// Minimum time between two verifications of signatures that are said to be this node's: anybody can cause them.
 const CHECK_GAP: Duration = Duration::from_secs(1);
-/// Between two lines of the log.
-const COMPLAINT_GAP: Duration = Duration::from_secs(3600);
-/// After a start others may still announce what we were before.
+/// Minimum time between two warnings.
+const WARNING_GAP: Duration = Duration::from_secs(3600);
+/// Time after the start in which others may still send what this node made before a restart.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
-/// Number of own sequences that are remembered: about five minutes' worth.
+/// Number of own sequences that are remembered: those of about five minutes.
 const SENT: usize = 128;
 
+/// What the node knows of frames signed with its key.
 #[derive(Debug, Default)]
 pub(crate) struct OwnKey {
-    /// The last sequences that we have signed, the oldest first.
+    /// The last sequences that the node has signed, the oldest first.
     sent: VecDeque<u64>,
-    /// When such a frame was first looked at, and the time of day then.
+    /// When a frame with this node's signature was first inspected, and the Unix time in milliseconds then.
     started: Option<(Duration, u64)>,
-    /// The highest sequence of us as a root that others have announced.
+    /// The highest sequence of this node as a root that others have announced.
     root_heard: u64,
     last_check: Option<Duration>,
-    last_complaint: Option<Duration>,
+    last_warning: Option<Duration>,
 }
 
 impl OwnKey {
-    /// Takes note of the sequence of a bootstrap or broadcast of ours.
-    pub(crate) fn sent(&mut self, sequence: u64) {
+    /// Records the sequence of a bootstrap or broadcast of this node.
+    pub(crate) fn record_sent(&mut self, sequence: u64) {
         if self.sent.len() == SENT {
             self.sent.pop_front();
         }
         self.sent.push_back(sequence);
     }
 
-    /// Whether a sequence is newer than the oldest remembered one, and is not ours.
+    /// Reports whether another node made a bootstrap or broadcast with this node's key. `highest` is the highest
+    /// sequence that this node may have used for it.
+    pub(crate) fn inspect_body(
+        &mut self,
+        now: Now,
+        own: &PublicKey,
+        body: &SignedBody,
+        highest: u64,
+        counters: &mut Counters,
+    ) -> bool {
+        let (started, unix_ms) = *(self.started).get_or_insert((now.monotonic, now.unix_ms));
+        let now = now.monotonic;
+        // The clock may have been right before a restart.
+        let is_ahead = body.sequence > highest.max(unix_ms);
+        // By then, frames from before a restart have left the network.
+        let are_forgotten = now >= started + FORGOTTEN_AFTER;
+        let is_suspicious = is_ahead || (are_forgotten && self.is_unknown(body.sequence));
+        if !is_suspicious {
+            return false;
+        }
+        let checked = self.last_check;
+        if checked.is_some_and(|last| now < last + CHECK_GAP) {
+            return false;
+        }
+        self.last_check = Some(now);
+        counters.signatures_checked += 1;
+        let ready = own.verifying_key();
+        if !ready.is_some_and(|key| body.verify(&key)) {
+            return false;
+        }
+        self.warn(now, own);
+        true
+    }
+
+    /// Reports whether an announcement whose signatures are good bears this node's signature where it cannot have
+    /// signed. `own_sequence` is the node's own sequence as a root.
+    pub(crate) fn inspect_announcement(
+        &mut self,
+        now: Now,
+        own: &PublicKey,
+        position: &Position,
+        own_sequence: u64,
+        announcement: &Announcement,
+    ) -> bool {
+        let (started, _) = *(self.started).get_or_insert((now.monotonic, now.unix_ms));
+        let now = now.monotonic;
+        let (root, sequence) = (announcement.root(), announcement.root_sequence());
+        let newer = if root == *own {
+            let heard = self.root_heard.max(own_sequence);
+            self.root_heard = heard.max(sequence);
+            sequence > heard && now >= started + FORGOTTEN_AFTER
+        } else {
+            root == position.root && sequence > position.root_sequence
+        };
+        if !newer || !announcement.is_signed_by(own) {
+            return false;
+        }
+        self.warn(now, own);
+        true
+    }
+
+    /// Reports whether a sequence is newer than the oldest remembered one, and is not this node's.
     fn is_unknown(&self, sequence: u64) -> bool {
         self.sent
             .iter()
@@ -55,64 +119,13 @@ impl OwnKey {
             .is_some_and(|least| sequence > *least)
             && !self.sent.contains(&sequence)
     }
-}
 
-impl ControlPlane {
-    /// Whether a bootstrap or broadcast with our key, signed by it, was made by another node; `last`
-    /// is the highest sequence that we have sent.
-    pub(crate) fn is_own_body_elsewhere(&mut self, body: &SignedBody, last: u64) -> bool {
-        let now = self.now.monotonic;
-        let (started, unix_ms) = *(self.own_key.started).get_or_insert((now, self.now.unix_ms));
-        // Before a restart our clock may have been right.
-        let ahead = body.sequence > last.max(unix_ms).max(self.signing_ms());
-        // By then, frames from before a restart have left the network.
-        let settled = now >= started + FORGOTTEN_AFTER;
-        let unknown = settled && self.own_key.is_unknown(body.sequence);
-        if !ahead && !unknown {
-            return false;
-        }
-        let checked = self.own_key.last_check;
-        if checked.is_some_and(|last| now < last + CHECK_GAP) {
-            return false;
-        }
-        self.own_key.last_check = Some(now);
-        self.counters.signatures_checked += 1;
-        let own: PublicKey = self.own;
-        let ready = own.verifying_key();
-        if !ready.is_some_and(|key| body.verify(&key)) {
-            return false;
-        }
-        self.complain_of_own_key();
-        true
-    }
-
-    /// Looks for our own signature in an announcement whose signatures are good, where we cannot have
-    /// put it.
-    pub(crate) fn look_for_own_key(&mut self, announcement: &Announcement) {
-        let now = self.now.monotonic;
-        let (started, _) = *(self.own_key.started).get_or_insert((now, self.now.unix_ms));
-        let position = self.tree.position();
-        let (root, sequence) = (announcement.root(), announcement.root_sequence());
-        let newer = if root == self.own {
-            let heard = self.own_key.root_heard.max(self.tree.own_sequence());
-            self.own_key.root_heard = heard.max(sequence);
-            sequence > heard && now >= started + FORGOTTEN_AFTER
-        } else {
-            root == position.root && sequence > position.root_sequence
-        };
-        if newer && announcement.is_signed_by(&self.own) {
-            self.counters.announcements_own_elsewhere += 1;
-            self.complain_of_own_key();
-        }
-    }
-
-    fn complain_of_own_key(&mut self) {
-        let now = self.now.monotonic;
-        let last = self.own_key.last_complaint;
-        if last.is_none_or(|last| now >= last + COMPLAINT_GAP) {
-            self.own_key.last_complaint = Some(now);
+    fn warn(&mut self, now: Duration, own: &PublicKey) {
+        let last = self.last_warning;
+        if last.is_none_or(|last| now >= last + WARNING_GAP) {
+            self.last_warning = Some(now);
             warn!(
-                key = %self.own,
+                key = %own,
                 "another node uses our key: neither can be reached reliably; give it a key of its own"
             );
         }

@@ -1,3 +1,5 @@
+//! The live peerings.
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -5,32 +7,35 @@ use std::time::Duration;
 use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::{Extensions, PublicKey};
 
-use crate::NewPeer;
-use crate::network_time::Times;
+use crate::heard_times::HeardTimes;
+use crate::{CloseReason, Config, NewPeer};
 
-/// One live peering.
+/// A live peering. Only [`Peers`] changes it.
 pub(crate) struct Peer {
     pub(crate) key: PublicKey,
     pub(crate) link: LinkType,
     pub(crate) extensions: Extensions,
-    /// Unlike the port number, never used again.
+    /// A number that, unlike the port number, is never used again.
     pub(crate) serial: u64,
     pub(crate) connected: Duration,
     /// The node-wide arrival number of its last announcement.
     pub(crate) announced: Option<u64>,
-    /// The payload of the last announcement sent to it.
-    pub(crate) told: Option<Arc<[u8]>>,
     pub(crate) brought: Brought,
-    pub(crate) times: Times,
+    pub(crate) times: HeardTimes,
+    /// The payload of the last announcement sent to it.
+    told: Option<Arc<[u8]>>,
     /// When it brought badly signed broadcasts.
-    pub(crate) offences: VecDeque<Duration>,
+    offences: VecDeque<Duration>,
 }
 
 /// Whose bootstraps a peer has ever brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Brought {
+    /// None.
     Nothing,
+    /// Only those of its own key.
     Own,
+    /// Those of other keys, too.
     Others,
 }
 
@@ -39,26 +44,25 @@ pub(crate) enum Brought {
 pub(crate) struct Peers {
     /// Boxed, as most nodes have far fewer than a node of the map has room for.
     by_port: BTreeMap<PortId, Box<Peer>>,
-    /// Those whose key is only claimed, by when they came.
+    /// Peerings whose key is only claimed, by the time at which they began.
     unannounced: BTreeSet<(Duration, PortId)>,
     next_serial: u64,
-    /// For each key the best of its peerings; made when asked for.
+    /// The best peering of each key, in order of ports. Computed when needed.
     preferred: Option<Vec<PortId>>,
 }
 
 impl Peers {
     pub(crate) fn insert(&mut self, now: Duration, port: PortId, new: NewPeer) {
-        let key = new.key;
         let peer = Peer {
-            key,
+            key: new.key,
             link: new.link,
             extensions: new.extensions,
             serial: self.next_serial,
             connected: now,
             announced: None,
-            told: None,
             brought: Brought::Nothing,
-            times: Times::default(),
+            times: HeardTimes::default(),
+            told: None,
             offences: VecDeque::new(),
         };
         self.next_serial += 1;
@@ -74,21 +78,8 @@ impl Peers {
         Some(*peer)
     }
 
-    /// Notes the arrival number of an announcement that a peer has sent.
-    pub(crate) fn announce(&mut self, port: PortId, order: u64) {
-        if let Some(peer) = self.by_port.get_mut(&port) {
-            peer.announced = Some(order);
-            self.unannounced.remove(&(peer.connected, port));
-            self.preferred = None;
-        }
-    }
-
     pub(crate) fn get(&self, port: PortId) -> Option<&Peer> {
         Some(self.by_port.get(&port)?)
-    }
-
-    pub(crate) fn get_mut(&mut self, port: PortId) -> Option<&mut Peer> {
-        Some(self.by_port.get_mut(&port)?)
     }
 
     pub(crate) fn contains(&self, port: PortId) -> bool {
@@ -103,18 +94,18 @@ impl Peers {
         self.by_port.is_empty()
     }
 
-    /// In order of ports.
+    /// Returns all peerings in order of ports.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PortId, &Peer)> {
         self.by_port.iter().map(|(port, peer)| (*port, &**peer))
     }
 
-    /// The peering that has gone longest without announcing itself, and since when it is up.
+    /// Returns the peering that has gone longest without an announcement, and when it began.
     pub(crate) fn oldest_unannounced(&self) -> Option<(Duration, PortId)> {
         self.unannounced.first().copied()
     }
 
-    /// One peering for each key, in order of ports: the one on the fastest, then the
-    /// earliest-announced link. One that has not announced itself does not displace one that has.
+    /// Returns one peering for each key, in order of ports: the one on the fastest link, then the one that announced
+    /// itself first. A peering that has announced itself is preferred to one that has not.
     pub(crate) fn preferred(&mut self) -> &[PortId] {
         self.preferred.get_or_insert_with(|| {
             let mut best: BTreeMap<PublicKey, (bool, LinkType, u64, PortId)> = BTreeMap::new();
@@ -129,5 +120,61 @@ impl Peers {
             ports.sort_unstable();
             ports
         })
+    }
+
+    /// Records the arrival number of an announcement that a peer has sent.
+    pub(crate) fn record_announcement(&mut self, port: PortId, order: u64) {
+        if let Some(peer) = self.by_port.get_mut(&port) {
+            peer.announced = Some(order);
+            self.unannounced.remove(&(peer.connected, port));
+            self.preferred = None;
+        }
+    }
+
+    /// Returns whether `payload` was the last announcement sent to a peer.
+    pub(crate) fn was_told(&self, port: PortId, payload: &Arc<[u8]>) -> bool {
+        self.get(port)
+            .is_some_and(|peer| peer.told.as_ref() == Some(payload))
+    }
+
+    /// Records the payload of an announcement that is sent to a peer.
+    pub(crate) fn record_told(&mut self, port: PortId, payload: &Arc<[u8]>) {
+        if let Some(peer) = self.by_port.get_mut(&port) {
+            peer.told = Some(Arc::clone(payload));
+        }
+    }
+
+    /// Records that a peer brought a bootstrap of `key`.
+    pub(crate) fn record_brought(&mut self, port: PortId, key: &PublicKey) {
+        if let Some(peer) = self.by_port.get_mut(&port) {
+            peer.brought = peer.brought.max(match peer.key == *key {
+                true => Brought::Own,
+                false => Brought::Others,
+            });
+        }
+    }
+
+    /// Records the time at which a key that a peer brought signed something. Returns whether that peer is live.
+    pub(crate) fn record_time(&mut self, port: PortId, key: &PublicKey, time: i64) -> bool {
+        let peer = self.by_port.get_mut(&port);
+        peer.map(|peer| peer.times.record(key, time)).is_some()
+    }
+
+    /// Records that a peer brought a badly signed broadcast. Returns the reason to close its peering if there have
+    /// been too many. One such broadcast is only dropped, as the peer may have forwarded it in good faith.
+    pub(crate) fn record_offence(
+        &mut self,
+        now: Duration,
+        port: PortId,
+        config: &Config,
+    ) -> Option<CloseReason> {
+        let peer = self.by_port.get_mut(&port)?;
+        let window = config.offence_window;
+        while peer.offences.front().is_some_and(|at| *at + window <= now) {
+            peer.offences.pop_front();
+        }
+        peer.offences.push_back(now);
+        let count = peer.offences.len();
+        (count >= config.max_offences).then_some(CloseReason::Offences { count, window })
     }
 }

@@ -1,556 +1,363 @@
-//! The snake: bootstraps and the routes they set up (protocol section 5).
+//! The snake: bootstraps, and the routes that they set up (protocol section 5).
 //!
-//! # Which bootstraps are taken
+//! # Which bootstraps are accepted
 //!
-//! Beyond what the protocol asks (the root exactly ours, signed, newer than the live route), a
-//! bootstrap is refused if its sequence is
-//! - further ahead of our clock, and of the [network's time](crate::network_time), than
+//! The protocol asks that the root is exactly ours, the signature good, and the sequence newer than the live route's.
+//! Beyond that, a bootstrap is refused if its sequence is
+//! - further ahead of this node's clock, and of the [network's time](crate::network_time), than
 //!   [`Config::max_sequence_lead`](crate::Config), or
-//! - not above the last sequence taken from that key, whatever root that was under, while the
-//!   route lives and for [`Config::sequence_memory`](crate::Config) after.
+//! - not above the last accepted sequence of that key, under whatever root, while the route lives and for
+//!   [`Config::sequence_memory`](crate::Config) after that.
 //!
-//! So a node whose clock is behind is never compared with ours, only with itself; a node that
-//! restarts carries on, as sequences are Unix time; and a node whose clock was set back gets through
-//! once its old route and its memory have run out (70 s), as a refused bootstrap prolongs neither.
+//! So the sequences of a node whose clock is behind are compared only with each other. A node that restarts carries on,
+//! as sequences are Unix time. A node whose clock was set back gets through once its old route and the memory of it have
+//! expired (70 s), as a refused bootstrap prolongs neither.
 //!
-//! # When we bootstrap, and which routes we keep
+//! # When the node bootstraps, and which routes it keeps
 //!
-//! In seven things we do better than the protocol asks, none of which shows on the wire but by
-//! frames that come sooner or get further:
-//! - After a change we bootstrap not once but thrice, within three seconds. A bootstrap finds its
-//!   way by the routes that others have set up, and after a change those are still to come; the
-//!   next regular one is five seconds away, and the snake would put itself in order a link every
-//!   five seconds.
-//! - A lost peering takes with it the routes that came by it, but not those that went on to it:
-//!   what is behind them is still there. They live on for as long as they would have.
-//! - Where there is a second peering with the same node, the routes of the first move over.
-//! - When a route to a new key comes, the bootstrap of the key right below it, if that came just
-//!   now, is handed over to it: that is where the next one will go, and five seconds are long where
-//!   every key waits for the one above it. A node that has it already drops it.
-//! - A bootstrap that would go back where it came from has met what is left of a path that is broken.
-//!   It goes on to the next key above that lies another way. It cannot go round in circles, as no
-//!   node takes it twice.
-//! - A bootstrap that goes on to a peer that has brought none goes another way, too: see below.
-//! - A route that has expired is kept aside for [a moment](crate::expired), for traffic
-//!   that follows it already and would be dropped otherwise.
+//! The node does better than the protocol asks in seven ways. On the wire they show only as frames that come sooner or
+//! get further:
+//! - After a change it bootstraps three times within three seconds, not once. A bootstrap finds its way by routes that
+//!   others have set up, and after a change those do not exist yet. The next regular bootstrap is five seconds away, so
+//!   the snake would otherwise repair one link every five seconds.
+//! - When a peering is lost, the routes that came by it are removed, but not those whose bootstraps went on over it. What
+//!   is behind them is still there, and they live as long as they would have.
+//! - If there is a second peering with the same node, the routes of the first move to it.
+//! - When a route to a new key is added, the latest bootstrap of the key right below it is handed over to the new key,
+//!   as its next bootstrap will go there anyway. Five seconds are long where every key waits for the one above it. A
+//!   node that has that bootstrap already drops it.
+//! - A bootstrap that would go back where it came from has met the rest of a broken path. It goes on to the next key
+//!   above that lies another way. It cannot loop, as no node accepts it twice.
+//! - A bootstrap that goes on to a peer that has brought none also goes another way: see below.
+//! - Traffic that would otherwise be dropped may follow a route for [a moment](crate::rib) after it has expired.
 //!
 //! # Peers that may swallow bootstraps
 //!
-//! What is swallowed nobody can miss: a node whose bootstraps go by one that passes none on cannot be
-//! reached by key, and never hears of it. But who passes bootstraps on brings some sooner or later. So
-//! one that goes on to a peer that has been there for [`ROUTE_LIFETIME`] and never brought any but its own
-//! is doubled: it also goes towards the next key above, by a way that, as announced, does not pass that
-//! peer ([`Rib::bootstrap_around`](crate::rib::Rib::bootstrap_around)). A peer that is
-//! itself the key to get to need only have brought its own, as a leaf has none to pass on. Each node
-//! takes a bootstrap once, so that both ways leave a tree, and where they meet the later one ends.
+//! Nobody notices a bootstrap that is swallowed: a node whose bootstraps go by a peer that forwards none cannot be
+//! reached by key and never hears of it. But a peer that forwards bootstraps sooner or later brings some. So a
+//! bootstrap that goes on to a peer that has been there for [`ROUTE_LIFETIME`](pinecone_wire::timing::ROUTE_LIFETIME)
+//! and has brought only its own is doubled. The copy also goes towards the next key above, by a way that, as announced,
+//! does not pass that peer ([`Rib::bootstrap_around`](crate::rib::Rib::bootstrap_around)). If the peer itself has the
+//! next key, its own bootstraps are enough, as a leaf has no others to forward. Each node accepts a bootstrap once, so
+//! both ways together leave a tree, and where they meet the later one ends.
 //!
 //! # Corrections
 //!
-//! With [`Config::correct_paths`](crate::Config), a bootstrap that comes another way than the last
-//! one of its key goes to where that came from, too, and one that goes on another way to where that
-//! went on to: there lies the old path, which may be broken anywhere, and whose routes would draw
-//! frames to the break for up to ten seconds. What is sent there is a correction. Its watermark is its
-//! own key, closer than which there is nothing, so that by the protocol whoever gets it takes it and
-//! passes it on no further. We pass it on along the old path alone. Each node takes a bootstrap once
-//! and points to where it came from, so that what it leaves is a tree whatever ways it goes; and where
-//! paths stay the same, nothing is sent. Where a peering ends, [notices](crate::breaks) are sent, too.
-//! Corrections go only to peers that offer to correct paths, too.
+//! With [`Config::correct_paths`](crate::Config), a bootstrap that comes another way than the last one of its key is
+//! also sent to where that came from, and one that goes on another way to where that went on to. There lies the old
+//! path. It may be broken anywhere, and its routes would draw frames to the break for up to ten seconds. The copy sent
+//! there is a correction. Its watermark is its own key, and nothing is closer to a key than the key itself, so by the
+//! protocol a receiver accepts it and does not forward it. This node forwards it along the old path only. Each node
+//! accepts a bootstrap once and points to where it came from, so whatever ways it goes it leaves a tree. Where paths do
+//! not change, nothing is sent. When a peering ends, [notices] are sent, too. Corrections go only to peers that offer to
+//! correct paths.
 //!
-//! A correction may overtake the bootstrap itself, which then comes with a sequence that is known
-//! already. It still goes on up the snake, once, as the nodes above have not heard of it. The route stays
-//! as it is, so that the tree remains one.
+//! A correction may overtake the bootstrap itself, which then arrives with a known sequence. It is still forwarded up
+//! the snake, once, as the nodes above have not seen it. The route stays as it is, so that the tree remains one.
+
+mod admission;
+mod descending;
+mod frames;
+mod notices;
+mod schedule;
 
 use std::time::Duration;
 
 use pinecone_fib::PortId;
-use pinecone_wire::timing::{BOOTSTRAP_INTERVAL, ROUTE_LIFETIME};
-use pinecone_wire::{PublicKey, SignedBody, Watermark, frame};
-use tracing::{debug, warn};
+use pinecone_wire::{PublicKey, Watermark};
+use tracing::debug;
 
-use crate::breaks::Breaks;
-use crate::peers::Brought;
+use self::admission::{Admission, came_as_correction};
+use self::descending::Descending;
+use self::frames::{correct, double, forward, push_bootstrap};
+use self::notices::Notices;
+pub(crate) use self::notices::is_notice;
+use self::schedule::Schedule;
+use crate::Event;
+use crate::context::Context;
+use crate::position::Position;
 use crate::recent::RecentBootstraps;
-use crate::replay_cache::ReplayCache;
 use crate::rib::{BootstrapHop, Room, Route};
-use crate::{ControlPlane, Event};
+use crate::sequences::OwnSequences;
+use crate::verify::Bootstrap;
 
-/// Whether a bootstrap has come before, but as a correction only.
-fn was_corrected(known: Option<Route>, body: &SignedBody) -> bool {
-    known.is_some_and(|route| route.corrected && route.sequence == body.sequence)
-}
-
-/// Delays between the bootstraps that follow the first one after a change.
-const EAGER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
-
-/// Clocks that differ are logged no more often than this.
-const COMPLAINT_GAP: Duration = Duration::from_secs(60);
-
-/// What the node knows of the snake.
+/// The node's place on the snake, and its own bootstraps.
 #[derive(Default)]
 pub(crate) struct Snake {
-    replay_cache: ReplayCache,
+    admission: Admission,
     descending: Option<Descending>,
-    /// The maintenance at which we last bootstrapped; none: do so at the next one.
-    last_bootstrap: Option<Duration>,
-    /// Where the last bootstrap went, and the key it was meant to get to.
-    ascending: Option<(PortId, PublicKey)>,
-    /// How many bootstraps are still sent sooner than usual: see the text above.
-    eager: usize,
+    schedule: Schedule,
     /// Bootstraps that may be handed over.
     recent: RecentBootstraps,
-    pub(crate) breaks: Breaks,
-    pub(crate) last_sequence: u64,
-    highest_sequence: u64,
-    /// When bootstraps from the future were last complained of.
-    last_complaint: Option<Duration>,
-}
-
-/// The node below us.
-struct Descending {
-    key: PublicKey,
-    source: PortId,
-    root: (PublicKey, u64),
-    last_seen: Duration,
+    notices: Notices,
+    sequences: OwnSequences,
 }
 
 impl Snake {
+    /// Returns the key of the descending node.
     pub(crate) fn descending(&self) -> Option<PublicKey> {
-        self.descending.as_ref().map(|descending| descending.key)
+        self.descending.map(|descending| descending.key)
     }
 
-    /// Something changed: bootstrap at the next maintenance.
+    /// Returns the number of sequences of removed routes that were evicted before they expired.
+    pub(crate) fn sequences_evicted(&self) -> u64 {
+        self.admission.evicted()
+    }
+
+    /// Schedules a bootstrap for the next maintenance, because something changed.
     pub(crate) fn bootstrap_soon(&mut self) {
-        self.last_bootstrap = None;
-        self.eager = EAGER.len();
+        self.schedule.soon();
     }
 
-    /// How long after the last bootstrap the next is due.
-    fn bootstrap_gap(&self) -> Duration {
-        let passed = EAGER.len() - self.eager.min(EAGER.len());
-        EAGER.get(passed).copied().unwrap_or(BOOTSTRAP_INTERVAL)
-    }
-
-    pub(crate) fn sequences_forgotten(&self) -> u64 {
-        self.replay_cache.evicted()
-    }
-}
-
-impl ControlPlane {
-    /// A bootstrap that was admitted and is well signed.
-    pub(crate) fn handle_bootstrap(
+    /// Reports whether a bootstrap will be accepted if its signature is good, and which route must be evicted for it.
+    pub(crate) fn admit(
         &mut self,
+        cx: &mut Context,
+        position: &Position,
         port: PortId,
-        header: (u8, u8),
-        key: PublicKey,
-        watermark: Watermark,
-        body: &SignedBody,
+        bootstrap: &Bootstrap,
+    ) -> Option<Room> {
+        let highest = self.sequences.highest();
+        self.admission.admit(cx, position, port, bootstrap, highest)
+    }
+
+    /// Handles a bootstrap that was admitted and whose signature is good.
+    pub(crate) fn receive(
+        &mut self,
+        cx: &mut Context,
+        position: &Position,
+        port: PortId,
+        bootstrap: &Bootstrap,
         room: Room,
     ) {
-        let mut hop = self.rib.bootstrap_hop(&key, &watermark);
-        // Nothing is closer than the key itself: by the protocol this one goes no further.
-        let correction = watermark.key == key;
+        let Bootstrap {
+            header,
+            key,
+            watermark,
+            body,
+        } = bootstrap;
+        let mut hop = cx.rib.bootstrap_hop(key, watermark);
+        // Nothing is closer to the key than the key itself: by the protocol this one goes no further.
+        let correction = watermark.key == *key;
         let detoured = !correction && hop.is_some_and(|hop| hop.port == port);
         if detoured {
-            hop = self.rib.bootstrap_detour(&key, port);
+            hop = cx.rib.bootstrap_detour(key, port);
         }
         let hop = hop.filter(|_| !correction);
         let next = hop.map(|hop| hop.port);
-        let forward =
-            |plane: &mut Self| plane.pass_on(port, header, &key, &watermark, body, (hop, detoured));
-        if was_corrected(self.rib.routes().get(&key), body) {
-            // The route leads along the way by which the bootstrap came first. What is above still
-            // waits for it.
-            self.rib.pass_on(&key, next);
-            forward(self);
+        if came_as_correction(cx.rib.routes().get(key).as_ref(), body) {
+            // The route leads the way by which the bootstrap came first. The nodes above still wait for it.
+            cx.rib.pass_on(key, next);
+            forward(cx, port, bootstrap, hop, detoured);
             return;
         }
         if let Room::Evict(from) = room {
-            self.evict_route(from);
+            self.evict_route(cx, from);
         }
-        let now = self.now.monotonic;
-        let recent = self.snake.recent.push(now, body);
-        let before = self.install_route(Route {
-            key,
+        let now = cx.now.monotonic;
+        let route = Route {
+            key: *key,
             source: port,
             destination: next,
             sequence: body.sequence,
             last_seen: now,
             told: false,
             corrected: correction,
-            recent,
-        });
-        if let Some(before) = &before {
-            self.snake.recent.supersede(before);
-        }
-        self.consider_descending(port, key);
-        if before.is_none_or(|before| before.source != port)
-            && let Some(peer) = self.peers.get_mut(port)
-        {
-            peer.brought = peer.brought.max(match peer.key == key {
-                true => Brought::Own,
-                false => Brought::Others,
-            });
+            recent: self.recent.push(now, body),
+        };
+        let before = self.insert_route(cx, route);
+        self.consider_descending(cx, position, &route);
+        if before.is_none_or(|before| before.source != port) {
+            cx.peers.record_brought(port, key);
         }
         if before.is_none() {
-            self.hand_over(&key);
+            self.hand_over(cx, position, key);
         }
-        let doubled = forward(self);
+        let doubled = forward(cx, port, bootstrap, hop, detoured);
         if let Some(before) = before {
-            self.correct(&before, port, [next, doubled], header, body);
+            correct(cx, &before, port, [next, doubled], *header, body);
         }
     }
 
-    /// Sends a bootstrap that came from `source` on, if it goes on. `hop` is where, with which
-    /// watermark, and whether that is a detour. Returns the other port that it went to, if it was
-    /// doubled.
-    fn pass_on(
+    /// Handles a notice that the path of `key` is broken, which its bootstrap with this sequence set up.
+    pub(crate) fn receive_notice(
         &mut self,
-        source: PortId,
-        header: (u8, u8),
+        cx: &mut Context,
+        position: &Position,
+        port: PortId,
         key: &PublicKey,
-        before: &Watermark,
-        body: &SignedBody,
-        (hop, detoured): (Option<BootstrapHop>, bool),
-    ) -> Option<PortId> {
-        match hop {
-            None => self.counters.bootstraps_ended += 1,
-            Some(hop) if hop.port == source => self.counters.bootstraps_backwards += 1,
-            Some(hop) if !detoured && hop.watermark.is_worse_than(before) => {
-                self.counters.bootstraps_watermark += 1;
-            }
-            Some(hop) => {
-                self.counters.bootstraps_forwarded += 1;
-                self.counters.bootstraps_detoured += u64::from(detoured);
-                self.push_bootstrap(hop.port, header, key, &hop.watermark, body);
-                return self.double(source, hop.port, header, key, &hop.watermark.key, body);
-            }
+        sequence: u64,
+    ) {
+        if *key != cx.own {
+            self.notices.forward(cx, position, port, key, sequence);
+        } else if sequence == self.sequences.last() && self.notices.take_renewal(cx.now.monotonic) {
+            cx.counters.paths_renewed += 1;
+            self.bootstrap_soon();
         }
-        None
     }
 
-    /// Once a second: clears a descending node that is no longer valid, and bootstraps if it is
-    /// time. `due` is when this should have run.
-    pub(crate) fn maintain_snake(&mut self, due: Duration) {
-        if self.snake.descending.is_some() && !self.has_valid_descending() {
-            self.set_descending(None);
+    /// Does what is due once a second: clears a descending node that is no longer valid, and bootstraps if it is time
+    /// and the node has a parent. `due` is when this was due.
+    pub(crate) fn maintain(
+        &mut self,
+        cx: &mut Context,
+        position: &Position,
+        has_parent: bool,
+        due: Duration,
+    ) {
+        let now = cx.now.monotonic;
+        if (self.descending).is_some_and(|descending| !descending.is_valid(now, position)) {
+            self.set_descending(cx, None);
         }
-        self.snake.replay_cache.expire(self.now.monotonic);
-        if self.tree.parent().is_none() {
+        self.admission.expire(now);
+        if !has_parent {
             return;
         }
-        let own = self.own;
-        let Some(hop) = self.rib.bootstrap_hop(&own, &Watermark::START) else {
+        let Some(hop) = cx.rib.bootstrap_hop(&cx.own, &Watermark::START) else {
             return;
         };
-        let ascending = Some((hop.port, hop.watermark.key));
-        if self.snake.ascending != ascending {
-            // A better way up is a change like others: waiting for it costs a round at every node.
-            self.snake.bootstrap_soon();
-        }
-        let last = self.snake.last_bootstrap;
-        let gap = self.snake.bootstrap_gap();
-        if last.is_none_or(|last| due.saturating_sub(last) >= gap) {
-            if last.is_some() {
-                self.snake.eager = self.snake.eager.saturating_sub(1);
-            }
-            self.snake.last_bootstrap = Some(due);
-            self.snake.ascending = ascending;
-            self.bootstrap(hop.port, &hop.watermark);
+        if self.schedule.take(due, &hop) {
+            self.bootstrap(cx, position, &hop);
         }
     }
 
-    /// Removes the routes that have lived their time.
-    pub(crate) fn expire_routes(&mut self) {
-        let now = self.now.monotonic;
-        while let Some(route) = self.rib.expire_route(now) {
-            self.forget_route(&route);
+    /// Removes expired routes.
+    pub(crate) fn expire_routes(&mut self, cx: &mut Context) {
+        let now = cx.now.monotonic;
+        while let Some(route) = cx.rib.expire_route(now) {
+            self.route_removed(cx, &route);
         }
-        self.rib.forget_expired(now);
+        cx.rib.forget_expired(now);
     }
 
-    /// A peering with the node `peer` is gone, and every route that came by it, unless there is
-    /// another peering with that node.
-    pub(crate) fn forget_routes(&mut self, port: PortId, peer: PublicKey) {
-        let other = self.rib.peering_with(&peer);
+    /// Handles the end of the peering `port` with the node that has the key `peer`. Its routes are removed, unless there
+    /// is another peering with that node.
+    pub(crate) fn peer_removed(
+        &mut self,
+        cx: &mut Context,
+        position: &Position,
+        port: PortId,
+        peer: &PublicKey,
+    ) {
+        let other = cx.rib.peering_with(peer);
         if other.is_none() {
-            self.report_breaks(port);
+            self.notices.report_loss(cx, position, port);
         }
-        self.rib.move_destination(port, other);
+        cx.rib.move_destination(port, other);
         if let Some(other) = other {
-            self.rib.move_source(port, other);
-            // What is too much for one peering is too much for this one.
-            while self.rib.routes().learned_from(other) > self.config.max_routes_per_peer {
-                self.evict_route(other);
+            cx.rib.move_source(port, other);
+            // The routes of both may exceed the limit for one.
+            while cx.rib.routes().learned_from(other) > cx.config.max_routes_per_peer {
+                self.evict_route(cx, other);
             }
-            if let Some(descending) = &mut self.snake.descending
+            if let Some(descending) = &mut self.descending
                 && descending.source == port
             {
                 descending.source = other;
             }
         }
-        while let Some(route) = self.rib.routes().oldest_from(port) {
-            self.remove_route(&route.key);
+        while let Some(route) = cx.rib.routes().oldest_from(port) {
+            self.remove_route(cx, &route.key);
         }
-        self.rib.forget_expired_of(port);
-        if self
-            .snake
-            .descending
-            .as_ref()
-            .is_some_and(|d| d.source == port)
-        {
-            self.set_descending(None);
+        cx.rib.forget_expired_of(port);
+        if (self.descending).is_some_and(|descending| descending.source == port) {
+            self.set_descending(cx, None);
         }
     }
 
-    /// Unix milliseconds, and more than the last time.
-    fn next_sequence(&mut self) -> u64 {
-        let sequence = self.sequence_after(self.snake.last_sequence);
-        self.snake.last_sequence = sequence;
-        self.snake.highest_sequence = self.snake.highest_sequence.max(sequence);
-        self.own_key.sent(sequence);
-        sequence
+    /// Sends a bootstrap of this node.
+    fn bootstrap(&mut self, cx: &mut Context, position: &Position, hop: &BootstrapHop) {
+        let sequence = self.sequences.next(cx);
+        let body = cx.sign_body(sequence, position);
+        cx.counters.bootstraps_sent += 1;
+        let own = cx.own;
+        push_bootstrap(cx, hop.port, (0, 0), &own, &hop.watermark, &body);
+        double(cx, PortId::LOCAL, hop, (0, 0), &own, &body);
     }
 
-    fn bootstrap(&mut self, next: PortId, watermark: &Watermark) {
-        let sequence = self.next_sequence();
-        let position = self.tree.position();
-        let body = self
-            .signer
-            .sign_body(sequence, position.root, position.root_sequence);
-        self.counters.signatures_made += 1;
-        self.counters.bootstraps_sent += 1;
-        let own = self.own;
-        self.push_bootstrap(next, (0, 0), &own, watermark, &body);
-        self.double(PortId::LOCAL, next, (0, 0), &own, &watermark.key, &body);
-    }
-
-    /// Sends a bootstrap that came from `source` and goes on to `next`, towards `above`, another way,
-    /// too, if `next` is mute. Returns the port that leads there.
-    fn double(
-        &mut self,
-        source: PortId,
-        next: PortId,
-        header: (u8, u8),
-        key: &PublicKey,
-        above: &PublicKey,
-        body: &SignedBody,
-    ) -> Option<PortId> {
-        if !self.is_mute(next, above) {
-            return None;
-        }
-        let around = self.rib.bootstrap_around(key, &[source, next])?;
-        self.counters.bootstraps_doubled += 1;
-        self.push_bootstrap(around.port, header, key, &around.watermark, body);
-        Some(around.port)
-    }
-
-    /// Whether a bootstrap towards `above` that goes to this peer may get no further.
-    fn is_mute(&self, port: PortId, above: &PublicKey) -> bool {
-        self.peers.get(port).is_some_and(|peer| {
-            let enough = match peer.key == *above {
-                true => Brought::Own,
-                false => Brought::Others,
-            };
-            peer.brought < enough && peer.connected + ROUTE_LIFETIME <= self.now.monotonic
-        })
-    }
-
-    pub(crate) fn push_bootstrap(
-        &mut self,
-        port: PortId,
-        header: (u8, u8),
-        key: &PublicKey,
-        watermark: &Watermark,
-        body: &SignedBody,
-    ) {
-        let mut frame = Vec::new();
-        let pushed = frame::push_bootstrap(&mut frame, header, key, watermark, &body.encode());
-        self.send_built(port, frame, pushed);
-    }
-
-    /// Whether a bootstrap would be taken if its signature verifies, and what must give way.
-    pub(crate) fn admit_bootstrap(
-        &mut self,
-        port: PortId,
-        key: &PublicKey,
-        watermark: &Watermark,
-        body: &SignedBody,
-    ) -> Option<Room> {
-        if *key == self.own {
-            self.counters.bootstraps_own += 1;
-            if self.is_own_body_elsewhere(body, self.snake.highest_sequence) {
-                self.counters.bootstraps_own_elsewhere += 1;
-            }
-            return None;
-        }
-        let position = self.tree.position();
-        if (body.root, body.root_sequence) != (position.root, position.root_sequence) {
-            self.counters.bootstraps_other_root += 1;
-            return None;
-        }
-        if let Some(lead) = self.excessive_lead(body.sequence) {
-            self.counters.bootstraps_future += 1;
-            let now = self.now.monotonic;
-            let last = self.snake.last_complaint;
-            if last.is_none_or(|last| now >= last + COMPLAINT_GAP) {
-                self.snake.last_complaint = Some(now);
-                warn!(%port, %key, lead_ms = lead, "bootstrap dropped: its clock is ahead, or ours behind");
-            }
-            return None;
-        }
-        let (snake, routes) = (&self.snake, self.rib.routes());
-        let known = routes.get(key);
-        if watermark.key != *key && was_corrected(known, body) {
-            return Some(Room::Free);
-        }
-        let last = match known {
-            Some(route) => Some(route.sequence),
-            None => snake.replay_cache.get(self.now.monotonic, key),
-        };
-        // A sequence taken only by the network's time may have been that of a clock that has since been
-        // set right.
-        let (config, now) = (&self.config, self.now.unix_ms);
-        let last = last.filter(|last| {
-            config.excessive_lead(*last, now).is_none()
-                || config.excessive_lead(body.sequence, now).is_some()
-        });
-        if last.is_some_and(|last| body.sequence <= last) {
-            self.counters.bootstraps_stale += 1;
-            return None;
-        }
-        let room = match known {
-            Some(route) if route.source == port => Room::Free,
-            // A route that changes its source leaves the total as it is.
-            Some(_) => routes.room(port, usize::MAX, config.max_routes_per_peer),
-            None => routes.room(port, config.max_routes, config.max_routes_per_peer),
-        };
-        if room == Room::None {
-            self.counters.routes_refused += 1;
-            return None;
-        }
-        Some(room)
-    }
-
-    /// Sends the bootstrap of the key right below `above`, to which there is a route now, on to it.
-    fn hand_over(&mut self, above: &PublicKey) {
-        let now = self.now.monotonic;
-        let Some(key) = self.rib.key_below(above) else {
+    /// Hands the bootstrap of the key right below `above`, to which a route was added, over to `above`.
+    fn hand_over(&mut self, cx: &mut Context, position: &Position, above: &PublicKey) {
+        let Some(key) = cx.rib.key_below(above) else {
             return;
         };
-        let Some(route) = self.rib.routes().get(&key) else {
+        let Some(route) = cx.rib.routes().get(&key) else {
             return;
         };
-        let Some(body) = self.snake.recent.get(now, &route) else {
+        let Some(body) = self.recent.get(cx.now.monotonic, &route) else {
             return;
         };
-        let position = self.tree.position();
-        let alive = (body.root, body.root_sequence) == (position.root, position.root_sequence);
-        let source = route.source;
-        let Some(hop) = self.rib.bootstrap_hop(&key, &Watermark::START) else {
+        let Some(hop) = cx.rib.bootstrap_hop(&key, &Watermark::START) else {
             return;
         };
-        // A key that a peer announced has no sequence, and was known before there was a route.
+        // A key that a peer announced has no sequence, and was known before there was a route to it.
         let new = hop.watermark.key == *above && hop.watermark.sequence != 0;
-        if alive && new && hop.port != source {
-            self.counters.bootstraps_handed_over += 1;
-            self.push_bootstrap(hop.port, (0, 0), &key, &hop.watermark, &body);
+        if position.has_root_of(&body) && new && hop.port != route.source {
+            cx.counters.bootstraps_handed_over += 1;
+            push_bootstrap(cx, hop.port, (0, 0), &key, &hop.watermark, &body);
         }
     }
 
-    /// Sends a bootstrap that came from `source` and was sent to `sent` to where the last one of its key,
-    /// whose route was `before`, came from and went on to.
-    fn correct(
-        &mut self,
-        before: &Route,
-        source: PortId,
-        sent: [Option<PortId>; 2],
-        header: (u8, u8),
-        body: &SignedBody,
-    ) {
-        let onward = before.destination.filter(|port| *port != before.source);
-        let watermark = Watermark {
-            key: before.key,
-            sequence: 0,
-        };
-        for port in [Some(before.source), onward].into_iter().flatten() {
-            if port != source && !sent.contains(&Some(port)) && self.corrects_paths_with(port) {
-                self.counters.bootstraps_corrected += 1;
-                self.push_bootstrap(port, header, &before.key, &watermark, body);
+    /// Inserts or replaces a route. Returns the previous route of its key.
+    fn insert_route(&mut self, cx: &mut Context, route: Route) -> Option<Route> {
+        let before = cx.rib.insert_route(route);
+        match &before {
+            Some(before) => self.recent.supersede(before),
+            None => {
+                self.admission.route_added(&route.key);
+                cx.effects.event(Event::RouteAdded(route.key));
             }
-        }
-    }
-
-    /// The route that its key had before.
-    fn install_route(&mut self, route: Route) -> Option<Route> {
-        let before = self.rib.insert_route(route);
-        if before.is_none() {
-            self.snake.replay_cache.remove(&route.key);
-            self.event(Event::RouteAdded(route.key));
         }
         before
     }
 
-    fn remove_route(&mut self, key: &PublicKey) {
-        if let Some(route) = self.rib.remove_route(key) {
-            self.forget_route(&route);
+    fn evict_route(&mut self, cx: &mut Context, from: PortId) {
+        if let Some(route) = cx.rib.routes().oldest_from(from) {
+            cx.counters.routes_evicted += 1;
+            self.remove_route(cx, &route.key);
         }
     }
 
-    /// Keeps the sequence of a route that was removed, and tells subscribers.
-    fn forget_route(&mut self, route: &Route) {
-        self.snake.recent.supersede(route);
-        let until = self.now.monotonic + self.config.sequence_memory;
-        let max = self.config.max_remembered_sequences;
-        self.snake
-            .replay_cache
-            .insert(&route.key, route.sequence, until, max);
-        self.event(Event::RouteRemoved(route.key));
-    }
-
-    fn evict_route(&mut self, from: PortId) {
-        if let Some(route) = self.rib.routes().oldest_from(from) {
-            self.counters.routes_evicted += 1;
-            self.remove_route(&route.key);
+    fn remove_route(&mut self, cx: &mut Context, key: &PublicKey) {
+        if let Some(route) = cx.rib.remove_route(key) {
+            self.route_removed(cx, &route);
         }
     }
 
-    fn has_valid_descending(&self) -> bool {
-        let position = self.tree.position();
-        self.snake.descending.as_ref().is_some_and(|descending| {
-            self.now.monotonic < descending.last_seen + ROUTE_LIFETIME
-                && descending.root == (position.root, position.root_sequence)
-        })
+    fn route_removed(&mut self, cx: &mut Context, route: &Route) {
+        self.recent.supersede(route);
+        self.admission.route_removed(cx, route);
+        cx.effects.event(Event::RouteRemoved(route.key));
     }
 
-    /// Whether the node that just bootstrapped is the one below us.
-    fn consider_descending(&mut self, source: PortId, key: PublicKey) {
-        let nearer = match self.snake.descending() {
-            Some(known) if self.has_valid_descending() => key >= known,
+    /// Makes the node that has just bootstrapped the descending node, if it is the nearest one below this node.
+    fn consider_descending(&mut self, cx: &mut Context, position: &Position, route: &Route) {
+        let now = cx.now.monotonic;
+        let is_nearest = match &self.descending {
+            Some(known) if known.is_valid(now, position) => route.key >= known.key,
             _ => true,
         };
-        if key >= self.own || !nearer {
-            return;
+        if route.key < cx.own && is_nearest {
+            let descending = Descending {
+                key: route.key,
+                source: route.source,
+                root: position.root(),
+                last_seen: now,
+            };
+            self.set_descending(cx, Some(descending));
         }
-        let position = self.tree.position();
-        self.set_descending(Some(Descending {
-            key,
-            source,
-            root: (position.root, position.root_sequence),
-            last_seen: self.now.monotonic,
-        }));
     }
 
-    fn set_descending(&mut self, descending: Option<Descending>) {
-        let before = self.snake.descending();
-        self.snake.descending = descending;
-        let after = self.snake.descending();
+    fn set_descending(&mut self, cx: &mut Context, descending: Option<Descending>) {
+        let before = self.descending();
+        self.descending = descending;
+        let after = self.descending();
         if before != after {
             match after {
                 Some(key) => debug!(%key, "descending node changed"),
                 None => debug!("no descending node"),
             }
-            self.snake.bootstrap_soon();
-            self.event(Event::DescendingChanged(after));
+            self.bootstrap_soon();
+            cx.effects.event(Event::DescendingChanged(after));
         }
     }
 }

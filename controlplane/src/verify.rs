@@ -46,13 +46,9 @@ pub struct Verified {
 #[derive(Debug)]
 pub(crate) enum Claim {
     Announcement(Announcement),
-    Bootstrap {
-        header: (u8, u8),
-        key: PublicKey,
-        watermark: Watermark,
-        body: SignedBody,
-    },
+    Bootstrap(Bootstrap),
     Broadcast {
+        /// The frame's extra byte and hop limit.
         header: (u8, u8),
         key: PublicKey,
         body: SignedBody,
@@ -63,6 +59,16 @@ pub(crate) enum Claim {
         key: PublicKey,
         sequence: u64,
     },
+}
+
+/// A bootstrap frame.
+#[derive(Debug)]
+pub(crate) struct Bootstrap {
+    /// The frame's extra byte and hop limit.
+    pub(crate) header: (u8, u8),
+    pub(crate) key: PublicKey,
+    pub(crate) watermark: Watermark,
+    pub(crate) body: SignedBody,
 }
 
 /// The signatures to verify, and the keys known for that.
@@ -113,7 +119,7 @@ impl Unverified {
                 bad.map_or(Ok(()), |(index, _)| Err(index))
             }
             (
-                Claim::Bootstrap { key, body, .. } | Claim::Broadcast { key, body, .. },
+                Claim::Bootstrap(Bootstrap { key, body, .. }) | Claim::Broadcast { key, body, .. },
                 Check::Body(known),
             ) => {
                 let good = verify(known, key, &|key| body.verify(key));
@@ -122,7 +128,7 @@ impl Unverified {
             // Unreachable: claim and check do not match; reject.
             (Claim::Announcement(_) | Claim::Notice { .. }, Check::Body(_))
             | (
-                Claim::Bootstrap { .. } | Claim::Broadcast { .. } | Claim::Notice { .. },
+                Claim::Bootstrap(_) | Claim::Broadcast { .. } | Claim::Notice { .. },
                 Check::Entries { .. },
             ) => Err(0),
         };

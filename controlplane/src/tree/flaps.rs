@@ -1,33 +1,32 @@
-//! Roots that come and go too often are held back, so that nobody re-parents without end.
+//! Detection of roots that flap: that come and go too often.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use pinecone_fib::PortId;
 use pinecone_wire::PublicKey;
 
-use crate::{Config, ControlPlane};
+use crate::Config;
 
-/// Roots that are remembered; the one that was lost longest ago is forgotten first.
+/// Maximum number of roots that are remembered. Beyond it the one that was lost longest ago is forgotten.
 const MAX_ROOTS: usize = 64;
 
-/// Roots that were lost for lower ones, and may come back only to be lost again.
+/// The roots that the node has recently lost to lower ones.
 ///
-/// Each time a root comes and goes, all nodes move and all routes are set up anew. So one that was
-/// lost [`max_root_flaps`](Config) times within the window is held: no peer is taken as the parent
-/// for it for a while, which doubles with every further loss. It is followed to where the parent
-/// goes all the same: to stay behind would cut us off from the parent.
+/// Each time a root comes and goes, all nodes move and all routes are set up anew. So a root that was lost
+/// [`max_root_flaps`](Config) times within the window is held back: no peer is taken as the parent for its sake for a
+/// while, which doubles with every further loss. If the parent itself follows that root, the node does so too, as it
+/// would be cut off from the parent otherwise.
 #[derive(Debug, Default)]
 pub(super) struct Flaps {
     roots: BTreeMap<PublicKey, VecDeque<Duration>>,
 }
 
 impl Flaps {
-    /// `root` was lost: there is no way to it any more.
+    /// Records that `root` was lost: no peer leads to it any more.
     pub(super) fn lost(&mut self, now: Duration, root: PublicKey, config: &Config) {
-        self.forget(now, config);
+        self.expire(now, config);
         let losses = self.roots.entry(root).or_default();
-        // As many as make the longest hold, and no more.
+        // More losses than make the longest hold are not needed.
         if losses.len() > config.max_root_flaps.saturating_add(32) {
             losses.pop_front();
         }
@@ -41,7 +40,7 @@ impl Flaps {
         }
     }
 
-    /// Until when `root` is held, if it is.
+    /// Returns until when `root` is held back, if it is.
     pub(super) fn held(
         &self,
         now: Duration,
@@ -59,12 +58,13 @@ impl Flaps {
         (now < until).then_some(until)
     }
 
-    /// Forgets everything.
+    /// Forgets all roots.
     pub(super) fn clear(&mut self) {
         self.roots.clear();
     }
 
-    fn forget(&mut self, now: Duration, config: &Config) {
+    /// Forgets losses before the window.
+    fn expire(&mut self, now: Duration, config: &Config) {
         self.roots.retain(|_, losses| {
             while losses
                 .front()
@@ -74,47 +74,6 @@ impl Flaps {
             }
             !losses.is_empty()
         });
-    }
-}
-
-impl ControlPlane {
-    /// Whether the root that a peer follows comes and goes too often to take that peer as the
-    /// parent now.
-    pub(super) fn is_held(&mut self, port: PortId) -> bool {
-        let announced = self.rib.announced(port);
-        let Some(root) = announced.map(|announced| announced.announcement.root()) else {
-            return false;
-        };
-        let held = self.held_until(&root);
-        if let Some(until) = held {
-            self.counters.root_flaps_damped += 1;
-            self.defer(until);
-        }
-        held.is_some()
-    }
-
-    pub(super) fn held_until(&self, root: &PublicKey) -> Option<Duration> {
-        // Among those who follow where we are already, any may be the parent.
-        if *root <= self.tree.position.root {
-            return None;
-        }
-        let now = self.now.monotonic;
-        self.tree.flaps.held(now, root, &self.config)
-    }
-
-    pub(super) fn defer(&mut self, until: Duration) {
-        let earlier = self.tree.deferred.filter(|at| *at <= until);
-        self.tree.deferred = Some(earlier.unwrap_or(until));
-    }
-
-    /// Takes note of the root that we follow now, after any waiting.
-    pub(super) fn settle_root(&mut self) {
-        let root = self.tree.position.root;
-        let before = std::mem::replace(&mut self.tree.settled_root, root);
-        if before > root {
-            let now = self.now.monotonic;
-            self.tree.flaps.lost(now, before, &self.config);
-        }
     }
 }
 
@@ -129,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hold_doubles_up_to_its_limit_and_is_forgotten() {
+    fn a_hold_doubles_up_to_its_limit_and_expires() {
         let config = Config {
             max_root_flaps: 3,
             root_flap_window: secs(600),
@@ -149,7 +108,7 @@ mod tests {
         assert_eq!(holds, [0, 0, 10, 20, 40, 60, 60, 60]);
         assert_eq!(flaps.held(secs(67), &A, &config), Some(secs(68)));
         assert_eq!(flaps.held(secs(68), &A, &config), None);
-        // Ten minutes after the first six there are two left.
+        // Ten minutes after the first six losses, two are left in the window.
         flaps.lost(secs(606), A, &config);
         assert_eq!(flaps.held(secs(606), &A, &config), Some(secs(616)));
         flaps.clear();
@@ -157,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn made_up_roots_do_not_pile_up() {
+    fn the_number_of_roots_is_bounded() {
         let config = Config::default();
         let mut flaps = Flaps::default();
         for n in 0..200 {

@@ -1,3 +1,5 @@
+//! The recorded parent selections of a deployed node.
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -6,8 +8,11 @@ use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::{Announcement, Coordinates, Frame, PublicKey, varu64};
 use serde_json::Value;
 
-use crate::rib::Announced;
-use crate::{Config, ControlPlane, Effect, NewPeer, Now};
+use super::Tree;
+use crate::context::Context;
+use crate::keys::Signer;
+use crate::rib::{Announced, Rib};
+use crate::{Config, Effect, NewPeer, Now};
 
 fn vectors(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
@@ -39,17 +44,20 @@ fn announcement(root: &PublicKey, sequence: u64, signers: &[(u64, PublicKey)]) -
     Announcement::decode(&payload).unwrap()
 }
 
-/// A node in the state that a vector begins with, and the ports whose peers are not up.
-fn set_up(case: &Value, pool: &[PublicKey]) -> (ControlPlane, Vec<PortId>) {
+/// Returns a node in the initial state of a vector, and the ports whose peers are not up.
+fn set_up(case: &Value, pool: &[PublicKey]) -> (Tree, Context, Vec<PortId>) {
     let own = pool[number(&case["self"]) as usize];
     let (fib, _) = FibWriter::new(own);
-    let mut node = ControlPlane::new_unsigned(Config::default(), own, fib);
+    let mut tree = Tree::new(own);
+    let rib = Rib::new(own, fib);
+    let mut cx = Context::new(Config::default(), Signer::unsigned(own), rib);
     let start = Duration::from_secs(100_000);
-    node.set_now(Now {
+    cx.now = Now {
         monotonic: start,
         unix_ms: 0,
-    });
-    node.tree.own_sequence = number(&case["selfseq"]);
+    };
+    tree.start(start);
+    tree.own_sequence = number(&case["selfseq"]);
     let mut down = Vec::new();
     for peer in list(&case["peers"]) {
         let port = PortId(number(&peer[0]) as u32);
@@ -61,7 +69,7 @@ fn set_up(case: &Value, pool: &[PublicKey]) -> (ControlPlane, Vec<PortId>) {
             _ => LinkType::Bluetooth,
         };
         let new = NewPeer::new(pool[number(&peer[1]) as usize], link);
-        node.peers.insert(start, port, new);
+        cx.peers.insert(start, port, new);
         if number(&peer[3]) == 0 {
             down.push(port);
         }
@@ -75,11 +83,12 @@ fn set_up(case: &Value, pool: &[PublicKey]) -> (ControlPlane, Vec<PortId>) {
         let keys: BTreeSet<_> = signers.iter().map(|(_, key)| *key).collect();
         let announcement =
             announcement(&pool[number(&peer[5]) as usize], number(&peer[6]), &signers);
-        node.put_announcement(
+        tree.store(
+            &mut cx,
             port,
             Announced {
                 peer_coordinates: announcement.peer_coordinates(),
-                // What signs twice is refused on arrival, so the table has no other mark for it.
+                // An announcement with a repeated signer is refused on arrival, so there is no other mark for it here.
                 unfit: keys.contains(&own) || keys.len() < signers.len(),
                 announcement,
                 received: start - Duration::from_secs(number(&peer[8])),
@@ -88,17 +97,16 @@ fn set_up(case: &Value, pool: &[PublicKey]) -> (ControlPlane, Vec<PortId>) {
         );
     }
     let parent = PortId(number(&case["parent"]) as u32);
-    node.move_to((parent != PortId::LOCAL).then_some(parent));
-    // The recorded node keeps what a dead peer announced for a moment, ours does not: so it stays
-    // in the table here, but cannot be chosen.
+    tree.move_to(&mut cx, (parent != PortId::LOCAL).then_some(parent));
+    // The recorded node keeps the announcement of a dead peer for a moment. Ours does not, so it stays in the RIB here
+    // but is no candidate.
     for port in &down {
-        let announced = node.rib.announced(*port);
-        if let Some(candidate) = announced.and_then(|a| super::Candidate::new(*port, a)) {
-            node.tree.candidates.remove(&candidate);
+        if let Some(announced) = cx.rib.announced(*port) {
+            tree.candidates.remove(*port, announced);
         }
     }
-    while node.poll_effect().is_some() {}
-    (node, down)
+    while cx.effects.pop().is_some() {}
+    (tree, cx, down)
 }
 
 #[test]
@@ -109,20 +117,20 @@ fn every_recorded_parent_selection() {
     assert_eq!(cases.len(), 450);
     for case in cases {
         let id = &case["id"];
-        let (mut node, down) = set_up(case, &pool);
-        let returned = node.select_parent();
+        let (mut tree, mut cx, down) = set_up(case, &pool);
+        let returned = tree.select_parent(&mut cx);
         assert_eq!(returned, case["returned"].as_bool().unwrap(), "{id}");
-        let parent = node.tree.parent.map_or(0, |port| u64::from(port.0));
+        let parent = tree.parent.map_or(0, |port| u64::from(port.0));
         assert_eq!(parent, number(&case["new_parent"]), "{id}");
-        assert_eq!(node.tree.own_sequence, number(&case["new_selfseq"]), "{id}");
+        assert_eq!(tree.own_sequence, number(&case["new_selfseq"]), "{id}");
         let coordinates: Vec<_> = list(&case["new_coords"]).iter().map(number).collect();
         assert_eq!(
-            node.tree.position.coordinates,
+            tree.position.coordinates,
             Coordinates::from(coordinates),
             "{id}"
         );
         let mut sent = Vec::new();
-        while let Some(effect) = node.poll_effect() {
+        while let Some(effect) = cx.effects.pop() {
             if let Effect::Send { port, frame } = effect {
                 let (_, frame) = Frame::parse(&frame).unwrap();
                 assert!(matches!(frame, Frame::Announcement { .. }), "{id}");
