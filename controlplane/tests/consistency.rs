@@ -1,5 +1,5 @@
-//! Whatever happens in whatever order, what the control plane says, what it told subscribers and
-//! what it put into the forwarding tables agree.
+//! After any sequence of inputs, the status of the control plane, the events it reported and the forwarding tables
+//! agree.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -26,13 +26,13 @@ enum Step {
     Disconnect {
         port: u32,
     },
-    /// From the root down to the peer, which is added.
+    /// The signers from the root down to the peer, which is added.
     Announce {
         port: u32,
         sequence: u64,
         signers: Vec<(u64, u8)>,
     },
-    /// `watermark` none: the start. `ours`: under our root.
+    /// `watermark`: none is the initial one. `ours`: under our root.
     Bootstrap {
         port: u32,
         key: u8,
@@ -40,7 +40,7 @@ enum Step {
         watermark: Option<u8>,
         ours: bool,
     },
-    /// That the path of a key is broken.
+    /// A notice that the path of a key is broken.
     Notice {
         port: u32,
         key: u8,
@@ -59,7 +59,7 @@ enum Step {
     Wait {
         ms: u64,
     },
-    /// The caller's clock goes back; no tick.
+    /// The caller's clock goes back, without a tick.
     Back {
         ms: u64,
     },
@@ -95,7 +95,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What a subscriber knows.
+/// The state that a subscriber derives from events.
 #[derive(Default)]
 struct Heard {
     peers: BTreeMap<PortId, PublicKey>,
@@ -228,7 +228,7 @@ impl World {
                 self.now.unix_ms += ms;
                 self.node.tick(self.now);
                 let next = self.node.next_deadline().unwrap();
-                // The node does not let its own time go back.
+                // The node ignores that its time goes back.
                 assert!(next > self.now.monotonic);
             }
             Step::Back { ms } => {
@@ -258,7 +258,7 @@ impl World {
         while let Some(effect) = self.node.poll_effect() {
             match effect {
                 Effect::Send { port, frame } => {
-                    assert!(self.heard.peers.contains_key(&port), "{port} is not up");
+                    assert!(self.heard.peers.contains_key(&port), "{port} is not live");
                     let (header, _) = Frame::parse(&frame).unwrap();
                     assert_eq!(usize::from(header.len), frame.len());
                 }
@@ -268,7 +268,7 @@ impl World {
         }
     }
 
-    /// Every event is news.
+    /// Checks that every event reports a change.
     fn hear(&mut self, event: Event) {
         let heard = &mut self.heard;
         match event {
@@ -342,7 +342,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn whatever_happens(
+    fn views_agree_after_any_inputs(
         correct_paths in any::<bool>(),
         steps in prop::collection::vec(step(), 1..120),
     ) {
@@ -352,7 +352,7 @@ proptest! {
             world.drain();
             world.check();
         }
-        // Without peers nothing is left.
+        // Without peers no state is left.
         for port in 1..=PORTS {
             world.node.closed(world.now, PortId(port));
             world.drain();
@@ -362,7 +362,7 @@ proptest! {
         prop_assert_eq!((status.peers, status.routes), (0, 0));
         prop_assert_eq!(status.descending, None);
         prop_assert_eq!(status.root, status.key);
-        // All numbers are free again.
+        // All port numbers are free again.
         let peer = NewPeer::new(key(1), LinkType::Remote);
         prop_assert_eq!(world.node.connect(world.now, peer), Ok(PortId(1)));
     }

@@ -1,4 +1,4 @@
-//! Announcements, bootstraps and broadcasts with real signatures: the recorded verdicts.
+//! The recorded verdicts about announcements, bootstraps and broadcasts with real signatures.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -12,7 +12,7 @@ use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::{AnnouncementError, Coordinates, PublicKey, SecretKey, Watermark, frame};
 use serde_json::Value;
 
-/// Below the sequences in the vectors, within the lead that is allowed.
+/// Below the sequences in the vectors, within the allowed lead.
 const UNIX_MS: u64 = 1_795_357_600_000;
 
 fn read(text: &str) -> Vec<Value> {
@@ -60,7 +60,7 @@ fn effects(node: &mut ControlPlane) -> (Vec<CloseReason>, Vec<Event>) {
     (closed, events)
 }
 
-/// A node under the root of the recorded bodies, which is its only peer.
+/// Returns a node whose only peer is the root of the recorded bodies.
 fn node_below_recorded_root() -> (ControlPlane, PortId) {
     let root = (1..=16)
         .map(|n| SecretKey::from_seed(&[n; 32]))
@@ -75,7 +75,7 @@ fn node_below_recorded_root() -> (ControlPlane, PortId) {
     (node, port)
 }
 
-/// What a root sends to its peer behind `port`.
+/// Returns the announcement of a root to its peer on `port`.
 fn announcement_of(root: &SecretKey, sequence: u64, port: u64) -> Vec<u8> {
     let payload = pinecone_wire::announcement::root_payload(&root.public_key(), sequence);
     let signature = pinecone_wire::announcement::sign(&payload, root);
@@ -96,8 +96,7 @@ fn every_recorded_announcement() {
         node.frame(now(), port, &announcement);
         let (closed, _) = effects(&mut node);
         let verdict = &case["go"];
-        // Where we differ: a number in a longer form than needed (81 02 flipped is 80 02) is
-        // malformed.
+        // Ours differs: a number in a longer form than necessary (81 02 flipped is 80 02) is malformed.
         if [
             "non-canonical-sequence-signed-as-sent",
             "bit-flipped-at-130",
@@ -142,7 +141,7 @@ fn every_recorded_announcement() {
     }
 }
 
-/// Puts every recorded body into a frame by `build`, and checks what `taken` says of it.
+/// Puts every recorded body into a frame with `build`, and compares `taken` with the recorded verdict.
 fn every_body(
     build: fn(&PublicKey, &[u8]) -> Vec<u8>,
     malformed_closes: bool,
@@ -157,8 +156,8 @@ fn every_body(
         node.frame(now(), port, &build(&key, &payload));
         let (closed, events) = effects(&mut node);
         let counters = node.counters();
-        // Where we differ: numbers in longer forms than needed (81 48 flipped is 80 48) and a
-        // signature that is cut off are malformed.
+        // Ours differs: numbers in longer forms than necessary (81 48 flipped is 80 48) and a truncated signature are
+        // malformed.
         let malformed = [
             "all-0x80",
             "non-canonical-sequence",
@@ -176,7 +175,7 @@ fn every_body(
         assert_eq!(taken(&events, &key), valid, "{name}");
         let root = verdict["root_public_key"].as_str().unwrap();
         let ours = root == node.status().root.to_string() && verdict["root_sequence"] == "200";
-        // One whose flipped bit makes it a year younger is refused before its signature is.
+        // The flipped bit moves this one a year ahead, so it is refused before its signature is verified.
         let future = counters.bootstraps_future + counters.broadcasts_future;
         assert_eq!(
             (bad_signatures(&counters), other_roots(&counters), future),

@@ -1,5 +1,5 @@
-//! Whole networks in virtual time: control planes with real forwarding tables, joined by links
-//! with a delay. Everything comes from a seed, so every run can be repeated.
+//! Whole networks in virtual time: control planes with real forwarding tables, connected by links with a delay.
+//! Everything is derived from a seed, so every run can be repeated.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -15,7 +15,7 @@ use pinecone_wire::{
     traffic::push_traffic,
 };
 
-/// Unix milliseconds at the start of virtual time.
+/// Unix time in milliseconds at the start of virtual time.
 const EPOCH: u64 = 1_800_000_000_000;
 
 /// Splitmix64.
@@ -38,10 +38,10 @@ impl Random {
 struct Node {
     plane: ControlPlane,
     offered: Extensions,
-    /// How far its clock is ahead, in milliseconds.
+    /// How far the node's clock is ahead, in milliseconds.
     ahead: i64,
     fib: FibReader,
-    /// The other end of every link: node, its port, delay.
+    /// The other end of each link: the node, its port, and the delay.
     links: BTreeMap<PortId, (usize, PortId, Duration)>,
     alive: bool,
 }
@@ -50,10 +50,10 @@ struct Net {
     random: Random,
     now: Duration,
     nodes: Vec<Node>,
-    /// Frames on their way: to which node and port.
+    /// Frames in flight, with the node and port that they go to.
     flying: BTreeMap<(Duration, u64), (usize, PortId, Vec<u8>)>,
     sent: u64,
-    /// A digest of every frame that was delivered, when and where.
+    /// A digest of all delivered frames, with time and place.
     digest: u64,
 }
 
@@ -116,7 +116,7 @@ impl Net {
             sent: 0,
             digest: 0,
         };
-        // Nodes do not start all at once, nor do their timers run in step.
+        // The nodes do not start at once, and their timers do not run in step.
         for node in 0..net.nodes.len() {
             net.now += Duration::from_micros(net.random.next() % 25_000);
             net.with(node, |plane, now| plane.tick(now));
@@ -124,7 +124,7 @@ impl Net {
         net
     }
 
-    /// The time by a node's clock.
+    /// Returns the time by a node's clock.
     fn time_at(&self, node: usize) -> Now {
         let unix_ms = EPOCH + self.now.as_millis() as u64;
         Now {
@@ -133,7 +133,7 @@ impl Net {
         }
     }
 
-    /// Does something to a node and carries out what it wants done.
+    /// Calls a node and carries out its effects.
     fn with<R>(&mut self, node: usize, act: impl FnOnce(&mut ControlPlane, Now) -> R) -> R {
         let now = self.time_at(node);
         let plane = &mut self.nodes[node].plane;
@@ -142,7 +142,7 @@ impl Net {
         while let Some(effect) = self.nodes[node].plane.poll_effect() {
             match effect {
                 Effect::Send { port, frame } => {
-                    // The link may be one that is being cut.
+                    // The link may be being cut.
                     let Some(&(to, to_port, delay)) = self.nodes[node].links.get(&port) else {
                         continue;
                     };
@@ -164,7 +164,7 @@ impl Net {
             link: LinkType::Remote,
             extensions: self.nodes[node].offered,
         });
-        // Both ends must know each other before the first frame flies.
+        // Both ends must know each other before the first frame is sent.
         let [now_a, now_b] = [a, b].map(|node| self.time_at(node));
         let port_a = self.nodes[a].plane.connect(now_a, peer_b).unwrap();
         let port_b = self.nodes[b].plane.connect(now_b, peer_a).unwrap();
@@ -255,7 +255,7 @@ impl Net {
             .unwrap()
     }
 
-    /// One root, and everybody below its parent.
+    /// Checks that there is one root, and that each node's coordinates follow from its parent's.
     fn check_tree(&self) -> Result<(), String> {
         let root = self.nodes[self.node_above_all()].plane.public_key();
         for n in self.alive() {
@@ -279,8 +279,8 @@ impl Net {
         Ok(())
     }
 
-    /// Walks a traffic frame from node to node, as workers would: by coordinates as long as the
-    /// tree knows a way, then by SNEK.
+    /// Forwards a traffic frame from node to node as workers do: by coordinates as long as the tree knows a way, then by
+    /// SNEK.
     fn walk(&mut self, from: usize, to: usize, by_tree: bool) -> Result<usize, String> {
         let own = Coordinates::default();
         let mut frame = Vec::new();
@@ -326,9 +326,9 @@ impl Net {
         Ok(())
     }
 
-    /// Lets up to 15 s pass until all is well, and a while more in which it must stay so.
+    /// Waits up to 15 s until all checks pass, then checks for a while that they still do.
     #[track_caller]
-    fn settle(&mut self) {
+    fn stabilise(&mut self) {
         let mut result = Err(String::new());
         for _ in 0..30 {
             self.run(Duration::from_millis(500));
@@ -341,8 +341,7 @@ impl Net {
         for _ in 0..20 {
             self.run(Duration::from_secs(1));
             self.check_tree().unwrap();
-            // Where a path moved a while ago, its old routes end at each node in turn: frames are
-            // lost for a moment.
+            // Where a path has moved, its old routes expire at one node after another, and frames are lost for a moment.
             if self.check_pairs().is_err() {
                 self.run(Duration::from_secs(1));
                 let result = self.check_pairs();
@@ -366,7 +365,7 @@ fn ring(seed: u64, nodes: usize) -> Net {
     net
 }
 
-/// A random tree with some links more.
+/// Returns a random tree with some additional links.
 fn web(seed: u64, nodes: usize, more: usize) -> (Net, Vec<(usize, usize)>) {
     web_of(Net::new(seed, nodes), more)
 }
@@ -394,12 +393,12 @@ fn web_of(mut net: Net, more: usize) -> (Net, Vec<(usize, usize)>) {
 fn two_nodes() {
     for seed in 0..10 {
         let mut net = line(seed, 2);
-        net.settle();
+        net.stabilise();
         net.cut(0, 1);
         net.run(Duration::from_secs(5));
         assert_eq!(net.nodes[0].plane.status().routes, 0);
         net.link(0, 1);
-        net.settle();
+        net.stabilise();
     }
 }
 
@@ -407,28 +406,28 @@ fn two_nodes() {
 fn a_line_of_five_with_a_link_cut_and_healed() {
     for seed in 0..10 {
         let mut net = line(seed, 5);
-        net.settle();
+        net.stabilise();
         for n in 1..5 {
             net.cut(n - 1, n);
             net.run(Duration::from_secs(7));
             net.link(n - 1, n);
-            net.settle();
+            net.stabilise();
         }
     }
 }
 
 #[test]
-fn a_ring_goes_the_other_way_round() {
+fn a_ring_routes_the_other_way_around() {
     for seed in 0..10 {
         let mut net = ring(seed, 7);
-        net.settle();
+        net.stabilise();
         net.cut(2, 3);
-        net.settle();
+        net.stabilise();
         net.link(2, 3);
-        net.settle();
+        net.stabilise();
         let root = net.node_above_all();
         net.kill(root);
-        net.settle();
+        net.stabilise();
     }
 }
 
@@ -436,25 +435,25 @@ fn a_ring_goes_the_other_way_round() {
 fn thirty_random_nodes_lose_links_and_their_root() {
     for seed in 0..4 {
         let (mut net, links) = web(seed, 30, 30);
-        net.settle();
-        // The links beyond the first tree are not needed to hold it together.
+        net.stabilise();
+        // The additional links are not needed for connectivity.
         for &(a, b) in &links[29..34] {
             net.cut(a, b);
-            net.settle();
+            net.stabilise();
             net.link(a, b);
         }
-        net.settle();
+        net.stabilise();
     }
     for seed in 4..8 {
         let (mut net, _) = web(seed, 30, 90);
-        net.settle();
+        net.stabilise();
         let root = net.node_above_all();
         net.kill(root);
-        net.settle();
+        net.stabilise();
     }
 }
 
-/// Nodes that tell others of broken paths, alone and among those that do not.
+/// Returns a configuration with or without corrections and notices.
 fn correcting(correct_paths: bool) -> Config {
     Config {
         correct_paths,
@@ -467,10 +466,10 @@ fn nodes_that_correct_paths_and_others_mix() {
     for seed in 0..4 {
         let net = Net::with_config(seed, 24, |node| correcting(node % 2 == 0));
         let (mut net, links) = web_of(net, 30);
-        net.settle();
+        net.stabilise();
         for &(a, b) in &links[23..28] {
             net.cut(a, b);
-            net.settle();
+            net.stabilise();
             net.link(a, b);
         }
         let root = net.node_above_all();
@@ -480,7 +479,7 @@ fn nodes_that_correct_paths_and_others_mix() {
             net.cut(a, b);
             net.link(a, b);
         }
-        net.settle();
+        net.stabilise();
         let notices: u64 = (net.nodes.iter())
             .map(|node| node.plane.counters().break_notices_sent)
             .sum();
@@ -492,7 +491,7 @@ fn nodes_that_correct_paths_and_others_mix() {
     }
 }
 
-/// The time for which pairs do not reach each other after links are cut, in tenths of a second.
+/// Returns for how long pairs do not reach each other after links are cut, in tenths of a second.
 fn mending(config: &Config) -> usize {
     let mut broken = 0;
     for seed in 0..3 {
@@ -511,14 +510,14 @@ fn mending(config: &Config) -> usize {
 }
 
 #[test]
-fn a_network_that_tells_of_broken_paths_mends_sooner() {
+fn a_network_with_notices_recovers_sooner() {
     let corrections_alone = Config {
         max_break_notices: 0,
         ..correcting(true)
     };
     let (without, with) = (mending(&corrections_alone), mending(&correcting(true)));
     println!("broken for {without} tenths of a second, {with} with notices");
-    // Without bootstraps that go two ways it is less than half.
+    // Without doubled bootstraps it is less than half.
     assert!(with < without, "{with} and {without}");
 }
 
@@ -577,7 +576,7 @@ fn a_highest_key_that_flaps_does_not_move_the_network_for_ever() {
     assert!(good >= 0.8, "{good}");
     // It stays: after the longest hold it is the root of all.
     net.run(Duration::from_secs(65));
-    net.settle();
+    net.stabilise();
     let unbounded = Config {
         max_root_flaps: 1_000_000,
         ..Config::default()
@@ -625,7 +624,7 @@ fn nodes_whose_clocks_are_wrong_carry_others_and_are_reached() {
             for wakeup_hops in [1, 5] {
                 println!("{clocks:?}, seed {seed}, {wakeup_hops} hops");
                 let mut net = line_with_clocks(seed, clocks, wakeup_hops);
-                net.settle();
+                net.stabilise();
                 for (n, node) in net.nodes.iter().enumerate() {
                     let is_wrong = |n: usize| clocks.iter().any(|(wrong, _)| *wrong == n);
                     if !(2..=4).contains(&n) || is_wrong(n + 1) || is_wrong(n - 1) {
@@ -648,10 +647,10 @@ fn a_clock_that_is_set_right_interrupts_nobody_for_long() {
     for (node, ahead) in [(0, 2 * DAY), (3, 2 * DAY), (0, -2 * DAY), (3, -2 * DAY)] {
         for seed in 0..4 {
             let mut net = line_with_clocks(seed, &[(node, ahead)], 1);
-            net.settle();
+            net.stabilise();
             net.nodes[node].ahead = 0;
             net.run(Duration::from_secs(5));
-            net.settle();
+            net.stabilise();
             assert_eq!(net.nodes[node].plane.status().clock_behind_ms, None);
         }
     }

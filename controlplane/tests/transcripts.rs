@@ -1,6 +1,6 @@
-//! Recorded conversations of deployed nodes: one of our nodes takes the place of each of them in
-//! turn, hears what it heard when it heard it, and must say what it said, announcements and passed-on
-//! frames to the byte. Only an announcement that repeats the last one on its peering is left out.
+//! Recorded conversations of deployed nodes. One of our nodes replaces each of them in turn. It receives what that node
+//! received at the same times, and must send what that node sent: announcements and forwarded frames to the byte. Only
+//! announcements that repeat the last one on their peering are left out.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -13,10 +13,10 @@ use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::{Frame, PublicKey, SecretKey, SignedBody};
 use serde_json::Value;
 
-/// What a node said: frames that hold the time of day without it, and without their signature.
+/// A frame that a node sent. Frames that contain the time of day are compared without it and without their signature.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Said {
-    /// To the byte.
+    /// Compared to the byte.
     Frame(String),
     OwnBootstrap {
         watermark: (PublicKey, u64),
@@ -54,7 +54,7 @@ impl Said {
     }
 }
 
-/// Their timers drift by a millisecond a round.
+/// The timers of deployed nodes drift by a millisecond an interval.
 const JITTER_US: u64 = 50_000;
 const BOOTSTRAP_US: u64 = 5_000_000;
 
@@ -78,7 +78,7 @@ impl Transcript {
         }
     }
 
-    /// Name, secret key and start of every node.
+    /// Returns the name, secret key and start of every node.
     fn nodes(&self) -> Vec<(String, SecretKey, u64)> {
         self.lines
             .iter()
@@ -90,7 +90,7 @@ impl Transcript {
             .collect()
     }
 
-    /// The number that `node` gave to its end of a connection.
+    /// Returns the port number that `node` assigned to its end of a connection.
     fn port(&self, conn: &str, node: &str) -> u32 {
         let is_note = |line: &&Value| {
             let note = line["note"].as_str().unwrap_or_default();
@@ -100,7 +100,7 @@ impl Transcript {
         note["port"].as_u64().unwrap() as u32
     }
 
-    /// What `node` heard, and what it said to whom.
+    /// Returns what `node` received, and what it sent to whom.
     fn of(&self, node: &str, own: PublicKey) -> (Vec<(u64, Input)>, Talk) {
         let (mut heard, mut said) = (Vec::new(), Talk::new());
         let mut shaking = BTreeSet::new();
@@ -124,7 +124,7 @@ impl Transcript {
             };
             if line["what"] == "handshake" {
                 announced.clear();
-                // Up with the second; the note of it may come later than the first frames.
+                // The connection is up with the second. Its record may come later than the first frames.
                 if !shaking.insert(conn.clone()) {
                     heard.push((at, Input::Connect(conn.clone(), self.port(&conn, node))));
                 }
@@ -161,7 +161,7 @@ fn time(line: &Value) -> u64 {
 struct Actor {
     node: ControlPlane,
     own: PublicKey,
-    /// Unix milliseconds at time 0.
+    /// Unix time in milliseconds at time 0.
     epoch: u64,
     ports: BTreeMap<String, PortId>,
     said: Talk,
@@ -201,7 +201,7 @@ impl Actor {
     }
 }
 
-/// The time of day at the start, from any body that was signed in the conversation.
+/// Returns the time of day at the start, from any body that was signed in the conversation.
 fn epoch(transcript: &Transcript) -> u64 {
     let bodies = transcript.lines.iter().filter_map(|line| {
         let sequence = line["fields"]["sequence"].as_u64()?;
@@ -219,7 +219,7 @@ fn replay(transcript: &Transcript, name: &str, secret: SecretKey, start: u64) ->
         .collect();
     let (heard, said) = transcript.of(name, own);
     let (fib, _) = FibWriter::new(own);
-    // As deployed nodes are.
+    // The behaviour of deployed nodes.
     let config = Config {
         wakeup_hops: 5,
         ..Config::default()
@@ -255,7 +255,7 @@ fn replay(transcript: &Transcript, name: &str, secret: SecretKey, start: u64) ->
         }
         actor.drain(at);
     }
-    // The last lines are notes, up to a second and more after the last frame.
+    // The last lines are records that come a second or more after the last frame.
     actor.run_until(transcript.lines.last().map_or(0, time));
     (actor.said, said)
 }
@@ -285,9 +285,9 @@ fn check(text: &str) {
                 );
             }
             assert_eq!(ours.len(), theirs.len(), "{name} to {peer}");
-            // When a node bootstraps hangs on its own timer, which jitters against what it hears;
-            // and we do so at once where they wait (another parent by a higher root). But none of
-            // theirs is missing, or comes later.
+            // When a node bootstraps depends on its own timer, which jitters relative to what it receives. Ours also
+            // bootstraps at once where theirs waits (for another parent by a higher root). But none of theirs may be
+            // missing or come later.
             for (at, theirs) in their_bootstraps {
                 let around = at.saturating_sub(BOOTSTRAP_US)..at + JITTER_US;
                 assert!(
@@ -318,7 +318,7 @@ fn a_line_of_three() {
 }
 
 #[test]
-fn a_parent_that_is_lost() {
+fn a_lost_parent() {
     check(include_str!(
         "../../wire/vectors/transcripts/parentloss.jsonl"
     ));

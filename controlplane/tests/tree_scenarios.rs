@@ -1,9 +1,9 @@
-//! The recorded tree scenarios, step by step, through the public API. Their keys are no points of
-//! the curve, so nothing is signed.
+//! The recorded tree scenarios, step by step, through the public API. Their keys are not points of the curve, so nothing
+//! is signed.
 //!
-//! The deployed node sends some announcements that it has just sent on the same peering. Ours leaves
-//! those out, and must send all others. The deployed node also takes a parent's repeat for bad news.
-//! Ours must not react to it, and is then given the same news with other signatures, which are none.
+//! The deployed node repeats some announcements on the same peering. Ours leaves those out, and must send all others.
+//! The deployed node also takes a repeat from its parent for bad news. Ours must not react to it, and then receives the
+//! same news with other signatures, which is not a repeat.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -24,16 +24,16 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// Port, root, root sequence, signers.
+/// An announcement that was sent: port, root, root sequence, signers.
 type Sent = (u32, PublicKey, u64, Vec<(u64, PublicKey)>);
 
 struct Scenario<'a> {
     pool: &'a [PublicKey],
     node: ControlPlane,
     now: Now,
-    /// The last announcement frame that came on each port.
+    /// The last announcement frame received on each port.
     heard: BTreeMap<u32, Vec<u8>>,
-    /// Parents' repeats so far.
+    /// Number of repeats from parents so far.
     repeats: u8,
 }
 
@@ -78,7 +78,7 @@ impl Scenario<'_> {
         self.heard.insert(port.0, frame);
     }
 
-    /// Runs a step: announcements sent, other frames sent, reasons for closing.
+    /// Runs a step. Returns the announcements sent, the other frames sent, and the reasons for closing peerings.
     fn run(&mut self, step: &Value) -> (Vec<Sent>, Vec<(u32, u8)>, Vec<CloseReason>) {
         let port = PortId(number(&step["port"]) as u32);
         self.now.monotonic += Duration::from_millis(1);
@@ -114,11 +114,11 @@ impl Scenario<'_> {
                                 .collect(),
                         ));
                     }
-                    // The recorded timer is the parent's alone; ours bootstraps as well.
+                    // The recorded timer serves only the tree. Ours also bootstraps.
                     (_, Frame::Bootstrap { .. }) if step["op"] == "timer" => {}
                     (header, _) => others.push((port.0, header.kind.byte())),
                 },
-                // Its number stays taken until the scenario disconnects it.
+                // Its port number stays in use until the scenario disconnects it.
                 Effect::Close { reason, .. } => closed.push(reason),
                 Effect::Event(_) => {}
             }
@@ -159,8 +159,8 @@ fn every_recorded_scenario() {
             let at = format!("case {} step {n}: {step}", case["id"]);
             let before = scenario.node.status();
             let (sent, others, closed) = scenario.run(step);
-            // A Go node that loses its parent goes over to a lower sequence of the same root, for which
-            // its peers close their peerings. Ours is root in between, and what comes then differs.
+            // A Go node that loses its parent moves to a lower sequence of the same root, and its peers close their
+            // peerings because of that. Ours is root in between, so the rest of the scenario differs.
             if scenario.key(&step["cur_root"]) == before.root
                 && number(&step["cur_rseq"]) < before.root_sequence
             {
@@ -194,7 +194,7 @@ fn every_recorded_scenario() {
                 .collect();
             assert_eq!(others, expected, "{at}");
             match step["error"].as_str() {
-                // The frame or the loss of a peer that is gone already.
+                // A frame from, or the loss of, a peer that has gone already.
                 None | Some("not connected") => assert_eq!(closed, [], "{at}"),
                 Some("update replays old sequence number") => {
                     assert!(matches!(closed[..], [CloseReason::Replay { .. }]), "{at}");

@@ -1,4 +1,4 @@
-//! What is checked, what need not be, and that checking elsewhere changes nothing.
+//! Which signatures are verified, and that verifying them on other threads changes nothing.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -30,7 +30,7 @@ fn secret(n: u16) -> SecretKey {
     SecretKey::from_seed(&seed)
 }
 
-/// Keys by rank: the first is the highest.
+/// Returns keys in descending order.
 fn secrets(count: u16) -> Vec<SecretKey> {
     let mut secrets: Vec<_> = (0..count).map(secret).collect();
     secrets.sort_by_key(|secret| std::cmp::Reverse(secret.public_key()));
@@ -53,8 +53,7 @@ fn drain(node: &mut ControlPlane) -> Vec<Effect> {
     std::iter::from_fn(|| node.poll_effect()).collect()
 }
 
-/// The announcement of the last of `signers` under the first, each reached through the given port
-/// of the one before.
+/// Returns the announcement of the last of `signers` under the first, each with its port number at the next.
 fn announced(signers: &[(&SecretKey, u64)], sequence: u64) -> Vec<u8> {
     let mut payload = announcement::root_payload(&signers[0].0.public_key(), sequence);
     let mut out = Vec::new();
@@ -83,14 +82,14 @@ fn broadcast(secret: &SecretKey, sequence: u64, root: PublicKey, root_sequence: 
     out
 }
 
-/// The same with a signature that is not good.
+/// Returns the frame with a bad signature.
 fn spoilt(mut frame: Vec<u8>) -> Vec<u8> {
     *frame.last_mut().unwrap() ^= 1;
     frame
 }
 
 #[test]
-fn what_is_dropped_anyway_costs_no_arithmetic() {
+fn frames_that_are_dropped_anyway_are_not_verified() {
     let secrets = secrets(5);
     let [root, peer, own, some, other] = &secrets[..] else {
         unreachable!("five were made")
@@ -111,7 +110,7 @@ fn what_is_dropped_anyway_costs_no_arithmetic() {
     assert_eq!(checked(&node), 3);
     assert_eq!(node.counters().bootstraps_ended, 1);
 
-    // All of them badly signed, so that only the order of the checks keeps them from being seen.
+    // All are badly signed, so only the order of the checks keeps their signatures from being verified.
     let lead = 86_460_000;
     for frame in [
         bootstrap(some, UNIX_MS, root_key, 7),
@@ -140,7 +139,7 @@ fn what_is_dropped_anyway_costs_no_arithmetic() {
     assert_eq!(counters.broadcasts_own, 1);
     assert_eq!(counters.peers_closed, 0);
 
-    // An announcement that is refused for what it says, too.
+    // So is an announcement that is refused for its content.
     node.frame(now(0), above, &spoilt(announced(&[(root, 1)], 6)));
     let counters = node.counters();
     assert_eq!(counters.announcements_replayed, 1);
@@ -148,7 +147,7 @@ fn what_is_dropped_anyway_costs_no_arithmetic() {
 }
 
 #[test]
-fn many_announcements_down_one_branch_cost_one_signature_each() {
+fn announcements_down_one_branch_cost_one_verification_each() {
     let secrets = secrets(103);
     let [root, middle, own, children @ ..] = &secrets[..] else {
         unreachable!("more were made")
@@ -167,14 +166,14 @@ fn many_announcements_down_one_branch_cost_one_signature_each() {
         node.peers().iter().filter(|p| p.root.is_some()).count(),
         101
     );
-    // Our own among them, once.
+    // One of them is our own signature.
     assert_eq!(counters.signatures_checked, 2 + 1 + 100, "{counters}");
     assert_eq!(counters.signatures_known, 2 + 99 * 3);
     assert_eq!(counters.peers_closed, 0);
 }
 
 #[test]
-fn what_differs_from_a_known_branch_is_checked() {
+fn differences_from_a_known_branch_are_verified() {
     let secrets = secrets(5);
     let [root, middle, own, peer, _] = &secrets[..] else {
         unreachable!("five were made")
@@ -186,7 +185,7 @@ fn what_differs_from_a_known_branch_is_checked() {
         _ => unreachable!("it is an announcement"),
     };
     let decoded = Announcement::decode(&payload_of(&good)).unwrap();
-    // Where the port, the key and the signature of each entry begin; a port takes one byte here.
+    // The offsets of the port, the key and the signature of each entry. A port takes one byte here.
     let entry = |n: usize| 12 + 33 + n * 97;
     assert_eq!(decoded.payload().len(), 33 + 3 * 97);
     for (at, first_bad) in [
@@ -217,7 +216,7 @@ fn what_differs_from_a_known_branch_is_checked() {
 }
 
 #[test]
-fn a_verdict_for_a_peering_that_is_gone_is_nobodys() {
+fn a_verdict_for_an_ended_peering_is_ignored() {
     let secrets = secrets(4);
     let [root, peer, own, some] = &secrets[..] else {
         unreachable!("four were made")
@@ -233,7 +232,7 @@ fn a_verdict_for_a_peering_that_is_gone_is_nobodys() {
     let again = node.admit(now(0), port, &announcement).unwrap();
     assert!(again.holds_up() && !pending.holds_up());
     node.closed(now(0), port);
-    // Its number goes to another.
+    // Its port number is reused.
     assert_eq!(connect(&mut node, some.public_key()), port);
     node.apply(now(0), pending.verify());
     node.apply(now(0), again.verify());
@@ -246,7 +245,7 @@ fn a_verdict_for_a_peering_that_is_gone_is_nobodys() {
 }
 
 #[test]
-fn of_two_copies_under_way_one_is_taken() {
+fn one_of_two_copies_in_flight_is_accepted() {
     let secrets = secrets(4);
     let [root, own, some, other] = &secrets[..] else {
         unreachable!("four were made")
@@ -274,7 +273,7 @@ fn of_two_copies_under_way_one_is_taken() {
     assert_eq!((counters.broadcasts, counters.broadcasts_repeated), (2, 1));
     assert_eq!(node.status().routes, 1);
 
-    // And what came under a root that is gone by the time of the verdict is not.
+    // A frame under a root that has been replaced by the time of the verdict is not accepted.
     let late = node
         .admit(now(1), above, &bootstrap(some, UNIX_MS + 1, root_key, 7))
         .unwrap();
@@ -283,9 +282,9 @@ fn of_two_copies_under_way_one_is_taken() {
     assert_eq!(node.counters().bootstraps_other_root, 1);
 }
 
-/// The same frames, good and bad, once at once and once through threads: the same effects.
+/// The same good and bad frames have the same effects with and without verification on other threads.
 #[test]
-fn checking_on_other_threads_changes_nothing() {
+fn verifying_on_other_threads_changes_nothing() {
     let secrets = secrets(44);
     let [root, peer, own, others @ ..] = &secrets[..] else {
         unreachable!("more were made")
@@ -337,14 +336,14 @@ fn checking_on_other_threads_changes_nothing() {
     assert!(at_once.counters().bootstraps_bad_signature > 10);
     assert!(at_once.status().routes > 20);
     let mut counters = elsewhere.counters();
-    // Copies that are under way at the same time are all checked.
+    // Copies that are in flight at the same time are all verified.
     counters.signatures_checked = at_once.counters().signatures_checked;
     assert_eq!(at_once.counters(), counters);
 }
 
-/// Why there is no batched verification: see the text of `verify`.
+/// Shows why signatures are not verified in batches: see the documentation of `verify`.
 #[test]
-fn a_batch_would_take_what_the_deployed_nodes_refuse() {
+fn a_batch_would_accept_what_deployed_nodes_refuse() {
     use curve25519_dalek::constants::EIGHT_TORSION;
     use curve25519_dalek::{EdwardsPoint, Scalar};
     use sha2::{Digest, Sha512};

@@ -1,4 +1,4 @@
-//! A node on a bench: frames go in by hand, and time is its own.
+//! A node in a harness: tests pass in frames by hand and control the time.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use pinecone_wire::{
 };
 
 pub(crate) const UNIX_MS: u64 = 1_800_000_000_000;
-/// Extra and hop limit of what [`bootstrap`] makes: to be carried along.
+/// The extra byte and hop limit of frames made by [`bootstrap`]. A node must preserve them.
 pub(crate) const HEADER: (u8, u8) = (7, 9);
 
-/// A node with time of its own. Where its key is lower than its first peer's, that peer is root.
+/// A node in virtual time.
 pub(crate) struct Bench {
     pub(crate) node: ControlPlane,
     pub(crate) fib: Fib,
-    /// What peers offer in their handshakes: as the node does, if nothing is said.
+    /// What peers offer in their handshakes. By default the same as the node.
     pub(crate) offered: Extensions,
     pub(crate) now: Now,
     pub(crate) sent: Vec<(PortId, Vec<u8>)>,
@@ -78,7 +78,7 @@ impl Bench {
         self.drain();
     }
 
-    /// Lets time pass, and the node do what is due in it.
+    /// Lets time pass, and ticks the node when something is due.
     pub(crate) fn wait(&mut self, time: Duration) {
         let end = self.now.monotonic + time;
         while let Some(at) = self.node.next_deadline().filter(|at| *at <= end) {
@@ -137,7 +137,7 @@ impl Bench {
             .forward_frame(&mut frame, &transit, options, &mut head)
     }
 
-    /// Frames of a kind sent since the last call to this.
+    /// Returns the frames of a type sent since the last call.
     pub(crate) fn take_sent(&mut self, kind: u8) -> Vec<(PortId, Vec<u8>)> {
         let sent = std::mem::take(&mut self.sent);
         sent.into_iter()
@@ -146,7 +146,7 @@ impl Bench {
     }
 }
 
-/// A root's announcement to its peer, signed or not.
+/// Returns the announcement of a root to its peer, signed or not.
 pub(crate) fn root_announcement(
     root: PublicKey,
     secret: Option<&SecretKey>,
@@ -159,12 +159,12 @@ pub(crate) fn root_announcement(
     out
 }
 
-/// The announcement of `peer` on port 9 of `root`.
+/// Returns the announcement of `peer`, which is on port 9 of `root`.
 pub(crate) fn child_announcement(root: PublicKey, sequence: u64, peer: PublicKey) -> Vec<u8> {
     announcement_through(&[root], sequence, peer)
 }
 
-/// The announcement of `peer` on port 9 of the last node of `way`, which begins with the root.
+/// Returns the announcement of `peer`, which is on port 9 of the last node of `way`. `way` begins with the root.
 pub(crate) fn announcement_through(way: &[PublicKey], sequence: u64, peer: PublicKey) -> Vec<u8> {
     let mut payload = announcement::root_payload(&way[0], sequence);
     for key in way {
@@ -186,12 +186,12 @@ pub(crate) fn unsigned_body(sequence: u64, root: PublicKey, root_sequence: u64) 
     }
 }
 
-/// A node's bootstrap as it sets out.
+/// Returns a bootstrap as its node sends it.
 pub(crate) fn bootstrap(key: PublicKey, body: &SignedBody) -> Vec<u8> {
     bootstrap_to(HEADER, key, Watermark::START, body)
 }
 
-/// The same on its way, with a header and a watermark.
+/// Returns a bootstrap in transit, with a header and a watermark.
 pub(crate) fn bootstrap_to(
     header: (u8, u8),
     key: PublicKey,
@@ -219,18 +219,18 @@ pub(crate) const ROOT: PublicKey = PublicKey([0xf0; 32]);
 pub(crate) const PEER_A: PublicKey = PublicKey([0xa0; 32]);
 pub(crate) const PEER_B: PublicKey = PublicKey([0xb0; 32]);
 
-/// The bootstrap of `key` that is sent along its old path.
+/// Returns the correction for a bootstrap of `key`, which is sent along the old path.
 pub(crate) fn correction(key: PublicKey, body: &SignedBody) -> Vec<u8> {
     bootstrap_to(HEADER, key, Watermark { key, sequence: 0 }, body)
 }
 
-/// A root and two peers below it, on ports 1 to 3.
+/// Returns a node whose peers on ports 1 to 3 are a root and two nodes below it.
 pub(crate) fn three_peers(config: Config) -> (Bench, [PortId; 3]) {
     let offered = config.extensions();
     three_peers_offering(config, offered)
 }
 
-/// The same, who offer `offered`.
+/// As [`three_peers`], with peers that offer `offered`.
 pub(crate) fn three_peers_offering(config: Config, offered: Extensions) -> (Bench, [PortId; 3]) {
     let mut bench = Bench::unsigned(config);
     bench.offered = offered;

@@ -11,15 +11,14 @@ use crate::bench::{
     root_announcement, three_peers, three_peers_offering, unsigned_body,
 };
 
-/// What comes from a and goes on to b, twice; what comes from b and goes on to a; and what comes from b
-/// and goes on to the root.
+/// Two keys whose bootstraps come from a and go on to b, one from b to a, and one from b to the root.
 const UP: PublicKey = PublicKey([0xa8; 32]);
 const UP_TOO: PublicKey = PublicKey([0xa9; 32]);
 const DOWN: PublicKey = PublicKey([0x98; 32]);
 const ABOVE: PublicKey = PublicKey([0xc0; 32]);
 
 #[test]
-fn those_whose_paths_went_over_a_lost_peering_are_told() {
+fn keys_whose_paths_used_a_lost_peering_are_notified() {
     let (mut bench, [_, a, b]) = with_paths(correcting());
     bench.node.closed(bench.now, b);
     bench.drain();
@@ -29,12 +28,12 @@ fn those_whose_paths_went_over_a_lost_peering_are_told() {
         [(a, notice(UP, sequence)), (a, notice(UP_TOO, sequence))]
     );
     assert_eq!(bench.node.counters().break_notices_sent, 2);
-    // What came from a is still there: only its way on is not.
+    // The routes that came from a stay. Only their way on is gone.
     assert_eq!(bench.routes_in_fib(), 2);
 }
 
 #[test]
-fn nothing_is_said_if_nothing_is_broken_or_nobody_asked() {
+fn no_notice_is_sent_if_nothing_is_broken_or_notices_are_off() {
     let (mut bench, [_, _, b]) = with_paths(plain());
     bench.node.closed(bench.now, b);
     bench.drain();
@@ -48,7 +47,7 @@ fn nothing_is_said_if_nothing_is_broken_or_nobody_asked() {
     bench.drain();
     assert_eq!(bench.take_sent(2), []);
     assert_eq!(bench.routes_in_fib(), 4);
-    // Not even to the peering that is gone, about what went back over it.
+    // No notice goes to the lost peering about paths that came from it.
     let (mut bench, [_, _, b]) = three_peers(correcting());
     let own = PublicKey([0xb0 - 1; 32]);
     bench.frame(b, &bootstrap(own, &unsigned_body(UNIX_MS, ROOT, 1)));
@@ -58,9 +57,9 @@ fn nothing_is_said_if_nothing_is_broken_or_nobody_asked() {
     assert!(bench.take_sent(2).iter().all(|(to, _)| *to != b));
 }
 
-/// A peer that does not say that it understands notices gets none, and its are no notices.
+/// A peer that does not offer to understand notices receives none, and none are accepted from it.
 #[test]
-fn peers_that_offer_nothing_are_told_nothing() {
+fn peers_that_offer_nothing_receive_no_notices() {
     let (mut bench, [_, _, b]) = with_paths_among(correcting(), Extensions::NONE);
     bench.frame(b, &notice(ABOVE, UNIX_MS));
     assert_eq!(bench.node.counters().break_notices, 0);
@@ -71,9 +70,9 @@ fn peers_that_offer_nothing_are_told_nothing() {
 }
 
 #[test]
-fn a_notice_from_where_bootstraps_went_goes_back_to_where_they_came_from() {
+fn a_notice_is_forwarded_to_where_bootstraps_came_from() {
     let (mut bench, [root, a, b]) = with_paths(correcting());
-    // Another bootstrap, another way, another key.
+    // Notices about another bootstrap, from another port, about another key.
     for (port, key, sequence) in [
         (b, UP, UNIX_MS - 1),
         (root, UP, UNIX_MS),
@@ -86,7 +85,7 @@ fn a_notice_from_where_bootstraps_went_goes_back_to_where_they_came_from() {
     }
     bench.frame(b, &notice(UP, UNIX_MS));
     assert_eq!(bench.take_sent(2), [(a, notice(UP, UNIX_MS))]);
-    // Once for a bootstrap, whoever says it how often; and no route is gone.
+    // A notice is forwarded once for each bootstrap, and removes no route.
     bench.frame(b, &notice(UP, UNIX_MS));
     assert_eq!(bench.take_sent(2), []);
     assert_eq!(bench.routes_in_fib(), 4);
@@ -105,9 +104,9 @@ fn a_notice_from_where_bootstraps_went_goes_back_to_where_they_came_from() {
 }
 
 #[test]
-fn whose_path_is_broken_bootstraps_at_once_but_not_for_ever() {
+fn a_node_whose_path_is_broken_bootstraps_at_once_within_limits() {
     let (mut bench, [root, ..]) = three_peers(correcting());
-    // Those after the start, and one more.
+    // Waits for the bootstraps after the start, and one more.
     bench.wait(Duration::from_secs(10));
     let last = |bench: &mut Bench| {
         let (to, frame) = bench.take_sent(2).pop()?;
@@ -120,7 +119,7 @@ fn whose_path_is_broken_bootstraps_at_once_but_not_for_ever() {
     let (next, sequence) = last(&mut bench).unwrap();
     let own = bench.node.public_key();
     bench.wait(Duration::from_secs(1));
-    // It is another's, or of an earlier one.
+    // Notices about another key, or about an earlier bootstrap, are ignored.
     bench.frame(next, &notice(made_up(1), sequence));
     bench.frame(next, &notice(own, sequence - 1));
     bench.wait(Duration::from_secs(1));
@@ -130,7 +129,7 @@ fn whose_path_is_broken_bootstraps_at_once_but_not_for_ever() {
     let (_, mut sequence) = last(&mut bench).unwrap();
     assert_eq!(bench.node.counters().paths_renewed, 1);
     assert_eq!(bench.node.counters().bootstraps_own, 0);
-    // Whoever says so all the time is not heard all the time.
+    // The rate of heeded notices is limited.
     let before = bench.node.counters().bootstraps_sent;
     for _ in 0..600 {
         bench.frame(root, &notice(own, sequence));
@@ -156,7 +155,7 @@ fn notices_are_bounded() {
     assert_eq!(bench.take_sent(2), []);
     assert_eq!(bench.node.counters().break_notices_sent, 1);
     assert_eq!(bench.node.counters().break_notices_held_back, 2);
-    // A second later there is room again.
+    // A second later the limit is reset.
     let b = bench.connect(PEER_B);
     bench.frame(b, &child_announcement(ROOT, 1, PEER_B));
     bench.wait(Duration::from_secs(1));
@@ -168,9 +167,9 @@ fn notices_are_bounded() {
     assert_eq!(bench.take_sent(2), [(a, notice(UP, sequence))]);
 }
 
-/// What a deployed node makes of it: nothing. So does ours where nobody asked for it.
+/// A deployed node ignores a notice, and so does ours if notices are off.
 #[test]
-fn others_drop_a_notice() {
+fn a_notice_is_dropped_where_notices_are_off() {
     let root = SecretKey::from_seed(&[9; 32]);
     let other = SecretKey::from_seed(&[2; 32]);
     let (top, key) = (root.public_key(), other.public_key());
@@ -180,7 +179,7 @@ fn others_drop_a_notice() {
         bench.frame(port, &root_announcement(top, Some(&root), 1));
         let sequence = bench.now.unix_ms;
         let heard = notice_under(key, sequence, top);
-        // Without a route, it is badly signed; with one, no news.
+        // Without a route its signature is bad. With one it is stale.
         bench.frame(port, &heard);
         assert_eq!(bench.routes_in_fib(), 0);
         let body = SignedBody::sign(&other, sequence, top, 1);
@@ -201,12 +200,12 @@ fn others_drop_a_notice() {
     }
 }
 
-/// With verifier threads, a notice does not overtake the bootstrap that it is about.
+/// With verifier threads, frames are not reordered around a notice.
 #[test]
-fn a_notice_keeps_its_place() {
+fn a_notice_is_not_reordered() {
     let (mut bench, [_, a, b]) = three_peers(correcting());
     let now = bench.now;
-    // The other end lost a peering, and has it again.
+    // The other end has lost a peering and regained it.
     let body = unsigned_body(UNIX_MS, ROOT, 1);
     bench.frame(a, &bootstrap(UP, &body));
     bench.take_sent(2);
@@ -221,7 +220,7 @@ fn a_notice_keeps_its_place() {
     assert_eq!(sent, [a, b], "the notice, then the bootstrap");
 }
 
-/// A node with a root, two peers, and a route for each of the keys above.
+/// Returns a node with a root, two peers, and a route for each of the keys above.
 fn with_paths(config: Config) -> (Bench, [PortId; 3]) {
     let offered = config.extensions();
     with_paths_among(config, offered)
@@ -254,7 +253,7 @@ fn correcting() -> Config {
     config
 }
 
-/// Nobody asked for it.
+/// Returns a configuration without corrections and notices.
 fn plain() -> Config {
     Config {
         correct_paths: false,

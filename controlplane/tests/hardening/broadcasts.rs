@@ -22,7 +22,7 @@ fn badly_signed_broadcasts_are_dropped_and_many_close_the_peering() {
     let mut bad = SignedBody::sign(&root, UNIX_MS, root.public_key(), 1);
     bad.signature.0[0] ^= 1;
     let bad = broadcast(5, root.public_key(), &bad);
-    // Fifteen a minute do no harm.
+    // Fifteen a minute are tolerated.
     for minute in 0..3 {
         for _ in 0..15 {
             bench.frame(port, &bad);
@@ -35,7 +35,7 @@ fn badly_signed_broadcasts_are_dropped_and_many_close_the_peering() {
     let heard =
         |event: &Event| matches!(event, Event::Broadcast { key, .. } if *key == root.public_key());
     assert_eq!(bench.events.iter().filter(|event| heard(event)).count(), 1);
-    // Again: a second one comes too soon, so forge for another key.
+    // A second broadcast of that key would come too soon, so these are forged for another key.
     let stranger = SecretKey::from_seed(&[77; 32]).public_key();
     let bad = SignedBody::sign(&root, UNIX_MS, root.public_key(), 1);
     for _ in 0..16 {
@@ -49,9 +49,9 @@ fn badly_signed_broadcasts_are_dropped_and_many_close_the_peering() {
 }
 
 #[test]
-fn a_broadcast_spreads_as_far_as_its_hop_limit_says() {
+fn a_broadcast_spreads_as_far_as_its_hop_limit_allows() {
     let (mut bench, [root, a, b]) = three_peers(Config::default());
-    // A second link to b: one copy is enough.
+    // A second link to b receives no second copy.
     let again = bench.connect(PEER_B);
     bench.frame(again, &child_announcement(ROOT, 1, PEER_B));
     bench.sent.clear();
@@ -77,7 +77,7 @@ fn a_broadcast_spreads_as_far_as_its_hop_limit_says() {
         [root, b],
         "not further than 5"
     );
-    // The root is next to us in the tree; a and b are its children as we are.
+    // The root is at distance 1 in the tree. a and b are its children, as this node is.
     assert_eq!(spread(&mut bench, a, at(5, 4)), [root]);
     assert_eq!(spread(&mut bench, a, at(6, 2)), [root]);
     assert_eq!(spread(&mut bench, a, at(7, 1)), []);
@@ -90,7 +90,7 @@ fn a_broadcast_spreads_as_far_as_its_hop_limit_says() {
             .count(),
         7
     );
-    // The same again, an older one, and one that comes too soon: nothing.
+    // A repeated broadcast, an older one, and one that comes too soon are not forwarded.
     for sequence in [0, 1, 2] {
         let sequence = bench.now.unix_ms - 1 + sequence;
         bench.frame(
@@ -102,7 +102,7 @@ fn a_broadcast_spreads_as_far_as_its_hop_limit_says() {
     bench.wait(Duration::from_secs(30));
     bench.sent.clear();
     assert_eq!(spread(&mut bench, a, at(1, 5)), [root, b]);
-    // Another root: nothing.
+    // A broadcast under another root is not forwarded.
     let body = unsigned_body(bench.now.unix_ms, ROOT, 2);
     bench.frame(a, &broadcast(5, made_up(8), &body));
     assert_eq!(bench.node.counters().broadcasts_other_root, 1);
@@ -110,7 +110,7 @@ fn a_broadcast_spreads_as_far_as_its_hop_limit_says() {
 }
 
 #[test]
-fn our_own_broadcasts_come_every_minute_or_never() {
+fn own_broadcasts_are_sent_every_minute_or_never() {
     let (mut bench, [root, a, b]) = three_peers(Config::default());
     bench.wait(Duration::from_secs(59));
     assert_eq!(bench.take_sent(4), []);
@@ -141,11 +141,11 @@ fn our_own_broadcasts_come_every_minute_or_never() {
     bench.sent.clear();
     let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
     bench.frame(a, &broadcast(5, made_up(1), &body));
-    assert_eq!(bench.take_sent(4).len(), 2, "those of others are passed on");
+    assert_eq!(bench.take_sent(4).len(), 2, "those of others are forwarded");
 }
 
 #[test]
-fn keys_of_broadcasts_are_bounded_for_each_peering() {
+fn keys_of_broadcasts_are_bounded_per_peering() {
     let (mut bench, [_, a, b]) = three_peers(Config {
         max_broadcast_keys_per_peer: 10,
         max_broadcast_keys: 15,
@@ -165,7 +165,7 @@ fn keys_of_broadcasts_are_bounded_for_each_peering() {
     };
     assert_eq!(heard(&bench), 15);
     assert_eq!(bench.node.counters().broadcasts_refused, 25);
-    // Three minutes later they are forgotten.
+    // They expire after three minutes.
     bench.wait(Duration::from_secs(181));
     let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
     bench.frame(a, &broadcast(1, made_up(50), &body));
@@ -189,7 +189,7 @@ fn the_first_announcement_of_a_key_is_answered_with_a_broadcast() {
     assert_eq!(answered(&mut bench, second, low[0]), 0, "not of this key");
     bench.node.closed(bench.now, second);
     bench.node.closed(bench.now, first);
-    // The numbers go to others; the first key comes back.
+    // The port numbers are reused, and the first key returns.
     let [other, third] = [low[1], low[0]].map(|key| bench.connect(key));
     assert_eq!((other, third), (first, second));
     assert_eq!(answered(&mut bench, other, low[1]), 1);
@@ -197,7 +197,7 @@ fn the_first_announcement_of_a_key_is_answered_with_a_broadcast() {
 }
 
 #[test]
-fn our_own_broadcasts_go_as_far_and_begin_when_the_configuration_says() {
+fn own_broadcasts_follow_the_configured_hops_and_phase() {
     for (wakeup_hops, expected) in [(1, 1), (2, 2), (5, 5), (9, 5)] {
         let phase = Duration::from_secs(u64::from(wakeup_hops) * 6);
         let (mut bench, ports) = three_peers(Config {
@@ -219,31 +219,31 @@ fn our_own_broadcasts_go_as_far_and_begin_when_the_configuration_says() {
 }
 
 #[test]
-fn broadcasts_are_passed_on_up_to_a_limit_and_sources_take_turns() {
+fn broadcasts_are_forwarded_up_to_a_limit_that_is_fair_between_sources() {
     let (mut bench, [_, a, _]) = three_peers(Config {
         wakeup_broadcasts: false,
         ..Config::default()
     });
-    let mut passed_on = [0; 200];
+    let mut forwarded = [0; 200];
     for minute in 0..20 {
         bench.sent.clear();
-        for (n, passed_on) in passed_on.iter_mut().enumerate() {
+        for (n, forwarded) in forwarded.iter_mut().enumerate() {
             let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
             bench.frame(a, &broadcast(5, made_up(n as u64), &body));
             let copies = bench.take_sent(4).len();
             assert!([0, 2].contains(&copies), "to both others or to none");
-            *passed_on += copies / 2;
+            *forwarded += copies / 2;
         }
-        let all: usize = passed_on.iter().sum();
+        let all: usize = forwarded.iter().sum();
         assert_eq!(all, 64 * (minute + 1));
         bench.wait(Duration::from_secs(60));
     }
-    let (least, most) = (passed_on.iter().min(), passed_on.iter().max());
-    // A round takes four minutes, and what its last one leaves goes to the first.
-    assert!(least >= Some(&5) && most <= Some(&10), "{passed_on:?}");
+    let (least, most) = (forwarded.iter().min(), forwarded.iter().max());
+    // A round takes four minutes, and the budget that its last minute leaves goes to the first sources.
+    assert!(least >= Some(&5) && most <= Some(&10), "{forwarded:?}");
     let counters = bench.node.counters();
     assert_eq!(counters.broadcasts_held_back, 20 * (200 - 64));
-    // Who hears them is told of all.
+    // Subscribers hear all of them.
     let heard = |event: &&Event| matches!(event, Event::Broadcast { .. });
     assert_eq!(bench.events.iter().filter(heard).count(), 20 * 200);
 }

@@ -1,4 +1,4 @@
-//! Clocks that are wrong, ours and others'.
+//! Wrong clocks: this node's, and others'.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use crate::bench::{
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
-/// A bootstrap of a made-up key whose clock is so far ahead of ours; whether it is taken.
+/// Passes in a bootstrap of a made-up key whose clock is `ahead` milliseconds ahead of ours. Returns whether it is
+/// accepted.
 fn is_taken(bench: &mut Bench, port: PortId, n: u64, ahead: i64) -> bool {
     let routes = bench.node.status().routes;
     let sequence = bench.now.unix_ms.saturating_add_signed(ahead);
@@ -22,8 +23,8 @@ fn is_taken(bench: &mut Bench, port: PortId, n: u64, ahead: i64) -> bool {
     bench.node.status().routes > routes
 }
 
-/// The sequences of our own bootstraps and broadcasts sent since the last call, as far as they are
-/// ahead of our clock, in whole days.
+/// Returns the sequences of the node's bootstraps sent since the last call, and how far they are ahead of its clock in
+/// whole days.
 fn signed(bench: &mut Bench) -> Vec<(u64, i64)> {
     let (own, now) = (bench.node.public_key(), bench.now.unix_ms);
     let sent = std::mem::take(&mut bench.sent);
@@ -41,7 +42,7 @@ fn signed(bench: &mut Bench) -> Vec<(u64, i64)> {
 }
 
 #[test]
-fn where_many_are_ahead_our_clock_is_wrong() {
+fn our_clock_is_wrong_if_many_are_ahead() {
     let (mut bench, [root, a, b]) = three_peers(Config::default());
     assert!(
         !is_taken(&mut bench, root, 1, 2 * DAY),
@@ -54,7 +55,7 @@ fn where_many_are_ahead_our_clock_is_wrong() {
     bench.wait(Duration::from_secs(1));
     let behind = bench.node.status().clock_behind_ms.unwrap();
     assert!(behind.abs_diff(2 * DAY) < 5_000, "{behind}");
-    // We sign by the network's time.
+    // The node signs with the network's time.
     signed(&mut bench);
     bench.wait(Duration::from_secs(10));
     let signed = signed(&mut bench);
@@ -89,7 +90,7 @@ fn one_peer_with_many_keys_has_one_vote() {
             let behind = bench.node.status().clock_behind_ms;
             let days = behind.map(|ms| (ms as f64 / DAY as f64).round() as i64);
             assert_eq!(days, (wrong != 0).then_some(-wrong / DAY));
-            // What we sign is by the time of the many.
+            // The node signs with the time of the majority.
             signed(&mut bench);
             bench.wait(Duration::from_secs(10));
             assert!(
@@ -101,7 +102,7 @@ fn one_peer_with_many_keys_has_one_vote() {
     }
 }
 
-/// Among many peers of an attacker one honest in four is enough to keep our clock.
+/// If one peer in four is honest, the others cannot make the node distrust its clock.
 #[test]
 fn a_clock_that_a_quarter_agrees_with_is_kept() {
     let (mut bench, honest) = three_peers(Config::default());
@@ -120,14 +121,14 @@ fn a_clock_that_a_quarter_agrees_with_is_kept() {
     assert!(signed(&mut bench).iter().all(|(_, days)| *days == 0));
 }
 
-/// A clock ahead: what others refused may be gone below, all else only rises.
+/// Where our clock is ahead, the next sequence may be below those that others refused. Otherwise sequences only rise.
 #[test]
 fn sequences_rise_through_corrections_of_the_clock() {
     let (mut bench, [root, _, _]) = three_peers(Config::default());
     bench.wait(Duration::from_secs(3));
     let before = signed(&mut bench);
     assert!(!before.is_empty() && before.iter().all(|(_, days)| *days == 0));
-    // Our one neighbour's own broadcast says that we are ahead; nobody has taken ours.
+    // The broadcast of our one neighbour says that we are ahead. Nobody has accepted ours.
     let sequence = bench.now.unix_ms - 2 * DAY as u64;
     bench.frame(root, &broadcast(1, ROOT, &unsigned_body(sequence, ROOT, 1)));
     bench.wait(Duration::from_secs(7));
@@ -135,7 +136,7 @@ fn sequences_rise_through_corrections_of_the_clock() {
     bench.wait(Duration::from_secs(10));
     let corrected = signed(&mut bench);
     assert!(corrected.len() >= 2 && corrected.iter().all(|(_, days)| *days == -2));
-    // The clock is set right, and later a little further back.
+    // The clock is corrected, and later set back a little further.
     let set = |bench: &mut Bench, at: u64| {
         bench.now.unix_ms = at;
         bench.node.tick(bench.now);
@@ -149,7 +150,7 @@ fn sequences_rise_through_corrections_of_the_clock() {
             bench.drain();
         }
         let mut sequences: Vec<_> = signed(&mut bench).into_iter().map(|(s, _)| s).collect();
-        // One may go two ways.
+        // A bootstrap may be sent twice.
         sequences.dedup();
         assert!(sequences.len() >= 2);
         for sequence in sequences {
@@ -161,7 +162,7 @@ fn sequences_rise_through_corrections_of_the_clock() {
     assert_eq!(bench.node.status().clock_behind_ms, None);
 }
 
-/// Peerings that bear one key have one vote.
+/// All peerings with one key have one vote together.
 #[test]
 fn many_peerings_of_one_key_have_one_vote() {
     let (mut bench, [_, a, b]) = three_peers(Config::default());

@@ -1,4 +1,4 @@
-//! What the control plane does about floods, replays, forgeries and the limits on its tables.
+//! Floods, replays, forgeries, and the limits on the tables of the control plane.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

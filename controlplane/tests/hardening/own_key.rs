@@ -1,4 +1,4 @@
-//! Another node with our key: what it signs is told from what comes back to us.
+//! Another node with our key: its frames are distinguished from our own that come back.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn key(n: u8) -> SecretKey {
     SecretKey::from_seed(&[n; 32])
 }
 
-/// A node that follows a root.
+/// Returns a node that follows a root.
 fn bench() -> (Bench, pinecone_fib::PortId) {
     let mut bench = Bench::signed(Config::default());
     let root = key(ROOT);
@@ -31,7 +31,7 @@ fn body(signer: u8, sequence: u64) -> SignedBody {
     SignedBody::sign(&key(signer), sequence, key(ROOT).public_key(), 5)
 }
 
-/// An announcement by these, root first.
+/// Returns an announcement signed by these nodes, root first.
 fn chain(signers: &[u8], sequence: u64) -> Vec<u8> {
     let mut payload = root_payload(&key(signers[0]).public_key(), sequence);
     let mut frame = Vec::new();
@@ -46,7 +46,7 @@ fn chain(signers: &[u8], sequence: u64) -> Vec<u8> {
 }
 
 #[test]
-fn only_bootstraps_that_we_cannot_have_sent_count() {
+fn bootstraps_that_we_may_have_sent_do_not_count() {
     let (mut bench, port) = bench();
     let own = key(OWN).public_key();
     bench.wait(Duration::from_secs(7));
@@ -55,13 +55,13 @@ fn only_bootstraps_that_we_cannot_have_sent_count() {
     for (_, frame) in &ours {
         bench.frame(port, frame);
     }
-    // From before a restart, and what others write.
+    // Bootstraps from before a restart, and forged ones.
     bench.frame(port, &bootstrap(own, &body(OWN, UNIX_MS - 1)));
     bench.frame(port, &bootstrap(own, &body(3, UNIX_MS + 60_000)));
     let counters = bench.node.counters();
     assert_eq!(counters.bootstraps_own, ours.len() as u64 + 2);
     assert_eq!(counters.bootstraps_own_elsewhere, 0);
-    // Signatures are checked once in a while only.
+    // The rate of verifications is limited.
     bench.frame(port, &bootstrap(own, &body(OWN, UNIX_MS + 60_000)));
     assert_eq!(bench.node.counters().bootstraps_own_elsewhere, 0);
     for seen in 1..=3 {
@@ -78,14 +78,14 @@ fn only_bootstraps_that_we_cannot_have_sent_count() {
     assert!(bench.closed.is_empty());
 }
 
-/// Two nodes with one key whose clocks agree: neither's sequences are ahead of the other's clock.
+/// If the clocks of two nodes with one key agree, neither's sequences are ahead of the other's clock.
 #[test]
 fn a_bootstrap_between_two_of_ours_counts() {
     let (mut bench, port) = bench();
     let own = key(OWN).public_key();
     bench.wait(Duration::from_secs(30));
     let first = bench.take_sent(BOOTSTRAP);
-    // Frames from before a restart may still be in the network.
+    // In the first minute, frames from before a restart may still be in the network.
     bench.frame(port, &bootstrap(own, &body(OWN, UNIX_MS + 28_999)));
     assert_eq!(bench.node.counters().bootstraps_own_elsewhere, 0);
     bench.wait(Duration::from_secs(90));
@@ -102,7 +102,7 @@ fn a_bootstrap_between_two_of_ours_counts() {
 fn only_announcements_ahead_of_ours_count() {
     let (mut bench, _) = bench();
     let peer = bench.connect(key(3).public_key());
-    // What we have announced, and what we announced before a restart.
+    // Sequences that we have announced, or may have announced before a restart.
     for sequence in [4, 5] {
         bench.frame(peer, &chain(&[ROOT, OWN, 3], sequence));
         assert_eq!(bench.node.counters().announcements_own_elsewhere, 0);
@@ -114,8 +114,7 @@ fn only_announcements_ahead_of_ours_count() {
     assert!(bench.closed.is_empty(), "{:?}", bench.closed);
 }
 
-/// The root, started again, keeps hearing of the sequence that it had before; only another node can
-/// bring a higher one.
+/// A restarted root keeps hearing its last sequence from before the restart. Only another node can bring a higher one.
 #[test]
 fn a_root_sequence_above_the_one_from_before_a_restart_counts() {
     let mut bench = Bench::signed(Config::default());

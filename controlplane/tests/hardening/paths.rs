@@ -1,4 +1,4 @@
-//! What becomes of the paths that bootstraps set up when something changes.
+//! Changes of the paths that bootstraps set up.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn routes_move_to_another_peering_with_the_same_node() {
         bench.frame(a, &bootstrap(made_up(key), &body));
     }
     bench.frame(b, &bootstrap(made_up(3), &body));
-    // A peering that has not announced itself is none that leads anywhere.
+    // Routes do not move to a peering without an announcement.
     bench.node.closed(bench.now, a);
     bench.drain();
     assert_eq!(bench.routes_in_fib(), 1);
@@ -43,17 +43,16 @@ fn routes_move_to_another_peering_with_the_same_node() {
     };
     bench.node.closed(bench.now, a);
     bench.drain();
-    assert_eq!(learned_from(&bench, again), 3, "and no more");
+    assert_eq!(learned_from(&bench, again), 3, "the limit holds");
     assert_eq!(bench.routes_in_fib(), 4);
     assert_eq!(way(&mut bench, &made_up(5)), NextHop::Port(again));
-    // They end with it, and when it is time.
+    // The routes are removed with that peering.
     bench.node.closed(bench.now, again);
     bench.drain();
     assert_eq!(bench.routes_in_fib(), 1);
 }
 
-/// The key right below a new one learns of it at once, by way of its own bootstrap, if that came just
-/// before.
+/// The latest bootstrap of the key right below a new key is handed over to the new key.
 #[test]
 fn bootstraps_are_handed_over_to_a_new_neighbour_on_the_snake() {
     let (mut bench, [_, a, b]) = three_peers(Config::default());
@@ -72,7 +71,7 @@ fn bootstraps_are_handed_over_to_a_new_neighbour_on_the_snake() {
     let expected = handed(low, high, from_high.sequence, &from_low);
     assert_eq!(bench.take_sent(2), [(b, expected)]);
     assert_eq!(bench.node.counters().bootstraps_handed_over, 1);
-    // Not of a key that there was a route to, and not back to where it came from.
+    // No hand-over to a key that had a route already, nor back to where the bootstrap came from.
     bench.wait(ms(1));
     bench.frame(
         a,
@@ -87,14 +86,14 @@ fn bootstraps_are_handed_over_to_a_new_neighbour_on_the_snake() {
         &bootstrap(middle, &unsigned_body(bench.now.unix_ms, ROOT, 1)),
     );
     assert_eq!(bench.node.counters().bootstraps_handed_over, 1);
-    // Nor after a while: the routes that lead there would be gone before what is handed over.
+    // None after 1.5 s: the routes that lead there would expire before the one that was handed over.
     bench.wait(ms(1500));
     bench.frame(
         b,
         &bootstrap(made_up(4), &unsigned_body(bench.now.unix_ms, ROOT, 1)),
     );
     assert_eq!(bench.node.counters().bootstraps_handed_over, 1);
-    // Nor to a key that a peer announced: it was known before there was a route.
+    // None to a key that a peer announced, as it was known before there was a route to it.
     let below = PublicKey([0x9f; 32]);
     bench.frame(
         a,
@@ -107,10 +106,9 @@ fn bootstraps_are_handed_over_to_a_new_neighbour_on_the_snake() {
     assert_eq!(bench.node.counters().bootstraps_handed_over, 1);
 }
 
-/// Where the next hop is the one that a bootstrap came from, it goes to the next key above that lies
-/// another way.
+/// A bootstrap whose next hop is where it came from goes to the next key above that lies another way.
 #[test]
-fn a_bootstrap_that_would_go_back_goes_another_way() {
+fn a_bootstrap_that_would_go_back_takes_a_detour() {
     let (mut bench, [root, a, b]) = three_peers(Config::default());
     let [low, middle, high] = [0xc0, 0xc1, 0xc2].map(|byte| PublicKey([byte; 32]));
     let sequence = bench.now.unix_ms;
@@ -125,7 +123,7 @@ fn a_bootstrap_that_would_go_back_goes_another_way() {
     assert_eq!(bench.take_sent(2), [(b, sent(high, sequence, &body))]);
     assert_eq!(bench.node.counters().bootstraps_detoured, 1);
     assert_eq!(bench.node.counters().bootstraps_backwards, 0);
-    // Else to the root.
+    // Without another key, it goes to the root.
     bench.node.disconnect(bench.now, b, CloseReason::Requested);
     bench.drain();
     bench.take_sent(2);
@@ -135,9 +133,9 @@ fn a_bootstrap_that_would_go_back_goes_another_way() {
     assert_eq!(bench.take_sent(2), [(root, sent(ROOT, 0, &body))]);
 }
 
-/// What goes on to a peer that has never passed on a bootstrap goes another way, too.
+/// A bootstrap that goes on to a peer that has never forwarded one also goes another way.
 #[test]
-fn a_bootstrap_that_a_peer_may_swallow_goes_another_way_too() {
+fn a_bootstrap_that_a_peer_may_swallow_is_doubled() {
     let (mut bench, [root, a, b]) = three_peers(Config::default());
     let key = PublicKey([0xa1; 32]);
     let taken = |bench: &mut Bench, port, key| {
@@ -148,19 +146,19 @@ fn a_bootstrap_that_a_peer_may_swallow_goes_another_way_too() {
         let sent = bench.take_sent(2).into_iter();
         sent.map(|(port, _)| port).collect::<Vec<_>>()
     };
-    // Nobody can have passed any on in the beginning.
+    // At the start no peer can have forwarded any.
     assert_eq!(taken(&mut bench, a, key), [b]);
     bench.wait(Duration::from_secs(10));
     assert_eq!(taken(&mut bench, a, key), [b, root]);
     assert_eq!(bench.node.counters().bootstraps_doubled, 1);
-    // Whoever it goes to may have none to pass on, but has its own to send.
+    // A peer that has the next key may have none to forward, but sends its own.
     taken(&mut bench, b, PEER_B);
     assert_eq!(taken(&mut bench, a, key), [b]);
     let higher = PublicKey([0xb1; 32]);
     assert_eq!(taken(&mut bench, a, higher), [root, b]);
     taken(&mut bench, root, made_up(1));
     assert_eq!(taken(&mut bench, a, higher), [root]);
-    // On the way to somebody else that is not enough.
+    // On the way to another key that is not enough.
     bench.frame(
         b,
         &announcement_through(&[ROOT, PublicKey([0xb2; 32])], 1, PEER_B),
@@ -170,10 +168,10 @@ fn a_bootstrap_that_a_peer_may_swallow_goes_another_way_too() {
     assert_eq!(taken(&mut bench, a, higher), [b]);
 }
 
-/// The same goes for our own, each of which is one bootstrap. The other way is one that does not pass
-/// the peer it is to avoid.
+/// Own bootstraps are doubled, too. Both copies are identical, and the second goes a way that does not pass the first
+/// peer.
 #[test]
-fn our_own_bootstraps_go_another_way_too() {
+fn own_bootstraps_are_doubled() {
     let (mut bench, [root, a, b]) = three_peers(Config::default());
     bench.wait(Duration::from_secs(10));
     bench.take_sent(2);
@@ -186,14 +184,14 @@ fn our_own_bootstraps_go_another_way_too() {
         other => panic!("{other:?}"),
     };
     assert_eq!(payload(&sent[0].1), payload(&sent[1].1));
-    // The second peer is below the first now.
+    // Now the second peer is below the first.
     bench.frame(b, &announcement_through(&[ROOT, PEER_A], 1, PEER_B));
     bench.take_sent(2);
     bench.wait(Duration::from_secs(5));
     assert_eq!(ports(&bench.take_sent(2)), [a, root]);
 }
 
-/// Where the path of a key changes, what is left of the old one is led the new way.
+/// When the path of a key changes, the rest of the old path is corrected.
 #[test]
 fn old_paths_are_corrected() {
     let (mut bench, [root, a, b]) = three_peers(correcting());
@@ -206,21 +204,21 @@ fn old_paths_are_corrected() {
         bench.take_sent(2);
         unsigned_body(bench.now.unix_ms, ROOT, 1)
     };
-    // As long as the path stays the same, nothing more is sent.
+    // As long as the path does not change, nothing more is sent.
     for _ in 0..2 {
         let body = next_body(&mut bench);
         bench.frame(a, &bootstrap(key, &body));
         assert_eq!(ports(bench.take_sent(2)), [root]);
     }
     assert_eq!(bench.node.counters().bootstraps_corrected, 0);
-    // It comes another way: so does what comes for it by the old one.
+    // The bootstrap comes another way: the old source receives a correction.
     let body = next_body(&mut bench);
     bench.frame(b, &bootstrap(key, &body));
     let sent = bench.take_sent(2);
     assert_eq!(sent[1..], [(a, correction(key, &body))]);
     assert_eq!(ports(sent), [root, a]);
     assert_eq!(bench.node.counters().bootstraps_corrected, 1);
-    // It goes on another way, to a key right above it: the root hears of that one, too.
+    // The bootstrap goes on another way, to a new key right above: the old destination, the root, receives a correction.
     let above = PublicKey([0xc1; 32]);
     let body = next_body(&mut bench);
     bench.frame(a, &bootstrap(above, &body));
@@ -232,18 +230,18 @@ fn old_paths_are_corrected() {
     assert_eq!(bench.node.counters().bootstraps_corrected, 2);
 }
 
-/// A correction is taken as any bootstrap is, and goes along the old path alone.
+/// A correction is accepted like any bootstrap, and goes along the old path only.
 #[test]
-fn a_correction_goes_no_further_than_the_old_path() {
+fn a_correction_follows_only_the_old_path() {
     let (mut bench, [root, a, b]) = three_peers(correcting());
     let key = PublicKey([0xc0; 32]);
     let way = |bench: &mut Bench| way(bench, &key);
-    // Where there is no old path, nowhere.
+    // Without an old path it goes nowhere.
     let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
     bench.frame(a, &correction(key, &body));
     assert_eq!(bench.take_sent(2), []);
     assert_eq!(way(&mut bench), NextHop::Port(a));
-    // From where the last one went on to, back to where that came from.
+    // From the old destination it goes to the old source.
     bench.wait(Duration::from_millis(10));
     let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
     bench.frame(b, &bootstrap(key, &body));
@@ -253,7 +251,7 @@ fn a_correction_goes_no_further_than_the_old_path() {
     bench.frame(root, &correction(key, &body));
     assert_eq!(bench.take_sent(2), [(b, correction(key, &body))]);
     assert_eq!(way(&mut bench), NextHop::Port(root));
-    // Once: what comes round is known.
+    // Only once: a copy that comes around is stale.
     bench.frame(b, &correction(key, &body));
     assert_eq!(bench.take_sent(2), []);
     assert_eq!(way(&mut bench), NextHop::Port(root));
@@ -261,7 +259,7 @@ fn a_correction_goes_no_further_than_the_old_path() {
 
 /// A correction may overtake the bootstrap itself, for which the nodes above still wait.
 #[test]
-fn a_bootstrap_that_a_correction_overtook_goes_on() {
+fn a_bootstrap_that_a_correction_overtook_is_forwarded() {
     let (mut bench, [root, a, b]) = three_peers(correcting());
     let key = PublicKey([0xc0; 32]);
     let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
@@ -272,9 +270,9 @@ fn a_bootstrap_that_a_correction_overtook_goes_on() {
         sent.into_iter().map(|(port, _)| port).collect()
     };
     assert_eq!(ports(bench.take_sent(2)), [root]);
-    // The first way to the key stays, so that the ways of all nodes are a tree.
+    // The route does not change, so that the routes of all nodes form a tree.
     assert_eq!(way(&mut bench, &key), NextHop::Port(a));
-    // Once.
+    // Only once.
     for (port, frame) in [
         (b, bootstrap(key, &body)),
         (b, correction(key, &body)),
@@ -284,16 +282,15 @@ fn a_bootstrap_that_a_correction_overtook_goes_on() {
         assert_eq!(bench.take_sent(2), []);
     }
     assert_eq!(bench.node.counters().bootstraps_stale, 3);
-    // Where the way up breaks, those that the bootstrap came from are told.
+    // If the way up breaks, a notice goes to where the bootstrap came from.
     bench.node.closed(bench.now, root);
     bench.drain();
     assert_eq!(bench.node.counters().break_notices_sent, 1);
 }
 
-/// An expired route is kept aside for traffic for two seconds, unless its peering ends or the key comes
-/// back.
+/// Traffic may follow an expired route for two seconds, unless its peering ends or the key returns.
 #[test]
-fn expired_routes_are_kept_aside_for_a_moment() {
+fn traffic_may_follow_expired_routes() {
     let (mut bench, [_, a, b]) = three_peers(Config::default());
     let (first, second, third) = (made_up(1), made_up(2), made_up(3));
     let sequence = bench.now.unix_ms;
@@ -314,7 +311,7 @@ fn expired_routes_are_kept_aside_for_a_moment() {
     }
     bench.node.closed(bench.now, b);
     bench.drain();
-    assert!(!rescued(&mut bench, second), "its port is gone");
+    assert!(!rescued(&mut bench, second), "its peering has ended");
     let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
     bench.frame(a, &bootstrap(third, &body));
     bench.node.closed(bench.now, a);
@@ -322,9 +319,9 @@ fn expired_routes_are_kept_aside_for_a_moment() {
     assert!(!rescued(&mut bench, third) && !rescued(&mut bench, first));
 }
 
-/// It is forgotten when its time is over, which is due by itself.
+/// Expired routes are removed by a timer.
 #[test]
-fn expired_routes_are_forgotten() {
+fn expired_routes_are_removed() {
     let (mut bench, [_, a, _]) = three_peers(Config::default());
     let key = made_up(1);
     let sequence = bench.now.unix_ms;
@@ -338,10 +335,10 @@ fn expired_routes_are_forgotten() {
     assert_eq!(rescued(&mut bench), None);
 }
 
-/// Towards peers that do not offer to correct paths, a node does as the deployed ones: it takes a
-/// correction, and sends none.
+/// Towards peers that do not offer to correct paths, a node behaves as deployed nodes: it accepts corrections, and sends
+/// none.
 #[test]
-fn old_paths_are_left_alone_with_peers_that_offer_nothing() {
+fn peers_that_offer_nothing_receive_no_corrections() {
     let (mut bench, [root, a, b]) = three_peers_offering(correcting(), Extensions::NONE);
     let key = PublicKey([0xc0; 32]);
     for port in [a, b] {
@@ -362,17 +359,17 @@ fn old_paths_are_left_alone_with_peers_that_offer_nothing() {
 }
 
 #[test]
-fn a_lost_peering_takes_the_routes_that_came_by_it() {
+fn a_lost_peering_removes_the_routes_that_came_by_it() {
     let (mut bench, [root, a, b]) = three_peers(Config::default());
     let above = PublicKey([0xc0; 32]);
     bench.frame(a, &bootstrap(made_up(1), &unsigned_body(UNIX_MS, ROOT, 1)));
     bench.frame(b, &bootstrap(made_up(2), &unsigned_body(UNIX_MS, ROOT, 1)));
-    // From a, and on to the root.
+    // This one comes from a and goes on to the root.
     bench.frame(a, &bootstrap(above, &unsigned_body(UNIX_MS, ROOT, 1)));
     assert_eq!(bench.routes_in_fib(), 3);
     bench.node.closed(bench.now, root);
     bench.drain();
-    // The key is still where its bootstrap came from.
+    // The route stays, as its bootstrap came from a.
     assert_eq!(bench.routes_in_fib(), 3);
     assert_eq!(bench.node.peers()[0].routes, 2);
     assert_eq!(bench.node.status().descending, Some(made_up(2)));
@@ -384,14 +381,14 @@ fn a_lost_peering_takes_the_routes_that_came_by_it() {
     bench.wait(Duration::from_secs(11));
     assert!(bench.events.contains(&Event::RouteRemoved(above)));
     assert_eq!(bench.routes_in_fib(), 0);
-    // Its number is not free before the port is closed; the root's is.
+    // The number of b is not free until its port is closed. The root's is.
     assert_eq!(bench.connect(PublicKey([1; 32])), root);
     assert_eq!(bench.connect(PublicKey([2; 32])), PortId(4));
     bench.node.closed(bench.now, b);
     assert_eq!(bench.connect(PublicKey([3; 32])), b);
 }
 
-/// Where traffic for `key` goes.
+/// Returns the next hop of traffic for `key`.
 fn way(bench: &mut Bench, key: &PublicKey) -> NextHop {
     bench.node.publish();
     let mut fib = bench.fib.reader();

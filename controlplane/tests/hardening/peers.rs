@@ -1,4 +1,4 @@
-//! Who may be a peer, and for how long.
+//! The conditions for being a peer.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use pinecone_wire::{SecretKey, SignedBody, Watermark, frame};
 use crate::bench::{Bench, PEER_A, UNIX_MS, bootstrap, broadcast, root_announcement, three_peers};
 
 #[test]
-fn nothing_is_taken_from_a_peer_that_has_not_announced_itself() {
+fn nothing_is_accepted_from_a_peer_that_has_sent_no_announcement() {
     let mut bench = Bench::signed(Config::default());
     let victim = SecretKey::from_seed(&[3; 32]);
     let own = bench.node.public_key();
@@ -26,7 +26,7 @@ fn nothing_is_taken_from_a_peer_that_has_not_announced_itself() {
         bench.closed[..],
         [(port, CloseReason::Unannounced { .. })] if port == impostor
     ));
-    // One that signs as somebody else is closed at once.
+    // A peer whose announcement has a bad signature is closed at once.
     let again = bench.connect(victim.public_key());
     let other = SecretKey::from_seed(&[4; 32]);
     let forged = root_announcement(victim.public_key(), Some(&other), 1);
@@ -68,11 +68,11 @@ fn malformed_frames_close_their_peering() {
         bench.closed[..],
         [(x, CloseReason::Frame(_)), (y, CloseReason::Broadcast(_))] if (x, y) == (a, b)
     ));
-    // A bootstrap that cannot be read is dropped, and so is what comes on a closed port.
+    // A malformed bootstrap is dropped, and so are frames on a closed port.
     let mut out = Vec::new();
     frame::push_bootstrap(&mut out, (0, 0), &PEER_A, &Watermark::START, &[0; 97]).unwrap();
     bench.frame(root, &out);
-    bench.frame(a, b"rubbish");
+    bench.frame(a, b"garbage");
     assert_eq!(bench.closed.len(), 2);
     assert_eq!(bench.node.counters().bootstraps_malformed, 1);
     assert_eq!(bench.node.peers().len(), 1);

@@ -1,4 +1,4 @@
-//! Bootstraps: which are taken, and when our own are sent.
+//! Bootstraps: which are accepted, and when the node sends its own.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::bench::{
 };
 
 #[test]
-fn a_flood_of_made_up_keys_leaves_the_share_of_others_alone() {
+fn a_flood_of_made_up_keys_does_not_displace_other_routes() {
     let config = Config {
         max_routes: 10_000,
         max_routes_per_peer: 9_000,
@@ -23,7 +23,7 @@ fn a_flood_of_made_up_keys_leaves_the_share_of_others_alone() {
     let honest_keys: Vec<_> = (0..2_000).map(|n| made_up(1_000_000 + n)).collect();
     for round in 0..5 {
         let sequence = bench.now.unix_ms;
-        // Every key of the flood is new.
+        // All keys of the flood are new.
         for n in 0..20_000 {
             let body = unsigned_body(sequence, ROOT, 1);
             bench.frame(flooder, &bootstrap(made_up(round * 20_000 + n), &body));
@@ -36,7 +36,7 @@ fn a_flood_of_made_up_keys_leaves_the_share_of_others_alone() {
         assert_eq!(bench.routes_in_fib(), bench.node.status().routes);
         bench.sent.clear();
         bench.events.clear();
-        // Long enough for new ones, too short for the honest ones to expire.
+        // Too short for the honest routes to expire.
         bench.wait(Duration::from_secs(5));
     }
     let counters = bench.node.counters();
@@ -46,7 +46,7 @@ fn a_flood_of_made_up_keys_leaves_the_share_of_others_alone() {
 }
 
 #[test]
-fn a_bootstrap_is_not_taken_twice_not_even_after_its_route_has_expired() {
+fn a_bootstrap_is_accepted_once_even_if_its_route_has_expired() {
     let (mut bench, [_, port, other]) = three_peers(Config::default());
     let key = made_up(1);
     let first = bootstrap(key, &unsigned_body(UNIX_MS, ROOT, 1));
@@ -61,11 +61,10 @@ fn a_bootstrap_is_not_taken_twice_not_even_after_its_route_has_expired() {
     assert_eq!(bench.routes_in_fib(), 0);
     bench.frame(other, &first);
     assert_eq!(bench.node.counters().bootstraps_stale, 2);
-    // The node itself goes on.
+    // The next bootstrap of that node is accepted.
     bench.frame(port, &bootstrap(key, &unsigned_body(UNIX_MS + 1, ROOT, 1)));
     assert_eq!(bench.node.status().routes, 1);
-    // One whose clock was set back gets through when the memory has run out, however often it
-    // was refused.
+    // A node whose clock was set back gets through once its last sequence is forgotten, however often it was refused.
     let earlier = bootstrap(key, &unsigned_body(UNIX_MS - 3_600_000, ROOT, 1));
     for _ in 0..69 {
         bench.frame(port, &earlier);
@@ -78,7 +77,7 @@ fn a_bootstrap_is_not_taken_twice_not_even_after_its_route_has_expired() {
 }
 
 #[test]
-fn a_slow_clock_is_no_reason_to_refuse_and_a_fast_one_is() {
+fn sequences_far_ahead_are_refused_and_those_behind_are_not() {
     let (mut bench, [_, port, _]) = three_peers(Config::default());
     let day = 86_400_000;
     // Most clocks agree with ours.
@@ -98,7 +97,7 @@ fn a_slow_clock_is_no_reason_to_refuse_and_a_fast_one_is() {
     );
     assert_eq!(bench.node.status().routes, 2);
     assert_eq!(bench.node.counters().bootstraps_future, 1);
-    // A machine without a clock of its own wakes up in 1970, and must not shut everybody out.
+    // A machine without a battery-backed clock starts in 1970 and must not refuse everybody.
     bench.now.unix_ms = 0;
     bench.frame(
         port,
@@ -108,7 +107,7 @@ fn a_slow_clock_is_no_reason_to_refuse_and_a_fast_one_is() {
 }
 
 #[test]
-fn our_own_sequences_never_go_back() {
+fn own_sequences_never_decrease() {
     let (mut bench, [_, port, _]) = three_peers(Config::default());
     let mut sequences = Vec::new();
     let mut note = |bench: &mut Bench| {
@@ -131,7 +130,7 @@ fn our_own_sequences_never_go_back() {
         bench.drain();
     }
     note(&mut bench);
-    // What is sent two ways is one.
+    // A bootstrap may be sent twice.
     sequences.dedup();
     assert!(sequences.len() >= 5, "{sequences:?}");
     assert!(sequences.is_sorted_by(|a, b| a < b), "{sequences:?}");
@@ -139,7 +138,7 @@ fn our_own_sequences_never_go_back() {
 }
 
 #[test]
-fn a_bootstrap_is_passed_on_canonical_with_its_header_and_watermark() {
+fn a_bootstrap_is_forwarded_in_canonical_form_with_header_and_watermark() {
     let (mut bench, [root, port, _]) = three_peers_offering(Config::default(), Extensions::NONE);
     let key = made_up(1);
     let body = unsigned_body(UNIX_MS, ROOT, 1);
@@ -148,11 +147,11 @@ fn a_bootstrap_is_passed_on_canonical_with_its_header_and_watermark() {
     let mut frame = Vec::new();
     frame::push_bootstrap(&mut frame, (7, 9), &key, &Watermark::START, &padded).unwrap();
     bench.frame(port, &frame);
-    // The best key above it that the node knows is its own: it ends here.
+    // It ends here, as the best key above it that the node knows is its own.
     assert_eq!(bench.take_sent(2), []);
     assert_eq!(bench.node.counters().bootstraps_ended, 1);
     assert_eq!(bench.node.status().descending, Some(key));
-    // One that belongs above us goes to the peer right above it.
+    // A bootstrap of a key above ours goes to the peer with the next key above it.
     let mut above = [0x90; 32];
     above[0] = 0xc0;
     let above = PublicKey(above);
@@ -166,13 +165,13 @@ fn a_bootstrap_is_passed_on_canonical_with_its_header_and_watermark() {
     };
     frame::push_bootstrap(&mut expected, (7, 9), &above, &watermark, &body.encode()).unwrap();
     assert_eq!(bench.take_sent(2), [(root, expected)]);
-    // It is not sent back to where it came from.
+    // It is not forwarded to where it came from.
     bench.wait(Duration::from_millis(10));
     let body = unsigned_body(UNIX_MS + 10, ROOT, 1);
     bench.frame(root, &bootstrap(above, &body));
     assert_eq!(bench.take_sent(2), []);
     assert_eq!(bench.node.counters().bootstraps_backwards, 1);
-    // And not where the watermark would get worse.
+    // It is not forwarded if its watermark would get worse.
     let low = Watermark {
         key: PublicKey([0xc1; 32]),
         sequence: 0,
@@ -185,9 +184,9 @@ fn a_bootstrap_is_passed_on_canonical_with_its_header_and_watermark() {
     assert_eq!(bench.node.counters().bootstraps_watermark, 1);
 }
 
-/// After a change three bootstraps within three seconds, then one every five.
+/// After a change, three bootstraps are sent within three seconds, then one every five.
 #[test]
-fn bootstraps_come_sooner_after_a_change() {
+fn bootstraps_are_sent_sooner_after_a_change() {
     let (mut bench, [_, a, _]) = three_peers(Config::default());
     let seconds_of_bootstraps = |bench: &mut Bench, seconds: u64| {
         let mut found = Vec::new();
@@ -200,7 +199,7 @@ fn bootstraps_come_sooner_after_a_change() {
         found
     };
     assert_eq!(seconds_of_bootstraps(&mut bench, 20), [1, 2, 4, 9, 14, 19]);
-    // Another descending node.
+    // The descending node changes.
     let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
     bench.frame(a, &bootstrap(made_up(1), &body));
     bench.take_sent(2);

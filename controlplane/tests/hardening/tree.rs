@@ -27,7 +27,7 @@ fn a_root_that_flaps_is_damped() {
         sent.filter(|(port, _)| *port == child).collect::<Vec<_>>()
     };
     bench.sent.clear();
-    // Two peers claim root after root, each higher than the last: 32 are followed at once.
+    // Two peers announce ever higher roots. 32 are followed at once.
     for n in 0..100 {
         let by = (n % 2) as usize;
         bench.frame(
@@ -38,7 +38,7 @@ fn a_root_that_flaps_is_damped() {
     assert_eq!(announced_to_child(&mut bench).len(), 32);
     let counters = bench.node.counters();
     assert_eq!(counters.root_changes_damped, 68);
-    // The best one is told of ten seconds later.
+    // The best one is announced ten seconds later.
     bench.wait(Duration::from_secs(11));
     assert_eq!(bench.node.status().root, root(99));
     let sent = announced_to_child(&mut bench);
@@ -47,7 +47,7 @@ fn a_root_that_flaps_is_damped() {
         panic!("no announcement");
     };
     assert_eq!(PublicKey::from_prefix(payload), Some(root(99)));
-    // A minute later all is as before.
+    // A minute later the limit is reset.
     bench.wait(Duration::from_secs(60));
     bench.frame(ports[0], &child_announcement(root(100), 1, PEER_A));
     assert_eq!(announced_to_child(&mut bench).len(), 1);
@@ -75,7 +75,7 @@ fn a_root_announces_itself_every_half_hour() {
 }
 
 #[test]
-fn an_announcement_of_forty_five_minutes_makes_no_parent() {
+fn a_peer_with_an_announcement_45_minutes_old_is_no_candidate() {
     for (age, follows) in [(2_699, true), (2_700, false)] {
         let mut bench = Bench::unsigned(Config::default());
         let [a, b] = [PEER_A, PEER_B].map(|key| bench.connect(key));
@@ -88,16 +88,20 @@ fn an_announcement_of_forty_five_minutes_makes_no_parent() {
     }
 }
 
-/// A signature takes less than 20 us. Workers send keepalives by themselves; what the control plane
-/// passes on waits for no more than what is signed in between, which must stay far below 10 ms of it.
+/// A signature takes less than 20 us. Workers send keepalives themselves. Frames that the control plane forwards wait
+/// for the signatures made in between, which must take far less than 10 ms.
 #[test]
-fn ten_thousand_peers_are_told_with_one_signature() {
+fn one_signature_serves_ten_thousand_peers() {
     let (mut bench, ports) = three_peers(Config::default());
     let made = |bench: &Bench| bench.node.counters().signatures_made;
     let before = made(&bench);
     let keys: Vec<_> = (1_000..11_000).map(made_up).collect();
     let children: Vec<_> = keys.iter().map(|key| bench.connect(*key)).collect();
-    assert_eq!(made(&bench), before, "what was signed before serves them");
+    assert_eq!(
+        made(&bench),
+        before,
+        "the signature made before serves them"
+    );
     for (child, key) in children.iter().zip(&keys) {
         // The answer to a first announcement is a broadcast.
         let before = made(&bench);
@@ -110,12 +114,12 @@ fn ten_thousand_peers_are_told_with_one_signature() {
         let before = made(&bench);
         bench.frame(ports[0], &root_announcement(ROOT, None, n));
         assert_eq!(bench.take_sent(1).len(), children.len() + 3);
-        // The next in the queue: somebody's bootstrap on its way up.
+        // The next frame in the queue is a bootstrap on its way up.
         let body = unsigned_body(UNIX_MS + n, ROOT, n);
         bench.frame(children[1], &bootstrap(made_up(n), &body));
-        assert!(!bench.take_sent(2).is_empty(), "passed on");
+        assert!(!bench.take_sent(2).is_empty(), "forwarded");
         most = most.max(made(&bench) - before);
-        // And through all that a minute brings by itself.
+        // All periodic work of a minute is included.
         let before = made(&bench);
         bench.step_to(bench.now.monotonic + Duration::from_secs(61));
         bench.node.tick(bench.now);
@@ -134,13 +138,13 @@ fn announced(frame: &[u8]) -> Announcement {
 }
 
 #[test]
-fn a_repeat_from_the_parent_changes_nothing() {
+fn a_repeated_announcement_from_the_parent_changes_nothing() {
     let (mut bench, [root, ..]) = three_peers(Config::default());
     bench.frame(root, &root_announcement(ROOT, None, 7));
     let before = format!("{:?}", bench.node.status());
     bench.sent.clear();
     bench.events.clear();
-    // Whatever time has gone by.
+    // The time between the repeats does not matter.
     for wait in [0, 1, 60, 1200] {
         bench.wait(Duration::from_secs(wait));
         bench.take_sent(1);
@@ -150,7 +154,7 @@ fn a_repeat_from_the_parent_changes_nothing() {
         assert_eq!(format!("{:?}", bench.node.status()), before);
     }
     assert_eq!(bench.node.counters().announcements_repeated, 4);
-    // It does not make the announcement younger: 45 min after it came it gives no parent any more.
+    // A repeat does not renew the announcement: it expires 45 min after it first came.
     for (age, parent) in [(2699, root), (2700, PortId(4))] {
         bench.wait(Duration::from_secs(age).saturating_sub(bench.now.monotonic));
         bench.frame(root, &root_announcement(ROOT, None, 7));
@@ -161,7 +165,7 @@ fn a_repeat_from_the_parent_changes_nothing() {
     }
 }
 
-/// A peer that announces lower roots again and again is told of ours once.
+/// A peer that keeps announcing lower roots is sent our announcement once.
 #[test]
 fn an_announcement_is_sent_once_on_a_peering() {
     let (mut bench, _) = three_peers(Config::default());
@@ -172,25 +176,25 @@ fn an_announcement_is_sent_once_on_a_peering() {
         assert_eq!(bench.take_sent(1), []);
     }
     assert_eq!(bench.node.counters().announcements_unchanged, 18);
-    // A new peering of the same node is told.
+    // A new peering with the same node receives it.
     bench.node.closed(bench.now, peer);
     let again = bench.connect(made_up(50));
     assert_eq!(bench.take_sent(1).last().unwrap().0, again);
-    // And news are told.
+    // A new announcement is sent.
     bench.frame(PortId(1), &root_announcement(ROOT, None, 30));
     let told: Vec<_> = bench.take_sent(1).iter().map(|(port, _)| *port).collect();
     assert!(told.contains(&again));
 }
 
-/// An announcement that a chain of `n` made-up nodes below `ROOT` passes on, the last being `last`.
+/// Returns an announcement with `n` signatures: of `ROOT`, made-up nodes and `last`.
 fn long_announcement(n: usize, last: PublicKey) -> Vec<u8> {
     let mut way = vec![ROOT];
     way.extend((0..n as u64 - 2).map(|i| made_up(1_000_000 + i)));
     announcement_through(&way, 1, last)
 }
 
-/// A deployed node passes on an announcement of any length.
-fn passed_on(frame: &[u8], by: PublicKey) -> Vec<u8> {
+/// Returns the announcement that a deployed node makes of `frame`. It forwards announcements of any length.
+fn forwarded(frame: &[u8], by: PublicKey) -> Vec<u8> {
     let received = announced(frame);
     let mut out = Vec::new();
     let signature = Signature([0; 64]);
@@ -198,8 +202,8 @@ fn passed_on(frame: &[u8], by: PublicKey) -> Vec<u8> {
     out
 }
 
-/// One attacker's long announcement must not make honest nodes close their peerings: neither ours
-/// nor, some hops on, others of ours behind deployed ones.
+/// The long announcement of an attacker must not make honest nodes close their peerings: neither this node nor, some
+/// hops further, nodes like it behind deployed ones.
 #[test]
 fn long_announcements_close_no_peering() {
     for n in (490..=510).chain([598, 599, 600, 601, 650, 672, 673, 674, 675]) {
@@ -219,10 +223,10 @@ fn long_announcements_close_no_peering() {
         }
         let ours = sent.iter().find(|(port, _)| *port == deployed).unwrap();
         assert_eq!(announced(&ours.1).entries().len(), n + 1);
-        // The deployed node follows us, and tells us and its other peer, which is one of ours.
-        let further = passed_on(&ours.1, PEER_B);
+        // The deployed node follows us, and announces that to us and to its other peer, a node like ours.
+        let further = forwarded(&ours.1, PEER_B);
         bench.frame(deployed, &further);
-        // All our nodes here have one key, which stands for another on the way.
+        // All nodes in this test have the same key, so the one on the way gets another.
         let mut way: Vec<_> = announced(&further).signers().collect();
         way[n] = made_up(3_000_000);
         way.pop();
@@ -234,16 +238,16 @@ fn long_announcements_close_no_peering() {
             assert_eq!(next.closed, [], "{n} signatures, hop {hop}");
             let count = announced(&at).entries().len();
             assert_eq!(next.node.status().root == ROOT, count <= 500, "{count}");
-            // One more deployed node in between.
+            // Another deployed node lies in between.
             way.push(made_up(2_000_000 + hop));
             at = announcement_through(&way, hop, PEER_B);
         }
-        assert_eq!(bench.closed, [], "{n} signatures, told back");
+        assert_eq!(bench.closed, [], "{n} signatures, announced back");
     }
 }
 
 #[test]
-fn a_parent_whose_way_gets_too_long_is_left() {
+fn a_parent_is_dropped_if_its_announcement_gets_too_long() {
     let mut bench = Bench::unsigned(Config::default());
     let [a, b] = [PEER_A, PEER_B].map(|key| bench.connect(key));
     bench.frame(a, &long_announcement(500, PEER_A));
@@ -259,7 +263,7 @@ fn a_parent_whose_way_gets_too_long_is_left() {
     assert_eq!(bench.closed, []);
 }
 
-/// Peers close a peering on which the sequence of one root falls.
+/// Peers close a peering on which the sequence of a root decreases.
 #[test]
 fn after_losing_its_parent_a_node_announces_no_lower_sequence_of_that_root() {
     let mut bench = Bench::unsigned(Config::default());
