@@ -1,4 +1,4 @@
-//! How many streams may be on their way to a peering at a time.
+//! Limits on streams that are not peerings yet.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::handshake::Shared;
+use crate::limits::Limits;
 
-/// A place under a limit on streams that are no peerings yet: inbound handshakes, or dials. Whoever
-/// takes an [`Established`](crate::Established) keeps it until the stream is a peering or closed;
-/// dropping it makes room for another stream.
+/// A place under a limit on streams that are not peerings yet: inbound handshakes, or dials.
+///
+/// Keep it until the stream of the [`Established`](crate::Established) is a peering or closed. Dropping
+/// it makes room for another stream.
 #[derive(Debug)]
 pub struct Place {
     _held: Held,
@@ -18,7 +19,7 @@ pub struct Place {
 
 #[derive(Debug)]
 enum Held {
-    /// The stream came from an embedder, who limits them.
+    /// The stream came from the application, which limits them itself.
     Unlimited,
     Inbound {
         _slot: Slot,
@@ -48,12 +49,16 @@ impl Place {
     }
 }
 
-/// All slots, by the network of the other end.
-#[derive(Debug, Default)]
-pub(crate) struct Admission(Mutex<Taken>);
+/// The slots of inbound streams, by the network of the remote end.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    most: usize,
+    most_per_address: usize,
+    taken: Mutex<Taken>,
+}
 
 #[derive(Debug, Default)]
-pub(crate) struct Taken {
+struct Taken {
     all: usize,
     by_network: HashMap<IpAddr, Network>,
     /// The number of the next slot.
@@ -63,34 +68,34 @@ pub(crate) struct Taken {
 /// The slots of one network, by number.
 #[derive(Debug, Default)]
 struct Network {
-    /// Those whose streams are handshaking, and how to close each.
+    /// Slots of streams that are handshaking, with a channel to close each.
     handshaking: BTreeMap<u64, oneshot::Sender<()>>,
-    /// Those whose streams wait to become peerings.
+    /// Slots of streams that wait to become peerings.
     waiting: BTreeSet<u64>,
 }
 
-/// The right to one inbound stream that is no peering yet; given back when dropped.
+/// The right to one inbound stream that is not a peering yet. Returned when dropped.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    shared: Arc<Shared>,
+    admission: Arc<Admission>,
     network: IpAddr,
     number: u64,
     given_away: oneshot::Receiver<()>,
 }
 
 impl Slot {
-    /// A slot for a connection from `address`, if there is one left for its network. Where none is
-    /// left in all, the oldest handshake of the network with the most gives way, unless the
-    /// newcomer's network has as many: a few hosts that connect and stay silent lock nobody out.
-    pub(crate) fn take(shared: &Arc<Shared>, address: IpAddr) -> Option<Self> {
+    /// Takes a slot for a connection from `address`, if one is left for its network.
+    ///
+    /// If none is left at all, the oldest handshake of the network with the most gives way, unless the
+    /// new connection's network has as many. So a few silent hosts cannot lock out others.
+    pub(crate) fn take(admission: &Arc<Admission>, address: IpAddr) -> Option<Self> {
         let network = network(address);
-        let mut taken = shared.admission.lock();
-        let limits = &shared.limits;
+        let mut taken = admission.lock();
         let here = taken.by_network.get(&network).map_or(0, Network::len);
-        if here >= limits.inbound_handshakes_per_address {
+        if here >= admission.most_per_address {
             return None;
         }
-        if taken.all >= limits.inbound_handshakes {
+        if taken.all >= admission.most {
             taken.give_away(here + 1)?;
         }
         let number = taken.next;
@@ -101,7 +106,7 @@ impl Slot {
         of.handshaking.insert(number, close);
         drop(taken);
         Some(Self {
-            shared: shared.clone(),
+            admission: admission.clone(),
             network,
             number,
             given_away,
@@ -115,10 +120,10 @@ impl Slot {
         }
     }
 
-    /// The handshake is done: from here on the slot is given to no other stream. Returns nothing if
-    /// it has been already.
+    /// Keeps the slot after the handshake, so that it is given to no other stream. Returns `None` if it
+    /// already has been.
     pub(crate) fn keep(self) -> Option<Self> {
-        let mut taken = self.shared.admission.lock();
+        let mut taken = self.admission.lock();
         let of = taken.by_network.get_mut(&self.network)?;
         of.handshaking.remove(&self.number)?;
         of.waiting.insert(self.number);
@@ -129,30 +134,38 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut taken = self.shared.admission.lock();
+        let mut taken = self.admission.lock();
         taken.release(self.network, self.number);
     }
 }
 
 impl Admission {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            most: limits.inbound_handshakes,
+            most_per_address: limits.inbound_handshakes_per_address,
+            taken: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Taken {
-    /// Ends the oldest handshake of the network with the most, if they are more than `than`.
+    /// Ends the oldest handshake of the network with the most, if it has more than `than`.
     fn give_away(&mut self, than: usize) -> Option<()> {
         let most = (self.by_network.iter_mut()).max_by_key(|(_, of)| of.handshaking.len());
         let (_, of) = most.filter(|(_, of)| of.handshaking.len() > than)?;
         let (_, close) = of.handshaking.pop_first()?;
         self.all -= 1;
-        // Fails where the stream was closed just now.
+        // Fails if the stream has just been closed.
         let _ = close.send(());
         Some(())
     }
 
-    /// Makes room, unless the slot has been given away.
+    /// Releases a slot, unless it has been given away.
     fn release(&mut self, network: IpAddr, number: u64) {
         let Some(of) = self.by_network.get_mut(&network) else {
             return;
@@ -172,7 +185,7 @@ impl Network {
     }
 }
 
-/// What one host can make up addresses in: an IPv6 host has a /64 of its own.
+/// Returns the network that a single host can choose addresses from: an IPv6 host has a /64.
 fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,

@@ -1,4 +1,4 @@
-//! Binding the sockets to listen on.
+//! Binding sockets to listen on.
 
 use std::fmt;
 use std::io;
@@ -11,14 +11,14 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::address::{Host, split};
 use crate::{AddressError, ListenError};
 
-/// Connections that the kernel keeps for us until they are accepted.
+/// Number of connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 4096;
 
-/// Where to listen: `host:port`, `[IPv6]:port`, or `:port` for all addresses of the machine, IPv4
-/// and IPv6. Port 0 takes a free one.
+/// An address to listen on: `host:port`, `[IPv6]:port`, or `:port` for all IPv4 and IPv6 addresses of
+/// the machine. Port 0 takes a free port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenAddress {
-    /// None: all addresses.
+    /// `None` means all addresses.
     pub(crate) host: Option<Host>,
     pub(crate) port: u16,
     text: String,
@@ -50,8 +50,8 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// A socket that listens, not yet served. Needs no runtime: bind early, and report early what
-/// cannot be bound.
+/// A listening socket that is not served yet. Binding needs no runtime, so that errors can be reported
+/// early.
 #[derive(Debug)]
 pub struct BoundListener {
     socket: Socket,
@@ -59,11 +59,11 @@ pub struct BoundListener {
 }
 
 impl BoundListener {
-    /// Binds and listens on an address, in a name's case on all of its addresses that this machine
-    /// has. An address given in full listens for its own family only. Looking up a name blocks.
+    /// Listens on an address or, for a name, on all of its addresses that this machine has. An explicit
+    /// address accepts its own family only. Looking up a name blocks.
     ///
     /// # Errors
-    /// The name does not resolve; an address is in use; no address can be had.
+    /// The name does not resolve, an address is in use, or no address can be bound.
     pub fn bind(address: &ListenAddress) -> Result<Vec<Self>, ListenError> {
         let port = address.port;
         match &address.host {
@@ -73,7 +73,7 @@ impl BoundListener {
         }
     }
 
-    /// What it listens on, with the port that it was given.
+    /// Returns the address that it listens on, with the actual port.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
@@ -118,7 +118,8 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ListenError> {
     Ok(addresses)
 }
 
-/// A name may have addresses that this machine lacks, as `localhost` where IPv6 is switched off.
+/// Binds all addresses of a name that this machine has. A name may have others, such as the IPv6
+/// address of `localhost` if IPv6 is disabled.
 fn bind_each(addresses: Vec<SocketAddr>) -> Result<Vec<BoundListener>, ListenError> {
     let mut bound = Vec::new();
     let mut failure = None;
@@ -132,7 +133,7 @@ fn bind_each(addresses: Vec<SocketAddr>) -> Result<Vec<BoundListener>, ListenErr
     match failure {
         Some(error) if bound.is_empty() => Err(error),
         Some(error) => {
-            tracing::warn!(%error, "one address of a name is left out");
+            tracing::warn!(%error, "an address of a name is skipped");
             Ok(bound)
         }
         None => Ok(bound),
@@ -160,7 +161,7 @@ fn bind(address: SocketAddr, one_family: bool) -> Result<BoundListener, ListenEr
         if address.is_ipv6() {
             socket.set_only_v6(one_family)?;
         }
-        // Restarting must not wait for the connections of the process before.
+        // A restart must not wait for the connections of the previous process to expire.
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;

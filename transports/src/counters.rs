@@ -1,60 +1,67 @@
+//! Counters of connections and handshakes.
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::HandshakeFailed;
 
-/// What the transports connected and turned away since the start. `refused_*`, `timed_out`,
-/// `closed_early` and `stream_failed` count handshakes that failed, whoever opened the stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TransportCounters {
-    /// Connections accepted by listeners, before any handshake.
-    pub accepted: u64,
-    /// Connections closed at once because too many were handshaking, or waiting to become peerings.
-    pub over_cap: u64,
-    /// Connections closed at once because few file descriptors were left.
-    pub short_of_descriptors: u64,
-    /// Times that the system would not give us a waiting connection (out of descriptors, say).
-    pub accept_failed: u64,
-    /// Attempts to dial.
-    pub dialled: u64,
-    /// Attempts that ended without a connection.
-    pub dial_failed: u64,
-    /// Handshakes done.
-    pub established: u64,
-    /// Another protocol version.
-    pub refused_version: u64,
-    /// Other capabilities.
-    pub refused_capabilities: u64,
-    /// A signature that does not verify.
-    pub refused_signature: u64,
-    /// Our own key.
-    pub refused_own_key: u64,
-    /// Of these, handshakes that were not between this node and itself.
-    pub own_key_elsewhere: u64,
-    /// Not done within the limit.
-    pub timed_out: u64,
-    /// The peer closed the stream before its 104 bytes were there.
-    pub closed_early: u64,
-    /// The stream failed.
-    pub stream_failed: u64,
+/// Declares the counters once, with their snapshot.
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Numbers of connections that the transports made and refused since the start.
+        ///
+        /// `refused_*`, `timed_out`, `closed_early` and `stream_failed` count failed handshakes,
+        /// whichever side opened the stream.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct TransportCounters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters {
+            $(pub(crate) $name: Counter,)*
+        }
+
+        impl Counters {
+            pub(crate) fn snapshot(&self) -> TransportCounters {
+                TransportCounters {
+                    $($name: self.$name.get(),)*
+                }
+            }
+        }
+    };
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) accepted: Counter,
-    pub(crate) over_cap: Counter,
-    pub(crate) short_of_descriptors: Counter,
-    pub(crate) accept_failed: Counter,
-    pub(crate) dialled: Counter,
-    pub(crate) dial_failed: Counter,
-    established: Counter,
-    refused_version: Counter,
-    refused_capabilities: Counter,
-    refused_signature: Counter,
-    refused_own_key: Counter,
-    pub(crate) own_key_elsewhere: Counter,
-    timed_out: Counter,
-    closed_early: Counter,
-    stream_failed: Counter,
+counters! {
+    /// Connections accepted by listeners, before any handshake.
+    accepted,
+    /// Connections closed at once because too many were handshaking or waiting to become peerings.
+    over_cap,
+    /// Connections closed at once because too few file descriptors were left.
+    short_of_descriptors,
+    /// Failures of the system to accept a connection, such as for lack of descriptors.
+    accept_failed,
+    /// Dials.
+    dialled,
+    /// Dials that ended without a connection.
+    dial_failed,
+    /// Successful handshakes.
+    established,
+    /// Handshakes with another protocol version.
+    refused_version,
+    /// Handshakes with other capabilities.
+    refused_capabilities,
+    /// Handshakes with a signature that does not verify.
+    refused_signature,
+    /// Handshakes with our own key.
+    refused_own_key,
+    /// Handshakes with our own key that were not between this node and itself.
+    own_key_elsewhere,
+    /// Handshakes that were not finished in time.
+    timed_out,
+    /// Handshakes during which the peer closed the stream.
+    closed_early,
+    /// Handshakes during which the stream failed.
+    stream_failed,
 }
 
 #[derive(Debug, Default)]
@@ -71,7 +78,7 @@ impl Counter {
 }
 
 impl Counters {
-    /// Counts how a handshake ended.
+    /// Counts the result of a handshake.
     pub(crate) fn handshake(&self, failure: Option<&HandshakeFailed>) {
         match failure {
             None => &self.established,
@@ -84,25 +91,5 @@ impl Counters {
             Some(HandshakeFailed::Io(_)) => &self.stream_failed,
         }
         .add();
-    }
-
-    pub(crate) fn snapshot(&self) -> TransportCounters {
-        TransportCounters {
-            accepted: self.accepted.get(),
-            over_cap: self.over_cap.get(),
-            short_of_descriptors: self.short_of_descriptors.get(),
-            accept_failed: self.accept_failed.get(),
-            dialled: self.dialled.get(),
-            dial_failed: self.dial_failed.get(),
-            established: self.established.get(),
-            refused_version: self.refused_version.get(),
-            refused_capabilities: self.refused_capabilities.get(),
-            refused_signature: self.refused_signature.get(),
-            refused_own_key: self.refused_own_key.get(),
-            own_key_elsewhere: self.own_key_elsewhere.get(),
-            timed_out: self.timed_out.get(),
-            closed_early: self.closed_early.get(),
-            stream_failed: self.stream_failed.get(),
-        }
     }
 }

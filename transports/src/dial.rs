@@ -18,20 +18,19 @@ use crate::admission::Place;
 use crate::descriptors::{self, Purpose};
 use crate::{DialError, Direction, Established, HandshakeFailed, Link, PeerAddress, Transports};
 
-/// How long an address may take before the next one is tried beside it: one that swallows
-/// packets must not use up the time of those behind it (RFC 8305, section 5).
+/// Delay before the next address is tried in parallel, so that an address that drops packets does not
+/// use up the time of the others (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
-/// Addresses of one name that are connected to at a time.
+/// Number of addresses of a name that are connected to in parallel.
 const AT_ONCE: usize = 4;
-/// Addresses of one name that are tried.
+/// Number of addresses of a name that are tried.
 const MOST_ADDRESSES: usize = 16;
 
 impl Transports {
-    /// Connects to `address` over TCP and does the handshake. A name is resolved, and its addresses
-    /// are tried in the resolver's order until the handshake with one succeeds.
+    /// Connects to `address` over TCP and performs the handshake. The addresses of a name are tried in
+    /// the resolver's order until a handshake succeeds.
     ///
-    /// The connection itself is made by readiness polling on both backends: tokio-uring cannot
-    /// take back a connect that is under way.
+    /// Both backends connect with readiness polling, as tokio-uring cannot cancel a connect.
     ///
     /// # Errors
     /// The name does not resolve, or no address could be connected and handshaken with.
@@ -53,13 +52,13 @@ impl Transports {
         })
     }
 
-    /// Waits until one more may dial.
+    /// Waits for a permit to dial.
     pub(crate) async fn dial_permit(&self) -> Option<OwnedSemaphorePermit> {
-        // Fails only if the semaphore is closed, which it never is.
+        // The semaphore is never closed.
         Arc::clone(&self.shared.dials).acquire_owned().await.ok()
     }
 
-    /// Dials the addresses of `peer` until one gives a handshake; `limit` is for connecting to each.
+    /// Dials the addresses of `peer` until a handshake succeeds. `limit` is the time to connect to each.
     pub(crate) async fn dial_any(
         &self,
         peer: &PeerAddress,
@@ -102,7 +101,7 @@ impl Transports {
                         address: remote,
                         source,
                     };
-                    failure = Some(worth_telling(failure, error));
+                    failure = Some(more_useful(failure, error));
                 }
             }
         }
@@ -112,15 +111,15 @@ impl Transports {
     }
 }
 
-/// Of two failures, the later one; but that an address is ourselves says nothing of the others.
-fn worth_telling(before: Option<DialError>, error: DialError) -> DialError {
+/// Returns the later of two failures, unless it only says that one address is this node itself.
+fn more_useful(before: Option<DialError>, error: DialError) -> DialError {
     match before {
         Some(before) if error.is_own_key() => before,
         _ => error,
     }
 }
 
-/// Connects to the first address that answers. Those that have not failed by then are left untried.
+/// Connects to the first address that answers. Addresses that have not failed by then stay untried.
 async fn connect_first(
     untried: &mut VecDeque<SocketAddr>,
     limit: Duration,
@@ -176,7 +175,7 @@ async fn connect_socket(address: SocketAddr, max_segment: Option<u32>) -> io::Re
     descriptors::check(&socket, Purpose::Dial)?;
     socket.set_nodelay(true)?;
     if let Some(bytes) = max_segment {
-        // The handshake tells the other side.
+        // The TCP handshake announces it to the other side.
         SockRef::from(&socket).set_tcp_mss(bytes)?;
     }
     let stream: TcpStream = socket.connect(address).await?;

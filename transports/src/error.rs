@@ -88,6 +88,17 @@ pub enum HandshakeFailed {
     Io(#[from] io::Error),
 }
 
+impl HandshakeFailed {
+    /// Returns the failure for an I/O error after `got` bytes. A peer that closes the stream with our
+    /// bytes unread resets the connection; that is not a failure of the stream.
+    pub(crate) fn from_io(error: io::Error, got: usize) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Eof { got },
+            _ => Self::Io(error),
+        }
+    }
+}
+
 impl From<pinecone_wire::HandshakeError> for HandshakeFailed {
     fn from(e: pinecone_wire::HandshakeError) -> Self {
         match e {

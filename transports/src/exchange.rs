@@ -1,8 +1,8 @@
-//! Moving the two times 104 bytes over a socket, by either backend.
+//! The exchange of the 104 bytes of a handshake in each direction, with either backend.
 //!
-//! The io_uring workers need the socket in blocking mode, and so does tokio-uring; readiness
-//! polling needs it otherwise. `O_NONBLOCK` belongs to the socket, not to the descriptor, so it is
-//! set back before the socket is given away.
+//! The io_uring workers and tokio-uring need the socket in blocking mode, and readiness polling needs
+//! it in non-blocking mode. `O_NONBLOCK` belongs to the socket and not to the descriptor, so it is
+//! cleared again before the socket is returned.
 
 use std::io;
 use std::net::Shutdown;
@@ -13,13 +13,12 @@ use pinecone_wire::HANDSHAKE_LEN;
 use socket2::{Domain, Socket};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_uring::buf::BoundedBuf;
 
 use crate::descriptors::{self, Purpose};
-use crate::{Backend, HandshakeFailed};
+use crate::{Backend, HandshakeFailed, uring};
 
-/// Sends `ours`, receives theirs, and gives back the socket in blocking mode. On any failure, and
-/// if the future is dropped, the connection is shut down.
+/// Sends `ours`, receives the peer's bytes, and returns the socket in blocking mode. On a failure, and if
+/// the future is dropped, shuts the connection down.
 pub(crate) async fn run(
     backend: Backend,
     socket: OwnedFd,
@@ -39,8 +38,8 @@ pub(crate) async fn run(
     Ok((socket.take()?.into(), theirs))
 }
 
-/// The same over an asynchronous stream, without a limit. Both halves go side by side: an
-/// embedder's stream may hold less than one of them.
+/// Does the same over an asynchronous stream, without a time limit. Sends and receives concurrently, as
+/// an application's stream may buffer less than one handshake.
 pub(crate) async fn over_stream<S>(
     stream: &mut S,
     ours: &[u8; HANDSHAKE_LEN],
@@ -58,14 +57,17 @@ where
         let mut got = 0;
         while let Some(rest) = theirs.get_mut(got..).filter(|rest| !rest.is_empty()) {
             let read = reader.read(rest).await;
-            match read.map_err(|error| closed_or_failed(error, got))? {
+            match read.map_err(|error| HandshakeFailed::from_io(error, got))? {
                 0 => return Err(HandshakeFailed::Eof { got }),
                 n => got += n,
             }
         }
         Ok(theirs)
     };
-    let send = async { send.await.map_err(|error| closed_or_failed(error, 0)) };
+    let send = async {
+        send.await
+            .map_err(|error| HandshakeFailed::from_io(error, 0))
+    };
     tokio::try_join!(receive, send).map(|(theirs, ())| theirs)
 }
 
@@ -74,24 +76,7 @@ async fn by_ring(
     ours: [u8; HANDSHAKE_LEN],
 ) -> Result<[u8; HANDSHAKE_LEN], HandshakeFailed> {
     socket.set_nonblocking(false)?;
-    // tokio-uring keeps the descriptor it is given until its last operation ends, and gives none
-    // back: it gets a duplicate.
-    let stream = tokio_uring::net::TcpStream::from_std(duplicate(socket)?.into());
-    let sent = stream.write_all(ours.to_vec()).await.0;
-    sent.map_err(|error| closed_or_failed(error, 0))?;
-    let mut buffer = vec![0; HANDSHAKE_LEN];
-    let mut got = 0;
-    while got < HANDSHAKE_LEN {
-        let (result, slice) = stream.read(buffer.slice(got..HANDSHAKE_LEN)).await;
-        buffer = slice.into_inner();
-        match result.map_err(|error| closed_or_failed(error, got))? {
-            0 => return Err(HandshakeFailed::Eof { got }),
-            n => got += n,
-        }
-    }
-    buffer
-        .try_into()
-        .map_err(|_| HandshakeFailed::Io(io::ErrorKind::InvalidData.into()))
+    uring::exchange(duplicate(socket)?, ours).await
 }
 
 async fn by_readiness(
@@ -115,16 +100,8 @@ fn duplicate(socket: &Socket) -> io::Result<Socket> {
     Ok(duplicate)
 }
 
-/// A peer that closes with our bytes unread resets the connection: that is no fault of the stream.
-fn closed_or_failed(error: io::Error, got: usize) -> HandshakeFailed {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => HandshakeFailed::Eof { got },
-        _ => HandshakeFailed::Io(error),
-    }
-}
-
-/// Shuts the connection down unless the socket is taken out: closing our descriptor would not be
-/// enough while the ring still reads from its duplicate.
+/// Shuts the connection down unless the socket is taken out. Closing the descriptor would not be enough
+/// while the ring still reads from its duplicate.
 struct ShutOnDrop(Option<Socket>);
 
 impl ShutOnDrop {
@@ -140,7 +117,7 @@ impl ShutOnDrop {
 impl Drop for ShutOnDrop {
     fn drop(&mut self) {
         if let Some(socket) = &self.0 {
-            // Fails if the peer was faster: nothing left to do then.
+            // Fails if the peer has already closed the connection.
             let _ = socket.shutdown(Shutdown::Both);
         }
     }

@@ -1,108 +1,27 @@
-//! The peering handshake over any stream, and what comes out of it.
+//! The transports of a node, and the peering handshake over any stream.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pinecone_wire::handshake::{Extensions, Handshake};
-use pinecone_wire::timing::{CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT};
 use pinecone_wire::{HANDSHAKE_LEN, PublicKey, SecretKey, handshake};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 
 use crate::admission::{Admission, Place};
 use crate::counters::Counters;
-use crate::descriptors;
+use crate::direction::Direction;
+use crate::established::{Established, Link};
+use crate::limits::Limits;
 use crate::own_key::{COUNTERPART_WITHIN, OwnKey, Verdict};
 use crate::resolve::Resolver;
-use crate::{Backend, HandshakeFailed, RelayTask, StaticPeerId, TransportCounters, exchange};
+use crate::{Backend, HandshakeFailed, RelayTask, TransportCounters, descriptors, exchange};
 
-/// Which side opened a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// The peer connected to us.
-    Inbound,
-    /// We connected to the peer.
-    Outbound,
-}
-
-/// What a stream runs over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Link {
-    /// Within one process.
-    Pipe,
-    /// A connection to another host or process.
-    Remote,
-}
-
-/// A stream that is ready to carry frames.
-#[derive(Debug)]
-pub struct Established {
-    /// A connected stream socket in blocking mode, `TCP_NODELAY` set on TCP. The handshake is
-    /// done both ways, and nothing that follows it has been read.
-    pub stream: OwnedFd,
-    /// The key that the peer claims. Handshakes can be replayed: it is proved only by an
-    /// announcement signed for this peering.
-    pub key: PublicKey,
-    /// What the peer offers beyond the protocol.
-    pub extensions: Extensions,
-    /// Where the peer is, for people: an address as dialled or accepted.
-    pub remote: String,
-    /// What it runs over.
-    pub link: Link,
-    /// Who opened it.
-    pub direction: Direction,
-    /// Set if the static peer driver opened it: it must be told when the peering ends, with
-    /// [`StaticPeersHandle::ended`](crate::StaticPeersHandle::ended).
-    pub static_peer: Option<StaticPeerId>,
-    /// Its place under the limits on streams that are no peerings yet: to be dropped when it is one.
-    pub place: Place,
-}
-
-/// Limits in time and number, each with the protocol's value or a safe one as its default.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// For both halves of a handshake together: 10 s.
-    pub handshake_timeout: Duration,
-    /// For looking up a name: 20 s. The system's resolver waits for 5 s for each name server.
-    pub lookup_timeout: Duration,
-    /// For connecting to each address: 5 s.
-    pub connect_timeout: Duration,
-    /// Dials at a time, static peers and others together: 64. More wait for their turn.
-    pub max_dials: usize,
-    /// Inbound connections that may be handshaking or wait to become peerings: 1,024. For one above
-    /// it the oldest handshake of the address with the most is ended; where the newcomer's address
-    /// has as many, the newcomer is closed instead. Counted in [`TransportCounters::over_cap`]. Never
-    /// more than an eighth of the descriptors that the process may have at its start.
-    pub inbound_handshakes: usize,
-    /// Inbound connections of one remote address (IPv6: one /64) that may be handshaking or wait to
-    /// become peerings: 512, and at most half of those that descriptors allow. It keeps one host from
-    /// taking every place.
-    /// Also counted in [`TransportCounters::over_cap`].
-    pub inbound_handshakes_per_address: usize,
-    /// The longest TCP segment, in bytes, that either side of a connection sends; by default what
-    /// the interfaces allow. For paths that swallow longer packets without a word.
-    pub max_segment: Option<u32>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            handshake_timeout: HANDSHAKE_TIMEOUT,
-            lookup_timeout: Duration::from_secs(20),
-            connect_timeout: CONNECT_TIMEOUT,
-            max_dials: 64,
-            inbound_handshakes: 1024,
-            inbound_handshakes_per_address: 512,
-            max_segment: None,
-        }
-    }
-}
-
-/// One node's transports: whose handshake to send, within which limits. Cheap to clone; clones
-/// share limits and counters. Its futures run within a [`Runtime`](crate::Runtime) of the same
-/// backend and stay on its thread.
+/// The transports of a node: its handshake, limits and counters, which clones share. Cheap to clone.
+///
+/// The futures run within a [`Runtime`](crate::Runtime) of the same backend and stay on its thread.
 #[derive(Clone, Debug)]
 pub struct Transports {
     pub(crate) shared: Arc<Shared>,
@@ -115,21 +34,21 @@ pub(crate) struct Shared {
     own_handshake: [u8; HANDSHAKE_LEN],
     pub(crate) limits: Limits,
     pub(crate) counters: Counters,
-    pub(crate) admission: Admission,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) dials: Arc<Semaphore>,
     pub(crate) resolver: Resolver,
     own_keys: OwnKey,
 }
 
 impl Transports {
-    /// For the owner of `key`, who offers no extensions; `backend` is the
-    /// [`Runtime`](crate::Runtime)'s.
+    /// Creates the transports of the node with `key`, which offers no extensions. `backend` is that of
+    /// the [`Runtime`](crate::Runtime).
     #[must_use]
     pub fn new(backend: Backend, key: &SecretKey, limits: Limits) -> Self {
         Self::offering(backend, key, limits, Extensions::NONE)
     }
 
-    /// [`Self::new`], for one who offers `extensions`.
+    /// Creates the transports of a node that offers `extensions`.
     #[must_use]
     pub fn offering(
         backend: Backend,
@@ -140,7 +59,7 @@ impl Transports {
         Self::resolving(backend, key, limits, extensions, Resolver::system())
     }
 
-    /// Looks names up with this resolver.
+    /// Creates transports that look names up with `resolver`.
     pub(crate) fn resolving(
         backend: Backend,
         key: &SecretKey,
@@ -159,31 +78,32 @@ impl Transports {
                 own_key: key.public_key(),
                 own_handshake: handshake::encode_offering(key, extensions),
                 dials: Arc::new(Semaphore::new(limits.max_dials.max(1))),
+                admission: Arc::new(Admission::new(&limits)),
                 limits,
                 counters: Counters::default(),
-                admission: Admission::default(),
                 resolver,
                 own_keys: OwnKey::default(),
             }),
         }
     }
 
-    /// Which backend moves the bytes.
+    /// Returns the backend that moves the bytes of handshakes.
     #[must_use]
     pub fn backend(&self) -> Backend {
         self.shared.backend
     }
 
-    /// What was connected and what was turned away since the start.
+    /// Returns the number of connections that were made and refused since the start.
     #[must_use]
     pub fn counters(&self) -> TransportCounters {
         self.shared.counters.snapshot()
     }
 
-    /// Does the handshake over an asynchronous stream, within the limit, reading not a byte more.
+    /// Performs the handshake over an asynchronous stream, within the time limit. Reads no byte beyond
+    /// it.
     ///
     /// # Errors
-    /// The peer is refused, late or gone: close the stream.
+    /// The peer is refused, late or gone. Close the stream.
     pub async fn handshake<S>(&self, stream: &mut S) -> Result<Handshake, HandshakeFailed>
     where
         S: AsyncRead + AsyncWrite + Unpin + ?Sized,
@@ -199,7 +119,7 @@ impl Transports {
         self.count(result)
     }
 
-    /// Does the handshake over a connected stream socket of any family and gives it back.
+    /// Performs the handshake over a connected stream socket of any family and returns the socket.
     ///
     /// # Errors
     /// The peer is refused, late or gone; the socket is closed.
@@ -219,7 +139,7 @@ impl Transports {
         self.count(result)
     }
 
-    /// Makes a peering stream of an embedder's connected socket.
+    /// Makes a peering stream out of a connected socket, after the handshake.
     ///
     /// # Errors
     /// The handshake failed; the socket is closed.
@@ -243,8 +163,8 @@ impl Transports {
         })
     }
 
-    /// Makes a peering stream of any asynchronous stream: does the handshake over it, then a task
-    /// of this runtime relays between it and the socket that is handed out.
+    /// Makes a peering stream out of any asynchronous stream. After the handshake, a task of this
+    /// runtime relays between it and the socket that is returned.
     ///
     /// # Errors
     /// The handshake failed; the stream is dropped.
@@ -273,8 +193,8 @@ impl Transports {
         })
     }
 
-    /// A handshake over TCP has shown our own key: counts and logs it unless it turns out to be the
-    /// other end of one of ours.
+    /// Handles a handshake over TCP with our own key. Counts and logs it unless this node is at both
+    /// ends of the stream.
     pub(crate) fn saw_own_key(&self, direction: Direction, remote: SocketAddr) {
         let sighting = match self.shared.own_keys.seen(direction) {
             Verdict::Ourselves => return,
@@ -288,11 +208,11 @@ impl Transports {
                 return;
             }
             this.shared.counters.own_key_elsewhere.add();
-            if own_keys.complain(Instant::now()) {
+            if own_keys.log_is_due(Instant::now()) {
                 tracing::warn!(
                     %remote, ?direction,
                     "a handshake with our own key that is not ours: another node uses this key, or \
-                     our handshake was sent back; looked at again in an hour"
+                     our handshake was sent back; not logged again for an hour"
                 );
             }
         };
@@ -322,7 +242,7 @@ impl Transports {
     }
 }
 
-/// The address as people write it: an IPv4 peer of a dual-stack listener in IPv4 form.
+/// Returns the address in its usual form: an IPv4 peer of a dual-stack listener as an IPv4 address.
 pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }

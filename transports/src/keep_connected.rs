@@ -12,13 +12,13 @@ use crate::descriptors;
 use crate::static_peers::{DialSchedule, DueDial, StaticPeerId, StaticPeerStatus, StaticPeers};
 use crate::{DialError, Established, PeerAddress, Transports};
 
-/// How long an address may take to connect in a short try: enough for the first SYN's answer.
+/// Time to connect in a short attempt: enough for the answer to the first SYN.
 const SHORT_TRY: Duration = Duration::from_secs(1);
-/// Until room for a dial is looked for again.
+/// Pause before looking for a free descriptor again.
 const ROOM_PAUSE: Duration = Duration::from_millis(100);
 
-/// Speaks to the driver of static peers, from any thread. When the last clone is dropped, the
-/// driver stops; established peerings stay.
+/// A handle to the driver of static peers, for any thread. When the last clone is dropped, the driver
+/// stops; established peerings stay.
 #[derive(Clone, Debug)]
 pub struct StaticPeersHandle {
     driver: Arc<Driver>,
@@ -26,20 +26,20 @@ pub struct StaticPeersHandle {
 }
 
 impl StaticPeersHandle {
-    /// The node tells that the peering with a static peer has ended, or never came to be.
+    /// Tells the driver that the peering with a static peer has ended, or was not accepted.
     pub fn ended(&self, id: StaticPeerId, reason: String) {
         let driver = &self.driver;
         driver.lock().ended(driver.now(), id, reason);
         driver.changed.notify_one();
     }
 
-    /// All of them, in the list's order.
+    /// Returns the status of all static peers, in the order of the list.
     #[must_use]
     pub fn status(&self) -> Vec<StaticPeerStatus> {
         self.driver.lock().status(self.driver.now())
     }
 
-    /// Returns the time on the clock of [`StaticPeerStatus`].
+    /// Returns the current time on the clock of [`StaticPeerStatus`].
     #[must_use]
     pub fn now(&self) -> Duration {
         self.driver.now()
@@ -47,9 +47,8 @@ impl StaticPeersHandle {
 }
 
 impl Transports {
-    /// Keeps `addresses` connected with a task of this runtime: dials, and sends what comes of it
-    /// to `established`, with [`Established::static_peer`] set. The task ends when the receiver is
-    /// dropped.
+    /// Keeps `addresses` connected with a task of this runtime. Sends the streams to `established`, with
+    /// [`Established::static_peer`] set. The task ends when the receiver is dropped.
     #[must_use]
     pub fn keep_connected(
         &self,
@@ -82,9 +81,9 @@ impl Transports {
 struct Driver {
     started: Instant,
     peers: Mutex<StaticPeers>,
-    /// Something has happened that may make a peer due or queue it.
+    /// Notified when a peer may have become due or queued.
     changed: Notify,
-    /// The kind of failure that was last logged for each peer, since it was last connected.
+    /// The kind of failure that was last logged for each peer since it was connected.
     logged: Mutex<Vec<Option<Discriminant<DialError>>>>,
 }
 
@@ -142,8 +141,8 @@ impl Driver {
                     tasks.spawn_local(async move {
                         driver.dial(&transports, dial, permit, &established).await;
                     });
-                    // It, and the task that connects for it, have their descriptor before room is
-                    // looked for again.
+                    // The dial and the task that connects for it take their descriptors before the
+                    // next look for room.
                     yield_now().await;
                     yield_now().await;
                 }
@@ -179,7 +178,7 @@ impl Driver {
         match dialled.await {
             Ok(mut stream) => {
                 stream.static_peer = Some(id);
-                // Before the node has it, which may tell at once that it has ended.
+                // Before the node has the stream, as the node may report its end at once.
                 self.lock().connected(self.now(), id);
                 self.set_logged(id, None);
                 // Fails only when the node is closing.
@@ -192,13 +191,13 @@ impl Driver {
         }
     }
 
-    /// Logs only what is new: a peer that stays away does not repeat itself.
+    /// Records a failure. Logs it at INFO only if it is of another kind than the last one.
     fn failed(&self, id: StaticPeerId, address: &PeerAddress, error: &DialError) {
         if let DialError::Connect { source, .. } = error
             && descriptors::is_shortage(source)
         {
-            self.lock().put_off(self.now(), id, error.to_string());
-            tracing::debug!(%address, %error, "static peer put off");
+            self.lock().postpone(self.now(), id, error.to_string());
+            tracing::debug!(%address, %error, "dial of static peer postponed");
             return;
         }
         let wait = self.lock().failed(self.now(), id, error.to_string());

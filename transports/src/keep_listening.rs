@@ -1,4 +1,4 @@
-//! Listening on what is there, and waiting for what is not there yet.
+//! Listening on addresses, and waiting for addresses that do not exist yet.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,29 +11,29 @@ use tokio::time::sleep;
 use crate::bind::{BoundListener, ListenAddress};
 use crate::{Established, ListenError, Listening, Transports};
 
-/// Between two attempts to listen.
+/// Pause between two attempts to listen.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// One address to listen on.
+/// An address to listen on, and the sockets that are already bound.
 #[derive(Debug)]
 pub struct Listen {
     address: ListenAddress,
     bound: Vec<BoundListener>,
-    /// What is missing, if that is to be waited for.
+    /// The reason why sockets are missing, if they are waited for.
     missing: Option<String>,
 }
 
 /// An address that is not listened on yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingListener {
-    /// As configured.
+    /// The address as configured.
     pub address: String,
-    /// Why it cannot be listened on.
+    /// The reason.
     pub error: String,
 }
 
 impl Listen {
-    /// Binds an address; all of it must be there.
+    /// Binds an address, which must exist.
     ///
     /// # Errors
     /// The address is malformed or cannot be listened on.
@@ -46,7 +46,7 @@ impl Listen {
         })
     }
 
-    /// Binds an address if it is there. Otherwise, and if it is a name, it is left to
+    /// Binds an address if it exists. Otherwise, and for a name, leaves it to
     /// [`Transports::keep_listening`], so that this does not block.
     ///
     /// # Errors
@@ -71,8 +71,8 @@ impl Listen {
     }
 }
 
-/// A node's listeners, now and in time to come. They end with [`Listeners::end`], or when the last
-/// clone is dropped.
+/// The listeners of a node, including those that wait for their addresses. They end with
+/// [`Listeners::end`], or when the last clone is dropped.
 #[derive(Clone, Debug, Default)]
 pub struct Listeners {
     state: Arc<Mutex<Vec<State>>>,
@@ -99,7 +99,7 @@ impl Drop for Tasks {
 }
 
 impl Listeners {
-    /// What is listened on, in the order of the addresses given.
+    /// Returns the addresses that are listened on, in the order of the configuration.
     #[must_use]
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         let states = lock(&self.state);
@@ -109,13 +109,13 @@ impl Listeners {
             .collect()
     }
 
-    /// Stops listening, and waiting for addresses.
+    /// Stops listening and waiting.
     pub fn end(&self) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         *tasks = Tasks::default();
     }
 
-    /// The addresses that are waited for.
+    /// Returns the addresses that are waited for.
     #[must_use]
     pub fn missing(&self) -> Vec<MissingListener> {
         let states = lock(&self.state);
@@ -130,7 +130,7 @@ impl Listeners {
 }
 
 impl Transports {
-    /// [Serves](Self::listen) what is bound, and waits for the rest with tasks of this runtime.
+    /// [Serves](Self::listen) the bound sockets and waits for missing ones, with tasks of this runtime.
     ///
     /// # Errors
     /// The runtime cannot poll a socket.
@@ -175,7 +175,7 @@ impl Transports {
     }
 }
 
-/// Waits for one address.
+/// A task that waits for one address.
 struct Waiter {
     transports: Transports,
     established: mpsc::Sender<Established>,
@@ -187,11 +187,11 @@ struct Waiter {
 impl Waiter {
     async fn run(self) {
         let mut listening = Vec::new();
-        let mut told = None;
+        let mut logged = None;
         loop {
             let missing = self.attempt(&mut listening).await;
             if let Some(error) = &missing
-                && told.as_ref() != Some(error)
+                && logged.as_ref() != Some(error)
             {
                 tracing::info!(address = %self.address, %error, "not listening yet");
             }
@@ -199,14 +199,14 @@ impl Waiter {
             if missing.is_none() {
                 break;
             }
-            told = missing;
+            logged = missing;
             sleep(RETRY).await;
         }
         // The listeners live as long as this task.
         std::future::pending::<()>().await;
     }
 
-    /// Listens on what has come to be there. Returns what is missing.
+    /// Listens on the addresses that exist now. Returns the reason if any is missing.
     async fn attempt(&self, listening: &mut Vec<Listening>) -> Option<String> {
         let mut missing = None;
         let Some(host) = &self.address.host else {

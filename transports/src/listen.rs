@@ -1,4 +1,4 @@
-//! Listening for peers.
+//! Accepting connections from peers.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,10 +16,10 @@ use crate::descriptors::{self, Purpose};
 use crate::handshake::canonical;
 use crate::{Direction, Established, HandshakeFailed, Link, Transports};
 
-/// How long to leave the kernel alone when it cannot give us a connection.
+/// Pause after the kernel could not accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A listener at work. Dropped, it stops accepting, and the handshakes it still runs end.
+/// A running listener. Dropping it stops it and ends its handshakes.
 #[derive(Debug)]
 pub struct Listening {
     task: JoinHandle<()>,
@@ -27,7 +27,7 @@ pub struct Listening {
 }
 
 impl Listening {
-    /// What it listens on.
+    /// Returns the address that it listens on.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
@@ -41,9 +41,10 @@ impl Drop for Listening {
 }
 
 impl Transports {
-    /// Serves a listener with a task of this runtime: accepts, does handshakes side by side, sends
-    /// what comes of them to `established`, and logs and counts the rest. Ends when the receiver
-    /// is dropped.
+    /// Serves a listener with a task of this runtime.
+    ///
+    /// Performs handshakes concurrently, sends the streams to `established`, and counts and logs
+    /// failures. Ends when the receiver is dropped.
     ///
     /// # Errors
     /// The runtime cannot poll the socket.
@@ -54,7 +55,7 @@ impl Transports {
     ) -> io::Result<Listening> {
         let (socket, address) = listener.into_parts();
         if let Some(bytes) = self.shared.limits.max_segment {
-            // Connections take it over as they come in.
+            // Accepted connections inherit it.
             socket.set_tcp_mss(bytes)?;
         }
         let socket = TcpListener::from_std(socket.into())?;
@@ -88,7 +89,7 @@ impl Transports {
                 refused(remote, &error);
                 continue;
             }
-            match Slot::take(&self.shared, remote.ip()) {
+            match Slot::take(&self.shared.admission, remote.ip()) {
                 Some(slot) => {
                     let (transports, established) = (self.clone(), established.clone());
                     handshakes.spawn_local(async move {
@@ -139,13 +140,13 @@ impl Transports {
         self.shared.counters.over_cap.add();
         refused(
             remote,
-            &"too many connections are handshaking or wait to become peerings",
+            &"too many connections are handshaking or waiting to become peerings",
         );
     }
 
     async fn accept_failed(&self, error: &io::Error) {
-        let gone = [Errno::CONNABORTED, Errno::INTR, Errno::PERM, Errno::PROTO];
-        if Errno::from_io_error(error).is_some_and(|errno| gone.contains(&errno)) {
+        let peer_is_gone = [Errno::CONNABORTED, Errno::INTR, Errno::PERM, Errno::PROTO];
+        if Errno::from_io_error(error).is_some_and(|errno| peer_is_gone.contains(&errno)) {
             return;
         }
         self.shared.counters.accept_failed.add();

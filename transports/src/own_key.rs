@@ -1,36 +1,37 @@
-//! Handshakes with our own key that are not between this node and itself.
+//! Detection of other nodes that use our key.
 //!
-//! A node that dials itself sees its own key twice: as the dialler and as the listener. A sighting
-//! without a counterpart is another node with our key, or somebody who sends our handshake back.
+//! A node that dials itself sees its own key twice, as the dialler and as the listener. A sighting
+//! without a counterpart is another node with our key, or a node that sends our handshake back.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::Direction;
+use crate::direction::Direction;
 
 /// How long a sighting waits for its counterpart.
 pub(crate) const COUNTERPART_WITHIN: Duration = Duration::from_secs(3);
-/// Sightings that may wait: strangers can cause them.
+/// Number of sightings that may wait, as strangers can cause them.
 const MOST_WAITING: usize = 64;
-/// Between two lines of the log.
-const COMPLAINT_GAP: Duration = Duration::from_secs(3600);
+/// The least time between two log lines.
+const LOG_INTERVAL: Duration = Duration::from_secs(3600);
 
-/// Names a sighting that waits for its counterpart.
+/// Identifies a sighting that waits for its counterpart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sighting(u64);
 
-/// What is to be made of a sighting.
+/// The meaning of a sighting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is the other end of an earlier one.
+    /// It is the counterpart of an earlier one.
     Ourselves,
-    /// The counterpart may still come: ask again with [`OwnKey::is_elsewhere`].
+    /// The counterpart may still come. Ask again with [`OwnKey::is_elsewhere`].
     Wait(Sighting),
-    /// Too many wait.
+    /// Too many sightings wait: treated as another node.
     Elsewhere,
 }
 
+/// All sightings that wait for their counterparts.
 #[derive(Debug, Default)]
 pub(crate) struct OwnKey(Mutex<State>);
 
@@ -38,11 +39,11 @@ pub(crate) struct OwnKey(Mutex<State>);
 struct State {
     next: u64,
     waiting: VecDeque<(Sighting, Direction)>,
-    last_complaint: Option<Instant>,
+    last_logged: Option<Instant>,
 }
 
 impl OwnKey {
-    /// Our own key was seen by the end of a stream that opened it in this direction.
+    /// Records that a stream, opened in this direction, has shown our own key.
     pub(crate) fn seen(&self, direction: Direction) -> Verdict {
         let mut state = self.lock();
         let other = state.waiting.iter().position(|(_, d)| *d != direction);
@@ -59,18 +60,18 @@ impl OwnKey {
         Verdict::Wait(sighting)
     }
 
-    /// Returns whether the sighting has had no counterpart. To be asked once, when
-    /// [`COUNTERPART_WITHIN`] is over.
+    /// Reports whether the sighting has had no counterpart. Call it once, after
+    /// [`COUNTERPART_WITHIN`].
     pub(crate) fn is_elsewhere(&self, sighting: Sighting) -> bool {
         let mut state = self.lock();
         let at = state.waiting.iter().position(|(s, _)| *s == sighting);
         at.and_then(|at| state.waiting.remove(at)).is_some()
     }
 
-    /// Whether to log it: once an hour.
-    pub(crate) fn complain(&self, now: Instant) -> bool {
-        let last = &mut self.lock().last_complaint;
-        let due = last.is_none_or(|at| now.saturating_duration_since(at) >= COMPLAINT_GAP);
+    /// Reports whether to log a sighting: once in an hour.
+    pub(crate) fn log_is_due(&self, now: Instant) -> bool {
+        let last = &mut self.lock().last_logged;
+        let due = last.is_none_or(|at| now.saturating_duration_since(at) >= LOG_INTERVAL);
         if due {
             *last = Some(now);
         }
@@ -91,10 +92,10 @@ mod tests {
     fn both_ends_of_a_stream_to_ourselves_are_paired() {
         let own = OwnKey::default();
         let Verdict::Wait(first) = own.seen(Inbound) else {
-            panic!("has no counterpart yet")
+            panic!("there is no counterpart yet")
         };
         let Verdict::Wait(second) = own.seen(Inbound) else {
-            panic!("is of the same end")
+            panic!("both are of the same end")
         };
         assert_eq!(own.seen(Outbound), Verdict::Ourselves);
         assert!(!own.is_elsewhere(first));
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded() {
+    fn waiting_sightings_are_bounded() {
         let own = OwnKey::default();
         for _ in 0..MOST_WAITING {
             assert!(matches!(own.seen(Inbound), Verdict::Wait(_)));
@@ -116,7 +117,7 @@ mod tests {
     fn it_is_logged_once_an_hour() {
         let own = OwnKey::default();
         let start = Instant::now();
-        let logged = |s: u64| own.complain(start + Duration::from_secs(s));
+        let logged = |s: u64| own.log_is_due(start + Duration::from_secs(s));
         assert_eq!(
             [0, 1, 3599, 3600, 3601].map(logged),
             [true, false, false, true, false]

@@ -1,4 +1,4 @@
-//! Socket pairs: peerings within a process, and streams that are not sockets.
+//! Socket pairs, for peerings within a process and for streams that are not sockets.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -8,11 +8,11 @@ use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
-/// Bytes that a relay holds in each direction: one frame of the largest size.
+/// Bytes that a relay buffers in each direction: the longest frame.
 const RELAY_BUFFER: usize = 64 * 1024;
 
-/// Two connected stream sockets in blocking mode, for a peering between two nodes of one process
-/// or as the two ends of a relay. No handshake is done over them.
+/// Returns two connected stream sockets in blocking mode, for a peering between two nodes of a process
+/// or as the ends of a relay. No handshake is performed over them.
 ///
 /// # Errors
 /// The process is out of descriptors, or the system of memory.
@@ -25,11 +25,11 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     )?)
 }
 
-/// Copies both ways between `stream` and `end`, one end of a [`pipe`], until both have come to
-/// their end or one fails; then both are closed. An end of file is passed on as such.
+/// Copies in both directions between `stream` and `end`, one end of a [`pipe`]. Passes an end of file
+/// on. Closes both when both have ended or one has failed.
 ///
 /// # Errors
-/// What failed.
+/// Returns the first failure.
 pub async fn relay<S>(mut stream: S, end: OwnedFd) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,

@@ -1,8 +1,8 @@
-//! Looking up names.
+//! Name lookups.
 //!
-//! The system's resolver blocks, and cannot be interrupted. Each lookup has a thread of its own; their
-//! number is bounded, and a name that is being looked up already is not looked up again, so a name
-//! whose servers do not answer occupies one thread and delays no other name.
+//! The system's resolver blocks and cannot be interrupted, so each lookup has a thread. The number of
+//! threads is bounded, and lookups of the same name share one: a name whose servers do not answer
+//! occupies one thread and delays no other name.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,10 +17,10 @@ use tokio::time::timeout;
 use crate::DialError;
 use crate::address::Host;
 
-/// Lookups that may run at a time.
+/// Number of lookups that may run at the same time.
 const AT_ONCE: usize = 32;
 
-/// Looks up a host's addresses; the ports in them mean nothing.
+/// Looks up the addresses of a host. Their ports are ignored.
 type Lookup = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
 type Answer = Option<Result<Vec<SocketAddr>, Arc<io::Error>>>;
@@ -36,7 +36,7 @@ struct State {
 }
 
 impl Resolver {
-    /// Uses the system's resolver.
+    /// Creates a resolver that uses the system's.
     pub(crate) fn system() -> Self {
         Self::new(|host| Ok((host, 0).to_socket_addrs()?.collect()))
     }
@@ -51,8 +51,8 @@ impl Resolver {
         }))
     }
 
-    /// Returns the host's addresses in the resolver's order, each once, with `port`. The limit does
-    /// not include the time until a thread is free.
+    /// Returns the distinct addresses of a host, in the resolver's order, with `port`. The limit does not
+    /// include the wait for a free thread.
     pub(crate) async fn resolve(
         &self,
         host: &Host,
@@ -92,7 +92,7 @@ impl Resolver {
         Ok(addresses)
     }
 
-    /// Starts a lookup, or joins the one of this name that is under way.
+    /// Starts a lookup, or joins a running one for the same name.
     async fn ask(&self, name: &str) -> io::Result<watch::Receiver<Answer>> {
         if let Some(answer) = self.running().get(name) {
             return Ok(answer.clone());
@@ -102,7 +102,7 @@ impl Resolver {
         let (sender, receiver) = watch::channel(None);
         {
             let mut running = self.running();
-            // Another may have begun while this one waited for a thread.
+            // Another may have started while this one waited for a thread.
             if let Some(answer) = running.get(name) {
                 return Ok(answer.clone());
             }
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_told_once_each_and_in_order() {
+    fn addresses_are_distinct_and_in_order() {
         let resolver = Resolver::new(|host| {
             assert_eq!(host, "many");
             let all = ["192.0.2.2:0", "[::1]:0", "192.0.2.2:0"];
@@ -186,7 +186,7 @@ mod tests {
             Ok(vec!["192.0.2.1:0".parse().unwrap()])
         });
         run(async {
-            // More often than there are threads.
+            // More lookups than there are threads.
             for _ in 0..AT_ONCE + 1 {
                 let error = resolver
                     .resolve(&name("stuck"), 1, SHORT)

@@ -1,4 +1,4 @@
-//! The thread's executor: tokio-uring where io_uring can be had, tokio elsewhere.
+//! The executor of the runtime thread: tokio-uring if io_uring is available, else tokio.
 
 use std::fmt;
 use std::future::Future;
@@ -6,28 +6,25 @@ use std::io;
 
 use tokio::task::LocalSet;
 
-/// Entries of the submission queue.
-const RING_ENTRIES: u32 = 256;
-/// Entries of the completion queue: more than handshakes that may be in flight.
-const RING_COMPLETIONS: u32 = 4096;
+use crate::uring;
 
-/// What moves the bytes of handshakes.
+/// The I/O backend of handshakes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     /// io_uring, through `tokio-uring`.
     TokioUring,
-    /// Readiness polling, through `tokio`: where io_uring is missing or forbidden.
+    /// Readiness polling, through `tokio`, if io_uring is missing or forbidden.
     Tokio,
 }
 
 impl Backend {
-    /// [`Backend::TokioUring`] if this process may set up a ring, else [`Backend::Tokio`].
+    /// Returns [`Backend::TokioUring`] if this process may set up a ring, else [`Backend::Tokio`].
     #[must_use]
     pub fn detect() -> Self {
         match io_uring::IoUring::new(8) {
             Ok(_) => Self::TokioUring,
             Err(error) => {
-                tracing::debug!(%error, "no io_uring for transports");
+                tracing::debug!(%error, "transports use no io_uring");
                 Self::Tokio
             }
         }
@@ -43,34 +40,27 @@ impl fmt::Display for Backend {
     }
 }
 
-/// A single-threaded executor. Timers, channels, signals and [`tokio::task::spawn_local`] work in
-/// it whatever the backend. It stays on the thread that made it.
+/// A single-threaded executor. Timers, channels, signals and [`tokio::task::spawn_local`] work with
+/// either backend. It stays on the thread that created it.
 pub struct Runtime(Kind);
 
 enum Kind {
-    Uring(tokio_uring::Runtime),
+    Uring(uring::Executor),
     Tokio {
-        // Before the runtime: tasks go first.
+        // Before the runtime, so that tasks are dropped first.
         local: LocalSet,
         runtime: tokio::runtime::Runtime,
     },
 }
 
 impl Runtime {
-    /// Makes one. Must not be called, nor the result dropped, within another runtime.
+    /// Creates a runtime. Must not be called, nor the result dropped, within another runtime.
     ///
     /// # Errors
     /// The system refused a ring (with [`Backend::TokioUring`]), an epoll instance or memory.
     pub fn new(backend: Backend) -> io::Result<Self> {
         Ok(Self(match backend {
-            Backend::TokioUring => {
-                let mut builder = tokio_uring::builder();
-                builder.entries(RING_ENTRIES);
-                let mut ring = tokio_uring::uring_builder();
-                ring.setup_cqsize(RING_COMPLETIONS);
-                builder.uring_builder(&ring);
-                Kind::Uring(tokio_uring::Runtime::new(&builder)?)
-            }
+            Backend::TokioUring => Kind::Uring(uring::Executor::new()?),
             Backend::Tokio => Kind::Tokio {
                 local: LocalSet::new(),
                 runtime: tokio::runtime::Builder::new_current_thread()
@@ -80,10 +70,10 @@ impl Runtime {
         }))
     }
 
-    /// One with the detected backend; should its ring be refused after all, one without.
+    /// Creates a runtime with the detected backend, or with tokio if its ring is refused after all.
     ///
     /// # Errors
-    /// Neither can be made.
+    /// Neither can be created.
     pub fn detect() -> io::Result<Self> {
         match Backend::detect() {
             Backend::TokioUring => Self::new(Backend::TokioUring).or_else(|error| {
@@ -94,7 +84,7 @@ impl Runtime {
         }
     }
 
-    /// Which backend it has.
+    /// Returns the backend.
     #[must_use]
     pub fn backend(&self) -> Backend {
         match &self.0 {
@@ -103,7 +93,7 @@ impl Runtime {
         }
     }
 
-    /// Runs `future` to its end, and tasks spawned meanwhile beside it. Tasks left over are
+    /// Runs `future` to completion, along with the tasks that are spawned meanwhile. Remaining tasks are
     /// dropped with the runtime.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         match &self.0 {

@@ -1,9 +1,9 @@
-//! Which static peers to dial, and when.
+//! The schedule of dials to static peers.
 //!
-//! [`StaticPeers`] decides, with the time handed in; a [driver](crate::Transports::keep_connected)
-//! dials. A peer waits until its dial is due, then its name is looked up, and then it queues for one
-//! of the dials that may run at a time. In the queue, peers that have not failed go first: a peer whose
-//! good peering was lost does not wait behind thousands that never answer.
+//! [`StaticPeers`] decides, with the time passed in; a [driver](crate::Transports::keep_connected)
+//! dials. A peer waits until its dial is due, then its name is looked up, then it queues for a permit to
+//! dial. Peers that have not failed go first in the queue: a peer whose good peering was lost does not
+//! wait behind thousands that never answer.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,33 +14,33 @@ use rand::{RngExt, SeedableRng};
 
 use crate::PeerAddress;
 
-/// The least wait of a peer that could not be tried.
-const PUT_OFF: Duration = Duration::from_secs(1);
+/// The least wait of a peer whose dial was postponed.
+const POSTPONED: Duration = Duration::from_secs(1);
 
-/// Names one static peer of one [`StaticPeers`].
+/// Identifies a static peer within its [`StaticPeers`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StaticPeerId(usize);
 
 impl StaticPeerId {
-    /// Its place in the list.
+    /// Returns its index in the list.
     pub(crate) const fn index(self) -> usize {
         self.0
     }
 }
 
-/// When to dial.
+/// The times of the dial schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DialSchedule {
-    /// The longest wait after a failure: 5 min.
+    /// The longest wait after a failure. Default: 5 min.
     pub longest_wait: Duration,
-    /// How long a peering must last not to be a failure: 10 s. So a peer that takes us and throws us
-    /// out is not dialled for ever at full pace.
+    /// A peering that ends sooner counts as a failure, so that a peer that accepts and then closes is
+    /// not dialled again and again at full pace. Default: 10 s.
     pub lasting_after: Duration,
-    /// How long a peering must last to be good: 60 s. That sets the count of failures back, and the
-    /// peer is dialled again at once when the peering is lost.
+    /// A peering that has lasted this long is good: the count of failures is reset, and the peer is
+    /// dialled at once when the peering is lost. Default: 60 s.
     pub settled_after: Duration,
-    /// The peers of lost good peerings are dialled again at a random moment within this time, so that
-    /// the many peers of a node that went do not come back in step: 1 s.
+    /// After the loss of a good peering, the dial is delayed by a random part of this time, so that the
+    /// peers of a node that has restarted do not dial it all at once. Default: 1 s.
     pub spread: Duration,
 }
 
@@ -56,8 +56,8 @@ impl Default for DialSchedule {
 }
 
 impl DialSchedule {
-    /// The longest wait after the `failures`th failure in a row: 2^n s, up to the limit. The actual
-    /// wait is a random part of it, three quarters at least.
+    /// Returns the longest wait after this number of failures in a row: 2^failures seconds, up to the
+    /// limit. The actual wait is a random part of it, at least three quarters.
     #[must_use]
     pub fn wait(&self, failures: u32) -> Duration {
         let seconds = 1u64.checked_shl(failures).unwrap_or(u64::MAX);
@@ -65,56 +65,56 @@ impl DialSchedule {
     }
 }
 
-/// What a static peer is at.
+/// The state of a static peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StaticPeerState {
-    /// Not connected.
+    /// It waits for its next dial.
     Waiting {
-        /// When it is dialled next, on the clock of the calls.
+        /// The time of the next dial, on the clock of the caller.
         until: Duration,
     },
     /// Its name is being looked up.
     Resolving,
-    /// Looked up, and waiting for others' dials to end.
+    /// It waits for a permit to dial.
     Queued,
-    /// Being dialled.
+    /// It is being dialled.
     Dialling,
-    /// Connected.
+    /// It is connected.
     Connected {
-        /// On the clock of the calls.
+        /// The time of the connection, on the clock of the caller.
         since: Duration,
     },
 }
 
-/// One static peer, for people.
+/// The status of a static peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaticPeerStatus {
-    /// As configured.
+    /// The address as configured.
     pub address: PeerAddress,
-    /// What it is at.
+    /// The state.
     pub state: StaticPeerState,
-    /// Failures in a row.
+    /// Number of failures in a row.
     pub failures: u32,
-    /// Why the last attempt failed or the last peering ended. None once a peering has been good.
+    /// The reason why the last dial failed or the last peering ended. `None` once a peering is good.
     pub last_error: Option<String>,
 }
 
 /// A peer to dial now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DueDial {
-    /// Which peer it is.
+    /// The peer.
     pub id: StaticPeerId,
-    /// As configured.
+    /// The address as configured.
     pub peer: PeerAddress,
-    /// What it was looked up to be.
+    /// The addresses that were looked up.
     pub addresses: Vec<SocketAddr>,
-    /// The peer has not failed yet and others queue behind it: it gets a short try now, and a full one
-    /// after its first wait.
+    /// Whether the connect timeout is short now, because the peer has not failed yet and others queue
+    /// behind it. The next attempt gets the full timeout.
     pub short: bool,
 }
 
-/// The list of static peers and when to dial each. Time is handed in: a duration since any fixed
-/// start, never going back.
+/// A list of static peers and the schedule of their dials. Time is passed in as the duration since a
+/// fixed start, and never goes back.
 pub struct StaticPeers {
     schedule: DialSchedule,
     peers: Vec<Peer>,
@@ -124,13 +124,13 @@ pub struct StaticPeers {
 #[derive(Debug)]
 struct Peer {
     status: StaticPeerStatus,
-    /// When it was due to be dialled.
+    /// The time at which its dial became due.
     due: Duration,
     addresses: Vec<SocketAddr>,
 }
 
 impl StaticPeers {
-    /// All of `addresses`, due at once. Waits are random, and the same for the same seed.
+    /// Creates the list with all `addresses` due at once. The random waits depend on the seed alone.
     #[must_use]
     pub fn new(schedule: DialSchedule, addresses: Vec<PeerAddress>, seed: u64) -> Self {
         let peer = |address| Peer {
@@ -152,7 +152,7 @@ impl StaticPeers {
         }
     }
 
-    /// Returns when [`due`](Self::due) has something next, unless something else happens before.
+    /// Returns when [`due`](Self::due) will next return a peer, unless another call changes that.
     #[must_use]
     pub fn next_due(&self) -> Option<Duration> {
         let waiting = self
@@ -165,8 +165,8 @@ impl StaticPeers {
         waiting.min()
     }
 
-    /// The peers to look up now. Each counts as being looked up until [`resolved`](Self::resolved) or
-    /// [`failed`](Self::failed) is called for it.
+    /// Returns the peers to look up now. Their state is [`Resolving`](StaticPeerState::Resolving) until
+    /// [`resolved`](Self::resolved) or [`failed`](Self::failed) is called.
     pub fn due(&mut self, now: Duration) -> Vec<(StaticPeerId, PeerAddress)> {
         let mut due = Vec::new();
         for (index, peer) in self.peers.iter_mut().enumerate() {
@@ -181,7 +181,7 @@ impl StaticPeers {
         due
     }
 
-    /// The peer has these addresses: it queues for a dial.
+    /// Records the addresses of a peer and queues its dial.
     pub fn resolved(&mut self, id: StaticPeerId, addresses: Vec<SocketAddr>) {
         if let Some(peer) = self.in_state(id, |s| s == StaticPeerState::Resolving) {
             peer.addresses = addresses;
@@ -189,14 +189,14 @@ impl StaticPeers {
         }
     }
 
-    /// Whether any peer queues for a dial.
+    /// Reports whether any peer is queued.
     #[must_use]
     pub fn any_queued(&self) -> bool {
         self.queued().next().is_some()
     }
 
-    /// The next peer of the queue. It counts as being dialled until [`connected`](Self::connected) or
-    /// [`failed`](Self::failed) is called for it.
+    /// Takes the next peer from the queue. Its state is [`Dialling`](StaticPeerState::Dialling) until
+    /// [`connected`](Self::connected) or [`failed`](Self::failed) is called.
     pub fn next_dial(&mut self) -> Option<DueDial> {
         let first = self.queued().min_by_key(|(index, peer)| {
             let failed = peer.status.failures > 0;
@@ -214,14 +214,14 @@ impl StaticPeers {
         })
     }
 
-    /// The dialled peer is connected.
+    /// Records that a dialled peer is connected.
     pub fn connected(&mut self, now: Duration, id: StaticPeerId) {
         if let Some(peer) = self.in_state(id, |s| s == StaticPeerState::Dialling) {
             peer.status.state = StaticPeerState::Connected { since: now };
         }
     }
 
-    /// The peer could not be looked up or connected. Returns the wait until it is tried again.
+    /// Records that a lookup or dial failed. Returns the wait until the next dial.
     pub fn failed(&mut self, now: Duration, id: StaticPeerId, error: String) -> Duration {
         let trying = |s| matches!(s, StaticPeerState::Resolving | StaticPeerState::Dialling);
         match self.in_state(id, trying) {
@@ -234,16 +234,16 @@ impl StaticPeers {
         }
     }
 
-    /// The peer could not be tried for a reason of our own: it waits, which is no failure of its own.
-    pub fn put_off(&mut self, now: Duration, id: StaticPeerId, error: String) {
-        let wait = PUT_OFF.mul_f64(1.0 + self.random.random::<f64>());
+    /// Postpones a dial that could not be made for a local reason. This does not count as a failure.
+    pub fn postpone(&mut self, now: Duration, id: StaticPeerId, error: String) {
+        let wait = POSTPONED.mul_f64(1.0 + self.random.random::<f64>());
         if let Some(peer) = self.in_state(id, |s| s == StaticPeerState::Dialling) {
             peer.status.last_error = Some(error);
             peer.status.state = StaticPeerState::Waiting { until: now + wait };
         }
     }
 
-    /// The peering with a connected peer has ended, or never came to be.
+    /// Records that the peering with a connected peer has ended, or was not accepted.
     pub fn ended(&mut self, now: Duration, id: StaticPeerId, reason: String) {
         let schedule = self.schedule.clone();
         let Some(peer) = self.peers.get_mut(id.0) else {
@@ -266,7 +266,7 @@ impl StaticPeers {
         self.back_off(now, id);
     }
 
-    /// All of them at this time, in the list's order.
+    /// Returns the status of all static peers at this time, in the order of the list.
     #[must_use]
     pub fn status(&self, now: Duration) -> Vec<StaticPeerStatus> {
         let settled_after = self.schedule.settled_after;
