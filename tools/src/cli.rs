@@ -1,18 +1,22 @@
 //! The command line.
 
+pub(crate) mod values;
+
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use pinecone::{EngineChoice, PublicKey};
 
+use crate::admin::client::AdminOptions;
 use crate::bench::BenchOptions;
 use crate::cores::CoreList;
 use crate::failure::Failure;
 use crate::limits;
+use crate::logging::LogOptions;
 use crate::secret::KeyOptions;
+use values::{QueueDelay, Switch, seconds, whole};
 
 const PEERINGS: &str = "Peerings";
 const THREADS: &str = "Threads and cores";
@@ -289,54 +293,6 @@ pub(crate) struct MomentaryNode {
     pub(crate) log: LogOptions,
 }
 
-/// The admin socket of the running node.
-#[derive(Debug, Args)]
-pub(crate) struct AdminOptions {
-    /// Admin socket of the node. [default: pinecone.sock in $XDG_RUNTIME_DIR, else admin.sock next
-    /// to the default key file]
-    #[arg(id = "path", long = "admin", value_name = "PATH")]
-    pub(crate) path: Option<PathBuf>,
-}
-
-/// What is logged to standard error.
-#[derive(Debug, Args)]
-pub(crate) struct LogOptions {
-    /// Log level: error, warn, info, debug, trace or off; or a filter in the syntax of RUST_LOG.
-    /// [default: RUST_LOG, else info for a node and warnings or errors for other commands]
-    #[arg(long, value_name = "LEVEL")]
-    pub(crate) log: Option<String>,
-}
-
-/// A target delay in milliseconds, or none.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct QueueDelay(pub(crate) Option<u64>);
-
-impl FromStr for QueueDelay {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "off" {
-            return Ok(Self(None));
-        }
-        let delay = text.parse().ok().filter(|ms| (1..=60_000).contains(ms));
-        let delay = delay.ok_or("expected milliseconds from 1 to 60000, or `off`")?;
-        Ok(Self(Some(delay)))
-    }
-}
-
-/// On or off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Switch {
-    On,
-    Off,
-}
-
-impl Switch {
-    pub(crate) fn is_on(self) -> bool {
-        self == Self::On
-    }
-}
-
 /// Parses the command line. Returns `None` if it asked for help or the version, which are then
 /// printed.
 pub(crate) fn parse() -> Result<Option<Cli>, Failure> {
@@ -370,32 +326,4 @@ pub(crate) fn parse() -> Result<Option<Cli>, Failure> {
         None => "pinecone --help".to_owned(),
     };
     Err(Failure::usage(format!("{what} (see {help})")))
-}
-
-/// Returns a parser for whole numbers from `least` to `most`.
-pub(crate) fn whole<T: TryFrom<u64>>(
-    least: u64,
-    most: u64,
-) -> impl Fn(&str) -> Result<T, String> + Clone {
-    let expected = match (least, most) {
-        (0, u64::MAX) => "expected a whole number".to_owned(),
-        (_, u64::MAX) => format!("expected a whole number of {least} or more"),
-        _ => format!("expected a whole number from {least} to {most}"),
-    };
-    move |text| {
-        let number = text.parse().ok();
-        number
-            .filter(|number| (least..=most).contains(number))
-            .and_then(|number| T::try_from(number).ok())
-            .ok_or_else(|| expected.clone())
-    }
-}
-
-/// Parses a time in seconds.
-pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
-    text.parse()
-        .ok()
-        .filter(|seconds| (0.001..=86400.0).contains(seconds))
-        .map(Duration::from_secs_f64)
-        .ok_or_else(|| "expected seconds from 0.001 to 86400".to_owned())
 }

@@ -1,34 +1,43 @@
-//! Logs go to standard error; standard output is for what was asked.
+//! The log, which goes to standard error. Standard output is for results.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 
+use clap::Args;
 use pinecone::LogLimit;
 use tracing_subscriber::filter::FilterExt;
 use tracing_subscriber::prelude::*;
 
-use crate::cli::LogOptions;
 use crate::failure::Failure;
 use crate::log_filter;
 use crate::stderr;
 
+/// What is logged to standard error.
+#[derive(Debug, Args)]
+pub(crate) struct LogOptions {
+    /// Log level: error, warn, info, debug, trace or off; or a filter in the syntax of RUST_LOG.
+    /// [default: RUST_LOG, else info for a node and warnings or errors for other commands]
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log: Option<String>,
+}
+
 static LIMIT: OnceLock<LogLimit> = OnceLock::new();
 
 impl LogOptions {
-    /// Starts logging: what the flag says, or else `RUST_LOG`, or else `level`.
+    /// Starts logging with the filter of the flag, else of `RUST_LOG`, else `level`.
     pub(crate) fn start(&self, level: &str) -> Result<(), Failure> {
         self.start_without(level, None)
     }
 
-    /// As [`Self::start`], but leaves out one target.
+    /// Like [`Self::start`], but omits one target.
     pub(crate) fn start_without(&self, level: &str, target: Option<&str>) -> Result<(), Failure> {
         let filter = log_filter::filter(self.log.as_deref(), level, target)?;
         let failed = |e| Failure::runtime(format!("cannot start the log: {e}"));
         let limit = LogLimit::start().map_err(failed)?;
         let limit = LIMIT.get_or_init(|| limit).clone();
-        // Whatever is logged, what was left out of it is said.
+        // The number of omitted lines is logged with any filter.
         let filter = match format!("{}=warn", LogLimit::TARGET).parse() {
             Ok(directive) => filter.add_directive(directive),
             Err(_) => filter,
@@ -43,8 +52,8 @@ impl LogOptions {
     }
 }
 
-/// Lets a panic go where the log goes. The standard library would write to standard error itself,
-/// which may never come back.
+/// Makes panics go where the log goes. The standard library would write to standard error itself, which
+/// may block for ever.
 pub(crate) fn catch_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
@@ -59,7 +68,7 @@ pub(crate) fn catch_panics() {
     }));
 }
 
-/// Reports what was left out, and waits for a moment until everything is written.
+/// Reports the number of omitted lines, and waits a moment until everything is written.
 pub(crate) fn end() {
     if let Some(limit) = LIMIT.get() {
         limit.report();
@@ -67,7 +76,7 @@ pub(crate) fn end() {
     stderr::flush();
 }
 
-/// Lines that are missing from the log, by reason.
+/// Returns the numbers of lines that are missing from the log, by reason.
 pub(crate) fn counters() -> BTreeMap<String, u64> {
     let lost = stderr::lines().map_or(0, stderr::Lines::lost);
     let left_out = LIMIT.get().map_or(0, LogLimit::left_out);

@@ -24,6 +24,7 @@ mod run;
 mod secret;
 mod show;
 mod signals;
+mod start_failure;
 mod stderr;
 mod transfer;
 

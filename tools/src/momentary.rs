@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::secret::{KeyLock, NodeKey};
-use crate::{addresses, run, secret, stderr};
+use crate::{addresses, secret, start_failure, stderr};
 
 /// How long joining the network may take unless the user says otherwise.
 pub(crate) const JOIN_LIMIT: Duration = Duration::from_secs(15);
@@ -50,7 +50,7 @@ pub(crate) async fn join(
     for list in connect {
         builder = builder.connect(list.as_str());
     }
-    let node = builder.start().await.map_err(run::start_failure)?;
+    let node = builder.start().await.map_err(start_failure::explain)?;
     let mut causes = Causes::default();
     let joined = tokio::time::timeout_at(start + limit, async {
         while let Some(status) = node.status().await {

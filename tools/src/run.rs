@@ -1,22 +1,19 @@
 //! `pinecone run`: runs a node until a signal stops it.
 
-use std::error::Error;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
-use std::{io, iter};
 
 use pinecone::{
     Builder, ControlConfig, DataPlaneOptions, DialSchedule, EngineChoice, Limits, MemoryLimit,
-    NodeOptions, ReceiveQueue, StartError, Status,
+    NodeOptions, ReceiveQueue, Status,
 };
-use rustix::io::Errno;
 
 use crate::admin::socket::AdminSocket;
 use crate::cli::RunOptions;
 use crate::failure::Failure;
 use crate::secret::NodeKey;
 use crate::signals::{Ignored, Signals};
-use crate::{addresses, cores, files, limits, memory, output};
+use crate::{addresses, cores, files, limits, memory, output, start_failure};
 
 /// The target of the log line that repeats the banner.
 const STARTED: &str = "pinecone::started";
@@ -109,7 +106,7 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
     }
     let max_peers = node_options.control.max_peers as u64;
     let node = Builder::from(node_options).start().await;
-    let node = node.map_err(start_failure)?;
+    let node = node.map_err(start_failure::explain)?;
 
     if let Some(status) = node.status().await {
         let mut text = banner(&status);
@@ -157,30 +154,6 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
             CLOSE_LIMIT.as_secs()
         ))),
     }
-}
-
-/// Returns the failure for a node that did not start, with advice.
-pub(crate) fn start_failure(error: StartError) -> Failure {
-    match &error {
-        StartError::StaticPeers(_) => Failure::usage(error),
-        _ => match errno(&error) {
-            Some(Errno::MFILE) => Failure::runtime(format!("{error}; {}", files::advice())),
-            Some(Errno::ACCESS) => Failure::runtime(format!(
-                "{error}; ports below 1024 need root: choose a higher one with --listen, or give the \
-                 program CAP_NET_BIND_SERVICE"
-            )),
-            Some(Errno::ADDRNOTAVAIL) => Failure::runtime(format!(
-                "{error}; check --listen, or wait for the address with --listen-retry"
-            )),
-            _ => Failure::runtime(error),
-        },
-    }
-}
-
-/// Returns the system error behind `error`, if there is one.
-fn errno(error: &StartError) -> Option<Errno> {
-    let mut causes = iter::successors(Some(error as &dyn Error), |&error| error.source());
-    causes.find_map(|cause| Errno::from_io_error(cause.downcast_ref::<io::Error>()?))
 }
 
 fn workers(options: &RunOptions) -> Result<(usize, Vec<usize>), Failure> {

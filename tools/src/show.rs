@@ -5,9 +5,8 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::admin::client::Client;
+use crate::admin::client::{AdminOptions, Client};
 use crate::admin::protocol::{PeerInfo, Reply, Request, StaticPeerInfo, StatusInfo};
-use crate::cli::AdminOptions;
 use crate::failure::Failure;
 use crate::output::print;
 

@@ -6,17 +6,26 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
+use clap::Args;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::protocol::{MAX_REPLY, Reply, Request};
-use crate::cli::AdminOptions;
 use crate::directories;
 use crate::failure::Failure;
 
 /// How long the node may be silent while it owes an answer.
 pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
+/// The admin socket of the running node.
+#[derive(Debug, Args)]
+pub(crate) struct AdminOptions {
+    /// Admin socket of the node. [default: pinecone.sock in $XDG_RUNTIME_DIR, else admin.sock next
+    /// to the default key file]
+    #[arg(id = "path", long = "admin", value_name = "PATH")]
+    pub(crate) path: Option<PathBuf>,
+}
 
 /// A connection to the running node.
 #[derive(Debug)]

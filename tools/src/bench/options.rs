@@ -9,8 +9,10 @@ use serde::Serialize;
 
 use super::frames::{MAX_SIZE, MIN_SIZE};
 use crate::addresses;
-use crate::cli::{LogOptions, seconds, whole};
+use crate::cli::values::{seconds, whole};
 use crate::failure::Failure;
+use crate::logging::LogOptions;
+use crate::output::print;
 
 /// Options of `pinecone bench`.
 #[derive(Debug, Args)]
@@ -99,11 +101,7 @@ impl BenchOptions {
 
     /// Prints text unless JSON was asked for.
     pub(super) fn say(&self, text: &str) -> Result<(), Failure> {
-        if self.json {
-            Ok(())
-        } else {
-            super::print(text)
-        }
+        if self.json { Ok(()) } else { print(text) }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::segment::{Ack, MAX_BITMAP};
-use super::{Failure, Kind, SILENCE, Segment, State};
+use super::segment::{Ack, Kind, MAX_BITMAP, Segment};
+use super::state::{Failure, SILENCE, State};
 
 /// Pieces stored for the reader. Pieces beyond that are dropped.
 const CAPACITY: u64 = 512;

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::rtt::Rtt;
-use super::segment::Ack;
-use super::{Failure, Kind, SILENCE, Segment, State};
+use super::segment::{Ack, Kind, Segment};
+use super::state::{Failure, SILENCE, State};
 
 /// The largest congestion window, in bytes.
 const MAX_WINDOW: usize = 1 << 20;
