@@ -22,7 +22,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use crate::frame::push_header;
+use crate::header::push_header;
 use crate::varu64;
 use crate::{
     AnnouncementError, BuildError, Coordinates, FrameType, PublicKey, SecretKey, Signature,

@@ -1,19 +1,5 @@
 use crate::PublicKey;
 
-/// The reason why text is not a key.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KeyError {
-    /// The text is not 64 hexadecimal digits, or 128 for a secret key with its public half.
-    #[error("a key is 64 hexadecimal digits; this text of {len} bytes is not")]
-    Malformed {
-        /// Length of the text in bytes.
-        len: usize,
-    },
-    /// The public half of a 64-byte secret key does not belong to its seed.
-    #[error("the public half of the secret key does not belong to its seed")]
-    Mismatch,
-}
-
 /// The reason why a handshake is refused (protocol section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {

@@ -4,8 +4,6 @@ use std::str::FromStr;
 use ed25519_dalek::{Signer, SigningKey, Verifier};
 use zeroize::Zeroizing;
 
-use crate::KeyError;
-
 /// An Ed25519 public key, which is the address of a node. Keys are ordered as byte strings (protocol
 /// section 1).
 ///
@@ -26,6 +24,20 @@ pub struct VerifyingKey(ed25519_dalek::VerifyingKey);
 /// An Ed25519 secret key, which is erased from memory when dropped.
 #[derive(Clone)]
 pub struct SecretKey(SigningKey);
+
+/// The reason why text is not a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// The text is not 64 hexadecimal digits, or 128 for a secret key with its public half.
+    #[error("a key is 64 hexadecimal digits; this text of {len} bytes is not")]
+    Malformed {
+        /// Length of the text in bytes.
+        len: usize,
+    },
+    /// The public half of a 64-byte secret key does not belong to its seed.
+    #[error("the public half of the secret key does not belong to its seed")]
+    Mismatch,
+}
 
 impl PublicKey {
     /// The highest key, which is in the watermark of every frame at its origin.

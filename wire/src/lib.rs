@@ -13,6 +13,7 @@ pub mod coordinates;
 mod error;
 pub mod frame;
 pub mod handshake;
+mod header;
 mod keys;
 pub mod ping;
 pub mod signed_body;
@@ -24,12 +25,10 @@ mod watermark;
 
 pub use announcement::Announcement;
 pub use coordinates::Coordinates;
-pub use error::{
-    AnnouncementError, BuildError, FrameError, HandshakeError, KeyError, SignedBodyError,
-};
+pub use error::{AnnouncementError, BuildError, FrameError, HandshakeError, SignedBodyError};
 pub use frame::{Frame, FrameHeader, FrameType, MAX_FRAME_LEN};
 pub use handshake::{Extensions, HANDSHAKE_LEN, Handshake};
-pub use keys::{PublicKey, SecretKey, Signature, VerifyingKey};
+pub use keys::{KeyError, PublicKey, SecretKey, Signature, VerifyingKey};
 pub use signed_body::SignedBody;
 pub use splitter::{Split, split};
 pub use traffic::{Patch, TrafficFields, TrafficLayout};

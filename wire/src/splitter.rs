@@ -1,7 +1,7 @@
 //! Splitting a stream into frames (protocol section 3).
 
 use crate::FrameError;
-use crate::frame::{FrameHeader, HEADER_LEN};
+use crate::header::{FrameHeader, HEADER_LEN};
 
 /// The result of [`split`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -40,9 +40,9 @@
 use std::ops::Range;
 
 use crate::coordinates::CoordinatesView;
-use crate::frame::{HEADER_LEN, push_header, push_payload_len};
+use crate::header::{FrameType, HEADER_LEN, MAX_FRAME_LEN, push_header, push_payload_len};
 use crate::varu64;
-use crate::{BuildError, Coordinates, FrameError, FrameType, MAX_FRAME_LEN, PublicKey, Watermark};
+use crate::{BuildError, Coordinates, FrameError, PublicKey, Watermark};
 
 const HOP_LIMIT_AT: usize = 7;
 const LENGTH_AT: usize = 8;
