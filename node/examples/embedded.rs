@@ -56,10 +56,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     }
 
-    let patience = Duration::from_secs(1);
-    while a.ping(&b.public_key(), 0, patience).await.is_err() {}
+    let patience = Duration::from_secs(10);
+    a.reachable(&b.public_key(), patience).await?;
     println!("at most {} bytes in a payload", a.max_payload());
-    a.send_to(&b.public_key(), "hello")?;
+    a.send_to("hello", &b.public_key())?;
     let received = b.recv_from().await;
     println!("{received:?}");
 

@@ -1,23 +1,48 @@
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pinecone_wire::SecretKey;
 use tokio::sync::oneshot;
 
-use crate::{EngineChoice, Node, NodeOptions, PacketFilter, ReceiveQueue, StartError, start};
+use crate::event::Subscribers;
+use crate::{
+    EngineChoice, Events, Node, NodeOptions, PacketFilter, ReceiveFor, ReceiveQueue, StartError,
+    start,
+};
 
 /// Sets the options of a node and starts it.
 ///
 /// A builder is made by [`Node::builder`] with the default options, or from [`NodeOptions`], which
 /// have some that no method sets. Each method sets options that no other method sets, so their order
 /// does not matter; [`listen`](Self::listen) and [`connect`](Self::connect) add to a list.
-#[derive(Clone, Debug)]
+///
+/// A clone has the same options and none of the [subscriptions](Self::events).
 #[must_use = "a builder does nothing until it is started"]
-pub struct Builder(NodeOptions);
+pub struct Builder {
+    options: NodeOptions,
+    subscribers: Arc<Subscribers>,
+}
 
 impl From<NodeOptions> for Builder {
     fn from(options: NodeOptions) -> Self {
-        Self(options)
+        Self {
+            options,
+            subscribers: Arc::default(),
+        }
+    }
+}
+
+impl Clone for Builder {
+    fn clone(&self) -> Self {
+        Self::from(self.options.clone())
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let options = &self.options;
+        f.debug_struct("Builder").field("options", options).finish()
     }
 }
 
@@ -31,7 +56,7 @@ impl Node {
 impl Builder {
     /// Sets the node's key. Default: a [new one](crate::generate_key).
     pub fn secret_key(mut self, key: SecretKey) -> Self {
-        self.0.secret_key = Some(key);
+        self.options.secret_key = Some(key);
         self
     }
 
@@ -39,100 +64,100 @@ impl Builder {
     /// name stands for all its addresses. Port 0 takes a free port, which [`Node::local_addrs`]
     /// returns. Default: none.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
-        self.0.listen.push(address.into());
+        self.options.listen.push(address.into());
         self
     }
 
     /// Sets whether to wait in the background for addresses to listen on that this machine does not
     /// have yet, and for names that do not resolve yet. Default: no, the start fails.
     pub fn listen_retry(mut self, on: bool) -> Self {
-        self.0.listen_retry = on;
+        self.options.listen_retry = on;
         self
     }
 
     /// Adds static peers, which are dialled again whenever they are lost: `host:port`, several
     /// separated by commas (protocol section 9).
     pub fn connect(mut self, list: impl Into<String>) -> Self {
-        self.0.static_peers.push(list.into());
+        self.options.static_peers.push(list.into());
         self
     }
 
     /// Sets the number of worker threads, which move frames. Default: 1.
     pub fn workers(mut self, workers: usize) -> Self {
-        self.0.dataplane.workers = workers;
+        self.options.dataplane.workers = workers;
         self
     }
 
     /// Sets the cores to pin the workers to, one for each worker. Default: not pinned.
     pub fn worker_cores(mut self, cores: impl Into<Vec<usize>>) -> Self {
-        self.0.dataplane.cores = cores.into();
+        self.options.dataplane.cores = cores.into();
         self
     }
 
     /// Sets the core to pin the control thread to. Default: not pinned.
     pub fn control_core(mut self, core: usize) -> Self {
-        self.0.control_core = Some(core);
+        self.options.control_core = Some(core);
         self
     }
 
     /// Sets the number of threads that check the signatures of protocol frames, at most 256. Default:
     /// 0, the control thread checks them.
     pub fn verify_threads(mut self, threads: usize) -> Self {
-        self.0.verify_threads = threads;
+        self.options.verify_threads = threads;
         self
     }
 
     /// Sets the core to pin the runtime thread to, which listens, dials and shakes hands. Default:
     /// not pinned.
     pub fn runtime_core(mut self, core: usize) -> Self {
-        self.0.runtime_core = Some(core);
+        self.options.runtime_core = Some(core);
         self
     }
 
     /// Sets the engine that moves frames. Default: io_uring if it can be set up, else epoll.
     pub fn engine(mut self, engine: EngineChoice) -> Self {
-        self.0.dataplane.engine = engine;
+        self.options.dataplane.engine = engine;
         self
     }
 
     /// Sets how long a worker polls for work before it sleeps. This lowers latency and keeps the
     /// worker's core busy. Default: it sleeps at once.
     pub fn busy_poll(mut self, limit: Duration) -> Self {
-        self.0.dataplane.busy_poll = Some(limit);
+        self.options.dataplane.busy_poll = Some(limit);
         self
     }
 
     /// Sets the core of a kernel thread that takes the workers' io_uring requests, so that they need
     /// not enter the kernel. Default: no such thread.
     pub fn sqpoll(mut self, core: usize) -> Self {
-        self.0.dataplane.sqpoll = Some(core);
+        self.options.dataplane.sqpoll = Some(core);
         self
     }
 
     /// Sets the size in bytes from which a send of queued traffic to a TCP socket is not copied to the
     /// kernel. This pays on real network interfaces only. Default: all sends are copied.
     pub fn zero_copy(mut self, bytes: usize) -> Self {
-        self.0.dataplane.zero_copy = Some(bytes);
+        self.options.dataplane.zero_copy = Some(bytes);
         self
     }
 
     /// Sets how long a worker may wait for several small frames together when many arrive. Default:
     /// zero, it does not wait.
     pub fn batch_wait(mut self, limit: Duration) -> Self {
-        self.0.dataplane.batch_wait = limit;
+        self.options.dataplane.batch_wait = limit;
         self
     }
 
     /// Sets whether the hop limit of forwarded traffic is lowered and enforced. Default: no.
     pub fn hop_limiting(mut self, on: bool) -> Self {
-        self.0.dataplane.hop_limiting = on;
+        self.options.dataplane.hop_limiting = on;
         self
     }
 
     /// Sets whether the node sends wakeup broadcasts of its own. It always forwards those of others.
     /// Default: yes.
     pub fn wakeup_broadcasts(mut self, on: bool) -> Self {
-        self.0.control.wakeup_broadcasts = on;
+        self.options.control.wakeup_broadcasts = on;
         self
     }
 
@@ -140,7 +165,7 @@ impl Builder {
     /// node's peers only, with 2 also peers' peers that are next to them in the tree, with 5, as in
     /// deployed nodes, the whole neighbourhood. Default: 2.
     pub fn wakeup_hops(mut self, hops: u8) -> Self {
-        self.0.control.wakeup_hops = hops;
+        self.options.control.wakeup_hops = hops;
         self
     }
 
@@ -148,14 +173,14 @@ impl Builder {
     /// broken paths. This costs more protocol frames. Only peers that offer the same get these frames;
     /// deployed nodes do not. Default: yes.
     pub fn correct_paths(mut self, on: bool) -> Self {
-        self.0.control.correct_paths = on;
+        self.options.control.correct_paths = on;
         self
     }
 
     /// Sets a packet filter that sees traffic from the first frame on: see
     /// [`Node::set_packet_filter`].
     pub fn packet_filter(mut self, filter: Arc<dyn PacketFilter>) -> Self {
-        self.0.packet_filter = Some(filter);
+        self.options.packet_filter = Some(filter);
         self
     }
 
@@ -163,14 +188,14 @@ impl Builder {
     /// bytes in all. A payload that exceeds one of them is dropped and counted. Default: 4,096 and
     /// 16 MiB. With 0 payloads all are dropped, for a node that only forwards.
     pub fn receive_queue(mut self, payloads: usize, bytes: usize) -> Self {
-        self.0.receive_queue = ReceiveQueue { payloads, bytes };
+        self.options.receive_queue = ReceiveQueue { payloads, bytes };
         self
     }
 
     /// Sets the interval of [`Event::Bandwidth`](crate::Event::Bandwidth), from 10 ms to one year.
     /// Default: one minute.
     pub fn bandwidth_interval(mut self, interval: Duration) -> Self {
-        self.0.bandwidth_interval = interval;
+        self.options.bandwidth_interval = interval;
         self
     }
 
@@ -178,23 +203,35 @@ impl Builder {
     /// together, and the delay that a flow may keep having (`None`: no bound). Default: 4 MiB, an
     /// eighth of the memory but at most 256 MiB ([`MemoryLimit`](crate::MemoryLimit)), and 100 ms.
     pub fn queues(mut self, port: usize, total: usize, delay: Option<Duration>) -> Self {
-        self.0.dataplane.port_queue_bytes = port;
-        self.0.dataplane.queue_bytes = total;
-        self.0.dataplane.queue_delay = delay;
+        self.options.dataplane.port_queue_bytes = port;
+        self.options.dataplane.queue_bytes = total;
+        self.options.dataplane.queue_delay = delay;
         self
     }
 
     /// Sets the number of dials that may run at a time, from 1 to 65,536. Default: 64.
     pub fn max_dials(mut self, dials: usize) -> Self {
-        self.0.transport_limits.max_dials = dials;
+        self.options.transport_limits.max_dials = dials;
         self
     }
 
     /// Sets the longest wait until a static peer that cannot be connected is dialled again, from 10 ms
     /// to one year. Default: 5 min.
     pub fn max_backoff(mut self, wait: Duration) -> Self {
-        self.0.dial_schedule.longest_wait = wait;
+        self.options.dial_schedule.longest_wait = wait;
         self
+    }
+
+    /// Sets which payloads the application receives. Default: those for the node's own key.
+    pub fn receive_for(mut self, keys: ReceiveFor) -> Self {
+        self.options.receive_for = keys;
+        self
+    }
+
+    /// Subscribes to the events of the node, from its very first one. [`Node::events`] subscribes to a
+    /// running node, which may have had events before.
+    pub fn events(&self) -> Events {
+        self.subscribers.subscribe()
     }
 
     /// Starts the node, and returns when it listens.
@@ -228,6 +265,6 @@ impl Builder {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_blocking(self) -> Result<Node, StartError> {
-        start::start(self.0).map(Node::from)
+        start::start(self.options, self.subscribers).map(Node::from)
     }
 }

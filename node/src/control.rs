@@ -11,17 +11,17 @@ use pinecone_controlplane::{ControlPlane, Effect, NewPeer};
 use pinecone_dataplane::{CloseReason, DataPlane, PortId, PortOptions, Report};
 use pinecone_transports::StaticPeerId;
 use pinecone_wire::PublicKey;
-use tokio::sync::broadcast;
 
 use crate::clock::Clock;
 use crate::command::{Command, CommandSender, NewPeering, Unclaimed};
+use crate::event::EventSender;
 use crate::intake::Intake;
 use crate::local::Local;
 use crate::peerings::{Peering, Peerings};
 use crate::report;
 use crate::runtime::NodeTransports;
 use crate::verifiers::Verifiers;
-use crate::{ConnectError, Event, NodeError, OwnKeyElsewhere, Peer, Status};
+use crate::{Closed, ConnectError, Event, NodeError, OwnKeyElsewhere, Peer, Status};
 
 /// Reports handled before the tables are published and effects are carried out.
 const BATCH: usize = 256;
@@ -40,7 +40,7 @@ pub(crate) struct Parts {
     /// The other end of `commands`, for peerings whose caller stops waiting.
     pub(crate) sender: CommandSender,
     pub(crate) local: Arc<Local>,
-    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) events: EventSender,
     pub(crate) clock: Clock,
     pub(crate) bandwidth_interval: Duration,
     pub(crate) own: PublicKey,
@@ -294,6 +294,17 @@ impl Control {
                 Effect::Event(event) => self.event(event),
             }
         }
+        let joining = &self.parts.local.joining;
+        if joining.is_waited_for() && self.has_joined() {
+            joining.joined();
+        }
+    }
+
+    /// Reports whether a peer has announced the root that this node follows.
+    fn has_joined(&self) -> bool {
+        let root = self.parts.control.status().root;
+        let mut peers = self.parts.control.peers().into_iter();
+        peers.any(|peer| peer.root.is_some_and(|(followed, _)| followed == root))
     }
 
     /// Takes note that the data plane has closed a port. All that the port brought has been handled.
@@ -341,7 +352,8 @@ impl Control {
 
     fn connect(&mut self, new: NewPeering) -> Result<Unclaimed, ConnectError> {
         if self.closing {
-            return Err(ConnectError::Closed);
+            let cause = self.parts.failure.get().cloned();
+            return Err(Closed { cause }.into());
         }
         let now = self.parts.clock.now();
         let NewPeering { key, link, .. } = new;
@@ -403,7 +415,7 @@ impl Control {
         self.publish(Event::PeerRemoved {
             port,
             key,
-            reason: reason.to_string(),
+            reason: reason.clone(),
         });
         removed.reply();
     }
@@ -441,7 +453,7 @@ impl Control {
 
     /// Sends an event to the subscribers, if there are any.
     fn publish(&self, event: Event) {
-        let _ = self.parts.events.send(event);
+        self.parts.events.send(event);
     }
 
     fn report_bandwidth(&mut self) {

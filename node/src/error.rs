@@ -1,46 +1,46 @@
 use std::io;
 
-use pinecone_dataplane::{DataPlaneError, WorkerError};
+use pinecone_dataplane::{DataPlaneError, PortId, WorkerError};
 use pinecone_transports::{AddressError, DialError, HandshakeFailed, ListenError};
 
-/// Why a node does not start.
+/// The error when a node does not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// An option cannot have the value that it was given.
+    /// An option has a value that is out of range.
     #[error(transparent)]
     Option(#[from] OptionError),
-    /// An address cannot be listened on: malformed, in use, not ours.
+    /// The node cannot listen on an address: it is malformed, in use, or not one of this machine.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The list of static peers cannot be read.
+    /// The list of static peers is malformed.
     #[error("static peers: {0}")]
     StaticPeers(#[from] AddressError),
     /// The data plane does not start.
     #[error(transparent)]
     DataPlane(#[from] DataPlaneError),
-    /// A thread cannot be started or pinned, or the system gives no random numbers for a key.
+    /// A thread cannot be started or pinned, or the system provides no random numbers for a key.
     #[error("cannot {what}: {source}")]
     System {
-        /// What was tried.
+        /// The operation.
         what: String,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 /// An option whose value is out of range.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the option {option} is out of range: {problem}")]
 #[non_exhaustive]
 pub struct OptionError {
     /// The name of the option's field.
     pub option: String,
-    /// The value, and the values that it may have.
+    /// The value, and the values that the option may have.
     pub problem: String,
 }
 
-/// Why a node closed though nobody had asked it to.
+/// The reason for which a node closed although nobody had closed it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NodeError {
@@ -55,63 +55,125 @@ pub enum NodeError {
     },
 }
 
-/// Why a peering does not come up.
+/// The node is closed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Closed {
+    pub(crate) cause: Option<NodeError>,
+}
+
+impl Closed {
+    /// Returns why the node closed, if it closed because it could not go on.
+    #[must_use]
+    pub const fn cause(&self) -> Option<&NodeError> {
+        self.cause.as_ref()
+    }
+}
+
+impl std::fmt::Display for Closed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.cause {
+            Some(cause) => write!(f, "the node is closed: {cause}"),
+            None => f.write_str("the node is closed"),
+        }
+    }
+}
+
+impl std::error::Error for Closed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_ref().map(|cause| cause as _)
+    }
+}
+
+/// The error when a peering does not come up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The text is no address.
+    /// The text is not an address.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// No connection, or no handshake on it.
+    /// The address cannot be connected, or the handshake on the connection fails.
     #[error("{address}: {source}")]
     Dial {
-        /// The address dialled.
+        /// The address.
         address: String,
-        /// What went wrong.
+        /// The error of the dial.
         source: DialError,
     },
-    /// No handshake on a stream that was given.
+    /// The handshake on a given stream fails.
     #[error(transparent)]
     Handshake(#[from] HandshakeFailed),
-    /// The node takes no such peering.
+    /// The node refuses the peering.
     #[error("peering refused: {0}")]
     Refused(#[from] pinecone_controlplane::Refused),
-    /// No socket pair to be had for a pipe.
+    /// The system provides no socket pair for a pipe.
     #[error("cannot make a pipe: {0}")]
     Pipe(io::Error),
     /// The node is closed.
-    #[error("the node is closed")]
-    Closed,
+    #[error(transparent)]
+    Closed(#[from] Closed),
 }
 
-/// Why a payload is not sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// The error when a peering is not closed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DisconnectError {
+    /// No peering has this port.
+    #[error("no peering has port {0}")]
+    NoSuchPeering(PortId),
+    /// The node is closed, and so are all its peerings.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+}
+
+/// The error when a payload is not sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// It does not fit a frame.
+    /// The payload does not fit a frame.
     #[error("payload of {len} bytes is too long, at most {max} fit now")]
     TooLong {
-        /// Its length.
+        /// The length of the payload.
         len: usize,
-        /// The largest payload that fits a frame to this destination from where we are now.
+        /// The longest payload that fits a frame to this destination from the node's place in the tree.
         max: usize,
     },
-    /// The queue to the workers is full: try again in a moment.
-    #[error("the node is too busy to take the payload")]
-    Busy,
+    /// The queue to the first hop is full: [`Node::send_ready`](crate::Node::send_ready) waits for room.
+    #[error("the queue to the first hop is full")]
+    Full,
     /// The node is closed.
-    #[error("the node is closed")]
-    Closed,
+    #[error(transparent)]
+    Closed(#[from] Closed),
 }
 
-/// Why a ping brought no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// The error when no payload can be received at once.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TryRecvError {
+    /// No payload is waiting, or another caller is waiting for the next one.
+    #[error("no payload is waiting")]
+    Empty,
+    /// The node is closed, and all payloads have been received.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+}
+
+/// The error when a ping brings no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PingError {
-    /// None came in time.
+    /// No answer came in time.
     #[error("no answer in time")]
     Timeout,
-    /// The question could not be sent.
+    /// 65,536 pings are waiting for answers already.
+    #[error("too many pings are waiting for answers")]
+    TooMany,
+    /// The ping could not be sent.
     #[error(transparent)]
     Send(#[from] SendError),
+}
+
+impl From<Closed> for PingError {
+    fn from(closed: Closed) -> Self {
+        Self::Send(closed.into())
+    }
 }

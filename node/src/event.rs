@@ -1,15 +1,23 @@
-//! What a node tells those who subscribe.
+//! Events of a node, and subscriptions to them.
 
-use pinecone_dataplane::{LinkType, PortId};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use pinecone_dataplane::{CloseReason, LinkType, PortId};
 use pinecone_wire::{Coordinates, PublicKey};
 use tokio::sync::broadcast;
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 
 use crate::{NodeError, Traffic};
 
-/// Events that a subscriber may be behind before it misses some.
-pub(crate) const BACKLOG: usize = 4096;
+/// The number of events that a subscriber may be behind before it misses some.
+const BACKLOG: usize = 4096;
 
-/// Something that happened in a node. All subscribers see the same events in the same order.
+/// Something that happened in a node. All subscribers get the same events in the same order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -19,26 +27,26 @@ pub enum Event {
         port: PortId,
         /// The peer's key.
         key: PublicKey,
-        /// What it runs over.
+        /// The type of its link.
         link: LinkType,
         /// The peer's address, as text for people.
         remote: String,
     },
-    /// A peering is gone.
+    /// A peering has ended.
     PeerRemoved {
-        /// The port it had.
+        /// The port that it had.
         port: PortId,
         /// The peer's key.
         key: PublicKey,
-        /// Why, in one line.
-        reason: String,
+        /// Why it ended.
+        reason: CloseReason,
     },
-    /// Another parent in the tree, or none: the node is a root.
+    /// The node has another parent in the tree, or none: then it is a root.
     ParentChanged {
         /// The parent's key.
         parent: Option<PublicKey>,
     },
-    /// Another root, or a new sequence of it.
+    /// The node follows another root, or a new sequence of its root.
     RootChanged {
         /// The root's key.
         root: PublicKey,
@@ -47,75 +55,145 @@ pub enum Event {
     },
     /// The node has another place in the tree.
     CoordinatesChanged {
-        /// The new one.
+        /// Its new coordinates.
         coordinates: Coordinates,
     },
-    /// Another descending node on the snake, or none.
+    /// The node has another descending node on the snake, or none.
     DescendingChanged {
-        /// Its key.
+        /// The descending node's key.
         descending: Option<PublicKey>,
     },
     /// A SNEK route was installed.
     RouteAdded {
-        /// Where it leads.
+        /// The key that the route leads to.
         key: PublicKey,
     },
     /// A SNEK route expired or was lost with its peering.
     RouteRemoved {
-        /// Where it led.
+        /// The key that the route led to.
         key: PublicKey,
     },
-    /// A wakeup broadcast, seen for the first time.
+    /// A wakeup broadcast arrived that the node had not seen before.
     BroadcastReceived {
-        /// The node that it began at.
+        /// The key of the node that sent it first.
         key: PublicKey,
-        /// Unix milliseconds at that node.
+        /// Its sequence: Unix milliseconds at that node.
         sequence: u64,
     },
-    /// What each peering moved since the last of these, one a minute.
+    /// Traffic of each peering since the last of these events
+    /// ([`NodeOptions::bandwidth_interval`](crate::NodeOptions::bandwidth_interval)).
     Bandwidth {
-        /// Every peering that is up, lowest port first.
+        /// The peerings that are up, lowest port first.
         peers: Vec<PeerBandwidth>,
     },
-    /// The node cannot go on and closes: the last event but for the peerings that go.
+    /// The node cannot go on and closes. Only [`Event::PeerRemoved`] follows.
     Failed {
-        /// Why.
+        /// Why it cannot go on.
         error: NodeError,
     },
-    /// This subscriber was too slow: so many events are not coming.
+    /// This subscriber was too slow and has lost events.
     Missed {
-        /// How many.
+        /// The number of lost events.
         events: u64,
     },
 }
 
-/// What one peering moved in a minute.
+/// Traffic of one peering in an interval.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerBandwidth {
     /// Its port.
     pub port: PortId,
     /// The peer's key.
     pub key: PublicKey,
-    /// Frames and bytes of that minute.
+    /// Frames and bytes of the interval.
     pub traffic: Traffic,
 }
 
-/// A subscription to a node's events. Made by [`Node::events`](crate::Node::events).
+/// A subscription to a node's events, made by [`Node::events`](crate::Node::events) or
+/// [`Builder::events`](crate::Builder::events).
+///
+/// It is a [`Stream`] that ends when the node has closed. A subscriber that falls more than 4,096
+/// events behind gets [`Event::Missed`] in place of the events that it lost.
 #[derive(Debug)]
-pub struct Events(broadcast::Receiver<Event>);
+pub struct Events(BroadcastStream<Event>);
 
 impl Events {
-    pub(crate) const fn new(receiver: broadcast::Receiver<Event>) -> Self {
-        Self(receiver)
+    /// Waits for the next event. Returns `None` once the node is closed and all events have been read.
+    ///
+    /// # Cancel safety
+    /// No event is lost if the future is dropped.
+    pub async fn next(&mut self) -> Option<Event> {
+        poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
+    }
+}
+
+impl Stream for Events {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event>> {
+        let next = Pin::new(&mut self.0).poll_next(context);
+        next.map(|next| {
+            next.map(|event| match event {
+                Ok(event) => event,
+                Err(BroadcastStreamRecvError::Lagged(events)) => Event::Missed { events },
+            })
+        })
+    }
+}
+
+/// The subscribers of one node. The channel takes memory only once there is a subscriber.
+#[derive(Debug, Default)]
+pub(crate) struct Subscribers(Mutex<Channel>);
+
+#[derive(Debug, Default)]
+enum Channel {
+    #[default]
+    Unused,
+    Open(broadcast::Sender<Event>),
+    Ended,
+}
+
+/// Sends a node's events. Dropping it ends all subscriptions.
+#[derive(Debug)]
+pub(crate) struct EventSender(Arc<Subscribers>);
+
+impl Subscribers {
+    /// Subscribes to events from now on. Once events have ended, the subscription ends at once.
+    pub(crate) fn subscribe(&self) -> Events {
+        let mut channel = self.lock();
+        let receiver = match &*channel {
+            Channel::Open(sender) => sender.subscribe(),
+            Channel::Unused => {
+                let (sender, receiver) = broadcast::channel(BACKLOG);
+                *channel = Channel::Open(sender);
+                receiver
+            }
+            Channel::Ended => broadcast::channel(1).1,
+        };
+        Events(BroadcastStream::new(receiver))
     }
 
-    /// The next event; nothing once the node is closed. A subscriber that falls more than 4,096
-    /// events behind gets [`Event::Missed`] in place of those it lost.
-    pub async fn next(&mut self) -> Option<Event> {
-        match self.0.recv().await {
-            Ok(event) => Some(event),
-            Err(broadcast::error::RecvError::Lagged(events)) => Some(Event::Missed { events }),
-            Err(broadcast::error::RecvError::Closed) => None,
+    fn lock(&self) -> MutexGuard<'_, Channel> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EventSender {
+    pub(crate) const fn new(subscribers: Arc<Subscribers>) -> Self {
+        Self(subscribers)
+    }
+
+    /// Sends an event to all subscribers.
+    pub(crate) fn send(&self, event: Event) {
+        if let Channel::Open(sender) = &*self.0.lock() {
+            // Fails if all subscribers have gone.
+            let _ = sender.send(event);
         }
+    }
+}
+
+impl Drop for EventSender {
+    fn drop(&mut self) {
+        *self.0.lock() = Channel::Ended;
     }
 }

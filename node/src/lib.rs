@@ -15,11 +15,11 @@
 //! let b = pinecone::Node::builder().start().await?;
 //! pinecone::pipe(&a, &b).await?;
 //!
-//! // A payload may be lost, as any datagram, until the two have found their way to each other.
-//! while a.ping(&b.public_key(), 0, Duration::from_secs(1)).await.is_err() {}
-//! a.send_to(&b.public_key(), "hello")?;
-//! let (from, payload) = b.recv_from().await.ok_or("closed")?;
-//! assert_eq!((from, &payload[..]), (a.public_key(), &b"hello"[..]));
+//! // Like any datagram, a payload may be lost until the two have found their way to each other.
+//! a.reachable(&b.public_key(), Duration::from_secs(10)).await?;
+//! a.send_to("hello", &b.public_key())?;
+//! let (payload, from) = b.recv_from().await?;
+//! assert_eq!((&payload[..], from), (&b"hello"[..], a.public_key()));
 //!
 //! a.close().await;
 //! b.close().await;
@@ -38,34 +38,50 @@ mod control;
 mod error;
 mod event;
 mod intake;
+mod joining;
 mod key;
 mod local;
 mod log_limit;
 mod node;
 mod options;
 mod peerings;
+mod pending_pings;
 mod pin;
-mod pings;
+mod reach;
 mod report;
 mod runtime;
 mod start;
 mod status;
 mod stream_options;
+mod traffic;
 mod unanswered;
 mod verifiers;
 
 pub use builder::Builder;
-pub use error::{ConnectError, NodeError, OptionError, PingError, SendError, StartError};
+pub use error::{
+    Closed, ConnectError, DisconnectError, NodeError, OptionError, PingError, SendError,
+    StartError, TryRecvError,
+};
 pub use event::{Event, Events, PeerBandwidth};
 pub use key::generate_key;
 pub use log_limit::LogLimit;
 pub use node::{Node, pipe};
-pub use options::{NodeOptions, ReceiveQueue};
-pub use pinecone_controlplane::{Config as ControlConfig, LimitError};
+pub use options::{NodeOptions, ReceiveFor, ReceiveQueue};
+pub use pinecone_controlplane::{Config as ControlConfig, LimitError, Refused};
 pub use pinecone_dataplane::{
-    DataPlaneOptions, EngineChoice, LinkType, MemoryLimit, PacketFilter, PortId, WorkerError,
+    CloseReason, DataPlaneError, DataPlaneOptions, DropReason, EngineChoice, LinkType, MemoryLimit,
+    PacketFilter, PortId, WorkerError,
 };
-pub use pinecone_transports::{DialSchedule, Direction, Limits, MissingListener};
-pub use pinecone_wire::{Coordinates, KeyError, PublicKey, SecretKey};
-pub use status::{Counter, OwnKeyElsewhere, Peer, PingReply, StaticPeer, Status, Traffic, Worker};
+pub use pinecone_transports::{
+    AddressError, DialError, DialSchedule, Direction, HandshakeFailed, Limits, ListenError,
+    MissingListener,
+};
+pub use pinecone_wire::{
+    Coordinates, Extensions, FrameError, KeyError, PublicKey, SecretKey, Signature, TrafficLayout,
+    VerifyingKey,
+};
+pub use status::{
+    Counter, OwnKeyElsewhere, Peer, PingReply, StaticPeer, StaticPeerState, Status, Traffic, Worker,
+};
 pub use stream_options::StreamOptions;
+pub use traffic::Received;

@@ -1,4 +1,4 @@
-//! The node's own end of traffic: what it sends, and what is delivered to it.
+//! Traffic that the node itself sends and receives.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -17,32 +17,32 @@ use pinecone_wire::{
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
-use crate::pings::Pings;
+use crate::joining::Joining;
+use crate::pending_pings::PendingPings;
 use crate::unanswered::Unanswered;
-use crate::{Counter, ReceiveQueue, SendError};
+use crate::{Closed, Counter, ReceiveFor, ReceiveQueue, Received, SendError};
 
-/// Hops that a frame of ours may take where hop limiting is on (protocol section 7).
+/// The hop limit of frames that the node sends (protocol section 7).
 const HOP_LIMIT: u8 = 10;
-/// The largest sequence that a frame's watermark is expected to get on its way: one of Unix
-/// milliseconds, until the year 2109.
+/// The largest watermark sequence that a frame reserves room for: Unix milliseconds until the year
+/// 2109.
 const WATERMARK_SEQUENCE_ROOM: u64 = (1 << 42) - 1;
 
-/// A payload for the application, with the key that it claims to be from.
-pub(crate) type Received = (PublicKey, Bytes);
-
-/// See the module.
+/// The local end of a node's traffic.
 pub(crate) struct Local {
     own: PublicKey,
     clock: Clock,
-    /// Weak, because the data plane holds us.
+    /// Weak, because the data plane holds this.
     dataplane: OnceLock<Weak<DataPlane>>,
     closed: AtomicBool,
-    /// Where we are and where others are.
+    /// The coordinates of this node and of others.
     places: Mutex<Places>,
-    pub(crate) pings: Pings,
+    pub(crate) pings: PendingPings,
+    pub(crate) joining: Joining,
     inbox: mpsc::Sender<Received>,
     /// Bytes of payload in the inbox.
     inbox_bytes: AtomicUsize,
+    receive_for: ReceiveFor,
     inbox_frames_limit: usize,
     inbox_bytes_limit: usize,
     received: AtomicU64,
@@ -50,6 +50,7 @@ pub(crate) struct Local {
     pings_answered: AtomicU64,
     answers_not_sent: AtomicU64,
     unreachable: AtomicU64,
+    for_other_keys: AtomicU64,
 }
 
 struct Places {
@@ -64,6 +65,7 @@ impl Local {
         clock: Clock,
         fib: FibReader,
         queue: ReceiveQueue,
+        receive_for: ReceiveFor,
         max_coordinates: usize,
         first_nonce: u64,
     ) -> (Self, mpsc::Receiver<Received>) {
@@ -78,9 +80,11 @@ impl Local {
                 cache: CoordinateCache::new(max_coordinates),
                 unanswered: Unanswered::default(),
             }),
-            pings: Pings::new(first_nonce),
+            pings: PendingPings::new(first_nonce),
+            joining: Joining::default(),
             inbox,
             inbox_bytes: AtomicUsize::new(0),
+            receive_for,
             inbox_frames_limit: queue.payloads,
             inbox_bytes_limit: queue.bytes,
             received: AtomicU64::new(0),
@@ -88,27 +92,28 @@ impl Local {
             pings_answered: AtomicU64::new(0),
             answers_not_sent: AtomicU64::new(0),
             unreachable: AtomicU64::new(0),
+            for_other_keys: AtomicU64::new(0),
         };
         (local, receiver)
     }
 
-    /// The data plane exists now.
+    /// Sets the data plane, once it exists.
     pub(crate) fn attach(&self, dataplane: Weak<DataPlane>) {
         // Called once, by the thread that starts the node.
         let _ = self.dataplane.set(dataplane);
     }
 
-    /// From now on nothing is sent.
+    /// Stops sending.
     pub(crate) fn close(&self) {
         self.closed.store(true, Relaxed);
     }
 
-    /// The root key changed: all places known are of another tree.
+    /// Forgets all coordinates, which belong to the tree of another root.
     pub(crate) fn forget_places(&self) {
         self.places().cache.clear();
     }
 
-    /// A payload left the inbox.
+    /// Makes room for others when a payload has left the inbox.
     pub(crate) fn taken(&self, payload: &Bytes) {
         self.inbox_bytes.fetch_sub(payload.len(), Relaxed);
     }
@@ -120,9 +125,9 @@ impl Local {
         )
     }
 
-    pub(crate) fn send_to(&self, key: &PublicKey, payload: &[u8]) -> Result<(), SendError> {
+    pub(crate) fn send_to(&self, payload: &[u8], key: &PublicKey) -> Result<(), SendError> {
         if self.closed.load(Relaxed) {
-            return Err(SendError::Closed);
+            return Err(Closed::default().into());
         }
         let frame = {
             let mut places = self.places();
@@ -133,7 +138,7 @@ impl Local {
             };
             places.cache.sent_to(now, key);
             let source = places.fib.load().coordinates();
-            // Nobody vouches for coordinates: they must not keep a payload from being sent.
+            // Coordinates are unverified: long ones must not keep a payload from being sent.
             let destination = match payload.len() > max_payload(&destination, source) {
                 true => Coordinates::default(),
                 false => destination,
@@ -163,15 +168,14 @@ impl Local {
             frame
         };
         if *key == self.own {
-            return match self.receive(self.own, key, CoordinatesView::EMPTY, payload) {
-                true => Ok(()),
-                false => Err(SendError::Busy),
-            };
+            // If the receive queue is full, the payload is dropped and counted like others.
+            self.receive(self.own, key, CoordinatesView::EMPTY, payload);
+            return Ok(());
         }
         let dataplane = self.dataplane.get().and_then(Weak::upgrade);
-        match dataplane.ok_or(SendError::Closed)?.inject(frame) {
+        match dataplane.ok_or_else(Closed::default)?.inject(frame) {
             true => Ok(()),
-            false => Err(SendError::Busy),
+            false => Err(SendError::Full),
         }
     }
 
@@ -182,6 +186,7 @@ impl Local {
             ("pings_answered", &self.pings_answered),
             ("ping_answers_not_sent", &self.answers_not_sent),
             ("unreachable", &self.unreachable),
+            ("payloads_for_other_keys", &self.for_other_keys),
         ]
         .map(|(name, value)| Counter {
             name,
@@ -197,7 +202,7 @@ impl Local {
         counters
     }
 
-    /// Takes a payload in; false if there was no room for it.
+    /// Takes a payload in. Returns false if it is dropped.
     fn receive(
         &self,
         source: PublicKey,
@@ -214,20 +219,22 @@ impl Local {
                 places.cache.insert(now, source, source_coordinates.into());
             }
         }
-        if for_us
-            && let Some(ping) = Ping::decode(payload)
-            && self.is_ping_of_ours(&ping)
-        {
-            return true;
+        if let Some(ping) = Ping::decode(payload) {
+            return for_us && self.handle_ping(&ping);
         }
-        self.enqueue(source, payload)
+        if !for_us && self.receive_for == ReceiveFor::OwnKey {
+            self.for_other_keys.fetch_add(1, Relaxed);
+            return false;
+        }
+        self.enqueue(source, *destination, payload)
     }
 
-    /// Answers a ping that asks us; takes a pong for us to who waits for it.
-    fn is_ping_of_ours(&self, ping: &Ping<'_>) -> bool {
+    /// Answers a ping that asks this node, and hands a pong to the caller that waits for it. Returns
+    /// false for pings and pongs of other nodes.
+    fn handle_ping(&self, ping: &Ping<'_>) -> bool {
         match ping.kind {
             PingType::Ping if ping.destination == self.own => {
-                let counter = match self.send_to(&ping.origin, &ping.pong().encode()) {
+                let counter = match self.send_to(&ping.pong().encode(), &ping.origin) {
                     Ok(()) => &self.pings_answered,
                     Err(_) => &self.answers_not_sent,
                 };
@@ -245,15 +252,16 @@ impl Local {
         }
     }
 
-    fn enqueue(&self, source: PublicKey, payload: &[u8]) -> bool {
+    fn enqueue(&self, source: PublicKey, destination: PublicKey, payload: &[u8]) -> bool {
         let before = self.inbox_bytes.fetch_add(payload.len(), Relaxed);
         let fits = self.inbox_frames_limit > 0
             && before.saturating_add(payload.len()) <= self.inbox_bytes_limit;
-        let taken = fits
-            && self
-                .inbox
-                .try_send((source, Bytes::copy_from_slice(payload)))
-                .is_ok();
+        let received = || Received {
+            source,
+            destination,
+            payload: Bytes::copy_from_slice(payload),
+        };
+        let taken = fits && self.inbox.try_send(received()).is_ok();
         if taken {
             self.received.fetch_add(1, Relaxed);
         } else {
@@ -272,7 +280,7 @@ impl Delivery for Local {
     fn deliver(&self, ingress: PortId, frame: &[u8], layout: &TrafficLayout) -> bool {
         let destination = layout.destination_key(frame);
         if ingress == PortId::LOCAL && destination != self.own {
-            // Our own frame, and nobody known is nearer to where it is to go.
+            // A frame of this node, and no known node is nearer to its destination.
             self.unreachable.fetch_add(1, Relaxed);
             return false;
         }
@@ -285,9 +293,9 @@ impl Delivery for Local {
     }
 }
 
-/// The largest payload that gets there: with its coordinates, and without them where a node on
-/// the way falls back to SNEK and puts in a watermark, since a frame that outgrows its 65,535
-/// bytes is dropped.
+/// Returns the length of the longest payload that reaches its destination, both with coordinates and
+/// after a node on the way has replaced them by a watermark: a frame that grows beyond 65,535 bytes is
+/// dropped.
 fn max_payload(destination: &Coordinates, source: &Coordinates) -> usize {
     let watermark = PublicKey::LEN + varu64::len(WATERMARK_SEQUENCE_ROOM);
     let head = HEADER_LEN

@@ -3,36 +3,31 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use bytes::Bytes;
 use crossbeam::channel::Receiver;
 use pinecone_dataplane::{DataPlane, LinkType, PortId};
 use pinecone_transports::{Listeners, PeerAddress};
 use pinecone_wire::PublicKey;
-use pinecone_wire::ping::{self, Ping, PingType};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::command::{Command, CommandSender, PeeringReply, Unclaimed};
-use crate::local::{Local, Received};
+use crate::event::Subscribers;
+use crate::local::Local;
 use crate::runtime::Request;
 use crate::{
-    ConnectError, Direction, Event, Events, NodeError, PacketFilter, Peer, PingError, PingReply,
-    SendError, StaticPeer, Status, StreamOptions,
+    Closed, ConnectError, Direction, DisconnectError, Events, NodeError, Peer, Received,
+    StaticPeer, Status, StreamOptions,
 };
-
-/// Bytes of a ping's data that tell it from others.
-const NONCE_LEN: usize = 8;
 
 /// A running node. Clones are handles to the same one; it closes when [`Node::close`] is called
 /// or the last handle is dropped.
 ///
 /// The futures of all methods run on any executor.
 #[derive(Clone)]
-pub struct Node(Arc<Inner>);
+pub struct Node(pub(crate) Arc<Inner>);
 
-/// What the handles share.
+/// The state that all handles share.
 pub(crate) struct Inner {
     pub(crate) own: PublicKey,
     pub(crate) listeners: Listeners,
@@ -42,7 +37,7 @@ pub(crate) struct Inner {
     pub(crate) control: CommandSender,
     pub(crate) runtime: mpsc::UnboundedSender<Request>,
     pub(crate) inbox: tokio::sync::Mutex<mpsc::Receiver<Received>>,
-    pub(crate) events: broadcast::WeakSender<Event>,
+    pub(crate) subscribers: Arc<Subscribers>,
     /// Both lose their sender when the control thread, the last one, ends.
     pub(crate) ended: watch::Receiver<()>,
     pub(crate) ended_blocking: Receiver<()>,
@@ -52,20 +47,20 @@ pub(crate) struct Inner {
 }
 
 impl Node {
-    /// The node's key: its address.
+    /// Returns the node's key, which is its address.
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
         self.0.own
     }
 
-    /// The addresses that it listens on now, in the order they were asked for.
+    /// Returns the addresses that the node listens on now, in the order in which they were given.
     #[must_use]
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         self.0.listeners.local_addrs()
     }
 
-    /// Dials `host:port` once and makes a peering of it. For a peer to keep, use
-    /// [`Builder::connect`](crate::Builder::connect).
+    /// Dials `host:port` once and makes a peering of the connection. Peers that are to be dialled
+    /// again when they are lost are given to [`Builder::connect`](crate::Builder::connect).
     ///
     /// # Cancel safety
     /// Dropping the future ends the attempt: the connection is closed, and no peering is left behind.
@@ -79,7 +74,8 @@ impl Node {
         Ok(peering.await?.claim())
     }
 
-    /// Makes a peering of a connected stream socket: does the handshake, then the workers own it.
+    /// Makes a peering of a connected stream socket: does the handshake, then hands the socket to a
+    /// worker.
     ///
     /// # Cancel safety
     /// Dropping the future ends the attempt: the socket is closed, and no peering is left behind.
@@ -94,9 +90,9 @@ impl Node {
         Ok(self.stream_peering(stream, options).await?.claim())
     }
 
-    /// Makes a peering of any reliable, ordered byte stream, which a task on the node's runtime
-    /// thread relays: slower than [`Self::connect_stream`]. A stream that belongs to another
-    /// executor works as long as that one does.
+    /// Makes a peering of any reliable, ordered byte stream. A task on the node's runtime thread relays
+    /// it, which is slower than [`Self::connect_stream`]. A stream that belongs to another executor
+    /// works as long as that executor runs.
     ///
     /// # Cancel safety
     /// Dropping the future ends the attempt: the stream is dropped at once, and no peering is left behind.
@@ -119,126 +115,60 @@ impl Node {
         Ok(peering.await?.claim())
     }
 
-    /// The peerings that are up, lowest port first. None once the node is closed.
-    pub async fn peers(&self) -> Vec<Peer> {
-        let peers = self.ask(|reply| Command::Peers { reply }).await;
-        peers.unwrap_or_default()
+    /// Returns the peerings that are up, lowest port first.
+    ///
+    /// # Errors
+    /// [`Closed`] if the node is closed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect on the node.
+    pub async fn peers(&self) -> Result<Vec<Peer>, Closed> {
+        self.ask(|reply| Command::Peers { reply }).await
     }
 
-    /// The static peers, in the order they were given. None once the node is closed.
-    pub async fn static_peers(&self) -> Vec<StaticPeer> {
-        let peers = self.ask(|reply| Command::StaticPeers { reply }).await;
-        peers.unwrap_or_default()
+    /// Returns the static peers, in the order in which they were given.
+    ///
+    /// # Errors
+    /// [`Closed`] if the node is closed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect on the node.
+    pub async fn static_peers(&self) -> Result<Vec<StaticPeer>, Closed> {
+        self.ask(|reply| Command::StaticPeers { reply }).await
     }
 
-    /// Closes a peering and waits until it is closed. False if there is none with that port. A
-    /// static peer will be dialled again.
-    pub async fn disconnect(&self, port: PortId) -> bool {
-        let closed = self.ask(|reply| Command::Disconnect { port, reply }).await;
-        closed.unwrap_or(false)
+    /// Closes a peering and waits until it is closed. A static peer will be dialled again.
+    ///
+    /// # Errors
+    /// [`DisconnectError`] if no peering has that port or the node is closed.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped after it was polled, the peering is closed all the same.
+    pub async fn disconnect(&self, port: PortId) -> Result<(), DisconnectError> {
+        match self
+            .ask(|reply| Command::Disconnect { port, reply })
+            .await?
+        {
+            true => Ok(()),
+            false => Err(DisconnectError::NoSuchPeering(port)),
+        }
     }
 
-    /// What the node says about itself; nothing once it is closed.
-    pub async fn status(&self) -> Option<Status> {
+    /// Returns the state of the node.
+    ///
+    /// # Errors
+    /// [`Closed`] if the node is closed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect on the node.
+    pub async fn status(&self) -> Result<Status, Closed> {
         self.ask(|reply| Command::Status { reply }).await
     }
 
-    /// Subscribes to what happens from now on.
+    /// Subscribes to events from now on. [`Builder::events`](crate::Builder::events) subscribes to those of the start as well.
     #[must_use]
     pub fn events(&self) -> Events {
-        let events = self.0.events.upgrade();
-        Events::new(match events {
-            Some(events) => events.subscribe(),
-            // Without its sender: ends at once.
-            None => broadcast::channel(1).1,
-        })
-    }
-
-    /// Sends a payload to a key: as any datagram it may be lost, and its loss is not told. A
-    /// payload to our own key comes back by [`Self::recv_from`]. If no node has that very key, the
-    /// one with the next higher key gets it (unless that is ourselves).
-    ///
-    /// # Errors
-    /// [`SendError`]; nothing is sent then.
-    pub fn send_to(&self, key: &PublicKey, payload: impl AsRef<[u8]>) -> Result<(), SendError> {
-        self.0.local.send_to(key, payload.as_ref())
-    }
-
-    /// The largest payload that [`Self::send_to`] takes where the node is in the tree now, to any
-    /// destination that is not hundreds of hops away.
-    #[must_use]
-    pub fn max_payload(&self) -> usize {
-        self.0.local.max_payload()
-    }
-
-    /// The next payload for us, with the key that it claims to be from: nothing proves it. Nothing
-    /// once the node is closed and all has been read. Callers that wait at the same time take
-    /// turns.
-    pub async fn recv_from(&self) -> Option<(PublicKey, Bytes)> {
-        let mut inbox = self.0.inbox.lock().await;
-        let mut ended = self.0.ended.clone();
-        let received = tokio::select! {
-            biased;
-            received = inbox.recv() => received,
-            // It never changes: this is the sender's end.
-            _ = ended.changed() => inbox.try_recv().ok(),
-        };
-        if let Some((_, payload)) = &received {
-            self.0.local.taken(payload);
-        }
-        received
-    }
-
-    /// Asks `key` for an answer, with `size` bytes of data (at least 8 are sent).
-    ///
-    /// # Errors
-    /// [`PingError::Timeout`] if none came in time, else why it could not be sent.
-    pub async fn ping(
-        &self,
-        key: &PublicKey,
-        size: usize,
-        timeout: Duration,
-    ) -> Result<PingReply, PingError> {
-        let local = &self.0.local;
-        let max = local.max_payload().saturating_sub(ping::LEN);
-        if size > max {
-            return Err(SendError::TooLong { len: size, max }.into());
-        }
-        let mut waiting = local.pings.ask(*key).ok_or(SendError::Busy)?;
-        let mut data = waiting.nonce.to_be_bytes().to_vec();
-        data.resize(size.max(NONCE_LEN), 0);
-        let question = Ping {
-            kind: PingType::Ping,
-            hops: 0,
-            origin: self.0.own,
-            destination: *key,
-            data: &data,
-        };
-        let (over, time_over) = oneshot::channel();
-        let sleep = Request::Sleep {
-            time: timeout,
-            over,
-        };
-        self.0.runtime.send(sleep).map_err(|_| SendError::Closed)?;
-        local.send_to(key, &question.encode())?;
-        tokio::select! {
-            biased;
-            Ok(reply) = &mut waiting.reply => Ok(reply),
-            told = time_over => Err(match told {
-                Ok(()) => PingError::Timeout,
-                Err(_) => SendError::Closed.into(),
-            }),
-        }
-    }
-
-    /// Sets or removes the packet filter: it sees every traffic frame that comes in or that we
-    /// send to others, and drops those for which it says false. Called on the worker threads,
-    /// which wait for it. It must not hold a handle to this node, which would then never close by
-    /// being dropped.
-    pub fn set_packet_filter(&self, filter: Option<Arc<dyn PacketFilter>>) {
-        if let Some(dataplane) = self.0.dataplane.upgrade() {
-            dataplane.set_filter(filter);
-        }
+        self.0.subscribers.subscribe()
     }
 
     /// Closes all peerings and listeners and waits until every thread of the node has ended.
@@ -289,16 +219,25 @@ impl Node {
     ) -> Result<Unclaimed, ConnectError> {
         let (reply, answer) = oneshot::channel();
         let sent = self.0.runtime.send(request(reply));
-        sent.map_err(|_| ConnectError::Closed)?;
-        answer.await.unwrap_or(Err(ConnectError::Closed))
+        sent.map_err(|_| self.closed_error())?;
+        (answer.await).unwrap_or_else(|_| Err(self.closed_error().into()))
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+    /// Returns the error for a node that is closed.
+    pub(crate) fn closed_error(&self) -> Closed {
+        let cause = self.0.failure.get().cloned();
+        Closed { cause }
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, Closed> {
         let (reply, answer) = oneshot::channel();
         if !self.0.control.send(command(reply)) {
-            return None;
+            return Err(self.closed_error());
         }
-        answer.await.ok()
+        answer.await.map_err(|_| self.closed_error())
     }
 }
 

@@ -76,6 +76,8 @@ pub struct NodeOptions {
     pub packet_filter: Option<Arc<dyn PacketFilter>>,
     /// Bounds on the payloads that wait for the application.
     pub receive_queue: ReceiveQueue,
+    /// Which payloads the application receives. Default: those for the node's own key.
+    pub receive_for: ReceiveFor,
     /// The interval of [`Event::Bandwidth`](crate::Event::Bandwidth), from 10 ms to one year.
     /// Default: one minute.
     pub bandwidth_interval: Duration,
@@ -90,6 +92,19 @@ pub struct ReceiveQueue {
     pub payloads: usize,
     /// Bytes of payload. Default: 16 MiB.
     pub bytes: usize,
+}
+
+/// Which payloads a node's application receives.
+///
+/// A frame for a key that no node has is delivered at the node with the next higher key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReceiveFor {
+    /// Payloads for the node's own key. Others are dropped and counted as `payloads_for_other_keys`.
+    #[default]
+    OwnKey,
+    /// All payloads that are delivered at this node. [`Node::recv`](crate::Node::recv) returns the key
+    /// that each was for. This is for adapters that derive partial keys, for instance from IP addresses.
+    AnyKey,
 }
 
 impl Default for NodeOptions {
@@ -108,6 +123,7 @@ impl Default for NodeOptions {
             runtime_core: None,
             packet_filter: None,
             receive_queue: ReceiveQueue::default(),
+            receive_for: ReceiveFor::default(),
             bandwidth_interval: Duration::from_secs(60),
         }
     }
@@ -194,6 +210,7 @@ impl fmt::Debug for NodeOptions {
             runtime_core,
             packet_filter,
             receive_queue,
+            receive_for,
             bandwidth_interval,
         } = self;
         let public_key = secret_key.as_ref().map(SecretKey::public_key);
@@ -212,6 +229,7 @@ impl fmt::Debug for NodeOptions {
             .field("runtime_core", runtime_core)
             .field("has_packet_filter", &has_packet_filter)
             .field("receive_queue", receive_queue)
+            .field("receive_for", receive_for)
             .field("bandwidth_interval", bandwidth_interval)
             .finish()
     }

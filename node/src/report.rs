@@ -1,11 +1,11 @@
-//! Turns the numbers of the parts into the node's own.
+//! Converts the counters of the parts into the node's own types.
 
 use std::time::Duration;
 
 use pinecone_dataplane::{CountersSnapshot, DropReason, WorkerStats};
-use pinecone_transports::{StaticPeerState, StaticPeersHandle, TransportCounters};
+use pinecone_transports::{StaticPeerState as DialState, StaticPeersHandle, TransportCounters};
 
-use crate::{Counter, StaticPeer, Traffic, Worker};
+use crate::{Counter, StaticPeer, StaticPeerState, Traffic, Worker};
 
 pub(crate) fn traffic(counters: &CountersSnapshot) -> Traffic {
     Traffic {
@@ -98,11 +98,11 @@ pub(crate) fn control(counters: &pinecone_controlplane::Counters) -> Vec<Counter
 
 pub(crate) fn static_peers(handle: &StaticPeersHandle) -> Vec<StaticPeer> {
     let state = |state| match state {
-        StaticPeerState::Waiting { .. } => "waiting",
-        StaticPeerState::Resolving => "resolving",
-        StaticPeerState::Queued => "queued",
-        StaticPeerState::Dialling => "dialling",
-        StaticPeerState::Connected { .. } => "connected",
+        DialState::Waiting { .. } => StaticPeerState::Waiting,
+        DialState::Resolving => StaticPeerState::Resolving,
+        DialState::Queued => StaticPeerState::Queued,
+        DialState::Dialling => StaticPeerState::Dialling,
+        DialState::Connected { .. } => StaticPeerState::Connected,
     };
     let now = handle.now();
     let peers = handle.status().into_iter().map(|peer| StaticPeer {
@@ -111,9 +111,9 @@ pub(crate) fn static_peers(handle: &StaticPeersHandle) -> Vec<StaticPeer> {
         failures: peer.failures,
         last_error: peer.last_error,
         next_dial: match peer.state {
-            StaticPeerState::Waiting { until } => Some(until.saturating_sub(now)),
-            StaticPeerState::Resolving | StaticPeerState::Queued => Some(Duration::ZERO),
-            StaticPeerState::Dialling | StaticPeerState::Connected { .. } => None,
+            DialState::Waiting { until } => Some(until.saturating_sub(now)),
+            DialState::Resolving | DialState::Queued => Some(Duration::ZERO),
+            DialState::Dialling | DialState::Connected { .. } => None,
         },
     });
     peers.collect()

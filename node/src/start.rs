@@ -13,20 +13,24 @@ use pinecone_transports::{Listen, PeerAddress, parse_static_peers};
 use pinecone_wire::timing::BROADCAST_INTERVAL;
 use rand::TryRng;
 use rand::rngs::SysRng;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
 use crate::command::CommandSender;
 use crate::control::{Control, Parts};
+use crate::event::{EventSender, Subscribers};
 use crate::local::Local;
 use crate::node::Inner;
 use crate::pin::pin_to;
 use crate::runtime::{self, NodeTransports, RuntimeThread};
 use crate::verifiers::Verifiers;
-use crate::{ControlConfig, NodeError, NodeOptions, StartError, event, generate_key};
+use crate::{ControlConfig, NodeError, NodeOptions, StartError, generate_key};
 
 /// Starts a node. On an error, everything that ran already has ended when this returns.
-pub(crate) fn start(mut options: NodeOptions) -> Result<Inner, StartError> {
+pub(crate) fn start(
+    mut options: NodeOptions,
+    subscribers: Arc<Subscribers>,
+) -> Result<Inner, StartError> {
     options.check()?;
     let key = match options.secret_key.take() {
         Some(key) => key,
@@ -51,7 +55,15 @@ pub(crate) fn start(mut options: NodeOptions) -> Result<Inner, StartError> {
     let inbox = options.receive_queue;
     let max_coordinates = options.control.max_cached_coordinates;
     let reader = fib.reader();
-    let (local, inbox) = Local::new(own, clock, reader, inbox, max_coordinates, first_nonce);
+    let (local, inbox) = Local::new(
+        own,
+        clock,
+        reader,
+        inbox,
+        options.receive_for,
+        max_coordinates,
+        first_nonce,
+    );
     let local = Arc::new(local);
 
     let (sender, commands) = unbounded();
@@ -78,8 +90,6 @@ pub(crate) fn start(mut options: NodeOptions) -> Result<Inner, StartError> {
         }
     };
     let listeners = transports.listeners.clone();
-    let (events, _) = broadcast::channel(event::BACKLOG);
-    let weak_events = events.downgrade();
     let failure = Arc::new(OnceLock::new());
     let config = ControlConfig {
         // A peering without a descriptor to be had for it is better refused at once.
@@ -93,7 +103,7 @@ pub(crate) fn start(mut options: NodeOptions) -> Result<Inner, StartError> {
         commands,
         sender: sender.clone(),
         local: Arc::clone(&local),
-        events,
+        events: EventSender::new(Arc::clone(&subscribers)),
         clock,
         bandwidth_interval: options.bandwidth_interval,
         own,
@@ -138,7 +148,7 @@ pub(crate) fn start(mut options: NodeOptions) -> Result<Inner, StartError> {
         control: sender,
         runtime: requests,
         inbox: tokio::sync::Mutex::new(inbox),
-        events: weak_events,
+        subscribers,
         ended,
         ended_blocking,
         failure,

@@ -1,5 +1,6 @@
 //! What a node says about itself: plain data for people and programs.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -80,9 +81,8 @@ pub struct Peer {
 pub struct StaticPeer {
     /// As configured.
     pub address: String,
-    /// `waiting` (until the next dial), `resolving`, `queued` (others are being dialled), `dialling` or
-    /// `connected`.
-    pub state: &'static str,
+    /// Its state.
+    pub state: StaticPeerState,
     /// Failures in a row.
     pub failures: u32,
     /// Why the last dial failed or the last peering ended; none once a peering has been good for a
@@ -90,6 +90,34 @@ pub struct StaticPeer {
     pub last_error: Option<String>,
     /// How long until it is dialled next; none if it is connected or being dialled.
     pub next_dial: Option<Duration>,
+}
+
+/// The state of a static peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StaticPeerState {
+    /// Waiting for its next dial.
+    Waiting,
+    /// Its name is being looked up.
+    Resolving,
+    /// Waiting until other dials have ended.
+    Queued,
+    /// Being dialled.
+    Dialling,
+    /// Connected.
+    Connected,
+}
+
+impl fmt::Display for StaticPeerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Waiting => "waiting",
+            Self::Resolving => "resolving",
+            Self::Queued => "queued",
+            Self::Dialling => "dialling",
+            Self::Connected => "connected",
+        })
+    }
 }
 
 /// Signs that another node uses our key. All are zero unless somebody copied a key file, or plays

@@ -1,9 +1,6 @@
 //! `pinecone send` and `pinecone recv`: standard input to standard output through the overlay.
 
-use std::future::poll_fn;
 use std::io::{self, Read, Write};
-use std::pin::pin;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -123,7 +120,7 @@ async fn send_input(
                 let (from, payload) = received?;
                 take(sender, clock, &key, from, &payload);
                 for _ in 1..BATCH {
-                    let Some((from, payload)) = waiting(node).await else { break };
+                    let Some((from, payload)) = waiting(node) else { break };
                     take(sender, clock, &key, from, &payload);
                 }
             }
@@ -206,7 +203,7 @@ async fn receive(
                 let (from, payload) = received?;
                 hear(node, &clock, current, &ended, from, &payload).await?;
                 for _ in 1..BATCH {
-                    let Some((from, payload)) = waiting(node).await else { break };
+                    let Some((from, payload)) = waiting(node) else { break };
                     hear(node, &clock, current, &ended, from, &payload).await?;
                 }
             }
@@ -257,9 +254,9 @@ async fn hear(
 
 async fn transmit(node: &Node, key: &PublicKey, payload: &[u8]) -> Result<(), Failure> {
     loop {
-        match node.send_to(key, payload) {
+        match node.send_to(payload, key) {
             Ok(()) => return Ok(()),
-            Err(SendError::Busy) => tokio::time::sleep(BUSY_WAIT).await,
+            Err(SendError::Full) => tokio::time::sleep(BUSY_WAIT).await,
             Err(SendError::TooLong { max, .. }) => {
                 return Err(Failure::usage(format!(
                     "at most {} bytes fit a frame from here: choose a smaller --size",
@@ -281,18 +278,14 @@ async fn abort(node: &Node, key: &PublicKey, payload: &[u8]) {
 
 /// Returns the next payload. Fails if the node has closed.
 async fn next(node: &Node) -> Result<(PublicKey, Bytes), Failure> {
-    let received = node.recv_from().await;
-    received.ok_or_else(|| Failure::runtime("the node closed"))
+    let (payload, from) = node.recv_from().await.map_err(Failure::runtime)?;
+    Ok((from, payload))
 }
 
 /// Returns the next payload if it is already there.
-async fn waiting(node: &Node) -> Option<(PublicKey, Bytes)> {
-    let mut received = pin!(node.recv_from());
-    poll_fn(|context| match received.as_mut().poll(context) {
-        Poll::Ready(payload) => Poll::Ready(payload),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
+fn waiting(node: &Node) -> Option<(PublicKey, Bytes)> {
+    let received = node.try_recv().ok()?;
+    Some((received.source, received.payload))
 }
 
 async fn until(clock: &Instant, deadline: Option<Duration>) {

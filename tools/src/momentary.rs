@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use pinecone::{Node, SecretKey, StaticPeer, Status};
+use pinecone::{Node, SecretKey, StaticPeer, StaticPeerState};
 use tokio::time::Instant;
 
 use crate::failure::Failure;
@@ -53,31 +53,28 @@ pub(crate) async fn join(
     let node = builder.start().await.map_err(start_failure::explain)?;
     let mut causes = Causes::default();
     let joined = tokio::time::timeout_at(start + limit, async {
-        while let Some(status) = node.status().await {
-            if has_joined(&status) {
-                break;
+        loop {
+            tokio::select! {
+                joined = node.joined() => return joined,
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
-            for line in causes.news(&status.static_peers) {
+            for line in causes.news(&node.static_peers().await?) {
                 stderr::say(&format!("pinecone: {line}, trying again"));
             }
-            tokio::time::sleep(POLL_INTERVAL).await;
         }
     })
     .await;
-    if joined.is_err() {
-        let peers = node.status().await.map(|status| status.static_peers);
+    let Ok(joined) = joined else {
+        let peers = node.static_peers().await;
         node.close().await;
         return Err(Failure::runtime(format!(
             "no peering came up within {} s: {}",
             limit.as_secs_f64(),
             reasons(&peers.unwrap_or_default())
         )));
-    }
+    };
+    joined.map_err(Failure::runtime)?;
     Ok(Momentary { node, _lock: lock })
-}
-
-fn has_joined(status: &Status) -> bool {
-    (status.peers.iter()).any(|peer| peer.root == Some(status.root))
 }
 
 /// The last error of each static peer that has been reported.
@@ -106,11 +103,10 @@ fn reasons(peers: &[StaticPeer]) -> String {
     let reason = |peer: &StaticPeer| {
         let address = &peer.address;
         match &peer.last_error {
-            _ if peer.state == "connected" => format!(
+            _ if peer.state == StaticPeerState::Connected => format!(
                 "{address}: connected, but it has not announced itself: is it a Pinecone node?"
             ),
             Some(error) => format!("{address}: {error}: check that a node listens there"),
-            None if peer.state == "ourselves" => format!("{address}: it has our own key"),
             None => format!("{address}: no answer yet ({})", peer.state),
         }
     };
@@ -145,7 +141,7 @@ mod tests {
     fn each_cause_is_told_once() {
         let peer = |address: &str, error: Option<&str>| StaticPeer {
             address: address.to_owned(),
-            state: "waiting",
+            state: StaticPeerState::Waiting,
             failures: 1,
             last_error: error.map(str::to_owned),
             next_dial: None,

@@ -108,7 +108,7 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
     let node = Builder::from(node_options).start().await;
     let node = node.map_err(start_failure::explain)?;
 
-    if let Some(status) = node.status().await {
+    if let Ok(status) = node.status().await {
         let mut text = banner(&status);
         let _ = writeln!(
             text,

@@ -3,9 +3,11 @@
 use pinecone_testing::{Need, skip};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pinecone::{
-    EngineChoice, Event, Node, NodeError, PacketFilter, PortId, SendError, WorkerError, pipe,
+    ConnectError, EngineChoice, Event, Node, NodeError, PacketFilter, PingError, PortId, SendError,
+    WorkerError, pipe,
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
@@ -46,7 +48,7 @@ async fn a_node_ends_with_its_worker(engine: EngineChoice, call: &'static str) {
     let (mut events, mut others) = (a.events(), b.events());
     pipe(&a, &b).await.unwrap();
     a.set_packet_filter(Some(Arc::new(ForbidWaiting)));
-    a.send_to(&b.public_key(), "bait").unwrap();
+    a.send_to("bait", &b.public_key()).unwrap();
     let expected = NodeError::Worker(WorkerError::System {
         worker: 0,
         call,
@@ -58,11 +60,31 @@ async fn a_node_ends_with_its_worker(engine: EngineChoice, call: &'static str) {
     });
     assert_eq!(told.await, expected);
     let (key, reason) = removed(&mut events).await;
-    assert_eq!((key, reason), (b.public_key(), expected.to_string()));
-    assert_eq!(within("its end", a.closed()).await, Err(expected));
+    let NodeError::Worker(error) = &expected else {
+        panic!("{expected}");
+    };
+    assert_eq!((key, reason), (b.public_key(), error.clone().into()));
+    assert_eq!(within("its end", a.closed()).await, Err(expected.clone()));
     assert_eq!(removed(&mut others).await.0, a.public_key());
-    assert_eq!(a.send_to(&b.public_key(), "late"), Err(SendError::Closed));
-    assert!(a.status().await.is_none() && a.recv_from().await.is_none());
+    // Every later call says that the node is closed, and why.
+    let Err(SendError::Closed(closed)) = a.send_to("late", &b.public_key()) else {
+        panic!("the payload is sent");
+    };
+    assert_eq!(closed.cause(), Some(&expected));
+    assert_eq!(a.status().await.unwrap_err(), closed);
+    assert_eq!(a.peers().await.unwrap_err(), closed);
+    assert_eq!(a.static_peers().await.unwrap_err(), closed);
+    assert_eq!(a.joined().await, Err(closed.clone()));
+    assert_eq!(a.disconnect(PortId(1)).await, Err(closed.clone().into()));
+    let key = b.public_key();
+    assert_eq!(
+        a.reachable(&key, Duration::from_secs(9)).await,
+        Err(PingError::from(closed.clone()))
+    );
+    let connected = a.connect("127.0.0.1:1").await;
+    assert!(matches!(connected, Err(ConnectError::Closed(other)) if other == closed));
+    assert_eq!(a.recv().await, Err(closed.clone()));
+    assert_eq!(a.try_recv(), Err(closed.into()));
     within("closing what is closed", a.close()).await;
     b.close().await;
     assert_eq!(b.closed().await, Ok(()));

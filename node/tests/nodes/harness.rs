@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use pinecone::{Builder, Event, Events, Node, Peer, PublicKey, SecretKey};
+use pinecone::{Builder, CloseReason, Event, Events, Node, Peer, PublicKey, SecretKey};
 use pinecone_wire::announcement::{push_frame, root_payload, sign};
 use pinecone_wire::{Extensions, HANDSHAKE_LEN, Split, handshake, split};
 
@@ -86,7 +86,7 @@ pub(crate) async fn event<T>(
 }
 
 /// Why the next peering to go went.
-pub(crate) async fn removed(events: &mut Events) -> (PublicKey, String) {
+pub(crate) async fn removed(events: &mut Events) -> (PublicKey, CloseReason) {
     event("a peering goes", events, |event| match event {
         Event::PeerRemoved { key, reason, .. } => Some((*key, reason.clone())),
         _ => None,
@@ -95,7 +95,7 @@ pub(crate) async fn removed(events: &mut Events) -> (PublicKey, String) {
 }
 
 pub(crate) async fn peer(node: &Node, key: PublicKey) -> Option<Peer> {
-    let peers = node.peers().await;
+    let peers = node.peers().await.unwrap();
     peers.into_iter().find(|peer| peer.key == key)
 }
 

@@ -4,6 +4,7 @@
 
 mod bad_peers;
 mod cancelling;
+mod events;
 mod failure;
 mod harness;
 mod many;

@@ -1,13 +1,19 @@
 //! Payloads: their sizes, their way, what becomes of those that cannot go on.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use pinecone::{Event, Node, PacketFilter, PingError, PortId, PublicKey, SendError, pipe};
+use pinecone::{
+    Builder, Event, Node, NodeOptions, PacketFilter, PingError, PortId, PublicKey, ReceiveFor,
+    SendError, TryRecvError, pipe,
+};
 use pinecone_wire::TrafficLayout;
 
-use crate::harness::{builder, counter, event, node, payload, peer, reaches, until, within};
+use crate::harness::{
+    LIMIT, builder, counter, event, key, node, payload, peer, reaches, until, within,
+};
 
 /// A line of three, the middle one the static peer of the others, ready for traffic.
 async fn line() -> [Node; 3] {
@@ -48,13 +54,13 @@ async fn all_sizes_pass_a_third_node() {
     for (from, to) in [(&a, &c), (&c, &a)] {
         for (salt, size) in sizes.into_iter().enumerate() {
             let sent = payload(size, salt as u8);
-            from.send_to(&to.public_key(), &sent).unwrap();
-            let (source, received) = within("a payload", to.recv_from()).await.unwrap();
+            from.send_to(&sent, &to.public_key()).unwrap();
+            let (received, source) = within("a payload", to.recv_from()).await.unwrap();
             assert_eq!(source, from.public_key());
             assert_eq!(received.len(), size);
             assert!(received == sent[..], "{size} bytes, changed on the way");
         }
-        let error = from.send_to(&to.public_key(), payload(max + 1, 0));
+        let error = from.send_to(payload(max + 1, 0), &to.public_key());
         assert_eq!(error, Err(SendError::TooLong { len: max + 1, max }));
     }
     // All sizes of pings too, and what is too long says so.
@@ -73,10 +79,10 @@ async fn all_sizes_pass_a_third_node() {
 async fn payloads_keep_their_order() {
     let [a, _middle, c] = line().await;
     for n in 0..500_u32 {
-        a.send_to(&c.public_key(), n.to_be_bytes()).unwrap();
+        a.send_to(n.to_be_bytes(), &c.public_key()).unwrap();
     }
     for n in 0..500_u32 {
-        let (_, received) = within("a payload", c.recv_from()).await.unwrap();
+        let (received, _) = within("a payload", c.recv_from()).await.unwrap();
         assert_eq!(received[..], n.to_be_bytes());
     }
 }
@@ -84,8 +90,8 @@ async fn payloads_keep_their_order() {
 #[tokio::test]
 async fn to_ourselves() {
     let a = node(8).await;
-    a.send_to(&a.public_key(), b"note to self").unwrap();
-    let (source, received) = within("a payload", a.recv_from()).await.unwrap();
+    a.send_to(b"note to self", &a.public_key()).unwrap();
+    let (received, source) = within("a payload", a.recv_from()).await.unwrap();
     assert_eq!(
         (source, &received[..]),
         (a.public_key(), &b"note to self"[..])
@@ -105,22 +111,91 @@ async fn what_leads_nowhere_is_counted_and_not_given_to_us() {
     })
     .await;
     a.close().await;
-    assert!(a.recv_from().await.is_none());
-    assert_eq!(a.send_to(&nobody, b"x"), Err(SendError::Closed));
+    let closed = a.recv_from().await.unwrap_err();
+    assert_eq!(closed.cause(), None);
+    assert_eq!(a.send_to(b"x", &nobody), Err(closed.clone().into()));
     let closed = a.ping(&nobody, 0, Duration::from_secs(9)).await;
-    assert_eq!(closed, Err(PingError::Send(SendError::Closed)));
+    assert!(matches!(closed, Err(PingError::Send(SendError::Closed(_)))));
 }
 
 #[tokio::test]
 async fn a_partial_key_reaches_the_next_higher_node() {
+    let options = NodeOptions {
+        secret_key: Some(key(2)),
+        receive_for: ReceiveFor::AnyKey,
+        ..NodeOptions::default()
+    };
+    let c = Builder::from(options).start().await.unwrap();
+    let (a, b) = (node(8).await, node(15).await);
+    pipe(&a, &b).await.unwrap();
+    pipe(&b, &c).await.unwrap();
+    assert_eq!(reaches(&a, &c).await, 1);
+    let mut partial = c.public_key().0;
+    partial[15..].fill(0);
+    let partial = PublicKey(partial);
+    // Nobody answers, and the ping does not reach the application.
+    let unanswered = a.ping(&partial, 0, Duration::from_millis(200)).await;
+    assert_eq!(unanswered, Err(PingError::Timeout));
+    a.send_to(b"to whom it may concern", &partial).unwrap();
+    let received = within("a payload", c.recv()).await.unwrap();
+    assert_eq!(received.source, a.public_key());
+    assert_eq!(received.destination, partial);
+    assert_eq!(received.payload[..], b"to whom it may concern"[..]);
+}
+
+#[tokio::test]
+async fn payloads_for_other_keys_and_pings_do_not_reach_the_application() {
     let [a, _middle, c] = line().await;
     let mut partial = c.public_key().0;
     partial[15..].fill(0);
-    a.send_to(&PublicKey(partial), b"to whom it may concern")
-        .unwrap();
-    let (source, received) = within("a payload", c.recv_from()).await.unwrap();
-    assert_eq!(source, a.public_key());
-    assert_eq!(received[..], b"to whom it may concern"[..]);
+    let partial = PublicKey(partial);
+    let unanswered = a.ping(&partial, 0, Duration::from_millis(200)).await;
+    assert_eq!(unanswered, Err(PingError::Timeout));
+    a.send_to(b"to whom it may concern", &partial).unwrap();
+    until("the payload is counted", || async {
+        (counter(&c, "payloads_for_other_keys").await == 1).then_some(())
+    })
+    .await;
+    assert_eq!(c.try_recv(), Err(TryRecvError::Empty));
+    a.send_to(b"to you", &c.public_key()).unwrap();
+    let received = within("a payload", c.recv()).await.unwrap();
+    assert_eq!(received.destination, c.public_key());
+    assert_eq!(received.payload[..], b"to you"[..]);
+}
+
+#[tokio::test]
+async fn the_network_can_be_waited_for() {
+    let (a, b) = (node(8).await, node(15).await);
+    let mut joined = pin!(a.joined());
+    let early = tokio::time::timeout(Duration::from_millis(50), joined.as_mut());
+    assert!(early.await.is_err(), "a lone node has joined nothing");
+    pipe(&a, &b).await.unwrap();
+    within("joining", joined).await.unwrap();
+    within("joining", b.joined()).await.unwrap();
+    // A caller that comes later need not wait.
+    within("joining", a.joined()).await.unwrap();
+    let reply = a.reachable(&b.public_key(), LIMIT).await;
+    assert_eq!(reply.unwrap().hops, 0);
+    let lost = a.reachable(&PublicKey([0xaa; 32]), Duration::from_millis(100));
+    assert_eq!(lost.await, Err(PingError::Timeout));
+}
+
+#[test]
+fn payloads_are_received_without_async_code() {
+    let a = builder(8).start_blocking().unwrap();
+    assert_eq!(a.try_recv(), Err(TryRecvError::Empty));
+    for text in ["one", "two"] {
+        a.send_to(text, &a.public_key()).unwrap();
+    }
+    assert_eq!(a.try_recv().unwrap().payload, "one");
+    assert_eq!(a.recv_blocking().unwrap().payload, "two");
+    let waiting = std::thread::spawn({
+        let a = a.clone();
+        move || a.recv_blocking()
+    });
+    a.close_blocking();
+    assert!(waiting.join().unwrap().is_err());
+    assert!(matches!(a.try_recv(), Err(TryRecvError::Closed(_))));
 }
 
 #[tokio::test]
@@ -130,7 +205,7 @@ async fn the_receive_queue_is_bounded_in_frames_and_bytes() {
     pipe(&a, &b).await.unwrap();
     reaches(&a, &b).await;
     for _ in 0..20 {
-        a.send_to(&b.public_key(), [1]).unwrap();
+        a.send_to([1], &b.public_key()).unwrap();
     }
     let dropped = |n| {
         let b = b.clone();
@@ -144,15 +219,16 @@ async fn the_receive_queue_is_bounded_in_frames_and_bytes() {
         within("a payload", b.recv_from()).await.unwrap();
     }
     for _ in 0..4 {
-        a.send_to(&b.public_key(), payload(400, 0)).unwrap();
+        a.send_to(payload(400, 0), &b.public_key()).unwrap();
     }
     until("bytes over the bound are counted", dropped(14)).await;
     for _ in 0..2 {
-        let (_, received) = within("a payload", b.recv_from()).await.unwrap();
+        let (received, _) = within("a payload", b.recv_from()).await.unwrap();
         assert_eq!(received.len(), 400);
     }
     let deaf = builder(2).receive_queue(0, 0).start().await.unwrap();
-    assert_eq!(deaf.send_to(&deaf.public_key(), b"x"), Err(SendError::Busy));
+    deaf.send_to(b"x", &deaf.public_key()).unwrap();
+    assert_eq!(counter(&deaf, "receive_queue_full").await, 1);
 }
 
 struct Drops {
@@ -179,11 +255,11 @@ async fn a_filter_drops_what_it_refuses_and_nothing_else() {
     middle.set_packet_filter(Some(filter.clone()));
     // Workers take notice in their own time.
     until("the filter is on", || async {
-        c.send_to(&a.public_key(), b"ping").unwrap();
+        c.send_to(b"ping", &a.public_key()).unwrap();
         (filter.seen.load(Relaxed) > 0).then_some(())
     })
     .await;
-    a.send_to(&c.public_key(), b"refused").unwrap();
+    a.send_to(b"refused", &c.public_key()).unwrap();
     until("the drop is counted", || async {
         let peer = peer(&middle, a.public_key()).await?;
         let dropped = peer.drops.iter().find(|d| d.name == "filter")?;
@@ -195,9 +271,9 @@ async fn a_filter_drops_what_it_refuses_and_nothing_else() {
         .unwrap();
     middle.set_packet_filter(None);
     until("the filter is off", || async {
-        a.send_to(&c.public_key(), b"passes").unwrap();
+        a.send_to(b"passes", &c.public_key()).unwrap();
         let received = tokio::time::timeout(Duration::from_millis(200), c.recv_from()).await;
-        received.ok().flatten()
+        received.ok()?.ok()
     })
     .await;
 }
@@ -243,9 +319,9 @@ async fn hop_limiting_drops_what_used_up_its_hops() {
     assert_eq!(reaches(&nodes[0], &nodes[9]).await, 8);
     let far = nodes[12].public_key();
     until("a frame dies of age", || async {
-        nodes[0].send_to(&far, b"too far").unwrap();
+        nodes[0].send_to(b"too far", &far).unwrap();
         for node in &nodes {
-            for peer in node.peers().await {
+            for peer in node.peers().await.unwrap() {
                 if peer.drops.iter().any(|d| d.name == "hop_limit") {
                     return Some(());
                 }

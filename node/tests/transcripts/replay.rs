@@ -159,10 +159,10 @@ impl Replay<'_> {
             self.wait_for(line).await;
             let to: PublicKey = line.to.as_deref().unwrap().parse().unwrap();
             let payload = hex::decode(line.payload.as_deref().unwrap()).unwrap();
-            self.node.send_to(&to, payload).unwrap();
+            self.node.send_to(payload, &to).unwrap();
         } else if line.is_note(&format!("{} received", self.name)) {
             let received = tokio::time::timeout(LIMIT, self.node.recv_from()).await;
-            let (from, payload) = received.expect(&at).unwrap();
+            let (payload, from) = received.expect(&at).unwrap();
             assert_eq!(from.to_string(), line.from.as_deref().unwrap(), "{at}");
             assert_eq!(
                 hex::encode(&payload),
@@ -171,7 +171,7 @@ impl Replay<'_> {
             );
             // B sends back what it gets.
             if self.recording.name == "echo" && self.name == "B" {
-                self.node.send_to(&from, payload).unwrap();
+                self.node.send_to(payload, &from).unwrap();
             }
         }
     }
@@ -194,7 +194,7 @@ impl Replay<'_> {
             .values()
             .filter(|c| c.announced && c.write.is_some());
         let announced = announced.count();
-        while (self.node.peers().await.iter())
+        while (self.node.peers().await.unwrap().iter())
             .filter(|peer| peer.root.is_some())
             .count()
             < announced
@@ -292,6 +292,7 @@ impl Replay<'_> {
             .node
             .peers()
             .await
+            .unwrap()
             .iter()
             .all(|peer| peer.port.0 != port)
         {
@@ -317,6 +318,7 @@ impl Replay<'_> {
             .node
             .peers()
             .await
+            .unwrap()
             .iter()
             .any(|peer| peer.port.0 == port)
         {

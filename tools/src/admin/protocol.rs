@@ -267,7 +267,7 @@ impl From<&StaticPeer> for StaticPeerInfo {
     fn from(peer: &StaticPeer) -> Self {
         Self {
             address: peer.address.clone(),
-            state: peer.state.to_owned(),
+            state: peer.state.to_string(),
             failures: peer.failures,
             last_error: peer.last_error.clone(),
             next_dial_seconds: peer.next_dial.map(|wait| wait.as_secs_f64()),

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pinecone::{Node, PortId, PublicKey};
+use pinecone::{DisconnectError, Node, PortId, PublicKey};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -192,26 +192,27 @@ async fn answer(
 ) -> io::Result<()> {
     let reply = match request {
         Request::Status {} => match node.status().await {
-            Some(status) => {
+            Ok(status) => {
                 let mut status = StatusInfo::from(&status);
                 status.counters.extend(logging::counters());
                 Reply::Status(Box::new(status))
             }
-            None => error("the node is closing"),
+            Err(closed) => error(closed.to_string()),
         },
-        Request::Peers {} => Reply::Peers {
-            peers: node.peers().await.iter().map(PeerInfo::from).collect(),
-            static_peers: (node.static_peers().await.iter())
-                .map(StaticPeerInfo::from)
-                .collect(),
+        Request::Peers {} => match (node.peers().await, node.static_peers().await) {
+            (Ok(peers), Ok(static_peers)) => Reply::Peers {
+                peers: peers.iter().map(PeerInfo::from).collect(),
+                static_peers: static_peers.iter().map(StaticPeerInfo::from).collect(),
+            },
+            (Err(closed), _) | (_, Err(closed)) => error(closed.to_string()),
         },
-        Request::Disconnect { port } => {
-            if node.disconnect(PortId(port)).await {
-                Reply::Done {}
-            } else {
+        Request::Disconnect { port } => match node.disconnect(PortId(port)).await {
+            Ok(()) => Reply::Done {},
+            Err(DisconnectError::NoSuchPeering(port)) => {
                 error(format!("there is no peering on port {port}"))
             }
-        }
+            Err(other) => error(other.to_string()),
+        },
         Request::Ping(ping) => match series(&ping) {
             Ok(series) => {
                 let mut pings = pings::Pings::start(node.clone(), series);

@@ -1,4 +1,4 @@
-//! Pings that wait for their answer.
+//! Pings that wait for their answers.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -10,11 +10,11 @@ use tokio::sync::oneshot;
 
 use crate::PingReply;
 
-/// Pings that may wait at a time.
+/// The number of pings that may wait at a time.
 const MAX_PENDING: usize = 65_536;
 
-/// The pings of one node that have no answer yet, by the number in their data.
-pub(crate) struct Pings {
+/// The pings of one node that wait for answers, by the nonce in their data.
+pub(crate) struct PendingPings {
     next: AtomicU64,
     pending: Mutex<HashMap<u64, Pending>>,
 }
@@ -25,16 +25,17 @@ struct Pending {
     reply: oneshot::Sender<PingReply>,
 }
 
-/// A ping that waits; forgotten when dropped.
+/// A ping that waits. Dropping it removes it from the pending ones.
 pub(crate) struct Waiting<'a> {
-    pings: &'a Pings,
-    /// What the first eight bytes of its data are.
+    pings: &'a PendingPings,
+    /// The first eight bytes of the ping's data.
     pub(crate) nonce: u64,
     pub(crate) reply: oneshot::Receiver<PingReply>,
 }
 
-impl Pings {
-    /// `start` keeps the numbers of a node's former life apart from those of this one.
+impl PendingPings {
+    /// Creates the table with a random first nonce, which keeps late answers to an earlier run of the
+    /// node apart.
     pub(crate) fn new(start: u64) -> Self {
         Self {
             next: AtomicU64::new(start),
@@ -42,7 +43,7 @@ impl Pings {
         }
     }
 
-    /// Begins to wait; nothing if too many do.
+    /// Begins to wait for an answer from `asked`. Returns `None` if too many pings wait.
     pub(crate) fn ask(&self, asked: PublicKey) -> Option<Waiting<'_>> {
         let nonce = self.next.fetch_add(1, Relaxed);
         let (reply, receiver) = oneshot::channel();
@@ -65,7 +66,7 @@ impl Pings {
         })
     }
 
-    /// An answer from `asked` came. Those that nobody waits for are ignored.
+    /// Handles an answer from `asked`. An answer that nobody waits for is ignored.
     pub(crate) fn answered(&self, asked: &PublicKey, nonce: u64, hops: u16) {
         let now = Instant::now();
         let mut pending = self.lock();
@@ -74,7 +75,7 @@ impl Pings {
         }
         if let Some(ping) = pending.remove(&nonce) {
             let rtt = now.saturating_duration_since(ping.sent);
-            // Whoever asked may have gone: then nobody misses the answer.
+            // Fails if the caller has stopped waiting.
             let _ = ping.reply.send(PingReply { rtt, hops });
         }
     }
@@ -98,7 +99,7 @@ mod tests {
 
     #[test]
     fn an_answer_counts_once_and_only_from_whom_was_asked() {
-        let pings = Pings::new(u64::MAX);
+        let pings = PendingPings::new(u64::MAX);
         let mut waiting = pings.ask(PEER).unwrap();
         assert_eq!(waiting.nonce, u64::MAX);
         pings.answered(&PublicKey([8; 32]), waiting.nonce, 1);
@@ -111,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_dropped_ping_is_forgotten() {
-        let pings = Pings::new(1);
+        let pings = PendingPings::new(1);
         let nonce = pings.ask(PEER).unwrap().nonce;
         pings.answered(&PEER, nonce, 0);
         assert!(pings.lock().is_empty());

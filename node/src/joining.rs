@@ -1,0 +1,40 @@
+//! Callers that wait until the node has joined a network.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::oneshot;
+
+/// The callers that wait. The control thread looks at it after every change.
+#[derive(Default)]
+pub(crate) struct Joining {
+    /// Whether there may be any, so that the control thread need not lock.
+    waited_for: AtomicBool,
+    waiting: Mutex<Vec<oneshot::Sender<()>>>,
+}
+
+impl Joining {
+    /// Begins to wait.
+    pub(crate) fn wait(&self) -> oneshot::Receiver<()> {
+        let (joined, receiver) = oneshot::channel();
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|waiting| !waiting.is_closed());
+        waiting.push(joined);
+        self.waited_for.store(true, SeqCst);
+        receiver
+    }
+
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.waited_for.load(SeqCst)
+    }
+
+    /// Tells all callers that the node has joined a network.
+    pub(crate) fn joined(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waited_for.store(false, SeqCst);
+        for waiting in waiting.drain(..) {
+            // Fails if the caller has stopped waiting.
+            let _ = waiting.send(());
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Payloads of the application: sending, receiving and filtering.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pinecone_wire::PublicKey;
+
+use crate::{Closed, Node, PacketFilter, SendError, TryRecvError};
+
+/// A payload that arrived at a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Received {
+    /// The key that the payload claims to be from. Nothing proves it.
+    pub source: PublicKey,
+    /// The key that the payload is for: the node's own, unless it
+    /// [receives for any key](crate::ReceiveFor::AnyKey).
+    pub destination: PublicKey,
+    /// The payload.
+    pub payload: Bytes,
+}
+
+impl Node {
+    /// Sends a payload to a key. Like any datagram it may be lost, and nobody reports that.
+    ///
+    /// The payload is copied once, into the frame that carries it. A payload to the node's own key is
+    /// received by the node itself. If no node has the key, the node with the next higher key may
+    /// [receive](crate::ReceiveFor::AnyKey) the payload, unless that is this node.
+    ///
+    /// # Errors
+    /// [`SendError`]; the payload is not sent then.
+    pub fn send_to(&self, payload: impl AsRef<[u8]>, key: &PublicKey) -> Result<(), SendError> {
+        let sent = self.0.local.send_to(payload.as_ref(), key);
+        sent.map_err(|error| match error {
+            SendError::Closed(_) => self.closed_error().into(),
+            error => error,
+        })
+    }
+
+    /// Returns the length of the longest payload that [`Self::send_to`] takes at the node's present
+    /// place in the tree, to any destination that is not hundreds of hops away.
+    #[must_use]
+    pub fn max_payload(&self) -> usize {
+        self.0.local.max_payload()
+    }
+
+    /// Receives the next payload, with the key that it claims to be from. Nothing proves that claim.
+    ///
+    /// Callers that wait at the same time get payloads in turn.
+    ///
+    /// # Errors
+    /// [`Closed`] once the node is closed and all payloads have been received.
+    ///
+    /// # Cancel safety
+    /// No payload is lost if the future is dropped.
+    pub async fn recv_from(&self) -> Result<(Bytes, PublicKey), Closed> {
+        let received = self.recv().await?;
+        Ok((received.payload, received.source))
+    }
+
+    /// Receives the next payload, with the key that it is from and the key that it is for.
+    ///
+    /// # Errors
+    /// [`Closed`] once the node is closed and all payloads have been received.
+    ///
+    /// # Cancel safety
+    /// No payload is lost if the future is dropped.
+    pub async fn recv(&self) -> Result<Received, Closed> {
+        let mut inbox = self.0.inbox.lock().await;
+        let mut ended = self.0.ended.clone();
+        let received = tokio::select! {
+            biased;
+            received = inbox.recv() => received,
+            // It never changes: this is the sender's end.
+            _ = ended.changed() => inbox.try_recv().ok(),
+        };
+        let received = received.ok_or_else(|| self.closed_error())?;
+        self.0.local.taken(&received.payload);
+        Ok(received)
+    }
+
+    /// Receives a payload if one is waiting.
+    ///
+    /// # Errors
+    /// [`TryRecvError::Empty`] if none is waiting, [`TryRecvError::Closed`] as [`Self::recv`].
+    pub fn try_recv(&self) -> Result<Received, TryRecvError> {
+        // Looked at first: payloads may come until the end.
+        let ended = self.0.ended.has_changed().is_err();
+        let received = self.0.inbox.try_lock().ok();
+        let received = received.and_then(|mut inbox| inbox.try_recv().ok());
+        match received {
+            Some(received) => {
+                self.0.local.taken(&received.payload);
+                Ok(received)
+            }
+            None if ended => Err(self.closed_error().into()),
+            None => Err(TryRecvError::Empty),
+        }
+    }
+
+    /// Receives the next payload like [`Self::recv`], for callers outside async code.
+    ///
+    /// # Errors
+    /// As [`Self::recv`].
+    pub fn recv_blocking(&self) -> Result<Received, Closed> {
+        pollster::block_on(self.recv())
+    }
+
+    /// Sets or removes the packet filter. It sees every traffic frame that arrives or that this node
+    /// sends to others, and decides whether the frame goes on.
+    ///
+    /// The worker threads call the filter and wait for it. It must not hold a handle to this node,
+    /// which could then not close by being dropped.
+    pub fn set_packet_filter(&self, filter: Option<Arc<dyn PacketFilter>>) {
+        if let Some(dataplane) = self.0.dataplane.upgrade() {
+            dataplane.set_filter(filter);
+        }
+    }
+}
