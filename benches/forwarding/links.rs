@@ -78,9 +78,7 @@ pub fn wait(epoll: &OwnedFd, events: &mut Vec<epoll::Event>, limit: Duration) {
 
 /// Pins the calling thread, if the machine has that core.
 pub fn pin(core: usize) {
-    let mut set = rustix::thread::CpuSet::new();
-    set.set(core);
-    let _ = rustix::thread::sched_setaffinity(None, &set);
+    let _ = pinecone_dataplane::pin_to_core(core);
 }
 
 pub fn thread_id() -> u32 {

@@ -12,6 +12,7 @@ use pinecone_wire::TrafficLayout;
 use crate::PortId;
 use crate::counters::{CountersSnapshot, DropReason, PortCounters, WorkerCounters, WorkerStats};
 use crate::delivery::Delivery;
+use crate::driven::DrivenWorker;
 use crate::engine::{EngineKind, SharedPoller};
 use crate::filter::{GuardedFilter, PacketFilter};
 use crate::mailbox::{Command, Mailbox, NewPort};
@@ -57,10 +58,55 @@ impl DataPlane {
         }
     }
 
+    /// Sets up a data plane of one worker that has no thread: the caller drives it, on the thread that makes
+    /// this call. Reports come as from [`Self::start`]. [`Self::begin_shutdown`] ends the worker.
+    ///
+    /// The engine is epoll, since an io_uring costs each worker much more memory.
+    ///
+    /// # Errors
+    /// An option is not valid, or the system does not allow what the options ask for.
+    pub fn driven(
+        options: DataPlaneOptions,
+        fib: Fib,
+        delivery: Arc<dyn Delivery>,
+    ) -> Result<(Self, Receiver<Report>, DrivenWorker), DataPlaneError> {
+        if options.workers != 1 {
+            return Err(DataPlaneError::Workers(options.workers));
+        }
+        let (mut this, receiver) = Self::prepare(EngineKind::Epoll, options, fib, delivery)?;
+        let worker = DrivenWorker::new(&this.shared)?;
+        this.info.cores.push(None);
+        this.info.description = format!("chosen for a shared thread; {}", worker.features());
+        this.shared.poller.release();
+        Ok((this, receiver, worker))
+    }
+
     /// Starts the workers with one engine.
     fn start_with(
         engine: EngineKind,
         why: &str,
+        options: DataPlaneOptions,
+        fib: Fib,
+        delivery: Arc<dyn Delivery>,
+    ) -> Result<(Self, Receiver<Report>), DataPlaneError> {
+        let (mut this, receiver) = Self::prepare(engine, options, fib, delivery)?;
+        for worker in 0..this.shared.options.workers {
+            let (thread, features) = thread::start(worker, &this.shared)?;
+            let threads = this.threads.get_mut();
+            threads.unwrap_or_else(PoisonError::into_inner).push(thread);
+            this.info
+                .cores
+                .push(this.shared.options.cores.get(worker).copied());
+            this.info.description = features;
+        }
+        this.shared.poller.release();
+        this.info.description = format!("{why}; {}", this.info.description);
+        Ok((this, receiver))
+    }
+
+    /// Makes what workers share. None has been started yet.
+    fn prepare(
+        engine: EngineKind,
         options: DataPlaneOptions,
         fib: Fib,
         delivery: Arc<dyn Delivery>,
@@ -103,7 +149,7 @@ impl DataPlane {
             options,
             engine,
         });
-        let mut this = Self {
+        let this = Self {
             info: EngineInfo {
                 name: engine.name(),
                 description: String::new(),
@@ -113,17 +159,6 @@ impl DataPlane {
             next_worker: AtomicUsize::new(0),
             shared,
         };
-        for worker in 0..workers {
-            let (thread, features) = thread::start(worker, &this.shared)?;
-            let threads = this.threads.get_mut();
-            threads.unwrap_or_else(PoisonError::into_inner).push(thread);
-            this.info
-                .cores
-                .push(this.shared.options.cores.get(worker).copied());
-            this.info.description = features;
-        }
-        this.shared.poller.release();
-        this.info.description = format!("{why}; {}", this.info.description);
         Ok((this, receiver))
     }
 
@@ -223,14 +258,19 @@ impl DataPlane {
             .collect()
     }
 
-    /// Closes all ports and ends the workers. Returns when they have ended.
-    pub fn shutdown(&self) {
-        let threads =
-            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+    /// Tells the workers to close all ports and to end.
+    pub fn begin_shutdown(&self) {
         self.shared
             .mailboxes
             .iter()
             .for_each(|m| m.tell(Command::Shutdown));
+    }
+
+    /// Closes all ports and ends the workers. Returns when those that have threads have ended.
+    pub fn shutdown(&self) {
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        self.begin_shutdown();
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a worker had panicked");

@@ -105,20 +105,12 @@ impl Worker {
     /// Prepares for a wait outside of the worker. From now on the descriptor becomes readable when
     /// something is put into the worker's mailbox. Returns how long the wait may take: zero if there is
     /// something to do at once, and `None` if there is no limit.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for drivers of several workers")
-    )]
     pub(crate) fn prepare_wait(&mut self) -> Option<Duration> {
         with_loop!(&mut self.engine, inner => inner.prepare_wait())
     }
 
     /// A descriptor that polls as readable when the worker has something to do, once
     /// [`prepare_wait`](Self::prepare_wait) has been called.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for drivers of several workers")
-    )]
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         with_loop!(&self.engine, inner => inner.descriptor())
     }

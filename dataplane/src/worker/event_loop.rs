@@ -22,10 +22,6 @@ pub(crate) enum Waiting {
     /// The iteration spins or sleeps until there is something to do, as the options say.
     Block,
     /// The iteration looks at its sockets once. For drivers that wait for several workers at once.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for drivers of several workers")
-    )]
     Poll,
 }
 

@@ -5,12 +5,11 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
-use rustix::thread::CpuSet;
-
 use super::Worker;
 use super::event_loop::Waiting;
 use super::shared::Shared;
 use crate::options::DataPlaneError;
+use crate::pin::pin_to_core;
 
 /// Starts a worker on a thread of its own, and waits until it is set up. Returns the thread, and a
 /// description of the parts of the kernel in use.
@@ -56,15 +55,9 @@ fn run(mut worker: Worker) {
 
 fn pin(worker: usize, core: Option<usize>) -> Result<(), DataPlaneError> {
     let Some(core) = core else { return Ok(()) };
-    let fail = |source| DataPlaneError::Pin {
+    pin_to_core(core).map_err(|source| DataPlaneError::Pin {
         worker,
         core,
         source,
-    };
-    if core >= CpuSet::MAX_CPU {
-        return Err(fail(io::Error::from_raw_os_error(libc::EINVAL)));
-    }
-    let mut set = CpuSet::new();
-    set.set(core);
-    rustix::thread::sched_setaffinity(None, &set).map_err(|e| fail(e.into()))
+    })
 }
