@@ -1,5 +1,7 @@
-//! Nodes that do not play by the rules. Each is an honest control plane whose frames are dropped,
-//! changed or added to on their way in and out.
+//! Adversaries: nodes that break the rules.
+//!
+//! Each is an honest control plane, some of whose incoming and outgoing frames are dropped, changed
+//! or made up.
 
 use pinecone_fib::PortId;
 use pinecone_wire::{
@@ -11,58 +13,58 @@ use crate::ids::NodeId;
 use crate::random::Random;
 use crate::time::Nanos;
 
-/// Bootstraps that are kept to be sent again: more than that are not.
+/// The largest number of recorded bootstraps. Further ones are not recorded.
 const MAX_RECORDED: usize = 10_000;
 
-/// What an adversary does.
+/// The behaviour of an adversary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mischief {
-    /// Drops frames that it should pass on or take.
+    /// Drops frames that it should forward or accept.
     Drop {
-        /// Of which types.
+        /// The types of frames.
         kinds: Vec<FrameType>,
-        /// How many of a million.
+        /// The share of them, in parts of a million.
         rate: u32,
-        /// Only what comes from this peer, or goes to it.
+        /// If set, only frames from or to this peer are dropped.
         peer: Option<NodeId>,
     },
-    /// Sends every peer bootstraps of keys that nobody has.
+    /// Sends bootstraps of made-up keys to all peers.
     Flood {
-        /// How often.
+        /// The time between batches.
         every: Nanos,
-        /// How many to each peer each time.
+        /// The number of bootstraps to each peer in a batch.
         count: u32,
     },
-    /// Sends every bootstrap that it has heard to all of its peers.
+    /// Sends all bootstraps that it received to all peers.
     Replay {
-        /// How often.
+        /// The time between batches.
         every: Nanos,
-        /// How many times each.
+        /// The number of times that each is sent.
         times: u32,
     },
-    /// Says of the path of every bootstrap that it has heard that it is broken, to all of its peers.
+    /// Tells all peers that the path of every bootstrap that it received is broken.
     Deny {
-        /// How often.
+        /// The time between batches.
         every: Nanos,
     },
-    /// Announces itself to all peers as a child of the root, wherever it is: the root's own entry,
-    /// whose signature serves any child, and behind it the adversary's.
+    /// Announces itself to all peers as a child of the root, wherever it is. The announcement has
+    /// the root's own entry, whose signature is valid for any child, followed by the adversary's.
     Claim,
 }
 
-/// A node's mischief.
+/// An adversary and its state.
 #[derive(Clone, Debug)]
 pub struct Adversary {
     mischief: Mischief,
     recorded: Vec<Vec<u8>>,
-    /// How often what was recorded has been sent again.
+    /// The number of times that the recorded frames have been sent.
     replayed: u32,
 }
 
-/// What an adversary is and has, for what it signs.
+/// The identity under which an adversary makes frames.
 pub(crate) struct Identity {
     pub(crate) key: PublicKey,
-    /// None where signatures are a stand-in.
+    /// Absent if nothing is signed.
     pub(crate) secret: Option<SecretKey>,
     pub(crate) root: PublicKey,
     pub(crate) root_sequence: u64,
@@ -70,7 +72,7 @@ pub(crate) struct Identity {
 }
 
 impl Adversary {
-    /// An adversary that has done nothing yet.
+    /// Returns an adversary with this behaviour.
     #[must_use]
     pub fn new(mischief: Mischief) -> Self {
         Self {
@@ -80,7 +82,7 @@ impl Adversary {
         }
     }
 
-    /// How often it has something to send, if ever.
+    /// Returns the time between its batches, if it sends any.
     #[must_use]
     pub fn interval(&self) -> Option<Nanos> {
         match self.mischief {
@@ -91,7 +93,7 @@ impl Adversary {
         }
     }
 
-    /// Whether it drops a frame of this kind that comes from or goes to `peer`.
+    /// Decides whether it drops a frame of this kind from or to `with`.
     pub(crate) fn drops(&self, kind: FrameType, with: NodeId, random: &mut Random) -> bool {
         match &self.mischief {
             Mischief::Drop { kinds, rate, peer } => {
@@ -103,8 +105,8 @@ impl Adversary {
         }
     }
 
-    /// Takes note of a frame that came.
-    pub(crate) fn hear(&mut self, kind: FrameType, frame: &[u8]) {
+    /// Records a frame that it received, if it will use it.
+    pub(crate) fn record(&mut self, kind: FrameType, frame: &[u8]) {
         let records = matches!(
             self.mischief,
             Mischief::Replay { .. } | Mischief::Deny { .. }
@@ -114,7 +116,7 @@ impl Adversary {
         }
     }
 
-    /// What it sends in place of a frame of its own.
+    /// Returns the frame that it sends in place of one of its own.
     pub(crate) fn rewrite(&self, port: PortId, frame: Vec<u8>, who: &Identity) -> Vec<u8> {
         if self.mischief != Mischief::Claim {
             return frame;
@@ -122,8 +124,8 @@ impl Adversary {
         claim(port, &frame, who).unwrap_or(frame)
     }
 
-    /// What it sends to each peer of its own accord, now that it is due.
-    pub(crate) fn act(&mut self, who: &Identity, random: &mut Random) -> Vec<Vec<u8>> {
+    /// Returns the frames of its next batch, which go to every peer.
+    pub(crate) fn batch(&mut self, who: &Identity, random: &mut Random) -> Vec<Vec<u8>> {
         match self.mischief {
             Mischief::Flood { count, .. } => {
                 let frames = (0..count).filter_map(|_| made_up(who, random));
@@ -147,7 +149,7 @@ impl Adversary {
     }
 }
 
-/// The announcement `frame` cut down to the root's entry and ours.
+/// Shortens an announcement to the root's entry and the adversary's.
 fn claim(port: PortId, frame: &[u8], who: &Identity) -> Option<Vec<u8>> {
     let (_, Frame::Announcement { payload }) = Frame::parse(frame).ok()? else {
         return None;
@@ -171,7 +173,7 @@ fn claim(port: PortId, frame: &[u8], who: &Identity) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// The notice that the path which this bootstrap sets up is broken.
+/// Returns a notice that the path which a bootstrap sets up is broken.
 fn denied(frame: &[u8]) -> Option<Vec<u8>> {
     let (_, Frame::Bootstrap { key, payload, .. }) = Frame::parse(frame).ok()? else {
         return None;
@@ -185,7 +187,7 @@ fn denied(frame: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// A bootstrap of a key made up on the spot.
+/// Returns a bootstrap of a random key.
 fn made_up(who: &Identity, random: &mut Random) -> Option<Vec<u8>> {
     let bytes = random.bytes();
     let (key, body) = if who.secret.is_some() {

@@ -1,61 +1,71 @@
-//! Links: what a stream of frames over one of them meets with.
+//! Links: delay, bandwidth and loss of the streams of frames that run over them.
 //!
-//! A peering is a stream, so nothing on it overtakes anything of its class. Bandwidth is shared as
-//! the data plane shares it: protocol frames go before traffic, and traffic that would wait for
-//! longer than the queue holds is dropped. A lost packet is sent again after a time-out that
-//! doubles with each further loss, and everything behind it waits: loss shows as delay, and as the
-//! end of the peering when nothing has come for [`SILENCE`].
+//! A peering is a stream, so a frame never overtakes another one of its class. Bandwidth is shared
+//! as in the data plane: protocol frames go before traffic, and traffic that does not fit into the
+//! queue is dropped. A lost packet is sent again after a timeout that doubles with each further
+//! loss, and all frames behind it wait. Thus loss causes delay, and it ends the peering if nothing
+//! arrives for [`SILENCE`].
 //!
-//! Keepalives are worked out and not simulated: between two frames further apart than
-//! [`KEEPALIVE`], one is counted for each such time that passes.
+//! Keepalives are computed, not simulated: one is counted for each [`KEEPALIVE`] without a frame.
 
 use pinecone_wire::timing;
 
 use crate::random::Random;
 use crate::time::{MILLISECOND, Nanos, SECOND, nanos};
 
-/// How long nothing else may be sent before a keepalive is (protocol section 3).
+/// Time without any other frame after which a keepalive is sent (protocol section 3).
 pub const KEEPALIVE: Nanos = nanos(timing::KEEPALIVE_INTERVAL);
-/// A peering that brings nothing for so long is dead (protocol section 3).
+/// Time without any frame after which a peering is considered dead (protocol section 3).
 pub const SILENCE: Nanos = nanos(timing::PEER_TIMEOUT);
-/// A write that cannot finish within this time ends the peering (protocol section 3).
+/// Time within which a write must finish, or else the peering ends (protocol section 3).
 pub const WRITE_TIMEOUT: Nanos = nanos(timing::WRITE_TIMEOUT);
 
-/// What one packet of a stream carries.
+/// Bytes in one packet of a stream.
 const PACKET: usize = 1400;
-/// The least time after which a lost packet is sent again.
+/// The shortest time after which a lost packet is sent again.
 const RETRANSMIT: Nanos = 200 * MILLISECOND;
 
-/// What a link is like, the same in both directions.
+/// A way in which a link or a node goes down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum How {
+    /// Streams are closed, and both ends notice at once.
+    #[default]
+    Closed,
+    /// Frames no longer arrive. The ends notice [`SILENCE`] after the last arrival.
+    Silent,
+}
+
+/// Properties of a link, the same in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkOptions {
-    /// How long a bit takes to the other end.
+    /// The time that a bit takes to the other end.
     pub latency: Nanos,
-    /// Bits a second; 0 for no limit.
+    /// Bits per second; 0 for no limit.
     pub bandwidth: u64,
-    /// How many packets of a million are lost.
+    /// The share of packets that are lost, in parts of a million.
     pub loss: u32,
-    /// Bytes of traffic that may wait for their turn, where there is a limit on bandwidth.
+    /// The capacity in bytes of the queue for traffic, where bandwidth is limited.
     pub queue: u64,
 }
 
-/// What a frame is, to a link.
+/// The class of a frame, by which links share bandwidth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
     Protocol,
     Traffic,
 }
 
-/// What becomes of a frame that is sent.
+/// The outcome of sending a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// It gets there.
+    /// The frame arrives at this time.
     Arrives(Nanos),
-    /// It gets there, but the other end has given the peering up by then.
+    /// The frame would arrive after this time, at which the other end considers the peering dead.
     TooLate(Nanos),
-    /// Traffic for which there was no room.
+    /// The queue for traffic was full.
     QueueFull,
-    /// The protocol frames before it take too long: our end gives up.
+    /// The write would not finish in time, so this end closes the peering.
     Stuck,
 }
 
@@ -63,13 +73,13 @@ pub(crate) enum Sent {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Direction {
     last_sent: Nanos,
-    /// Keepalives since then that have been counted.
+    /// Keepalives since then that were counted already.
     keepalives: u32,
-    /// When the line is free for the next frame of either class.
+    /// When the link is free for the next frame of each class.
     free: [Nanos; 2],
-    /// When the last frame of either class arrives.
+    /// When the last frame of each class arrives.
     arrival: [Nanos; 2],
-    /// Until when a lost packet holds everything up.
+    /// Until when a lost packet delays all frames.
     stalled: Nanos,
 }
 
@@ -108,13 +118,13 @@ impl Direction {
         self.keepalives = 0;
         self.free[lane] = departs + wire;
         if class == Class::Protocol {
-            // What waits of traffic waits for this, too.
+            // Traffic that is queued has to wait for this frame, too.
             self.free[1] = self.free[1].max(now) + wire;
         }
         let mut arrives = departs + wire + link.latency;
         let mut again = RETRANSMIT.max(3 * link.latency);
         for _ in 0..len.div_ceil(PACKET) {
-            // Once it is too late there is no need to know how late.
+            // The loop ends once the frame is too late anyway.
             while again < 4 * SILENCE && random.happens(link.loss) {
                 arrives += again;
                 again *= 2;
@@ -129,14 +139,14 @@ impl Direction {
         Sent::Arrives(arrives)
     }
 
-    /// When the last of what was sent before `now` arrives, keepalives included.
+    /// Returns when the last frame sent before `now` arrives, keepalives included.
     pub(crate) fn last_arrival(&self, now: Nanos, link: &LinkOptions) -> Nanos {
         let keepalives = now.saturating_sub(self.last_sent) / KEEPALIVE;
         let quiet = self.last_sent + keepalives * KEEPALIVE + link.latency;
         quiet.max(self.arrival[0]).max(self.arrival[1])
     }
 
-    /// Keepalives sent up to `now` that have not been counted yet.
+    /// Returns the number of keepalives sent up to `now` that were not counted yet.
     pub(crate) fn count_keepalives(&mut self, now: Nanos) -> u64 {
         let sent = (now.saturating_sub(self.last_sent) / KEEPALIVE) as u32;
         let new = sent.saturating_sub(self.keepalives);
@@ -145,7 +155,7 @@ impl Direction {
     }
 }
 
-/// How long `len` bytes take to go out.
+/// Returns the time that sending `len` bytes takes.
 fn transmission(len: u64, bandwidth: u64) -> Nanos {
     match bandwidth {
         0 => 0,
@@ -178,7 +188,7 @@ mod tests {
 
     #[test]
     fn protocol_goes_before_traffic_and_traffic_waits_in_a_bounded_queue() {
-        // A thousand bytes a second.
+        // A thousand bytes per second.
         let link = LinkOptions {
             bandwidth: 8_000,
             queue: 1_500,

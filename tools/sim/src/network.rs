@@ -1,342 +1,372 @@
-//! A network in virtual time: nodes, the links between them, and what is under way.
+//! A network in virtual time: nodes, links, and frames under way.
+//!
+//! [`Network`] holds the nodes and the medium between them, and lets scheduled events happen in
+//! order. Nodes act on the medium, and the medium knows nothing of nodes:
+//!
+//! ```text
+//! network -> traffic, peerings, probe -> nodes -> medium -> links, ping_ledger
+//! ```
 
 mod frames;
-mod mischief;
+mod links;
+mod medium;
+mod nodes;
 mod peerings;
-mod pings;
+mod ping_ledger;
+mod probe;
+mod traffic;
 
-use pinecone_controlplane::{ControlPlane, Effect, Event, Now, Status};
-use pinecone_wire::{Coordinates, PublicKey};
+use std::sync::Arc;
+
+use pinecone_controlplane::{ControlPlane, Status};
+use pinecone_fib::{PortId, Snapshot};
+use pinecone_wire::PublicKey;
 
 use crate::adversary::Adversary;
 use crate::counts::Counts;
 use crate::ids::{LinkId, NodeId};
 use crate::link::LinkOptions;
-use crate::node::{Node, NodeOptions, PeeringEnd};
-use crate::queue::Queue;
+use crate::node::{Node, NodeOptions};
 use crate::random::{Random, Stream};
 use crate::time::{self, Nanos};
 
-use self::peerings::{Link, Peering};
+use self::medium::{Medium, Scheduled};
+use self::nodes::Nodes;
 
-pub use self::frames::{Probe, Way};
-pub use self::pings::Ping;
-
-/// How a link or a node goes down.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum How {
-    /// The streams close, and both ends know.
-    #[default]
-    Closed,
-    /// Nothing comes any more. Whoever is left finds out when it has heard nothing for 5 s.
-    Silent,
-}
+pub use self::medium::Observation;
+pub use self::ping_ledger::Ping;
+pub use self::probe::{Probe, Way};
+pub use crate::link::How;
 
 /// A network in virtual time. The same calls give the same run.
 pub struct Network {
-    pub(crate) now: Nanos,
-    options: NodeOptions,
-    queue: Queue<Happening>,
-    nodes: Vec<Node>,
-    links: Vec<Link>,
-    peerings: Vec<Peering>,
-    pings: Vec<Ping>,
-    counts: Counts,
+    options: Arc<NodeOptions>,
+    nodes: Nodes,
+    medium: Medium,
     keys: Random,
-    random: Random,
     probing: Random,
-    mischief: Random,
-    /// Counts the changes of who is up and linked to whom.
-    changes: u64,
 }
 
-/// What is to happen.
-#[derive(Debug)]
-enum Happening {
-    /// A frame arrives at this end of a peering.
-    Frame { to: PeeringEnd, frame: Vec<u8> },
-    /// A node is due.
-    Tick(NodeId),
-    /// This end of a peering finds out that it is over.
-    Close { at: PeeringEnd, timed_out: bool },
-    /// A peering over this link is ready.
-    Connect(LinkId),
-    /// A node starts.
-    Start(NodeId),
-    /// An adversary is due.
-    Mischief(NodeId),
-}
-
+/// Nodes.
 impl Network {
-    /// A network without nodes.
+    /// Returns a network without nodes. `options` are those of the nodes to come.
     #[must_use]
     pub fn new(seed: u64, options: NodeOptions) -> Self {
         Self {
-            now: 0,
-            options,
-            queue: Queue::new(),
-            nodes: Vec::new(),
-            links: Vec::new(),
-            peerings: Vec::new(),
-            pings: Vec::new(),
-            counts: Counts::default(),
+            options: Arc::new(options),
+            nodes: Nodes::new(seed),
+            medium: Medium::new(seed),
             keys: Random::new(seed, Stream::Keys),
-            random: Random::new(seed, Stream::Links),
             probing: Random::new(seed, Stream::Measures),
-            mischief: Random::new(seed, Stream::Adversaries),
-            changes: 0,
         }
     }
 
-    /// The virtual time.
-    #[must_use]
-    pub fn now(&self) -> Nanos {
-        self.now
-    }
-
-    /// Makes room for this many nodes more, and for no others.
+    /// Reserves memory for exactly this many more nodes.
     pub(crate) fn reserve_nodes(&mut self, nodes: usize) {
-        self.nodes.reserve_exact(nodes);
+        self.nodes.reserve(nodes);
     }
 
     /// Adds a node with a key from the seed. It is down until [`Self::start`].
     pub fn add_node(&mut self) -> NodeId {
-        let seed = self.keys.bytes();
-        self.nodes.push(Node::new(seed, &self.options));
-        (self.nodes.len() - 1) as NodeId
+        let options = Arc::clone(&self.options);
+        self.nodes.add(Node::new(self.keys.bytes(), options))
     }
 
-    /// Starts a node that is down at a time to come, with the key that it had and nothing else.
+    /// Adds a node with options of its own.
+    pub fn add_node_with(&mut self, options: NodeOptions) -> NodeId {
+        let options = Arc::new(options);
+        self.nodes.add(Node::new(self.keys.bytes(), options))
+    }
+
+    /// Starts a node at `at`, if it is down then. It keeps its key and loses all other state.
     pub fn start(&mut self, node: NodeId, at: Nanos) {
-        self.queue.push(at.max(self.now), Happening::Start(node));
+        let at = at.max(self.medium.now);
+        self.medium.queue.push(at, Scheduled::Start(node));
     }
 
     /// Takes a node down.
     pub fn stop(&mut self, node: NodeId, how: How) {
-        if !self.is_alive(node) {
-            return;
-        }
-        self.changes += 1;
-        let Some(stopped) = self.node_mut(node) else {
+        let Some(stopped) = self.nodes.get_mut(node).filter(|node| node.alive) else {
             return;
         };
+        self.medium.changes += 1;
         stopped.alive = false;
         let links = stopped.links.clone();
         let ends: Vec<_> = stopped.peerings().map(|(_, end)| end).collect();
         for end in ends {
-            self.forget_end(end);
+            self.nodes.forget(&mut self.medium, end);
         }
         for link in links {
-            self.end_peering(link, how);
+            peerings::interrupt(&mut self.nodes, &mut self.medium, link, how);
         }
     }
 
-    /// Gives a node that is down another key: whoever comes back in its place is somebody else.
+    /// Gives a node that is down a new key, so that it comes back as a different node.
     pub fn renew(&mut self, node: NodeId) {
         if self.is_alive(node) {
             return;
         }
         let seed = self.keys.bytes();
-        let options = self.options.clone();
-        if let Some(node) = self.node_mut(node) {
-            node.renew(seed, &options);
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.renew(seed);
         }
     }
 
-    /// How many nodes there are, up or down.
+    /// Sets how far a node's calendar clock is ahead, in milliseconds.
+    pub fn set_clock_ahead(&mut self, node: NodeId, ms: i64) {
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.clock_ahead_ms = ms;
+        }
+    }
+
+    /// Turns a node into an adversary.
+    pub fn set_adversary(&mut self, node: NodeId, adversary: Adversary) {
+        let interval = adversary.interval();
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.adversary = Some(Box::new(adversary));
+        }
+        if let Some(interval) = interval {
+            let at = self.medium.now + interval;
+            self.medium.queue.push(at, Scheduled::Misbehave(node));
+        }
+    }
+
+    /// Reports whether a node is an adversary.
+    #[must_use]
+    pub fn is_adversary(&self, node: NodeId) -> bool {
+        self.nodes.is_adversary(node)
+    }
+
+    /// Returns the number of nodes, up or down.
     #[must_use]
     pub fn node_count(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Whether a node is up.
+    /// Reports whether a node is up.
     #[must_use]
     pub fn is_alive(&self, node: NodeId) -> bool {
-        self.node(node).is_some_and(|n| n.alive)
+        self.nodes.is_alive(node)
     }
 
-    /// The nodes that are up, in order.
+    /// Returns the nodes that are up, in ascending order.
     #[must_use]
     pub fn alive(&self) -> Vec<NodeId> {
         let all = 0..self.nodes.len() as NodeId;
         all.filter(|&n| self.is_alive(n)).collect()
     }
 
-    /// A node's key.
-    #[must_use]
-    pub fn key(&self, node: NodeId) -> PublicKey {
-        self.node(node).map(Node::key).unwrap_or_default()
-    }
-
-    /// Where a node stands.
-    #[must_use]
-    pub fn status(&self, node: NodeId) -> Option<Status> {
-        self.node(node).map(|n| n.plane.status())
-    }
-
-    /// The node that is up and has the highest key: the one that should be root.
+    /// Returns the node with the highest key among those that are up, which should become root.
     #[must_use]
     pub fn highest(&self) -> Option<NodeId> {
         let alive = self.alive().into_iter();
         alive.max_by_key(|&n| self.key(n))
     }
 
-    /// What happened so far, keepalives up to now included.
-    pub fn counts(&mut self) -> Counts {
-        self.count_keepalives();
-        self.counts
-    }
-
-    /// The pings sent so far, by number.
+    /// Returns a node's key.
     #[must_use]
-    pub fn pings(&self) -> &[Ping] {
-        &self.pings
+    pub fn key(&self, node: NodeId) -> PublicKey {
+        self.nodes.key(node)
     }
 
-    /// A number that changes whenever it changes who is up and linked to whom.
+    /// Returns the status of a node's control plane.
     #[must_use]
-    pub fn changes(&self) -> u64 {
-        self.changes
+    pub fn status(&self, node: NodeId) -> Option<Status> {
+        self.control_plane(node).map(ControlPlane::status)
     }
 
-    /// How many things are to happen.
+    /// Returns a node's control plane.
     #[must_use]
-    pub fn pending(&self) -> usize {
-        self.queue.len()
+    pub fn control_plane(&self, node: NodeId) -> Option<&ControlPlane> {
+        self.nodes.get(node).map(|node| &node.plane)
     }
 
-    /// Makes a node an adversary, from now on.
-    pub fn set_adversary(&mut self, node: NodeId, adversary: Adversary) {
-        let due = adversary.interval();
-        if let Some(node) = self.node_mut(node) {
-            node.adversary = Some(Box::new(adversary));
-        }
-        if let Some(interval) = due {
-            self.queue
-                .push(self.now + interval, Happening::Mischief(node));
-        }
+    /// Returns the tables by which a node forwards traffic.
+    pub fn tables(&mut self, node: NodeId) -> Option<&Snapshot> {
+        self.nodes.get_mut(node).map(Node::tables)
     }
 
-    /// Whether a node is an adversary.
+    /// Returns the node at the other end of the peering at a port, and its port. Returns nothing if
+    /// no frame would arrive there.
     #[must_use]
-    pub fn is_adversary(&self, node: NodeId) -> bool {
-        self.node(node).is_some_and(|n| n.adversary.is_some())
-    }
-
-    /// Lets time pass until `until`.
-    pub fn run_until(&mut self, until: Nanos) {
-        while let Some((at, what)) = self.queue.pop(until) {
-            self.now = at;
-            match what {
-                Happening::Frame { to, frame } => self.arrive(to, frame),
-                Happening::Tick(node) => self.tick(node),
-                Happening::Close { at, timed_out } => self.close(at, timed_out),
-                Happening::Connect(link) => self.connect(link),
-                Happening::Start(node) => self.start_now(node),
-                Happening::Mischief(node) => self.mischief(node),
-            }
-        }
-        self.now = self.now.max(until);
+    pub fn peer(&self, node: NodeId, port: PortId) -> Option<(NodeId, PortId)> {
+        let end = self.nodes.get(node)?.port(port)?;
+        self.medium.links.far_end(end).ok()
     }
 }
 
+/// Links.
 impl Network {
-    fn node(&self, node: NodeId) -> Option<&Node> {
-        self.nodes.get(node as usize)
+    /// Adds a link between two nodes. They become peers once both are up.
+    pub fn add_link(&mut self, a: NodeId, b: NodeId, options: LinkOptions) -> LinkId {
+        let id = self.medium.links.add([a, b], options);
+        for node in [a, b] {
+            if let Some(node) = self.nodes.get_mut(node) {
+                node.links.push(id);
+            }
+        }
+        self.heal(id);
+        id
     }
 
-    fn node_mut(&mut self, node: NodeId) -> Option<&mut Node> {
-        self.nodes.get_mut(node as usize)
+    /// Takes a link down.
+    pub fn cut(&mut self, link: LinkId, how: How) {
+        peerings::interrupt(&mut self.nodes, &mut self.medium, link, how);
+        let changed = self.medium.links.set_up(link, false);
+        self.medium.changes += u64::from(changed);
     }
 
-    fn coordinates(&self, node: NodeId) -> Coordinates {
-        let status = self.status(node);
-        status.map(|status| status.coordinates).unwrap_or_default()
+    /// Brings a link up again.
+    pub fn heal(&mut self, link: LinkId) {
+        let changed = self.medium.links.set_up(link, true);
+        self.medium.changes += u64::from(changed);
+        self.nodes.dial(&mut self.medium, link, 0);
+    }
+
+    /// Replaces the options of a link.
+    pub fn set_link(&mut self, link: LinkId, options: LinkOptions) {
+        self.medium.links.set_options(link, options);
+    }
+
+    /// Returns the number of links, up or down.
+    #[must_use]
+    pub fn link_count(&self) -> usize {
+        self.medium.links.len()
+    }
+
+    /// Returns the two nodes that a link joins, and whether it is up.
+    #[must_use]
+    pub fn link(&self, link: LinkId) -> Option<(NodeId, NodeId, bool)> {
+        let link = self.medium.links.get(link)?;
+        Some((link.ends[0], link.ends[1], link.up))
+    }
+
+    /// Returns the options of a link.
+    #[must_use]
+    pub fn link_options(&self, link: LinkId) -> Option<LinkOptions> {
+        self.medium.links.get(link).map(|link| link.options)
+    }
+
+    /// Returns all links that end at a node, up or down.
+    #[must_use]
+    pub fn links_of(&self, node: NodeId) -> &[LinkId] {
+        self.nodes.get(node).map_or(&[], |node| &node.links)
+    }
+
+    /// Returns the ends of all links that are up between nodes that are up.
+    pub fn live_links(&self) -> impl Iterator<Item = (NodeId, NodeId)> + '_ {
+        let links = self.medium.links.iter();
+        let live =
+            links.filter(|link| link.up && link.ends.iter().all(|&node| self.is_alive(node)));
+        live.map(|link| (link.ends[0], link.ends[1]))
+    }
+
+    /// Returns a number that changes whenever a node or link goes up or down.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.medium.changes
+    }
+}
+
+/// Time, traffic and counters.
+impl Network {
+    /// Returns the virtual time.
+    #[must_use]
+    pub fn now(&self) -> Nanos {
+        self.medium.now
+    }
+
+    /// Lets time pass until `until`.
+    ///
+    /// # Panics
+    /// If a control plane breaks its contract: it asks for a tick in the past, or a tick leaves
+    /// something due.
+    pub fn run_until(&mut self, until: Nanos) {
+        while let Some((at, event)) = self.medium.queue.pop(until) {
+            self.medium.now = at;
+            let (nodes, medium) = (&mut self.nodes, &mut self.medium);
+            match event {
+                Scheduled::Frame { to, frame } => traffic::arrive(nodes, medium, to, frame),
+                Scheduled::Close { at, timed_out } => peerings::close(nodes, medium, at, timed_out),
+                Scheduled::Connect(link) => peerings::connect(nodes, medium, link),
+                Scheduled::Misbehave(node) => nodes.misbehave(medium, node),
+                Scheduled::Tick(node) => self.tick(node),
+                Scheduled::Start(node) => self.start_now(node),
+            }
+        }
+        self.medium.now = self.medium.now.max(until);
+    }
+
+    /// Sends a ping. Returns its index in [`Self::pings`].
+    pub fn ping(&mut self, from: NodeId, to: NodeId) -> usize {
+        traffic::ping(&mut self.nodes, &mut self.medium, from, to)
+    }
+
+    /// Returns all pings that were sent so far.
+    #[must_use]
+    pub fn pings(&self) -> &[Ping] {
+        self.medium.pings.all()
+    }
+
+    /// Follows a traffic frame from node to node by their tables, without any time passing.
+    pub fn probe(&mut self, from: NodeId, to: NodeId, way: Way) -> Probe {
+        let (nodes, medium) = (&mut self.nodes, &mut self.medium);
+        probe::walk(nodes, medium, &mut self.probing, (from, to), way)
+    }
+
+    /// Returns the counters of the whole network, with keepalives counted up to now.
+    pub fn counts(&mut self) -> Counts {
+        self.medium.count_keepalives();
+        self.medium.counts
+    }
+
+    /// Returns the number of scheduled events.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.medium.queue.len()
+    }
+
+    /// Calls a function for every frame that arrives and for every peering that a node refuses.
+    pub fn observe(&mut self, observer: impl FnMut(Nanos, Observation<'_>) + Send + 'static) {
+        self.medium.observer = Some(Box::new(observer));
     }
 
     fn start_now(&mut self, id: NodeId) {
-        let options = self.options.clone();
-        let Some(node) = self.node_mut(id).filter(|node| !node.alive) else {
+        let Some(node) = self.nodes.get_mut(id).filter(|node| !node.alive) else {
             return;
         };
-        node.reset(&options);
+        node.reset();
         node.alive = true;
         let links = node.links.clone();
-        self.changes += 1;
-        self.with_plane(id, |plane, now| plane.tick(now));
+        self.medium.changes += 1;
+        self.nodes
+            .drive(&mut self.medium, id, |plane, now| plane.tick(now));
         for link in links {
-            self.dial(link, 0);
+            self.nodes.dial(&mut self.medium, link, 0);
         }
     }
 
     fn tick(&mut self, id: NodeId) {
-        let at = self.now;
-        let Some(node) = self.node_mut(id) else {
+        let at = self.medium.now;
+        let Some(node) = self.nodes.get_mut(id) else {
             return;
         };
         if !node.alive || node.scheduled != at {
             return;
         }
         node.scheduled = Nanos::MAX;
-        let due = node.plane.next_deadline().map(time::nanos);
-        if due.is_some_and(|due| due <= at) {
-            node.plane.tick(time::now(at));
-        }
-        self.settle(id);
-    }
-
-    /// Does something to a node's control plane and carries out what it wants done.
-    fn with_plane<R>(
-        &mut self,
-        id: NodeId,
-        act: impl FnOnce(&mut ControlPlane, Now) -> R,
-    ) -> Option<R> {
-        let now = time::now(self.now);
-        let result = act(&mut self.node_mut(id)?.plane, now);
-        self.settle(id);
-        Some(result)
-    }
-
-    /// Carries out what a control plane wants done, and looks when it is due next.
-    fn settle(&mut self, id: NodeId) {
-        while let Some(effect) = self.node_mut(id).and_then(|n| n.plane.poll_effect()) {
-            match effect {
-                Effect::Send { port, frame } => self.send(id, port, frame),
-                Effect::Close { port, .. } => {
-                    self.counts.peerings_refused += 1;
-                    if let Some(end) = self.node(id).and_then(|n| n.port(port)) {
-                        self.close_end(end);
-                    }
-                }
-                Effect::Event(Event::ParentChanged { parent: Some(_) }) => {
-                    self.counts.reparentings += 1;
-                }
-                Effect::Event(Event::RootChanged { sequence: _, root }) => {
-                    if let Some(node) = self.node_mut(id)
-                        && std::mem::replace(&mut node.root, root) != root
-                    {
-                        node.clear_cache();
-                        self.counts.root_changes += 1;
-                    }
-                }
-                Effect::Event(_) => {}
-            }
-        }
-        let Some(node) = self.node_mut(id).filter(|node| node.alive) else {
-            return;
+        let is_due = |plane: &ControlPlane| {
+            let due = plane.next_deadline().map(time::nanos);
+            due.is_some_and(|due| due <= at)
         };
-        let due = node.plane.next_deadline().map(time::nanos);
-        if let Some(due) = due
-            && due < node.scheduled
-        {
-            node.scheduled = due;
-            self.queue.push(due, Happening::Tick(id));
+        if is_due(&node.plane) {
+            let now = node.clock(at);
+            node.plane.tick(now);
+            assert!(
+                !is_due(&node.plane),
+                "a tick of node {id} left something due"
+            );
         }
-    }
-
-    /// The options of the link that a peering runs over.
-    fn link_options(&self, link: LinkId) -> Option<LinkOptions> {
-        self.links.get(link as usize).map(|link| link.options)
+        self.nodes.perform_effects(&mut self.medium, id);
     }
 }

@@ -1,25 +1,31 @@
-//! A node: a real control plane with its tables, and which peering each of its ports is.
+//! A simulated node: a real control plane with its forwarding tables, and the peering at each port.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use pinecone_controlplane::{Config, ControlPlane, CoordinateCache};
-use pinecone_fib::FibWriter;
-use pinecone_fib::PortId;
+use pinecone_controlplane::{Config, ControlPlane, CoordinateCache, Now};
+use pinecone_fib::{Fib, FibReader, FibWriter, PortId, Snapshot};
 use pinecone_wire::timing::BROADCAST_INTERVAL;
 use pinecone_wire::{PublicKey, SecretKey};
 
-use crate::adversary::Adversary;
-use crate::time::Nanos;
+use crate::adversary::{Adversary, Identity};
+use crate::ids::LinkId;
+use crate::time::{self, Nanos};
 
-/// What all nodes of a network have in common.
+/// Options of a node.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
-    /// The control plane's.
+    /// The options of its control plane.
     pub config: Config,
-    /// Real signatures, or the stand-in: nothing is signed and everything is believed.
+    /// Whether signatures are made and checked. Otherwise nothing is signed, and all frames are
+    /// believed.
     pub signatures: bool,
-    /// Whether traffic may go no more hops than its frame says.
+    /// Whether the hop limit of traffic frames is enforced.
     pub hop_limiting: bool,
+    /// Whether changes of the forwarding tables are published after every step, and traffic is
+    /// forwarded by the published tables, as workers do it. Otherwise traffic is forwarded by the
+    /// tables that the control plane works on, which decide the same and take less memory.
+    pub publish: bool,
 }
 
 /// One end of a peering.
@@ -30,30 +36,47 @@ pub(crate) struct PeeringEnd {
     pub(crate) end: u8,
 }
 
+impl PeeringEnd {
+    /// Returns the other end of the peering.
+    pub(crate) fn other(self) -> Self {
+        Self {
+            end: 1 - self.end,
+            ..self
+        }
+    }
+}
+
 pub(crate) struct Node {
+    options: Arc<NodeOptions>,
     seed: [u8; 32],
     key: PublicKey,
     pub(crate) plane: ControlPlane,
+    /// Present if tables are published.
+    published: Option<FibReader>,
     /// By port number.
     ports: Vec<Option<PeeringEnd>>,
-    /// The links that it has an end of, up or not.
-    pub(crate) links: Vec<u32>,
+    /// The links that end at this node, up or down.
+    pub(crate) links: Vec<LinkId>,
     pub(crate) alive: bool,
-    /// The root that it follows, as it said last.
+    /// The root that the node follows, according to its last event.
     pub(crate) root: PublicKey,
-    /// When it is next looked after.
+    /// The time of the next scheduled tick.
     pub(crate) scheduled: Nanos,
-    /// Made when first needed.
+    /// How far the node's calendar clock is ahead, in milliseconds.
+    pub(crate) clock_ahead_ms: i64,
+    /// Created when first needed.
     cache: Option<Box<CoordinateCache>>,
     pub(crate) adversary: Option<Box<Adversary>>,
 }
 
 impl Node {
-    /// A node that has not been started. With real signatures `seed` is its secret key, else its
-    /// key.
-    pub(crate) fn new(seed: [u8; 32], options: &NodeOptions) -> Self {
-        let (plane, key) = plane(seed, options);
+    /// Returns a node that has not been started. `seed` is its secret key, or its public key if
+    /// nothing is signed.
+    pub(crate) fn new(seed: [u8; 32], options: Arc<NodeOptions>) -> Self {
+        let (plane, fib, key) = control_plane(seed, &options);
         Self {
+            published: options.publish.then(|| fib.reader()),
+            options,
             seed,
             key,
             plane,
@@ -62,6 +85,7 @@ impl Node {
             alive: false,
             root: key,
             scheduled: Nanos::MAX,
+            clock_ahead_ms: 0,
             cache: None,
             adversary: None,
         }
@@ -71,28 +95,66 @@ impl Node {
         self.key
     }
 
-    /// Forgets all but its key and its links: as it is when it is started again.
-    pub(crate) fn reset(&mut self, options: &NodeOptions) {
-        (self.plane, _) = plane(self.seed, options);
+    pub(crate) fn options(&self) -> &NodeOptions {
+        &self.options
+    }
+
+    /// Returns the time by the node's clocks.
+    pub(crate) fn clock(&self, at: Nanos) -> Now {
+        let mut now = time::now(at);
+        now.unix_ms = now.unix_ms.saturating_add_signed(self.clock_ahead_ms);
+        now
+    }
+
+    /// Returns the tables by which the node forwards traffic.
+    pub(crate) fn tables(&mut self) -> &Snapshot {
+        match &mut self.published {
+            Some(reader) => reader.load(),
+            None => self.plane.tables(),
+        }
+    }
+
+    /// Publishes changes of the tables, if the options say so.
+    pub(crate) fn publish(&mut self) {
+        if self.published.is_some() {
+            self.plane.publish();
+        }
+    }
+
+    /// Puts the node into the state that it has after a start: all is lost but its key, its links
+    /// and its clock.
+    pub(crate) fn reset(&mut self) {
+        let (plane, fib, _) = control_plane(self.seed, &self.options);
+        self.plane = plane;
+        self.published = self.options.publish.then(|| fib.reader());
         self.ports = Vec::new();
         self.root = self.key;
         self.scheduled = Nanos::MAX;
         self.cache = None;
     }
 
-    /// Becomes somebody else with the same links.
-    pub(crate) fn renew(&mut self, seed: [u8; 32], options: &NodeOptions) {
+    /// Replaces the node by one with another key and the same links.
+    pub(crate) fn renew(&mut self, seed: [u8; 32]) {
         let links = std::mem::take(&mut self.links);
         *self = Self {
             links,
-            ..Self::new(seed, options)
+            ..Self::new(seed, Arc::clone(&self.options))
         };
     }
 
-    pub(crate) fn secret(&self) -> SecretKey {
-        SecretKey::from_seed(&self.seed)
+    /// Returns what an adversary at this node needs to make frames.
+    pub(crate) fn identity(&self, at: Nanos) -> Identity {
+        let status = self.plane.status();
+        Identity {
+            key: self.key,
+            secret: (self.options.signatures).then(|| SecretKey::from_seed(&self.seed)),
+            root: status.root,
+            root_sequence: status.root_sequence,
+            unix_ms: self.clock(at).unix_ms,
+        }
     }
 
+    /// Returns the peering at a port.
     pub(crate) fn port(&self, port: PortId) -> Option<PeeringEnd> {
         *self.ports.get(port.0 as usize)?
     }
@@ -107,7 +169,7 @@ impl Node {
         }
     }
 
-    /// Its open peerings, in order of ports.
+    /// Returns the open peerings in the order of their ports.
     pub(crate) fn peerings(&self) -> impl Iterator<Item = (PortId, PeeringEnd)> {
         let numbered = self.ports.iter().enumerate();
         numbered.filter_map(|(port, end)| Some((PortId(port as u32), (*end)?)))
@@ -124,8 +186,8 @@ impl Node {
     }
 }
 
-fn plane(seed: [u8; 32], options: &NodeOptions) -> (ControlPlane, PublicKey) {
-    // A random time of the minute; the keys are as random as anything.
+fn control_plane(seed: [u8; 32], options: &NodeOptions) -> (ControlPlane, Fib, PublicKey) {
+    // Keys are random, so their last bytes spread the phases evenly.
     let phase = u64::from_be_bytes([0, 0, 0, 0, seed[28], seed[29], seed[30], seed[31]]);
     let config = Config {
         wakeup_phase: Some(Duration::from_millis(
@@ -136,11 +198,11 @@ fn plane(seed: [u8; 32], options: &NodeOptions) -> (ControlPlane, PublicKey) {
     if options.signatures {
         let secret = SecretKey::from_seed(&seed);
         let key = secret.public_key();
-        let (fib, _) = FibWriter::new(key);
-        (ControlPlane::new(config, secret, fib), key)
+        let (writer, fib) = FibWriter::new(key);
+        (ControlPlane::new(config, secret, writer), fib, key)
     } else {
         let key = PublicKey(seed);
-        let (fib, _) = FibWriter::new(key);
-        (ControlPlane::new_unsigned(config, key, fib), key)
+        let (writer, fib) = FibWriter::new(key);
+        (ControlPlane::new_unsigned(config, key, writer), fib, key)
     }
 }

@@ -12,10 +12,10 @@ pub const MILLISECOND: Nanos = 1_000_000;
 /// A second.
 pub const SECOND: Nanos = 1_000 * MILLISECOND;
 
-/// Unix milliseconds at the start of every run, for the sequences of bootstraps.
-const EPOCH_MS: u64 = 1_800_000_000_000;
+/// Unix milliseconds at the start of every run.
+pub const EPOCH_MS: u64 = 1_800_000_000_000;
 
-/// What a control plane is told of the time.
+/// Returns the time that control planes are given at `at`.
 pub(crate) fn now(at: Nanos) -> Now {
     Now {
         monotonic: Duration::from_nanos(at),
@@ -33,7 +33,7 @@ pub(crate) const fn nanos(duration: Duration) -> Nanos {
     }
 }
 
-/// In seconds, for people.
+/// Converts to seconds.
 #[must_use]
 pub fn seconds(at: Nanos) -> f64 {
     at as f64 / SECOND as f64

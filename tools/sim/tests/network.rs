@@ -25,6 +25,7 @@ fn line(nodes: u32) -> (Network, Vec<LinkId>) {
         config: Config::default(),
         signatures: true,
         hop_limiting: false,
+        publish: false,
     };
     let mut network = Network::new(9, options);
     for _ in 0..nodes {

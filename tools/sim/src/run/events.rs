@@ -5,7 +5,7 @@ use super::todo::Todo;
 use crate::error::Error;
 use crate::ids::LinkId;
 use crate::ids::NodeId;
-use crate::network::How;
+use crate::link::How;
 use crate::report::Mark;
 use crate::scenario::{Action, NodeRef, millionths};
 use crate::time::{Nanos, SECOND};
@@ -231,7 +231,7 @@ impl Run<'_> {
         loss: Option<f64>,
     ) {
         for link in 0..self.network.link_count() as LinkId {
-            let Some(mut options) = self.network.link_options_of(link) else {
+            let Some(mut options) = self.network.link_options(link) else {
                 continue;
             };
             if let Some((low, high)) = latency {

@@ -2,7 +2,7 @@
 
 use crate::ids::LinkId;
 use crate::ids::NodeId;
-use crate::network::How;
+use crate::link::How;
 use crate::time::Nanos;
 
 /// What is still to be done.

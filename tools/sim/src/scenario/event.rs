@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::times::{duration, some_duration, some_range, time};
-use crate::network::How;
+use crate::link::How;
 use crate::time::Nanos;
 
 /// Something that happens.

@@ -190,6 +190,7 @@ impl Scenario {
             },
             signatures: network.signatures,
             hop_limiting: network.hop_limiting,
+            publish: false,
         }
     }
 }

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::adversary::FrameKind;
 use super::settings::ConvergedBy;
-use crate::network::How;
+use crate::link::How;
 
 /// The position of a mistake, and its description.
 pub(super) type Wrong = (Range<usize>, String);
