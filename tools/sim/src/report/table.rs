@@ -1,4 +1,4 @@
-//! The table for people.
+//! The table of a report, for people.
 
 use std::fmt::Write as _;
 
@@ -8,11 +8,15 @@ const HEAD: &str = "\
    time  nodes  links roots  apart |  by key: reach stretch  p99  hops | by tree: reach stretch  p99  hops \
 | bytes/s frames/s | reparent | routes   max | lost";
 
-pub(super) fn render(report: &Report) -> String {
-    let mut out = String::new();
-    // Writing to a string does not fail.
-    let _ = write(&mut out, report);
-    out
+impl Report {
+    /// Returns the report as a table for people.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string does not fail.
+        let _ = write(&mut out, self);
+        out
+    }
 }
 
 fn write(out: &mut String, report: &Report) -> std::fmt::Result {
@@ -100,7 +104,7 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
     Ok(())
 }
 
-/// A share in percent; a dash where there is none.
+/// Formats a share as a percentage, or a dash if it is absent.
 fn percent(share: Option<f64>, digits: usize) -> String {
     match share {
         Some(share) => format!("{:.digits$}", share * 100.0),
