@@ -1,24 +1,27 @@
-//! One traffic frame that lies alone in a buffer, decided about as workers do.
+//! Forwarding of a single traffic frame, by the decision that workers use.
 
 use pinecone_fib::{Fate, ForwardingOptions, PortId, Rescue, Snapshot, Transit, Undeliverable};
 use pinecone_wire::{FrameError, TrafficLayout};
 
 use crate::loss::Loss;
 
-/// What becomes of a frame.
+/// The outcome for a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
+    /// The frame is delivered at this node.
     Deliver,
-    /// It goes out of this port, perhaps only thanks to a second look.
+    /// The frame is sent out of this port. If it would have been dropped otherwise, also says how it
+    /// was rescued.
     Send(PortId, Option<Rescue>),
+    /// The frame is dropped.
     Lost(Loss),
 }
 
-/// Decides about `frame`, which came from `ingress`, and writes into it what it is to carry on.
+/// Decides about a frame that arrived at `ingress`, and changes it to the frame that is sent on.
 ///
 /// # Errors
-/// The frame cannot be read: its peering must be closed.
-pub(crate) fn forward(
+/// The frame cannot be parsed, so its peering must be closed.
+pub fn forward(
     tables: &Snapshot,
     ingress: PortId,
     frame: &mut Vec<u8>,

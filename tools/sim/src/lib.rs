@@ -10,7 +10,7 @@ pub mod adversary;
 pub mod counts;
 pub mod error;
 pub mod expect;
-mod forward;
+pub mod forward;
 pub mod graph;
 pub mod ids;
 mod input;

@@ -15,7 +15,8 @@ use crate::time::{self, Nanos};
 /// Options of a node.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
-    /// The options of its control plane.
+    /// The options of its control plane. If they set no time of the first wakeup broadcast, each
+    /// node has a random one.
     pub config: Config,
     /// Whether signatures are made and checked. Otherwise nothing is signed, and all frames are
     /// believed.
@@ -188,11 +189,10 @@ impl Node {
 
 fn control_plane(seed: [u8; 32], options: &NodeOptions) -> (ControlPlane, Fib, PublicKey) {
     // Keys are random, so their last bytes spread the phases evenly.
-    let phase = u64::from_be_bytes([0, 0, 0, 0, seed[28], seed[29], seed[30], seed[31]]);
+    let random = u64::from_be_bytes([0, 0, 0, 0, seed[28], seed[29], seed[30], seed[31]]);
+    let phase = Duration::from_millis(random % BROADCAST_INTERVAL.as_millis() as u64);
     let config = Config {
-        wakeup_phase: Some(Duration::from_millis(
-            phase % BROADCAST_INTERVAL.as_millis() as u64,
-        )),
+        wakeup_phase: options.config.wakeup_phase.or(Some(phase)),
         ..options.config.clone()
     };
     if options.signatures {
