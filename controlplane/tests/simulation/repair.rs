@@ -35,7 +35,7 @@ fn a_line_of_five_with_a_link_cut_and_healed() {
 }
 
 #[test]
-fn a_ring_goes_the_other_way_round() {
+fn a_ring_routes_the_other_way_around() {
     for seed in 0..10 {
         let mut net = ring(seed, 7);
         net.converge();
@@ -130,7 +130,7 @@ fn broken_time(config: &Config) -> usize {
 }
 
 #[test]
-fn a_network_that_tells_of_broken_paths_mends_sooner() {
+fn a_network_with_notices_recovers_sooner() {
     let corrections_alone = Config {
         max_break_notices: 0,
         ..correcting(true)
@@ -140,7 +140,7 @@ fn a_network_that_tells_of_broken_paths_mends_sooner() {
         broken_time(&correcting(true)),
     );
     println!("broken for {without} tenths of a second, {with} with notices");
-    // Without bootstraps that take two ways it is less than half.
+    // Without doubled bootstraps it is less than half.
     assert!(with < without, "{with} and {without}");
 }
 
