@@ -1,7 +1,7 @@
-//! The control plane: what a frame costs it, with signatures and without; a second's bootstraps of a
-//! large network; ten thousand peers that announce themselves at once; a flood.
+//! The control plane: the cost of single frames with and without signatures, the bootstraps that a large
+//! network sends in a second, ten thousand peers that announce themselves at once, and a flood.
 //!
-//! All times are CPU time of the measuring thread.
+//! All times are CPU times of the measuring thread.
 
 #![allow(clippy::unwrap_used)]
 
@@ -18,18 +18,18 @@ use pinecone_wire::{PublicKey, SecretKey, Signature, SignedBody, Watermark, anno
 use rustix::time::{ClockId, clock_gettime};
 
 const UNIX_MS: u64 = 1_800_000_000_000;
-/// Nodes between the root and us, the root included.
+/// Number of nodes above this one, the root included.
 const DEPTH: u64 = 5;
 /// Frames between two publications, as in a node.
 const BATCH: usize = 256;
 
-/// The measuring thread's CPU time.
+/// Returns the CPU time of the calling thread.
 fn cpu_time() -> Duration {
     let now = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32)
 }
 
-/// A key that signs, or only its name, for nodes that check nothing.
+/// The identity of a node: a secret key, or only a public key where signatures are not checked.
 #[derive(Clone)]
 enum Name {
     Signs(Box<SecretKey>),
@@ -74,13 +74,13 @@ impl Name {
     }
 }
 
-/// A node below a root, [`DEPTH`] steps away, with other peers that are its children.
+/// A node [`DEPTH`] hops below the root, with a parent and children.
 struct Bench {
     node: ControlPlane,
     _fib: Fib,
     now: Now,
     own: Name,
-    /// From the root to our parent.
+    /// The nodes from the root to the parent.
     above: Vec<Name>,
     parent: PortId,
     children: Vec<(PortId, Name)>,
@@ -97,7 +97,7 @@ impl Bench {
             Name::Claims(key) => ControlPlane::new_unsigned(config, *key, writer),
         };
         let mut above: Vec<_> = (0..DEPTH).map(|_| Name::new(&mut random, signs)).collect();
-        // The root's key is above ours.
+        // The root's key is above that of the node.
         while above[0].key().0[0] < 0xf8 {
             above[0] = Name::new(&mut random, signs);
         }
@@ -126,7 +126,7 @@ impl Bench {
         for frame in bench.announcements() {
             bench.node.frame(bench.now, frame.0, &frame.1);
         }
-        bench.settle();
+        bench.take_effects();
         assert_eq!(bench.node.status().root, bench.above[0].key());
         assert!(bench.node.peers().iter().all(|peer| peer.root.is_some()));
         bench
@@ -138,12 +138,12 @@ impl Bench {
             .node
             .connect(self.now, NewPeer::new(key, link))
             .unwrap();
-        self.settle();
+        self.take_effects();
         port
     }
 
-    /// What a driver does after a batch; how many effects there were.
-    fn settle(&mut self) -> usize {
+    /// Does what a driver does after a batch. Returns the number of effects.
+    fn take_effects(&mut self) -> usize {
         self.node.publish();
         let mut effects = 0;
         while let Some(effect) = self.node.poll_effect() {
@@ -157,10 +157,11 @@ impl Bench {
         self.now.monotonic += Duration::from_millis(ms);
         self.now.unix_ms += ms;
         self.node.tick(self.now);
-        self.settle();
+        self.take_effects();
     }
 
-    /// The announcement of the last of these, each of which has the next one on the port given.
+    /// Returns the announcement frame of the last of `names`. Each of them has the next one at the given
+    /// port.
     fn announced(&self, ports: &[u64], names: &[&Name]) -> Vec<u8> {
         let mut payload = announcement::root_payload(&names[0].key(), self.root_sequence);
         let mut frame = Vec::new();
@@ -173,7 +174,7 @@ impl Bench {
         frame
     }
 
-    /// The root announces itself anew; what our parent sends of it.
+    /// Returns the parent's announcement of the root's next sequence.
     fn next_from_parent(&mut self) -> Vec<u8> {
         self.root_sequence += 1;
         let ports: Vec<_> = (1..=DEPTH).collect();
@@ -184,10 +185,10 @@ impl Bench {
     fn announce(&mut self) {
         let frame = self.next_from_parent();
         self.node.frame(self.now, self.parent, &frame);
-        self.settle();
+        self.take_effects();
     }
 
-    /// What the children send when they have heard of it.
+    /// Returns the announcements that the children then send.
     fn announcements(&self) -> Vec<(PortId, Vec<u8>)> {
         let children = self.children.iter();
         let mut ports: Vec<_> = (1..=DEPTH).collect();
@@ -218,33 +219,33 @@ impl Bench {
         frame
     }
 
-    /// Handles frames as a driver does; the CPU time that it took.
+    /// Handles frames as a driver does. Returns the CPU time.
     fn handle(&mut self, frames: &[(PortId, Vec<u8>)]) -> Duration {
         let start = cpu_time();
         for frames in frames.chunks(BATCH) {
             for (port, frame) in frames {
                 self.node.frame(self.now, *port, frame);
             }
-            self.settle();
+            self.take_effects();
         }
         cpu_time() - start
     }
 
-    /// A new root sequence from the parent, which all peers are told of.
-    fn told_by_parent(&mut self) -> Duration {
+    /// Measures the parent's announcement of a new root sequence, which is announced to all peers.
+    fn announced_by_parent(&mut self) -> Duration {
         let frame = self.next_from_parent();
         self.handle(&[(self.parent, frame)])
     }
 
-    /// What all children then announce.
-    fn told_by_children(&mut self) -> Duration {
+    /// Measures the announcements of all children after it.
+    fn announced_by_children(&mut self) -> Duration {
         self.announce();
         let frames = self.announcements();
         self.handle(&frames)
     }
 
-    /// Each of these bootstraps, by way of one child after the other.
-    fn told_by_all(&mut self, names: &[Name]) -> Duration {
+    /// Measures a bootstrap of each of `names`, which arrive from one child after the other.
+    fn bootstrapped_by(&mut self, names: &[Name]) -> Duration {
         let frames: Vec<_> = (names.iter().enumerate())
             .map(|(n, name)| (self.child_port(n), self.bootstrap(name)))
             .collect();
@@ -260,7 +261,8 @@ fn label(signs: bool) -> &'static str {
     if signs { "signed" } else { "unsigned" }
 }
 
-/// Runs `round` until it has made `wanted` iterations of `each`; the time of exactly so many.
+/// Runs `round`, which makes `each` iterations, at least `wanted` times in all. Returns the time scaled to
+/// exactly `wanted` iterations.
 fn rounds(wanted: u64, each: u64, mut round: impl FnMut() -> Duration) -> Duration {
     let count = wanted.div_ceil(each).max(1);
     let total: Duration = (0..count).map(|_| round()).sum();
@@ -278,13 +280,13 @@ fn single_frames(c: &mut Criterion) {
                 label(signs),
             ),
             |b| {
-                b.iter_custom(|n| rounds(n, 1, || bench.told_by_parent()));
+                b.iter_custom(|n| rounds(n, 1, || bench.announced_by_parent()));
             },
         );
         group.bench_function(
             BenchmarkId::new("announcement from a child", label(signs)),
             |b| {
-                b.iter_custom(|n| rounds(n, 64, || bench.told_by_children()));
+                b.iter_custom(|n| rounds(n, 64, || bench.announced_by_children()));
             },
         );
         let mut random = Random::new(2);
@@ -293,11 +295,11 @@ fn single_frames(c: &mut Criterion) {
             b.iter_custom(|n| {
                 rounds(n, 1024, || {
                     bench.step(1);
-                    bench.told_by_all(&names)
+                    bench.bootstrapped_by(&names)
                 })
             });
         });
-        // All routes have expired meanwhile.
+        // All routes have expired before each round.
         group.bench_function(
             BenchmarkId::new("bootstrap of a new key", label(signs)),
             |b| {
@@ -306,12 +308,12 @@ fn single_frames(c: &mut Criterion) {
                         bench.step(11_000);
                         bench.announce();
                         assert_eq!(bench.node.status().routes, 0);
-                        bench.told_by_all(&names)
+                        bench.bootstrapped_by(&names)
                     })
                 });
             },
         );
-        // To 63 or 64 others.
+        // Each broadcast goes to 63 or 64 peers.
         group.bench_function(
             BenchmarkId::new("broadcast to 64 peers", label(signs)),
             |b| {
@@ -338,14 +340,14 @@ fn single_frames(c: &mut Criterion) {
     group.finish();
 }
 
-/// Bytes of memory that this process has in use.
+/// Returns the resident memory of this process in bytes.
 fn resident() -> usize {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: usize = text.split(' ').nth(1).unwrap().parse().unwrap();
     pages * rustix::param::page_size()
 }
 
-/// A fifth of all nodes bootstraps each second.
+/// The bootstraps of one second: a fifth of all nodes bootstraps each second.
 fn second_of_bootstraps(c: &mut Criterion) {
     let mut group = c.benchmark_group("control/a second's bootstraps");
     group.sample_size(10);
@@ -359,7 +361,7 @@ fn second_of_bootstraps(c: &mut Criterion) {
             let frames = range.map(|n| (bench.child_port(n), bench.bootstrap(&names[n])));
             frames.collect()
         };
-        // In small parts, so that the frames themselves take no memory.
+        // In small parts, so that the frames take little memory.
         let part = (routes / 100).max(1);
         for start in (0..routes).step_by(part) {
             let frames = frames_of(&mut bench, start..routes.min(start + part));
@@ -383,7 +385,7 @@ fn second_of_bootstraps(c: &mut Criterion) {
             });
         });
         assert_eq!(bench.node.status().routes, routes);
-        // The same routes through another peering: each changes in the tables.
+        // The routes move to another peering, so that each changes the tables.
         let mut shift = 0;
         group.throughput(Throughput::Elements(256));
         for alone in [false, true] {
@@ -407,7 +409,7 @@ fn second_of_bootstraps(c: &mut Criterion) {
                         let changed = cpu_time();
                         bench.node.publish();
                         let end = cpu_time();
-                        bench.settle();
+                        bench.take_effects();
                         end - if alone { changed } else { start }
                     })
                 });
@@ -427,14 +429,14 @@ fn ten_thousand_peers(c: &mut Criterion) {
         group.bench_function(
             BenchmarkId::new("told of a new root sequence", label(signs)),
             |b| {
-                b.iter_custom(|n| rounds(n, 1, || bench.told_by_parent()));
+                b.iter_custom(|n| rounds(n, 1, || bench.announced_by_parent()));
             },
         );
         let before = bench.node.counters();
         group.bench_function(
             BenchmarkId::new("all announce themselves", label(signs)),
             |b| {
-                b.iter_custom(|n| rounds(n, 1, || bench.told_by_children()));
+                b.iter_custom(|n| rounds(n, 1, || bench.announced_by_children()));
             },
         );
         let after = bench.node.counters();
@@ -450,7 +452,8 @@ fn ten_thousand_peers(c: &mut Criterion) {
     group.finish();
 }
 
-/// One peer brings made-up keys without end, all well signed, while the routes of others live on.
+/// One peer sends bootstraps of ever new keys with valid signatures, while the routes of others are
+/// refreshed.
 fn flood(c: &mut Criterion) {
     let mut group = c.benchmark_group("control/flood");
     group.sample_size(10).throughput(Throughput::Elements(1));

@@ -1,4 +1,4 @@
-//! Lookups in the forwarding tables, and their publication.
+//! Lookups in the forwarding tables, and the publication of changes.
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,18 +16,17 @@ use pinecone_wire::coordinates::CoordinatesView;
 use pinecone_wire::{Coordinates, PublicKey, Watermark};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Peers of the node whose routes are looked up: a static peer's, all on one tree.
+/// Number of peers of the node, all in one tree.
 const PEERS: u32 = 64;
-/// Lookups in a batch, as many as a worker makes at once.
+/// Lookups in a batch, as in a worker.
 const BATCH: usize = 128;
-/// Changes that are published each second where they come steadily, in a thousand publications.
+/// Steady changes per second, which are published a thousand times a second.
 const CHANGES: usize = 20_000;
 const SEQUENCE: u64 = 1_795_357_650_878;
 
 type Criterion = criterion::Criterion<ThreadTime>;
 
-/// The measuring thread's CPU time: other load on the machine does not count, but for the caches
-/// that it takes.
+/// The CPU time of the measuring thread. Other load on the machine counts only by its use of caches.
 struct ThreadTime;
 
 impl Measurement for ThreadTime {
@@ -60,12 +59,12 @@ impl Measurement for ThreadTime {
     }
 }
 
-/// How keys come about.
+/// The kind of keys.
 #[derive(Clone, Copy)]
 enum Keys {
-    /// As they are made.
+    /// Random keys.
     Random,
-    /// Ground, so that the first 64 bits tell nothing.
+    /// Keys that were generated until their first 64 bits were the same.
     Sharing64Bits,
 }
 
@@ -117,7 +116,7 @@ impl World {
         }
     }
 
-    /// Traffic for keys that there are routes to, in no order; in vain for one in eight.
+    /// Returns lookups for random keys. One in eight has no route.
     fn queries(&self, keys: Keys) -> Vec<SnekQuery> {
         let mut random = Random::new(3);
         let n = if is_smoke_run() { 1 << 10 } else { 1 << 17 };
@@ -132,7 +131,7 @@ impl World {
             .collect()
     }
 
-    /// Gives `n` routes another source.
+    /// Sets another source for `n` routes.
     fn move_routes(&mut self, n: usize) {
         for _ in 0..n {
             let key = *pick(&mut self.random, &self.routes);
@@ -154,7 +153,7 @@ fn pick<'a, T>(random: &mut Random, among: &'a [T]) -> &'a T {
     &among[(random.number() % among.len() as u64) as usize]
 }
 
-/// One lookup an iteration, each for another key: alone, and a batch at a time.
+/// Lookups by key, each for another key: one at a time, and in batches.
 fn snek(c: &mut Criterion) {
     let mut group = c.benchmark_group("fib/snek");
     for keys in [Keys::Random, Keys::Sharing64Bits] {
@@ -198,7 +197,7 @@ fn snek(c: &mut Criterion) {
     group.finish();
 }
 
-/// Toward random places one to six steps below a peer, with that many peers one step below us.
+/// Tree lookups for random coordinates, one to six hops below a peer that is a child of the node.
 fn tree(c: &mut Criterion) {
     let mut group = c.benchmark_group("fib/tree");
     for (n, steps) in [(10, 1), (1000, 1), (10_000, 1), (1000, 10)] {
@@ -235,7 +234,7 @@ fn tree(c: &mut Criterion) {
     group.finish();
 }
 
-/// Changes in the largest table, and the one publication that shows them all.
+/// Changes of the largest table, and their publication.
 fn publication(c: &mut Criterion) {
     let mut group = c.benchmark_group("fib/publish");
     let n = route_counts().into_iter().max().unwrap_or_default();
@@ -284,7 +283,7 @@ fn publication(c: &mut Criterion) {
     group.finish();
 }
 
-/// A worker looks up without pause while the control side publishes without pause: what each pays.
+/// Publication while another thread does lookups without pause, and lookups during publications.
 fn publication_under_lookup(c: &mut Criterion) {
     let mut group = c.benchmark_group("fib/under load");
     let n = route_counts().into_iter().max().unwrap_or_default();
@@ -341,8 +340,8 @@ fn publication_under_lookup(c: &mut Criterion) {
     group.finish();
 }
 
-/// What lookups pay where the control side publishes at the rate of a busy network: the two rows,
-/// and a line with their ratio.
+/// The cost of lookups while the control plane publishes at the rate of a busy network: two rows, and a
+/// line with their ratio.
 fn lookup_slow_down(c: &mut Criterion) {
     let mut group = c.benchmark_group("fib/steady changes");
     let n = route_counts().into_iter().max().unwrap_or_default();
@@ -395,14 +394,14 @@ fn lookup_slow_down(c: &mut Criterion) {
     }
 }
 
-/// Runs `measured` while another thread does over and over what `other` makes.
+/// Runs `measured` while another thread repeats the function that `other` creates.
 fn beside<F: FnMut()>(other: impl FnOnce() -> F + Send, measured: impl FnOnce()) {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let mut turn = other();
+            let mut step = other();
             while !stop.load(Ordering::Relaxed) {
-                turn();
+                step();
             }
         });
         measured();

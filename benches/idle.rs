@@ -1,6 +1,5 @@
-//! What idle peerings cost: CPU time of a worker that has nothing to do but keep them alive, and
-//! memory a port. Both ends of each pair are ports of the same worker, so each pair sends and
-//! expects keepalives both ways.
+//! The cost of idle peerings: CPU time of a worker that only sends and receives keepalives, and memory
+//! for each port. Both ends of a peering are ports of the same worker, so keepalives go both ways.
 //!
 //! ```text
 //! cargo bench -p pinecone-benches --bench idle -- [--ports N] [--seconds N]
@@ -55,7 +54,7 @@ fn main() {
     while plane.worker_stats()[0].ports < u64::from(ports / 2 * 2) {
         std::thread::yield_now();
     }
-    // Until every port has sent its first keepalive.
+    // Every port has then sent its first keepalive.
     std::thread::sleep(Duration::from_secs(seconds.min(4)));
     let memory = resident().saturating_sub(before) / u64::from(ports);
     let cpu = cpu();
@@ -75,13 +74,13 @@ fn main() {
     );
 }
 
-/// CPU time of the process: the worker's, as nothing else runs.
+/// Returns the CPU time of the process. Only the worker is running.
 fn cpu() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Resident bytes.
+/// Returns the resident memory of the process in bytes.
 fn resident() -> u64 {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap();
     text.split_whitespace()

@@ -1,8 +1,8 @@
-//! A whole node's control thread: signed bootstraps that come by sockets, wait in the queue that
-//! gives each peer its turn, and are checked by none, one or two threads of their own; how fast all
-//! of that goes, and what one peer's flood does to another's.
+//! The control thread of a whole node: signed bootstraps arrive by sockets, wait in a queue that is
+//! fair between peers, and are checked by zero, one or two verifier threads. The bench measures the
+//! rate, and the effect of one peer's flood on another peer.
 //!
-//! Wall-clock times, and everything on the same cores: the node, its peers and the flood.
+//! Times are wall-clock times. The node, its peers and the flood share the same cores.
 
 #![allow(clippy::unwrap_used)]
 
@@ -20,14 +20,14 @@ use pinecone_wire::frame::{KEEPALIVE, push_bootstrap};
 use pinecone_wire::{HANDSHAKE_LEN, PublicKey, SignedBody, Watermark, announcement, handshake};
 use tokio::runtime::Runtime;
 
-/// Longer than anything here takes.
+/// Deadline of every wait.
 const LIMIT: Duration = Duration::from_secs(60);
-/// Bootstraps of one peer at a time: they fit what may wait for the control plane.
+/// Bootstraps that one peer sends at a time. Fewer than what may wait for the control plane.
 const BURST: usize = 500;
-/// Frames a second of a flood: several times what a thread can check.
+/// Frames per second of a flood, several times what one thread can check.
 const FLOOD: u64 = 100_000;
 
-/// A socket that speaks for a key, reads what comes and throws it away.
+/// A peer without a node: it has a key, sends what it is told to, and discards what it receives.
 struct BarePeer {
     stream: TcpStream,
     secret: SecretKey,
@@ -36,7 +36,7 @@ struct BarePeer {
 }
 
 impl BarePeer {
-    /// Connects, shakes hands, and announces itself as a root.
+    /// Connects, does the handshake, and announces itself as a root.
     fn connect(address: SocketAddr, secret: SecretKey) -> Self {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(&handshake::encode(&secret)).unwrap();
@@ -79,7 +79,7 @@ impl BarePeer {
 impl Drop for BarePeer {
     fn drop(&mut self) {
         self.gone.store(true, Ordering::SeqCst);
-        // It may be gone already, after a failure.
+        // After a failure, the connection may be closed already.
         let _ = self.stream.shutdown(std::net::Shutdown::Both);
         if let Some(reader) = self.reader.take() {
             reader.join().unwrap();
@@ -87,9 +87,9 @@ impl Drop for BarePeer {
     }
 }
 
-/// A node whose parent is the root, with other peers that bring bootstraps.
+/// A node whose parent is the root, with other peers that send bootstraps.
 struct Bench {
-    // Before the node, which would end them.
+    // Dropped before the node, which would close their connections.
     root: BarePeer,
     peers: Vec<BarePeer>,
     node: Node,
@@ -159,7 +159,7 @@ impl Bench {
         }
     }
 
-    /// The bootstraps that each of the first `peers` brings next.
+    /// Returns the next bootstraps of each of the first `peers`.
     fn bootstraps(&mut self, peers: usize) -> Vec<Vec<u8>> {
         self.sequence += 1;
         let root = self.root.secret.public_key();
@@ -174,7 +174,8 @@ impl Bench {
             .collect()
     }
 
-    /// From the first byte that the first `peers` send until all their bootstraps are routes.
+    /// Returns the time from the first byte that the first `peers` send until all their bootstraps are
+    /// routes.
     fn converge(&mut self, peers: usize) -> Duration {
         let bytes = self.bootstraps(peers);
         let before = self.runtime.block_on(self.node.status()).unwrap();
@@ -192,7 +193,7 @@ impl Bench {
 }
 
 impl Bench {
-    /// Whether more has come of a flood than could be checked.
+    /// Checks that badly signed bootstraps have arrived if there is a flood, and otherwise none.
     fn assert_flooded(&self, flooded: bool) {
         let status = self.runtime.block_on(self.node.status()).unwrap();
         let checked = counter(&status, "bootstraps_bad_signature");
@@ -200,7 +201,7 @@ impl Bench {
     }
 }
 
-/// Frames that must be checked and are not good, at a steady rate until dropped.
+/// A steady stream of badly signed bootstraps, until it is dropped.
 struct Flood {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -264,7 +265,7 @@ fn counter(status: &Status, name: &str) -> u64 {
     found.map_or(0, |counter| counter.value)
 }
 
-/// Bootstraps that made or refreshed a route.
+/// Returns the number of bootstraps that created or refreshed a route.
 fn taken(status: &Status) -> u64 {
     let ways = ["ended", "backwards", "watermark", "forwarded"];
     let counters = ways.map(|way| counter(status, &format!("bootstraps_{way}")));
@@ -306,7 +307,7 @@ fn flood(c: &mut Criterion) {
                     let sequence = bench.sequence;
                     let flood = flooded.then(|| Flood::start(&bench.peers[1], sequence, root));
                     if flooded {
-                        // Until more has come than may wait.
+                        // More frames have then arrived than may wait.
                         let pause = if is_smoke_run() { 10 } else { 200 };
                         std::thread::sleep(Duration::from_millis(pause));
                     }

@@ -1,4 +1,4 @@
-//! The egress queue of a port that does not keep up, and the hand-over from one worker to another.
+//! The egress queue of a slow port, and the hand-over of frames from one worker to another.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -10,12 +10,12 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use pinecone_benches::Random;
 use pinecone_dataplane::internals::{EgressQueue, HandoffEnd};
 
-/// What a port's queue holds by default.
+/// Default size of a port's queue in bytes.
 const QUEUE: usize = 4 << 20;
-/// Frames of one turn for one other worker.
-const TURN: usize = 32;
+/// Frames that one iteration of a worker hands over to another worker.
+const BATCH: usize = 32;
 
-/// One frame in, one out, at a queue that stays half full: what a slow peer costs.
+/// One frame in and one out of a queue that stays half full: the cost of a slow peer.
 fn queue(c: &mut Criterion) {
     let mut group = c.benchmark_group("queue/in and out");
     group.throughput(Throughput::Elements(1));
@@ -33,7 +33,7 @@ fn queue(c: &mut Criterion) {
                     for _ in 0..QUEUE / 2 / len {
                         queue.push(1, flow(), vec![0; len].into(), 0);
                     }
-                    // The same memory goes round: allocating is measured elsewhere.
+                    // The same memory is used again: allocation is measured elsewhere.
                     let mut frame = queue.pop(0).unwrap();
                     b.iter(|| {
                         queue.push(1, flow(), std::mem::take(&mut frame), 0);
@@ -46,7 +46,7 @@ fn queue(c: &mut Criterion) {
     group.finish();
 }
 
-/// One frame into a full queue, which drops another for it.
+/// One frame into a full queue, which drops another one.
 fn overflow(c: &mut Criterion) {
     let mut group = c.benchmark_group("queue/in at the cost of another");
     group.throughput(Throughput::Elements(1));
@@ -62,10 +62,10 @@ fn overflow(c: &mut Criterion) {
     group.finish();
 }
 
-/// A turn's frames handed over and taken, by one thread: what it costs apart from caches.
+/// A batch handed over and taken by one thread: the cost without cache misses between cores.
 fn hand_over(c: &mut Criterion) {
     let mut group = c.benchmark_group("handoff/one thread");
-    group.throughput(Throughput::Elements(TURN as u64));
+    group.throughput(Throughput::Elements(BATCH as u64));
     for len in [128, 1300, 8300] {
         let frame = vec![0; len];
         group.bench_function(BenchmarkId::new("one way", len), |b| {
@@ -88,7 +88,7 @@ fn hand_over(c: &mut Criterion) {
 }
 
 fn pass(from: &mut HandoffEnd, to: &mut HandoffEnd, frame: &[u8]) {
-    for _ in 0..TURN {
+    for _ in 0..BATCH {
         black_box(from.push(frame));
     }
     from.flush();
@@ -97,21 +97,21 @@ fn pass(from: &mut HandoffEnd, to: &mut HandoffEnd, frame: &[u8]) {
     });
 }
 
-/// The same from one thread to another that never sleeps; time as the clock on the wall has it,
-/// until the other has seen the last frame.
+/// Batches handed over to another thread, which never sleeps: wall-clock time until it has taken the
+/// last frame.
 fn between_threads(c: &mut Criterion) {
     let mut group = c.benchmark_group("handoff/two threads");
-    group.throughput(Throughput::Elements(TURN as u64));
+    group.throughput(Throughput::Elements(BATCH as u64));
     for len in [128, 1300, 8300] {
         let frame = vec![0; len];
         group.bench_function(BenchmarkId::new("one way", len), |b| {
-            b.iter_custom(|turns| across(&frame, turns));
+            b.iter_custom(|batches| across(&frame, batches));
         });
     }
     group.finish();
 }
 
-fn across(frame: &[u8], turns: u64) -> Duration {
+fn across(frame: &[u8], batches: u64) -> Duration {
     let [mut from, mut to] = HandoffEnd::pair().unwrap();
     let (stop, taken) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
@@ -126,15 +126,15 @@ fn across(frame: &[u8], turns: u64) -> Duration {
             }
         });
         let start = Instant::now();
-        for _ in 0..turns {
-            for _ in 0..TURN {
+        for _ in 0..batches {
+            for _ in 0..BATCH {
                 while !from.push(frame) {
                     std::thread::yield_now();
                 }
             }
             from.flush();
         }
-        while !from.flush() || taken.load(Ordering::Relaxed) < turns * TURN as u64 {
+        while !from.flush() || taken.load(Ordering::Relaxed) < batches * BATCH as u64 {
             spin_loop();
         }
         let elapsed = start.elapsed();

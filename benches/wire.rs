@@ -1,4 +1,4 @@
-//! Frames found, read and patched; signatures checked.
+//! Splitting, parsing and patching frames, and checking signatures.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,19 +13,19 @@ use pinecone_wire::{
 };
 
 const PAYLOADS: [usize; 4] = [64, 1200, 8192, 60_000];
-/// Frames side by side in the stream that is read.
+/// Frames in the stream.
 const FRAMES: usize = 32;
-/// Unix milliseconds, as bootstraps carry them: six bytes.
+/// A time in Unix milliseconds, as in bootstraps, which takes six bytes.
 const SEQUENCE: u64 = 1_795_357_650_878;
 
-/// How a frame finds its way.
+/// The field by which a frame is routed.
 #[derive(Clone, Copy)]
-enum Way {
+enum Routing {
     Coordinates,
     Watermark,
 }
 
-impl Way {
+impl Routing {
     const ALL: [Self; 2] = [Self::Coordinates, Self::Watermark];
 
     const fn name(self) -> &'static str {
@@ -36,14 +36,14 @@ impl Way {
     }
 }
 
-fn frame(random: &mut Random, way: Way, depth: usize, payload: usize) -> Vec<u8> {
+fn frame(random: &mut Random, routing: Routing, depth: usize, payload: usize) -> Vec<u8> {
     let mut place = |depth| -> Coordinates {
         let ports: Vec<_> = (0..depth).map(|_| random.number() % 250 + 1).collect();
         ports.into()
     };
-    let (destination, source) = match way {
-        Way::Coordinates => (place(depth), place(5)),
-        Way::Watermark => (place(0), place(5)),
+    let (destination, source) = match routing {
+        Routing::Coordinates => (place(depth), place(5)),
+        Routing::Watermark => (place(0), place(5)),
     };
     let mut out = Vec::new();
     push_traffic(
@@ -66,16 +66,19 @@ fn frame(random: &mut Random, way: Way, depth: usize, payload: usize) -> Vec<u8>
     out
 }
 
-/// One frame an iteration, out of a buffer as a worker finds it: everything that a lookup needs.
+/// Finds one frame in a stream and reads all fields that a lookup needs.
 fn read_frames(c: &mut Criterion) {
     let mut group = c.benchmark_group("wire/read");
-    for (way, payload) in Way::ALL.into_iter().flat_map(|w| PAYLOADS.map(|p| (w, p))) {
+    for (routing, payload) in Routing::ALL
+        .into_iter()
+        .flat_map(|w| PAYLOADS.map(|p| (w, p)))
+    {
         let mut random = Random::new(1);
         let stream: Vec<u8> = (0..FRAMES)
-            .flat_map(|_| frame(&mut random, way, 5, payload))
+            .flat_map(|_| frame(&mut random, routing, 5, payload))
             .collect();
         group.throughput(Throughput::Elements(1));
-        group.bench_function(BenchmarkId::new(way.name(), payload), |b| {
+        group.bench_function(BenchmarkId::new(routing.name(), payload), |b| {
             let mut rest = &stream[..];
             b.iter(|| {
                 if rest.is_empty() {
@@ -99,7 +102,7 @@ fn read_frames(c: &mut Criterion) {
     group.finish();
 }
 
-/// The new watermark written where the old one or the destination coordinates were.
+/// Writes a new watermark in place of the old one or of the destination coordinates.
 fn patch_frames(c: &mut Criterion) {
     let mut group = c.benchmark_group("wire/patch");
     let mut random = Random::new(2);
@@ -108,9 +111,8 @@ fn patch_frames(c: &mut Criterion) {
         sequence: SEQUENCE + 1,
     };
     for payload in PAYLOADS {
-        // The usual case: one watermark for another of the same length. Again and again the same
-        // frame, which it leaves as it was but for the watermark.
-        let mut same = frame(&mut random, Way::Watermark, 0, payload);
+        // The usual case: the new watermark has the same length. The same frame is patched repeatedly.
+        let mut same = frame(&mut random, Routing::Watermark, 0, payload);
         let layout = TrafficLayout::parse(&same).unwrap();
         group.bench_function(BenchmarkId::new("same length", payload), |b| {
             b.iter(|| layout.patch_snek(black_box(&mut same), black_box(&watermark)));
@@ -120,8 +122,8 @@ fn patch_frames(c: &mut Criterion) {
             sequence: 0,
             ..watermark
         };
-        let longer = frame(&mut random, Way::Watermark, 0, payload);
-        let deep = frame(&mut random, Way::Coordinates, 60, payload);
+        let longer = frame(&mut random, Routing::Watermark, 0, payload);
+        let deep = frame(&mut random, Routing::Coordinates, 60, payload);
         for (name, frame) in [
             ("shorter sequence", longer),
             ("deep coordinates taken out", deep),
@@ -138,7 +140,7 @@ fn patch_frames(c: &mut Criterion) {
             });
         }
 
-        let grows = frame(&mut random, Way::Coordinates, 5, payload);
+        let grows = frame(&mut random, Routing::Coordinates, 5, payload);
         let layout = TrafficLayout::parse(&grows).unwrap();
         assert!(layout.snek_growth(&watermark).unwrap() > 0);
         let mut head = vec![0; 1 << 16];
@@ -152,7 +154,7 @@ fn patch_frames(c: &mut Criterion) {
         );
     }
     group.bench_function("hop limit", |b| {
-        let mut frame = frame(&mut random, Way::Watermark, 0, 1200);
+        let mut frame = frame(&mut random, Routing::Watermark, 0, 1200);
         b.iter(|| {
             let frame = black_box(&mut frame);
             let hop_limit = traffic::hop_limit(frame);

@@ -1,6 +1,7 @@
-//! Frames through one worker between two pairs of TCP connections over loopback.
+//! Frames through one worker, with two TCP connections in and two out over loopback.
 //!
-//! Time is wall-clock with a generator and a sink on the same machine: compare rows of one run.
+//! Times are wall-clock times, with generator and sink on the same machine. Only rows of one run can be
+//! compared.
 #![allow(missing_docs, clippy::expect_used)]
 
 use std::io::{Read, Write};
@@ -15,9 +16,9 @@ use pinecone_dataplane::{DataPlane, DataPlaneOptions, Delivery, LinkType, PortId
 use pinecone_fib::FibWriter;
 use pinecone_wire::{PublicKey, TrafficLayout};
 
-/// Bytes that may be on their way: less than the router queues, so that nothing is dropped.
+/// Bytes that may be in flight. The router can queue more, so nothing is dropped.
 const WINDOW: u64 = 3 << 20;
-/// Bytes that the generator writes at once.
+/// Bytes in one write of the generator.
 const CHUNK: usize = 256 << 10;
 
 struct Nobody;
@@ -76,7 +77,8 @@ impl Through {
         }
     }
 
-    /// Sends `frames` in all, half through each pair, and waits for the last to come out.
+    /// Sends `frames` frames in total, half of them through each pair of connections, and waits for the
+    /// last one.
     fn run(&mut self, size: usize, frames: u64) -> Duration {
         let start = Instant::now();
         let each = frames.div_ceil(2);

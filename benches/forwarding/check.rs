@@ -1,4 +1,4 @@
-//! Frame by frame, whether what comes out is what went in: content, order, way out, watermark.
+//! Checks of every frame that comes out of a router: its content, order, egress and watermark.
 
 use anyhow::{Context, Result, bail, ensure};
 use pinecone_wire::{FrameType, Split, TrafficLayout, split};
@@ -8,17 +8,17 @@ use crate::traffic::{
     watermark_before,
 };
 
-/// Checks what comes out of all connections.
+/// Checks the frames from all connections out.
 pub struct Checker {
     traffic: Traffic,
     peers: usize,
-    /// Whether frames are routed, rather than relayed as they came.
+    /// Whether frames are routed, and not relayed unchanged.
     routed: bool,
     /// The last sequence seen, by connection in and route.
     sequences: Vec<u64>,
-    /// The beginning of a frame whose rest has not come, by connection out.
-    carry: Vec<Vec<u8>>,
-    /// Frames that were right.
+    /// The partial frame at the end of what has arrived, by connection out.
+    partial: Vec<Vec<u8>>,
+    /// The number of correct frames.
     pub frames: u64,
 }
 
@@ -29,41 +29,41 @@ impl Checker {
             peers,
             routed,
             sequences: vec![0; peers * traffic.flows],
-            carry: vec![Vec::new(); peers],
+            partial: vec![Vec::new(); peers],
             frames: 0,
         }
     }
 
-    /// Takes what came out of a connection.
+    /// Checks bytes that arrived from a connection out.
     pub fn take(&mut self, output: usize, mut bytes: &[u8]) -> Result<()> {
-        let mut carry = std::mem::take(&mut self.carry[output]);
-        if !carry.is_empty() {
-            // Whatever completes that frame; the rest is looked at where it lies.
-            while let Split::Missing(missing) = split(&carry)? {
+        let mut partial = std::mem::take(&mut self.partial[output]);
+        if !partial.is_empty() {
+            // Completes that frame by copying. The frames after it are checked in place.
+            while let Split::Missing(missing) = split(&partial)? {
                 let n = missing.min(bytes.len());
                 if n == 0 {
-                    self.carry[output] = carry;
+                    self.partial[output] = partial;
                     return Ok(());
                 }
-                carry.extend_from_slice(&bytes[..n]);
+                partial.extend_from_slice(&bytes[..n]);
                 bytes = &bytes[n..];
             }
-            self.frame(output, &carry)?;
-            carry.clear();
+            self.frame(output, &partial)?;
+            partial.clear();
         }
         while let Split::Frame(header) = split(bytes).context("a sink sees no frame")? {
             let (frame, rest) = bytes.split_at(header.len.into());
             self.frame(output, frame)?;
             bytes = rest;
         }
-        carry.extend_from_slice(bytes);
-        self.carry[output] = carry;
+        partial.extend_from_slice(bytes);
+        self.partial[output] = partial;
         Ok(())
     }
 
-    /// Whether all frames that began have ended.
+    /// Reports whether no frame is incomplete.
     pub fn is_between_frames(&self) -> bool {
-        self.carry.iter().all(Vec::is_empty)
+        self.partial.iter().all(Vec::is_empty)
     }
 
     fn frame(&mut self, output: usize, frame: &[u8]) -> Result<()> {
@@ -81,7 +81,7 @@ impl Checker {
         let size = self.traffic.size;
         ensure!(
             payload.len() == size && input < self.peers && route < self.traffic.flows,
-            "a payload is not one of ours: {} bytes, from {input}, flow {route}",
+            "a payload was never sent: {} bytes, from {input}, flow {route}",
             payload.len()
         );
         let what = || format!("frame {sequence} of flow {route} from connection {input}");
@@ -129,7 +129,7 @@ impl Checker {
     }
 }
 
-/// Shows that a checker accepts a right stream, and none with anything wrong in it.
+/// Tests that a checker accepts a correct stream, and refuses every kind of mistake in it.
 pub fn self_test() -> Result<()> {
     let traffic = Traffic {
         size: 64,
@@ -151,7 +151,7 @@ pub fn self_test() -> Result<()> {
     };
     let check = |routed, output, frames: Vec<Vec<u8>>| {
         let mut checker = Checker::new(traffic, 2, routed);
-        // In pieces that end anywhere.
+        // In pieces that end within frames.
         let bytes = frames.concat();
         bytes
             .chunks(97)
@@ -163,7 +163,7 @@ pub fn self_test() -> Result<()> {
         ensure!(result.is_err(), "the checker does not see {what}");
         Ok(())
     };
-    wrong("a wrong way out", check(false, 1, frames().collect()))?;
+    wrong("a wrong connection", check(false, 1, frames().collect()))?;
     wrong(
         "a watermark that was not written",
         check(true, 0, frames().collect()),

@@ -12,7 +12,7 @@ use crate::report::Section;
 const BEGIN: &str = "<!-- forwarding: begin (written by the forwarding bench) -->";
 const END: &str = "<!-- forwarding: end -->";
 
-/// On what and when this is measured.
+/// Returns the time, the machine and the command of this measurement.
 pub fn conditions() -> String {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let cpu = read("/proc/cpuinfo");
@@ -32,15 +32,15 @@ pub fn conditions() -> String {
     format!(
         "{}; {model}, {cores} cores; Linux {}; load average before {}; commit {}.\n\n\
          ```sh\ncargo bench -p pinecone-benches --bench forwarding -- {}\n```\n",
-        said_by("date", &["-u", "+%-d %B %Y, %H:%M UTC"]),
+        output_of("date", &["-u", "+%-d %B %Y, %H:%M UTC"]),
         read("/proc/sys/kernel/osrelease").trim(),
         load.join(" "),
-        said_by("git", &["describe", "--always", "--dirty"]),
+        output_of("git", &["describe", "--always", "--dirty"]),
         arguments.join(" ")
     )
 }
 
-/// A section as it stands in the document.
+/// Returns the text of a section.
 pub fn section(section: &Section) -> String {
     let mut out = format!("### {}\n\n{}", section.title, section.text);
     for failure in &section.failures {
@@ -52,7 +52,7 @@ pub fn section(section: &Section) -> String {
     out
 }
 
-/// Replaces what stands between the markers, and the plots.
+/// Replaces the text between the markers, and the plots.
 pub fn write(docs: &Path, conditions: &str, sections: &[Section]) -> Result<()> {
     let path = docs.join("performance.md");
     let old = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -75,7 +75,7 @@ pub fn write(docs: &Path, conditions: &str, sections: &[Section]) -> Result<()> 
     fs::write(&path, new).with_context(|| path.display().to_string())
 }
 
-fn said_by(program: &str, arguments: &[&str]) -> String {
+fn output_of(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program)
         .args(arguments)
         .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -1,44 +1,47 @@
-//! What stands between generator and sink: the relay, our data plane with either engine, and a
-//! worker made with tokio-uring.
+//! The forwarders to compare: relays, the data plane with each engine, and a worker on tokio-uring.
 
+mod account;
 mod plane;
 mod relay;
 mod splice;
+mod tables;
 mod tokio_worker;
 
 use std::fmt;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use pinecone_dataplane::{DataPlaneOptions, EngineChoice, PortId};
-use pinecone_fib::{Fib, FibWriter};
-use pinecone_wire::PublicKey;
+use anyhow::Result;
+use pinecone_dataplane::{DataPlaneOptions, EngineChoice};
 
-use crate::traffic::{Fill, route_key, route_sequence};
-
+pub use account::{Account, Forwarder};
 pub use plane::{Placement, Plane};
 use relay::{Copying, Relay};
 use splice::Splicing;
+pub use tables::Tables;
 
-/// How long a worker that polls goes on without finding anything: longer than frames are apart.
+/// Time for which a worker with busy polling goes on without work, longer than the gap between frames.
 const BUSY_POLL: Duration = Duration::from_millis(2);
 
-/// How long a worker that gathers may wait for more.
+/// Time for which a worker with batch waits may wait for more frames.
 const BATCH_WAIT: Duration = Duration::from_micros(100);
 
-/// A row of a table.
+/// The kind of forwarder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// A relay that copies.
     Relay,
     /// A relay that splices.
     Splice,
+    /// The data plane with the epoll engine.
     Epoll,
+    /// The data plane with the io_uring engine.
     Uring,
-    /// The io_uring engine, which looks for work for a while before it sleeps.
+    /// The io_uring engine with busy polling.
     UringBusy,
-    /// The io_uring engine, which may wait for several small frames together.
+    /// The io_uring engine with batch waits.
     UringBatch,
+    /// A worker on tokio-uring.
     TokioUring,
 }
 
@@ -56,71 +59,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Moves frames, or bytes, from the first half of its connections to the second.
-pub trait Forwarder: Sync {
-    /// The threads whose CPU time counts.
-    fn threads(&self) -> &[u32];
-    /// What became of the frames so far; a relay does not know.
-    fn account(&self) -> Option<Account>;
-    /// Whether frames go where their destination says.
-    fn routes(&self) -> bool {
-        true
-    }
-}
-
-/// What a router says about the frames it has seen.
-#[derive(Clone, Debug, Default)]
-pub struct Account {
-    pub received: u64,
-    pub forwarded: u64,
-    pub forwarded_bytes: u64,
-    pub delivered: u64,
-    pub dropped: u64,
-    /// The drops by reason.
-    pub reasons: String,
-    pub waiting: u64,
-}
-
-impl Account {
-    /// Whether it is whole: each frame that was sent is received, and forwarded, delivered or
-    /// dropped.
-    pub fn balance(&self, sent: u64) -> Result<()> {
-        ensure!(
-            self.received == sent,
-            "{sent} frames were sent to the router, which counted {}",
-            self.received
-        );
-        ensure!(
-            self.received == self.forwarded + self.delivered + self.dropped && self.waiting == 0,
-            "the router's counters do not add up: {self:?}"
-        );
-        Ok(())
-    }
-}
-
-/// Forwarding tables for so many peers on either side.
-pub struct Tables {
-    _writer: FibWriter,
-    pub fib: Fib,
-}
-
-impl Tables {
-    /// Route r leads to way out `r % peers`.
-    pub fn new(peers: usize, routes: usize, fill: Fill) -> Self {
-        let (mut writer, fib) = FibWriter::new(PublicKey([0x55; 32]));
-        for route in 0..routes {
-            let port = PortId((peers + 1 + route % peers) as u32);
-            writer.set_route(route_key(route), port, route_sequence(route, fill));
-        }
-        writer.publish();
-        Self {
-            _writer: writer,
-            fib,
-        }
-    }
-}
-
-/// Starts a row's forwarder on its core, with the near ends of the connections.
+/// Starts a forwarder on the router's core, with the router's ends of the connections.
 pub fn start(kind: Kind, ends: Vec<TcpStream>, tables: &Tables) -> Result<Box<dyn Forwarder>> {
     let mut options = DataPlaneOptions::default();
     options.engine = match kind {

@@ -1,4 +1,4 @@
-//! Connections, threads and clocks that all rows of the bench share.
+//! Connections, and helpers for threads and clocks.
 
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
 
-/// The core that the router's (first) thread has to itself.
+/// The core of the router's (first) thread, on which nothing else runs.
 pub const ROUTER_CORE: usize = 0;
 /// The core that generator and sink share.
 pub const LOAD_CORE: usize = 1;
 
-/// What is asked for as sockets' buffers; the kernel doubles it. Left to itself it grows them to tens
-/// of megabytes, and a run is then twice as fast or not, relay's or router's, as it happens to go.
+/// The requested size of socket buffers, which the kernel doubles. Without a request the kernel grows them
+/// to tens of megabytes, and the rates of relay and router then vary by a factor of two.
 const SOCKET_BUFFER: usize = 256 << 10;
 
-/// As many connections into the router as out of it.
+/// Connections into the router, and as many out of it.
 pub struct Links {
     pub inputs: Vec<TcpStream>,
     pub outputs: Vec<TcpStream>,
-    /// The router's ends: first those frames come from, then those they go to.
+    /// The router's ends: first those of the inputs, then those of the outputs.
     pub router: Vec<TcpStream>,
 }
 
@@ -33,7 +33,7 @@ impl Links {
             let (here, _) = listener.accept().expect("accept");
             for end in [&here, &there] {
                 end.set_nodelay(true).expect("nodelay");
-                // The same for every row, and the one that suits loopback.
+                // The same for every row. It is the fastest one on loopback.
                 rustix::net::sockopt::set_tcp_congestion(end, "cubic").expect("cubic");
                 rustix::net::sockopt::set_socket_recv_buffer_size(end, SOCKET_BUFFER)
                     .expect("receive buffer");
@@ -52,7 +52,7 @@ impl Links {
     }
 }
 
-/// Level-triggered readiness of all sockets, which become non-blocking.
+/// Creates an epoll instance with all sockets, level-triggered, and makes them non-blocking.
 pub fn epoll_of<'a>(
     sockets: impl IntoIterator<Item = &'a TcpStream>,
     flags: epoll::EventFlags,
@@ -65,7 +65,7 @@ pub fn epoll_of<'a>(
     epoll
 }
 
-/// Puts what is ready into `events`, after `limit` at the latest.
+/// Waits at most `limit` for events.
 pub fn wait(epoll: &OwnedFd, events: &mut Vec<epoll::Event>, limit: Duration) {
     events.clear();
     events.reserve(256);
@@ -76,7 +76,7 @@ pub fn wait(epoll: &OwnedFd, events: &mut Vec<epoll::Event>, limit: Duration) {
     let _ = epoll::wait(epoll, rustix::buffer::spare_capacity(events), Some(&limit));
 }
 
-/// Pins the calling thread, if the machine has that core.
+/// Pins the calling thread to a core, if the machine has it.
 pub fn pin(core: usize) {
     let _ = pinecone_dataplane::pin_to_core(core);
 }
@@ -85,7 +85,7 @@ pub fn thread_id() -> u32 {
     rustix::thread::gettid().as_raw_nonzero().get() as u32
 }
 
-/// CPU time that threads of this process have used.
+/// Returns the CPU time that these threads of the process have used.
 pub fn cpu_of(threads: &[u32]) -> Duration {
     let of = |thread| {
         let path = format!("/proc/self/task/{thread}/schedstat");
@@ -96,7 +96,7 @@ pub fn cpu_of(threads: &[u32]) -> Duration {
     threads.iter().map(of).sum()
 }
 
-/// Waits until `done`, with naps; false if that takes longer than `limit`.
+/// Waits until `done` returns true, at most `limit`. Reports whether it has.
 pub fn wait_until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     while !done() {

@@ -1,11 +1,12 @@
-//! How close the workers come to a relay that does nothing but copy bytes, and what they do about
-//! large tables, many peers, several workers, sparse traffic, and latency.
+//! The forwarding rate of workers compared with a relay that only copies bytes, also with large tables,
+//! many peers, several workers and sparse traffic; and the latency.
 //!
-//! Connections in and as many out, over loopback TCP, cubic on every socket. The router's thread
-//! is pinned to one core, generator and sink share another. Rows are measured in turns and
-//! repeated; what is reported is the median of the rounds with its quartiles: frames a second as
-//! they reach the sink, and CPU time of the router's thread a frame. At the end of every run the
-//! router's counters must add up, to the frame. See
+//! All connections are TCP over loopback with cubic. Half of them lead into the router, half out of it.
+//! The router's thread is pinned to one core, generator and sink share another. Rows that are compared
+//! are measured in alternation, round after round. The results are the medians of the rounds with their
+//! quartiles: frames per second that reach the sink, and CPU time of the router's thread per frame. At
+//! the end of every measurement each frame must be accounted for by the router's counters. For the
+//! options, see
 //!
 //! ```text
 //! cargo bench -p pinecone-benches --bench forwarding -- --help

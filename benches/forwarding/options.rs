@@ -1,4 +1,4 @@
-//! What to measure, and how thoroughly.
+//! The command line: what to measure, and how thoroughly.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,14 +9,14 @@ use pinecone_benches::is_smoke_run;
 use crate::load::Offer;
 use crate::traffic::Fill;
 
-/// Frames through one router's thread, beside a relay that does nothing but copy bytes
+/// Measures a router's thread against a relay that only copies bytes
 #[derive(Parser)]
 #[command(name = "forwarding")]
 pub struct Options {
-    /// What to measure: `table` if nothing is named
+    /// What to measure [default: table]
     #[arg(value_enum)]
     pub scenarios: Vec<Scenario>,
-    /// Rounds, of each of which the median counts
+    /// Number of rounds, of which the median is taken
     #[arg(long)]
     rounds: Option<usize>,
     /// Seconds of one measurement
@@ -25,68 +25,68 @@ pub struct Options {
     /// Seconds of the steady load
     #[arg(long)]
     steady_seconds: Option<f64>,
-    /// Payloads in bytes
+    /// Payload sizes in bytes
     #[arg(long, value_delimiter = ',')]
     sizes: Option<Vec<usize>>,
     /// Routes in the table
     #[arg(long)]
     routes: Option<usize>,
-    /// How many of the routes are destinations: all, if not given
+    /// Number of routes that are destinations [default: all]
     #[arg(long)]
     flows: Option<usize>,
-    /// Connections in, and as many out
+    /// Number of connections in, and of connections out
     #[arg(long)]
     peers: Option<usize>,
-    /// Number all frames and check each as it comes out: a wrong one fails the run
+    /// Number all frames and check each one that comes out. A wrong frame is a failure
     #[arg(long)]
     verify: bool,
-    /// One short round of everything, to see that it works
+    /// Measure one short round only, to see that it works
     #[arg(long)]
     quick: bool,
-    /// Rewrite the forwarding part of docs/performance.md, and its plots. Only with `all`
+    /// Rewrite the forwarding section of docs/performance.md and its plots. Only with `all`
     #[arg(long)]
     write: bool,
-    /// Where `--write` finds the documentation
+    /// Directory of the documentation, for `--write`
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs"))]
     pub docs: PathBuf,
-    /// The smallest run that there is, as `cargo test --benches` makes it
+    /// Measure as little as possible, as `cargo test --benches` does
     #[arg(long)]
     test: bool,
-    /// Given by cargo
+    /// Passed by cargo
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// One part of the bench.
+/// A part of the bench.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Scenario {
-    /// Every frame of every row checked: content, order, watermark, way out
+    /// Check every frame of every row: content, order, watermark and egress
     Verify,
-    /// All rows by payload, every frame to a random way out
+    /// By payload size, with a random egress for every frame
     Table,
-    /// The same in runs of 32 frames of a flow
+    /// By payload size, in bursts of 32 frames of one flow
     Runs,
-    /// A million routes against a thousand
+    /// A million routes compared with a thousand
     Routes,
-    /// Whether splicing could pay
+    /// A relay that splices compared with one that copies
     Splice,
     /// By number of destinations
     Flows,
     /// By number of peers
     Peers,
-    /// Two workers: within one, and from one to the other
+    /// Two workers, with frames that stay with a worker or change it
     Workers,
-    /// Single small frames at many peers
+    /// Single small frames from and to many peers
     Sparse,
-    /// One way through at low load
+    /// One-way latency at low load
     Latency,
-    /// 90 % of capacity for a while, of which nothing may be lost
+    /// 90 % of capacity for a while, without losses
     Steady,
     /// All of these
     All,
 }
 
-/// How thoroughly.
+/// How thoroughly to measure.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub rounds: usize,
@@ -97,14 +97,14 @@ pub struct Settings {
     pub many_routes: usize,
     pub flows: Option<usize>,
     pub peers: usize,
-    /// What the peers' sweep goes up to, and the sparse traffic has.
+    /// The most peers of the scenario `peers`, and the number for `sparse`.
     pub many_peers: usize,
     pub fill: Fill,
     pub write: bool,
 }
 
 impl Options {
-    /// What the flags come to.
+    /// Returns the settings that the options give.
     pub fn settings(&self) -> Settings {
         let full = Settings {
             rounds: 7,
@@ -155,7 +155,7 @@ impl Options {
         *steady_seconds = self.steady_seconds.unwrap_or(*steady_seconds);
         *sizes = self.sizes.clone().unwrap_or(std::mem::take(sizes));
         *peers = self.peers.unwrap_or(*peers).max(1);
-        // Each way out has one at either worker.
+        // Each connection out then has a route at either worker.
         *routes = self.routes.unwrap_or(*routes).max(4 * *peers);
         settings.flows = self.flows;
         if self.verify {
@@ -164,7 +164,7 @@ impl Options {
         settings
     }
 
-    /// The scenarios to run, in their order.
+    /// Returns the scenarios to run, in this order.
     pub fn chosen(&self) -> Vec<Scenario> {
         let all = &Scenario::value_variants()[..Scenario::All as usize];
         match &self.scenarios[..] {
@@ -181,7 +181,7 @@ impl Options {
 }
 
 impl Settings {
-    /// One measurement at full speed.
+    /// Returns the load of a measurement at full speed.
     pub fn offer(&self) -> Offer {
         Offer {
             warm_up: Duration::from_secs_f64(0.2_f64.min(self.seconds)),
@@ -191,7 +191,7 @@ impl Settings {
         }
     }
 
-    /// Destinations, of so many routes.
+    /// Returns the number of destinations among `routes` routes.
     pub fn flows(&self, routes: usize) -> usize {
         self.flows.unwrap_or(routes).clamp(1, routes)
     }

@@ -1,14 +1,14 @@
-//! SVG plots of what was measured.
+//! SVG plots of the results.
 
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
 
-/// Lines over a logarithmic x axis.
+/// A plot with a logarithmic x axis.
 #[derive(Clone, Debug)]
 pub struct Plot {
-    /// File name, without its ending.
+    /// File name without extension.
     pub name: String,
     pub title: String,
     pub x: &'static str,
@@ -17,7 +17,7 @@ pub struct Plot {
     pub lines: Vec<Line>,
 }
 
-/// A name, and points in the order of their x.
+/// A line: its name, and its points in the order of x.
 #[derive(Clone, Debug)]
 pub struct Line {
     pub name: String,
@@ -35,7 +35,7 @@ const COLOURS: [RGBColor; 6] = [
 ];
 
 impl Plot {
-    /// Writes `NAME.svg` into a directory.
+    /// Writes the plot to `NAME.svg` in a directory.
     pub fn draw(&self, directory: &Path) -> Result<()> {
         let path = directory.join(format!("{}.svg", self.name));
         let area = SVGBackend::new(&path, SIZE).into_drawing_area();
@@ -58,7 +58,7 @@ impl Plot {
             .x_label_area_size(40)
             .y_label_area_size(70);
         let x = (least_x * 0.9..most_x * 1.1).log_scale();
-        // The two kinds of axis make charts of two types.
+        // The chart has another type for each kind of axis.
         macro_rules! draw {
             ($y:expr) => {{
                 let mut chart = builder.build_cartesian_2d(x, $y)?;
@@ -104,7 +104,7 @@ fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
     })
 }
 
-/// Labels of an axis.
+/// Formats the label of an axis.
 fn short(x: f64) -> String {
     let (x, unit) = match x {
         x if x >= 1e6 => (x / 1e6, "M"),

@@ -1,14 +1,14 @@
-//! Threads that run before all others: for latencies, which other programs' turns would drown.
+//! Real-time priority for the measurement of latency, which would otherwise depend on other programs.
 
 use std::process::{Command, Stdio};
 
 use crate::links::thread_id;
 
-/// Threads that are started while it lives go before all that are not of real time.
+/// Gives the calling thread, and those that it starts, real-time priority until it is dropped.
 pub struct Raised(());
 
 impl Raised {
-    /// Nothing where that is not allowed, or there is no `chrt`: only root may.
+    /// Raises the priority; `None` if there is no `chrt` or it is not allowed, as without root.
     pub fn new() -> Option<Self> {
         chrt(&["--fifo", "--pid", "10"]).then_some(Self(()))
     }
@@ -20,7 +20,7 @@ impl Drop for Raised {
     }
 }
 
-/// Sets how the calling thread, and who is started by it, is scheduled.
+/// Sets the scheduling of the calling thread, which the threads that it starts inherit.
 fn chrt(arguments: &[&str]) -> bool {
     Command::new("chrt")
         .args(arguments)

@@ -5,14 +5,14 @@ use std::fmt::Write as _;
 use crate::load::Sample;
 use crate::plot::Plot;
 
-/// What a scenario found.
+/// The results of a scenario.
 #[derive(Default)]
 pub struct Section {
     pub title: &'static str,
     /// Markdown.
     pub text: String,
     pub plots: Vec<Plot>,
-    /// What should have held, and did not.
+    /// Checks that failed.
     pub failures: Vec<String>,
 }
 
@@ -37,12 +37,12 @@ impl Spread {
         }
     }
 
-    /// Of what `of` finds in each pair of the same round.
+    /// Returns the spread of what `of` returns for the two samples of each round.
     pub fn of_pairs<T>(a: &[T], b: &[T], of: impl Fn(&T, &T) -> f64) -> Self {
         Self::of(a.iter().zip(b).map(|(a, b)| of(a, b)))
     }
 
-    /// With its quartiles, each written by `text`.
+    /// Returns the median and the quartiles as text. `text` formats each number.
     pub fn show(&self, text: impl Fn(f64) -> String) -> String {
         let [median, low, high] = [self.median, self.low, self.high].map(text);
         if low == high {
@@ -69,18 +69,18 @@ impl RowFigures<'_> {
         Spread::of(self.0.iter().map(Sample::loss))
     }
 
-    /// Rate against another row's, round by round.
+    /// Returns the rate relative to that of another row, by round.
     pub fn share(&self, of: &Self) -> Spread {
         Spread::of_pairs(self.0, of.0, |a, b| a.rate / b.rate)
     }
 
-    /// CPU time against another row's, round by round.
+    /// Returns the CPU time relative to that of another row, by round.
     pub fn ratio(&self, of: &Self) -> Spread {
         Spread::of_pairs(self.0, of.0, |a, b| a.cpu / b.cpu)
     }
 }
 
-/// `17.9 M`, `480 k`.
+/// Formats a number, as in `17.9 M` or `480 k`.
 pub fn count(n: f64) -> String {
     match n {
         n if n >= 1e6 => format!("{} M", three(n / 1e6)),
@@ -89,7 +89,7 @@ pub fn count(n: f64) -> String {
     }
 }
 
-/// Seconds as microseconds.
+/// Formats seconds as microseconds.
 pub fn micros(seconds: f64) -> String {
     three(seconds * 1e6)
 }
@@ -107,7 +107,7 @@ pub fn ratio(x: f64) -> String {
     format!("{x:.2}")
 }
 
-/// Three digits that count.
+/// Formats a number with three significant digits.
 fn three(x: f64) -> String {
     match x {
         x if x >= 100.0 => format!("{x:.0}"),
@@ -117,7 +117,7 @@ fn three(x: f64) -> String {
     }
 }
 
-/// A table in markdown, its columns aligned for reading as text.
+/// A Markdown table with aligned columns.
 pub struct Table(Vec<Vec<String>>);
 
 impl Table {

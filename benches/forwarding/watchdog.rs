@@ -1,11 +1,11 @@
-//! Ends the bench, with a word on where it was, if something hangs.
+//! A watchdog, which ends the bench with an error if a measurement hangs.
 
 use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
 
 static DUE: Mutex<Option<(Instant, String)>> = Mutex::new(None);
 
-/// From now on until the next call, or until it is dropped, `what` may take `limit`.
+/// Allows `what` to take `limit`, until the next call or until the returned value is dropped.
 pub fn watch(limit: Duration, what: impl Into<String>) -> Watch {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| drop(std::thread::spawn(look)));
@@ -28,7 +28,7 @@ fn look() {
         if let Some((due, what)) = &*due
             && Instant::now() > *due
         {
-            eprintln!("error: {what} hangs; the bench is given up");
+            eprintln!("error: {what} hangs; the bench ends here");
             std::process::exit(1);
         }
     }

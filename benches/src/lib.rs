@@ -1,26 +1,26 @@
-//! What the benches share: repeatable random keys, and how large a run is.
+//! Shared parts of the benches: repeatable random numbers, table sizes and frames.
 //!
-//! `cargo bench -p pinecone-benches` measures; `-- FILTER` picks some. With `-- --test`, or by
-//! `cargo test -p pinecone-benches --benches`, each bench runs once and with the smallest tables,
-//! to show that it works. `PINECONE_BENCH_ROUTES` names other table sizes, say `1000,250000`.
+//! `cargo bench -p pinecone-benches` runs all benches; `-- FILTER` selects some. With `-- --test`, or by
+//! `cargo test -p pinecone-benches --benches`, each bench runs once with the smallest tables, to show
+//! that it works. `PINECONE_BENCH_ROUTES` sets other table sizes, such as `1000,250000`.
 
 use std::sync::OnceLock;
 
 use pinecone_wire::traffic::push_traffic;
 use pinecone_wire::{BuildError, Coordinates, PublicKey, TrafficFields, Watermark};
 
-/// Numbers that look random and are the same in every run (SplitMix64).
+/// A sequence of pseudorandom numbers that is the same in every run (SplitMix64).
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// A sequence of its own for every seed.
+    /// Creates the sequence of a seed.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next number.
+    /// Returns the next number.
     #[must_use]
     pub const fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -29,7 +29,7 @@ impl Random {
         z ^ z >> 31
     }
 
-    /// The next 32 bytes as a key; few of them are points of the curve.
+    /// Returns the next 32 bytes as a key. About half of such keys are points of the curve.
     #[must_use]
     pub fn key(&mut self) -> PublicKey {
         let mut bytes = [0; 32];
@@ -39,7 +39,7 @@ impl Random {
         PublicKey(bytes)
     }
 
-    /// A key whose first 64 bits are those of every other such key.
+    /// Returns a key whose first 64 bits are those of all other such keys.
     #[must_use]
     pub fn key_sharing_64_bits(&mut self) -> PublicKey {
         let mut key = self.key();
@@ -48,8 +48,8 @@ impl Random {
     }
 }
 
-/// Whether criterion runs everything once instead of measuring: it was asked to with `--test`, or
-/// comes from `cargo test`, which does not pass `--bench`.
+/// Reports whether criterion runs every bench once instead of measuring: because of `--test`, or by
+/// `cargo test`, which does not pass `--bench`.
 #[must_use]
 pub fn is_smoke_run() -> bool {
     static SMOKE: OnceLock<bool> = OnceLock::new();
@@ -57,10 +57,10 @@ pub fn is_smoke_run() -> bool {
     *SMOKE.get_or_init(|| given("--test") || !given("--bench"))
 }
 
-/// The sizes of route table to measure.
+/// Returns the numbers of routes to measure with.
 ///
 /// # Panics
-/// If `PINECONE_BENCH_ROUTES` is not a comma-separated list of numbers.
+/// `PINECONE_BENCH_ROUTES` is not a comma-separated list of numbers.
 #[must_use]
 pub fn route_counts() -> Vec<usize> {
     match std::env::var("PINECONE_BENCH_ROUTES") {
@@ -76,11 +76,11 @@ pub fn route_counts() -> Vec<usize> {
     }
 }
 
-/// A traffic frame for `to` with `size` bytes of payload, as it looks where the route to `to` has
-/// sequence 7.
+/// Returns a traffic frame for `to` with `size` bytes of payload, whose watermark is that of a route
+/// with sequence 7.
 ///
 /// # Errors
-/// [`BuildError`] if it does not fit a frame.
+/// [`BuildError`] if the payload does not fit a frame.
 pub fn traffic_frame(to: PublicKey, size: usize) -> Result<Vec<u8>, BuildError> {
     let mut frame = Vec::new();
     let fields = TrafficFields {

@@ -1,4 +1,4 @@
-//! Our data plane.
+//! The data plane of this repository.
 
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -11,17 +11,18 @@ use pinecone_dataplane::{
 };
 use pinecone_wire::TrafficLayout;
 
-use super::{Account, Forwarder, Tables};
+use super::account::{Account, Forwarder};
+use super::tables::Tables;
 use crate::links::{ROUTER_CORE, wait_until};
 
-/// Which worker has which port.
+/// The distribution of ports among workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
     /// There is one worker.
     One,
-    /// Of two workers, each has every other way in and every other way out.
+    /// Each of two workers has every second connection in and every second connection out.
     Alternate,
-    /// One has the ways in, the other the ways out.
+    /// One worker has the connections in, the other the connections out.
     Split,
 }
 
@@ -61,7 +62,7 @@ impl Plane {
         let count = ends.len();
         let mut ends: Vec<_> = (1..).map(PortId).zip(ends).collect();
         if placement == Placement::Split {
-            // A port goes to the worker that has fewest: in turns, to one and the other.
+            // Each port goes to the worker with the fewest ports, so to one and the other in alternation.
             let outputs = ends.split_off(count / 2);
             let pairs = ends.into_iter().zip(outputs);
             ends = pairs.flat_map(|(input, output)| [input, output]).collect();
@@ -87,7 +88,7 @@ impl Plane {
         })
     }
 
-    /// Frames that went from one worker to the other.
+    /// Returns the number of frames handed over from one worker to the other.
     pub fn handed_over(&self) -> u64 {
         self.plane
             .worker_stats()
@@ -105,7 +106,7 @@ impl Forwarder for Plane {
     fn account(&self) -> Option<Account> {
         let mut sum = CountersSnapshot::default();
         self.ports.iter().for_each(|p| sum.add(&p.snapshot()));
-        // Frames that found their port closed after they were handed over.
+        // Frames whose port was closed after they had been handed over.
         self.plane
             .worker_stats()
             .iter()

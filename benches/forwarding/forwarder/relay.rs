@@ -1,4 +1,4 @@
-//! A relay: what comes in at connection i goes out at connection i, unread.
+//! A relay, which moves the bytes of each connection in to the connection out with the same index.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::event::epoll::{self, EventData, EventFlags};
 
-use super::{Account, Forwarder};
+use super::account::{Account, Forwarder};
 use crate::links::{ROUTER_CORE, epoll_of, pin, thread_id, wait};
 
 const BUFFER: usize = 256 << 10;
@@ -22,31 +22,31 @@ pub struct Relay {
     handle: Option<JoinHandle<()>>,
 }
 
-/// How bytes get from an input to the output of the same number.
-pub trait Means {
+/// The method by which bytes get from an input to its output.
+pub trait Transfer {
     fn new(inputs: Vec<TcpStream>, outputs: Vec<TcpStream>) -> Self;
 
     fn input(&self, i: usize) -> &TcpStream;
     fn output(&self, i: usize) -> &TcpStream;
 
-    /// Moves what has come, as far as it goes. False if the output is full.
+    /// Moves bytes that have arrived. Returns false if the output is full.
     fn pass(&mut self, i: usize) -> io::Result<bool>;
 
-    /// Moves what the output has refused. False if it is full still.
+    /// Moves bytes that the output had no room for. Returns false if it is still full.
     fn drain(&mut self, i: usize) -> io::Result<bool>;
 }
 
-/// By `read` and `write`.
+/// Transfer by `read` and `write`.
 pub struct Copying {
     inputs: Vec<TcpStream>,
     outputs: Vec<TcpStream>,
     buffer: Vec<u8>,
-    /// What a way out has refused, and how much of that has gone since.
+    /// Bytes that an output had no room for, and how many of them have been written since.
     kept: Vec<(Vec<u8>, usize)>,
 }
 
 impl Relay {
-    pub fn start<M: Means>(mut inputs: Vec<TcpStream>) -> Self {
+    pub fn start<M: Transfer>(mut inputs: Vec<TcpStream>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (tell, told) = mpsc::channel();
         let stopped = Arc::clone(&stop);
@@ -55,7 +55,7 @@ impl Relay {
             tell.send(thread_id()).expect("tell");
             let outputs = inputs.split_off(inputs.len() / 2);
             let count = outputs.len();
-            // Ends with the first connection that does.
+            // Ends when the first connection is closed.
             let _ = relay(M::new(inputs, outputs), count, &stopped);
         });
         Self {
@@ -87,11 +87,11 @@ impl Drop for Relay {
     }
 }
 
-/// A connection whose way out is full is not read until it takes more.
-fn relay(mut means: impl Means, count: usize, stop: &AtomicBool) -> io::Result<()> {
-    let epoll = epoll_of((0..count).map(|i| means.input(i)), EventFlags::IN);
-    let blocked = epoll_of((0..count).map(|i| means.output(i)), EventFlags::empty());
-    // One wait for both: a full way out shows as readiness of the second instance.
+/// Moves bytes until told to stop. An input whose output is full is not read.
+fn relay(mut transfer: impl Transfer, count: usize, stop: &AtomicBool) -> io::Result<()> {
+    let epoll = epoll_of((0..count).map(|i| transfer.input(i)), EventFlags::IN);
+    let blocked = epoll_of((0..count).map(|i| transfer.output(i)), EventFlags::empty());
+    // One wait for both: an output that has room again makes the second instance ready.
     let outer = count as u64;
     epoll::add(&epoll, &blocked, EventData::new_u64(outer), EventFlags::IN)?;
     let (mut events, mut writable) = (Vec::new(), Vec::new());
@@ -100,18 +100,18 @@ fn relay(mut means: impl Means, count: usize, stop: &AtomicBool) -> io::Result<(
         for event in &events {
             let i = event.data.u64() as usize;
             if i < count {
-                if !means.pass(i)? {
-                    listen(&epoll, means.input(i), i, EventFlags::empty());
-                    listen(&blocked, means.output(i), i, EventFlags::OUT);
+                if !transfer.pass(i)? {
+                    listen(&epoll, transfer.input(i), i, EventFlags::empty());
+                    listen(&blocked, transfer.output(i), i, EventFlags::OUT);
                 }
                 continue;
             }
             wait(&blocked, &mut writable, Duration::ZERO);
             for event in &writable {
                 let i = event.data.u64() as usize;
-                if means.drain(i)? {
-                    listen(&blocked, means.output(i), i, EventFlags::empty());
-                    listen(&epoll, means.input(i), i, EventFlags::IN);
+                if transfer.drain(i)? {
+                    listen(&blocked, transfer.output(i), i, EventFlags::empty());
+                    listen(&epoll, transfer.input(i), i, EventFlags::IN);
                 }
             }
         }
@@ -119,7 +119,7 @@ fn relay(mut means: impl Means, count: usize, stop: &AtomicBool) -> io::Result<(
     Ok(())
 }
 
-impl Means for Copying {
+impl Transfer for Copying {
     fn new(inputs: Vec<TcpStream>, outputs: Vec<TcpStream>) -> Self {
         Self {
             buffer: vec![0; BUFFER],
@@ -161,7 +161,7 @@ impl Means for Copying {
     }
 }
 
-/// What the socket takes.
+/// Writes as much as the socket takes.
 fn write(mut output: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     match output.write(bytes) {
         Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(0),

@@ -1,5 +1,5 @@
-//! A relay that moves pages instead of copying bytes: what `splice` could give a router at the most,
-//! one that never looked at what it moves.
+//! A relay that moves pages instead of copying bytes: an upper bound for what `splice` could give a
+//! router, as it looks at no frame.
 
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;
@@ -8,17 +8,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
-use super::relay::Means;
+use super::relay::Transfer;
 
-/// What a pipe holds at the most: as large as one may be without privileges.
+/// Size of a pipe, the largest without privileges.
 const PIPE: usize = 1 << 20;
-/// What is moved at a time.
+/// Bytes that are moved at a time.
 const STEP: usize = 256 << 10;
 
-/// By `splice`, through a pipe each.
-pub struct Splicing(Vec<Way>);
+/// Transfer by `splice`, with a pipe for each connection.
+pub struct Splicing(Vec<Channel>);
 
-struct Way {
+struct Channel {
     input: TcpStream,
     output: TcpStream,
     into: OwnedFd,
@@ -27,13 +27,13 @@ struct Way {
     kept: usize,
 }
 
-impl Means for Splicing {
+impl Transfer for Splicing {
     fn new(inputs: Vec<TcpStream>, outputs: Vec<TcpStream>) -> Self {
-        let way = |(input, output)| {
+        let channel = |(input, output)| {
             let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
             let (out_of, into) = pipe_with(flags).expect("a pipe");
             fcntl_setpipe_size(&into, PIPE).expect("a large pipe");
-            Way {
+            Channel {
                 input,
                 output,
                 into,
@@ -41,7 +41,7 @@ impl Means for Splicing {
                 kept: 0,
             }
         };
-        Self(inputs.into_iter().zip(outputs).map(way).collect())
+        Self(inputs.into_iter().zip(outputs).map(channel).collect())
     }
 
     fn input(&self, i: usize) -> &TcpStream {
@@ -53,10 +53,10 @@ impl Means for Splicing {
     }
 
     fn pass(&mut self, i: usize) -> io::Result<bool> {
-        let way = &mut self.0[i];
-        match step(&way.input, &way.into, STEP) {
+        let channel = &mut self.0[i];
+        match step(&channel.input, &channel.into, STEP) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-            Ok(n) => way.kept += n,
+            Ok(n) => channel.kept += n,
             Err(Errno::AGAIN) => {}
             Err(e) => return Err(e.into()),
         }
@@ -64,10 +64,10 @@ impl Means for Splicing {
     }
 
     fn drain(&mut self, i: usize) -> io::Result<bool> {
-        let way = &mut self.0[i];
-        while way.kept > 0 {
-            match step(&way.out_of, &way.output, way.kept) {
-                Ok(n) => way.kept -= n,
+        let channel = &mut self.0[i];
+        while channel.kept > 0 {
+            match step(&channel.out_of, &channel.output, channel.kept) {
+                Ok(n) => channel.kept -= n,
                 Err(Errno::AGAIN) => return Ok(false),
                 Err(e) => return Err(e.into()),
             }

@@ -1,6 +1,6 @@
-//! The same job done with tokio-uring: a task for each connection, owned buffers, one write in
-//! flight for each way out. Tables, parsing and patching are ours; frames are copied to a buffer
-//! for their way out, which is what a library with owned buffers allows.
+//! A worker on tokio-uring: a task for each connection, owned buffers, and one write in flight for each
+//! connection out. Tables, parsing and patching are those of this repository. Frames are copied to a
+//! buffer of their connection out, as a library with owned buffers requires.
 
 use std::cell::{Cell, RefCell};
 use std::net::{Shutdown, TcpStream};
@@ -15,13 +15,13 @@ use pinecone_wire::{Patch, Split, TrafficLayout, split};
 use tokio::sync::Notify;
 use tokio_uring::buf::BoundedBuf;
 
-use super::{Account, Forwarder};
+use super::account::{Account, Forwarder};
 use crate::links::{ROUTER_CORE, pin, thread_id};
 
 const BUFFER: usize = 256 << 10;
 /// Frames looked up together.
 const BATCH: usize = 32;
-/// Bytes that may wait for a way out; what comes on top is dropped.
+/// Bytes that may wait for a connection out. Further frames are dropped.
 const WAITING: usize = 4 << 20;
 
 pub struct TokioWorker {
@@ -93,7 +93,7 @@ impl Forwarder for TokioWorker {
 
 impl Drop for TokioWorker {
     fn drop(&mut self) {
-        // Ends every read and write in flight, and with them the tasks.
+        // Ends all reads and writes in flight, and so the tasks.
         for socket in &self.sockets {
             let _ = socket.shutdown(Shutdown::Both);
         }
@@ -101,7 +101,7 @@ impl Drop for TokioWorker {
     }
 }
 
-/// One way out.
+/// A connection out.
 #[derive(Default)]
 struct Egress {
     waiting: RefCell<Vec<u8>>,
@@ -109,7 +109,7 @@ struct Egress {
     more: Notify,
 }
 
-/// What the reading tasks share.
+/// The state that the reading tasks share.
 struct Router {
     fib: FibReader,
     egress: Vec<Rc<Egress>>,
@@ -181,13 +181,13 @@ async fn write(output: TcpStream, egress: Rc<Egress>, counts: Arc<Counts>) {
 }
 
 impl Router {
-    /// Forwards all whole frames; returns where the first that is not whole begins.
+    /// Forwards all whole frames. Returns the offset of the partial frame at the end.
     fn forward(&mut self, ingress: PortId, bytes: &mut [u8]) -> usize {
         let (mut at, mut received) = (0, 0);
-        while let Split::Frame(header) = split(&bytes[at..]).expect("our own frames") {
+        while let Split::Frame(header) = split(&bytes[at..]).expect("frames are valid") {
             let end = at + usize::from(header.len);
             let frame = &bytes[at..end];
-            let layout = TrafficLayout::parse(frame).expect("our own frames");
+            let layout = TrafficLayout::parse(frame).expect("frames are valid");
             let query = SnekQuery {
                 destination: layout.destination_key(frame),
                 watermark: layout.watermark(frame),

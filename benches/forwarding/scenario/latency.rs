@@ -1,5 +1,5 @@
-//! One way through at low load: the generator writes the time into each frame, the sink looks at
-//! the clock when it has it.
+//! One-way latency at low load: the generator writes the time into each frame, and the sink compares it
+//! with the clock.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use pinecone_wire::TrafficLayout;
 
-use super::GRACE;
+use super::row::GRACE;
 use crate::forwarder::{self, Kind, Tables};
 use crate::links::{LOAD_CORE, Links, pin};
 use crate::load;
@@ -26,7 +26,7 @@ const KINDS: [Kind; 6] = [
     Kind::UringBatch,
     Kind::TokioUring,
 ];
-/// Frames a second.
+/// Frames per second.
 const RATE: u32 = 2000;
 const SIZE: usize = 64;
 
@@ -35,7 +35,7 @@ pub(super) fn latency(settings: &Settings) -> Result<Section> {
     let frames = (3.0 * settings.seconds * f64::from(RATE)) as usize;
     let priority = match Raised::new() {
         Some(_) => "All threads but those of the row with `--busy-poll` have real-time priority.",
-        None => "No real-time priority was to be had: p99 is that of the whole machine.",
+        None => "Real-time priority was not available, so p99 depends on other programs.",
     };
     let mut rounds = KINDS.map(|_| Vec::new());
     for _ in 0..settings.rounds {
@@ -66,9 +66,9 @@ pub(super) fn latency(settings: &Settings) -> Result<Section> {
     Ok(Section {
         title: "One-way latency at low load",
         text: format!(
-            "{RATE} frames of {SIZE} bytes a second, one connection in and one out, generator and \
-             sink asleep on the same core between them. Quantiles of each round of {frames} \
-             frames, then the median of the rounds. `--busy-poll` \
+            "{RATE} frames of {SIZE} bytes per second, one connection in and one out. Generator and \
+             sink share a core and sleep between frames. Quantiles are those of a round of {frames} \
+             frames, as the median of the rounds. `--busy-poll` \
              is 2000, `--batch-wait` 100. {priority}\n\n{}",
             table.text()
         ),
@@ -76,12 +76,12 @@ pub(super) fn latency(settings: &Settings) -> Result<Section> {
     })
 }
 
-/// The quantiles 0.5 and 0.99, in microseconds.
+/// Returns the quantiles 0.5 and 0.99 in microseconds.
 fn measure(kind: Kind, tables: &Tables, frames: usize) -> Result<[f64; 2]> {
     let what = format!("{kind}, latency");
     let time = Duration::from_secs(frames as u64) / RATE;
     let _watch = watchdog::watch(time + GRACE, &what);
-    // Who spins would be put off the core for a while in every second.
+    // The kernel takes a spinning real-time thread off the core for a part of each second.
     let spins = kind == Kind::UringBusy;
     let _raised = if spins { None } else { Raised::new() };
     let links = Links::new(1);
@@ -96,7 +96,7 @@ fn measure(kind: Kind, tables: &Tables, frames: usize) -> Result<[f64; 2]> {
         });
         let generator = scope.spawn(move || -> Result<()> {
             pin(LOAD_CORE);
-            // Sleeps end when they should, not when it is convenient.
+            // Sleeps end on time and are not batched by the kernel.
             let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
             let mut bytes = frame(0, 0, SIZE, Fill::Replayed);
             let stamp = TrafficLayout::parse(&bytes)?.payload_range().start;
@@ -115,14 +115,14 @@ fn measure(kind: Kind, tables: &Tables, frames: usize) -> Result<[f64; 2]> {
     let mut times = times.context(what)?;
     load::settle(&*router, frames as u64)?;
     let _ = input.shutdown(Shutdown::Both);
-    // The first tenth finds everything cold.
+    // The first tenth runs with cold caches.
     let times = &mut times[frames / 10..];
     times.sort_unstable();
     let at = |part: f64| times[(times.len() as f64 * part) as usize] as f64 / 1000.0;
     Ok([at(0.5), at(0.99)])
 }
 
-/// How many nanoseconds each frame took.
+/// Returns the latency of each frame in nanoseconds.
 fn collect(mut output: &TcpStream, frames: usize, epoch: Instant) -> Result<Vec<u64>> {
     let len = frame(0, 0, SIZE, Fill::Replayed).len();
     let (mut times, mut buffer, mut filled) = (Vec::with_capacity(frames), vec![0; 64 * len], 0);

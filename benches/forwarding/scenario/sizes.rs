@@ -1,8 +1,9 @@
-//! Tables by size of payload.
+//! Results by payload size.
 
 use anyhow::Result;
 
-use super::{Comparison, Row, interleave};
+use super::comparison::Comparison;
+use super::row::{Row, interleave};
 use crate::check;
 use crate::forwarder::{Kind, Tables};
 use crate::load::{Offer, Sample};
@@ -63,45 +64,45 @@ pub(super) fn verify(settings: &Settings) -> Result<Section> {
     Ok(Section {
         title: "Every frame checked",
         text: format!(
-            "{total} frames, each with a flow, a number and a payload made of both, a third of \
-             them growing and a third shrinking on their way: what came out had the right content, \
-             keys and watermark, at the right way out, in the order of its flow, and what did not \
-             come out is in the router's own counters, to the frame.\n\n{}",
+            "{total} frames, each with a flow, a number and a payload made of both. A third of them \
+             grow and a third shrink in the router. Every frame that came out had the right content, \
+             keys and watermark, at the right egress, in the order of its flow. Every other frame is \
+             in the router's counters.\n\n{}",
             table.text()
         ),
         ..Section::default()
     })
 }
 
-/// Every frame to a random way out.
+/// Measures frames that all have a random egress.
 pub(super) fn random(settings: &Settings) -> Result<Section> {
     by_size(
         settings,
         Spread::Random,
-        "Every frame to a random way out",
+        "A random egress for every frame",
         "sizes",
     )
 }
 
-/// Frames in runs.
+/// Measures frames in bursts.
 pub(super) fn runs(settings: &Settings) -> Result<Section> {
     by_size(
         settings,
         Spread::Runs,
-        "Eight heavy flows, 32 frames of one behind each other",
+        "Eight heavy flows, in bursts of 32 frames",
         "runs",
     )
 }
 
-/// Whether frames would better be spliced.
+/// Measures a relay that splices.
 pub(super) fn splice(settings: &Settings) -> Result<Section> {
     let kinds = [Kind::Relay, Kind::Splice];
     let (comparison, _) = compare(settings, &kinds, Spread::Random)?;
     Ok(Section {
         title: "Splice",
         text: format!(
-            "The relay against one that moves whole streams by `splice` through a pipe, without \
-             looking at them: more than it gains could not be had for frames of any size.\n\n{}",
+            "The relay compared with one that moves whole streams by `splice` through a pipe, without \
+             looking at them. This is an upper bound of the gain for frames of any size.\n\n{}",
             comparison.text()
         ),
         ..Section::default()
@@ -126,7 +127,7 @@ fn by_size(
     Ok(Section {
         title,
         text: format!(
-            "{} ways in and out, {} routes.\n\n{}",
+            "{} connections in and out, {} routes.\n\n{}",
             settings.peers,
             settings.routes,
             comparison.text()
@@ -136,7 +137,7 @@ fn by_size(
     })
 }
 
-/// All sizes, against the first kind; frames/s by size for each.
+/// Measures all sizes and compares them with the first kind. Also returns the rates by size.
 fn compare(settings: &Settings, kinds: &[Kind], spread: Spread) -> Result<(Comparison, Vec<Line>)> {
     let tables = Tables::new(settings.peers, settings.routes, settings.fill);
     let mut comparison = Comparison::new("payload");
@@ -168,7 +169,7 @@ fn compare(settings: &Settings, kinds: &[Kind], spread: Spread) -> Result<(Compa
     Ok((comparison, lines))
 }
 
-/// CPU time a frame with many routes against few, each frame to a new destination.
+/// Measures the CPU time per frame with many routes and with few, each frame for another destination.
 pub(super) fn routes(settings: &Settings) -> Result<Section> {
     let fill = match settings.fill {
         Fill::Replayed => Fill::Fresh,
@@ -234,8 +235,8 @@ pub(super) fn routes(settings: &Settings) -> Result<Section> {
     Ok(Section {
         title: "A million routes",
         text: format!(
-            "The io_uring engine; every frame to a destination and a way out drawn anew, over all \
-             routes of the table.\n\n{}",
+            "The io_uring engine. Every frame has a random destination among all routes of the \
+             table.\n\n{}",
             table.text()
         ),
         plots: vec![plot],

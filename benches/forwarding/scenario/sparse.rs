@@ -1,5 +1,5 @@
-//! Sparse traffic: single small frames, each from a random peer to a random one, so that every
-//! frame may cost a wake-up.
+//! Sparse traffic: single small frames, each from and to a random peer, so that every frame may need a
+//! wakeup.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use pinecone_benches::Random;
 use rustix::event::epoll;
 
-use super::GRACE;
+use super::row::GRACE;
 use crate::forwarder::{self, Forwarder, Kind, Tables};
 use crate::links::{LOAD_CORE, Links, cpu_of, epoll_of, pin, wait};
 use crate::load::{self, Sample};
@@ -27,10 +27,10 @@ const KINDS: [Kind; 5] = [
 ];
 const RATE: f64 = 60_000.0;
 const SIZE: usize = 64;
-/// Frames made beforehand.
+/// Number of prepared frames.
 const FRAMES: usize = 1 << 14;
-/// How long the last frames may take.
-const SETTLE: Duration = Duration::from_secs(5);
+/// Time within which the last frames must arrive.
+const LAST_FRAMES: Duration = Duration::from_secs(5);
 
 pub(super) fn sparse(settings: &Settings) -> Result<Section> {
     let peers = settings.many_peers;
@@ -55,9 +55,10 @@ pub(super) fn sparse(settings: &Settings) -> Result<Section> {
     Ok(Section {
         title: "Sparse traffic",
         text: format!(
-            "{peers} ways in and as many out; {RATE} frames of {SIZE} bytes a second, evenly \
-             spaced, each written by itself to a random connection; the relay's go on to the \
-             same peer, the others' to a random one. `--batch-wait` is 100. None was lost.\n\n{}",
+            "{peers} connections in and as many out; {RATE} frames of {SIZE} bytes per second, \
+             evenly spaced, each written by itself to a random connection. The relay sends them on \
+             to the same peer, the others to a random one. `--batch-wait` is 100. No frame was \
+             lost.\n\n{}",
             table.text()
         ),
         ..Section::default()
@@ -70,7 +71,7 @@ fn measure(kind: Kind, tables: &Tables, settings: &Settings, time: Duration) -> 
     let links = Links::new(settings.many_peers);
     let router = forwarder::start(kind, links.router, tables)?;
     let (router, routes) = (&*router, settings.flows(settings.routes));
-    // One thread for both ends: it never sleeps, so that neither waits for the other.
+    // One thread for both ends, which never sleeps, so that neither end waits for the other.
     let load = || {
         pin(LOAD_CORE);
         exchange(router, &links.inputs, &links.outputs, routes, time)
@@ -123,8 +124,8 @@ fn exchange(
             break;
         }
         ensure!(
-            now < warm_up + time + SETTLE,
-            "of {sent} frames {} came out",
+            now < warm_up + time + LAST_FRAMES,
+            "of {sent} frames, {} came out",
             got / frame_len
         );
         wait(&epoll, &mut events, Duration::ZERO);

@@ -1,10 +1,10 @@
-//! Nothing is lost below saturation.
+//! Steady load below saturation, at which no frame is lost.
 
 use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{Row, interleave};
+use super::row::{Row, interleave};
 use crate::forwarder::{Kind, Tables};
 use crate::load::Offer;
 use crate::options::Settings;
@@ -73,9 +73,10 @@ pub(super) fn steady(settings: &Settings) -> Result<Section> {
         ]);
     }
     section.text = format!(
-        "{SIZE} bytes, {} ways in and out, a random one for every frame. Capacity is what reached \
-         the sink at full speed, the median of {} rounds; nine tenths of it are then offered for \
-         {} s. Lost is what the sink missed, which the router's counters confirm.\n\n{}",
+        "{SIZE} bytes, {} connections in and out, a random egress for every frame. Capacity is the rate \
+         that reached the sink at full speed, as the median of {} rounds. Nine tenths of it are then \
+         offered for {} s. Lost frames are those that the sink missed, which the router's counters \
+         confirm.\n\n{}",
         settings.peers,
         settings.rounds,
         settings.steady_seconds,

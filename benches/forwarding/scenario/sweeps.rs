@@ -1,8 +1,9 @@
-//! How figures change with the number of destinations, and of peers.
+//! Results by the number of destinations and by the number of peers.
 
 use anyhow::Result;
 
-use super::{Comparison, Row, interleave};
+use super::comparison::Comparison;
+use super::row::{Row, interleave};
 use crate::forwarder::{Kind, Tables};
 use crate::options::Settings;
 use crate::plot::{Line, Plot};
@@ -13,7 +14,7 @@ const KINDS: [Kind; 3] = [Kind::Relay, Kind::Epoll, Kind::Uring];
 const FLOWS: [usize; 4] = [8, 64, 1000, 100_000];
 const PEERS: [usize; 4] = [2, 8, 32, 128];
 
-/// By number of destinations.
+/// Measures by the number of destinations.
 pub(super) fn flows(settings: &Settings) -> Result<Section> {
     let tables = Tables::new(settings.peers, settings.routes, settings.fill);
     let mut counts = FLOWS.to_vec();
@@ -27,7 +28,7 @@ pub(super) fn flows(settings: &Settings) -> Result<Section> {
     sweep(settings, cases.collect(), "destinations", "flows")
 }
 
-/// By number of peers.
+/// Measures by the number of peers.
 pub(super) fn peers(settings: &Settings) -> Result<Section> {
     let mut counts = PEERS.to_vec();
     counts.retain(|n| *n <= settings.many_peers);
@@ -51,7 +52,7 @@ struct Case<'a> {
     tables: &'a Tables,
 }
 
-/// Small frames and middling ones, in fewer rounds than the main tables.
+/// Measures small and medium frames, in fewer rounds than the main tables.
 fn sweep(
     settings: &Settings,
     cases: Vec<Case<'_>>,
@@ -73,7 +74,7 @@ fn sweep(
             name: kind.to_string(),
             points: Vec::new(),
         });
-        // All cases in every round, so that they compare with each other too.
+        // All cases in every round, so that they can be compared with each other.
         let rows: Vec<_> = cases
             .iter()
             .flat_map(|case| {
@@ -99,7 +100,7 @@ fn sweep(
             }
         }
         section.text += &format!(
-            "{}{size} bytes, a random way out, {} routes, {rounds} rounds:\n\n{}",
+            "{}{size} bytes, a random egress, {} routes, {rounds} rounds:\n\n{}",
             if section.text.is_empty() { "" } else { "\n" },
             settings.routes,
             comparison.text()

@@ -1,9 +1,9 @@
-//! Two workers: what it costs when ingress and egress are not at the same one.
+//! Two workers: the cost of frames whose ingress and egress belong to different workers.
 
 use anyhow::{Context, Result, ensure};
 use pinecone_dataplane::{DataPlaneOptions, EngineChoice};
 
-use super::GRACE;
+use super::row::GRACE;
 use crate::forwarder::{Forwarder, Placement, Plane, Tables};
 use crate::links::Links;
 use crate::load::{self, Offer, Sample};
@@ -26,11 +26,11 @@ const ROWS: [(&str, Placement, Spread); 3] = [
     ("one receives, one sends", Placement::Split, Spread::Random),
 ];
 
-/// What is offered so that nobody is overloaded, of what goes through where workers do not change.
+/// The load below saturation, as a share of the rate of frames that stay with their worker.
 const CALM: f64 = 0.3;
 
 pub(super) fn workers(settings: &Settings) -> Result<Section> {
-    // An even number, so that every other of them is half.
+    // An even number, so that each worker has half of them.
     let peers = settings.peers.next_multiple_of(2);
     let tables = Tables::new(peers, settings.routes, settings.fill);
     let mut table = Table::new(&[
@@ -88,11 +88,11 @@ pub(super) fn workers(settings: &Settings) -> Result<Section> {
     Ok(Section {
         title: "Two workers",
         text: format!(
-            "The io_uring engine with a worker on each of two cores. Generator and sink are on the \
-             same cores where there are no others, so frames/s compare with nothing else; CPU time \
-             is that of both workers' threads together, for each frame that came out. Once at full \
-             speed, where what is handed over and then dropped costs too, and once with {} of that \
-             offered. That each frame did change its worker, or none did, is checked.\n\n{}",
+            "The io_uring engine with a worker on each of two cores. Without further cores, generator \
+             and sink share them, so frames/s cannot be compared with other tables. CPU time is that of \
+             both workers' threads, for each frame that came out. The first measurement is at full \
+             speed, where frames that are handed over and then dropped count too; the second one offers \
+             {} of that rate. The bench checks that each frame changed its worker, or that none did.\n\n{}",
             percent(CALM),
             table.text()
         ),
@@ -124,12 +124,12 @@ fn measure(
     match traffic.spread {
         Spread::SameWorker => ensure!(
             handed_over == 0,
-            "{handed_over} frames changed the worker, of which none should"
+            "{handed_over} frames changed the worker instead of none"
         ),
-        // Where the other worker is too far behind, frames are dropped instead.
+        // Frames are dropped instead if the other worker is too far behind.
         _ => ensure!(
             handed_over > 0 && received - handed_over <= sample.lost,
-            "{handed_over} of {received} frames changed the worker, of which all should"
+            "{handed_over} of {received} frames changed the worker instead of all"
         ),
     }
     Ok(sample)
