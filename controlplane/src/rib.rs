@@ -1,4 +1,4 @@
-//! The RIB: what each peer has announced, all routes, and the selection of the best next hops.
+//! The RIB: the announcements of all peers, all routes, and the selection of the best next hops.
 //!
 //! [`Rib`] keeps the last tree announcement of each peer and the SNEK routes. For each key that peers have
 //! announced it selects a port ([`near`], protocol section 6), and for tree routing the peers that follow our
@@ -84,7 +84,7 @@ impl Rib {
     }
 }
 
-/// What peers have announced.
+/// Announcements.
 impl Rib {
     /// Stores the announcement of the peer at `port`. Returns the one before.
     pub(crate) fn announce(&mut self, port: PortId, peer: Adjacency) -> Option<Announced> {

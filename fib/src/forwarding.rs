@@ -20,7 +20,7 @@ pub type Destinations = ArrayVec<PublicKey, BATCH>;
 /// The options of a node that affect forwarding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ForwardingOptions {
-    /// Whether frames are dropped when their hop limit is used up.
+    /// If set, frames are dropped when their hop limit is used up.
     pub hop_limiting: bool,
 }
 

@@ -73,7 +73,7 @@ pub(crate) struct TreeBuilder {
     numbers: BTreeMap<Edge, u64>,
     /// The number given out last.
     last: u64,
-    /// Whether prefixes in the table have changed since they were last traced.
+    /// Set if prefixes in the table have changed since they were last traced.
     changed: bool,
 }
 

@@ -9,6 +9,9 @@ use super::*;
 
 type Nodes = BTreeSet<u32>;
 
+/// Divides the sizes of tests under Miri, which is a thousand times slower.
+const SCALE: usize = if cfg!(miri) { 250 } else { 1 };
+
 /// Collects nodes and keys, and checks the invariants of a tree on the way.
 fn walk<V: Clone>(
     index: &Index<V>,
@@ -101,11 +104,16 @@ fn model_successor(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(250))]
+    #![proptest_config(ProptestConfig {
+        cases: if cfg!(miri) { 4 } else { 250 },
+        // Miri isolates tests from the file system.
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn behaves_as_a_sorted_map(
-        edits in proptest::collection::vec((any_key(), 0u8..10, any::<u32>()), 1..1000),
+        edits in proptest::collection::vec((any_key(), 0u8..10, any::<u32>()), 1..if cfg!(miri) { 100 } else { 1000 }),
         shrink in any::<bool>(),
     ) {
         let mut index = Index::default();
@@ -182,13 +190,14 @@ fn neighbour(mut key: PublicKey, up: bool) -> PublicKey {
 fn an_edit_copies_only_its_path() {
     let mut seed = 7;
     let mut index = Index::default();
-    for i in 0..100_000u32 {
+    let len = 100_000 / SCALE;
+    for i in 0..len as u32 {
         index.insert(random_key(&mut seed), i);
     }
     let (_, before, levels) = contents(&index);
-    assert!(levels <= 5, "{levels} levels for 100,000 random keys");
+    assert!(levels <= 5, "{levels} levels for {len} random keys");
     let bytes = index.bytes();
-    assert!(bytes < 100_000 * 100, "{bytes} bytes");
+    assert!(bytes < len * 100, "{bytes} bytes");
     let kept = index.clone();
     let key = random_key(&mut seed);
     index.insert(key, 1);
@@ -201,7 +210,7 @@ fn an_edit_copies_only_its_path() {
     let (_, many, _) = contents(&index);
     let copied = many.difference(&before).count();
     assert!(copied <= 102 * (levels + 1), "{copied} nodes copied");
-    assert_eq!(kept.len(), 100_000);
+    assert_eq!(kept.len(), len);
     assert_eq!(kept.get(&key), None);
     drop(kept);
     // There are no clones now: only split leaves move.
@@ -214,10 +223,11 @@ fn an_edit_copies_only_its_path() {
 fn removing_shrinks_the_tree() {
     let mut seed = 9;
     let mut index = Index::default();
-    let keys: Vec<_> = (0..50_000).map(|_| random_key(&mut seed)).collect();
+    let len = 50_000 / SCALE;
+    let keys: Vec<_> = (0..len).map(|_| random_key(&mut seed)).collect();
     keys.iter()
         .for_each(|k| assert!(index.insert(*k, ()).is_none()));
-    for (n, key) in keys.iter().enumerate().take(49_000) {
+    for (n, key) in keys.iter().enumerate().take(len - len / 50) {
         assert!(index.remove(key).is_some());
         assert!(index.remove(key).is_none(), "{n}");
     }
@@ -238,7 +248,7 @@ fn keys_that_share_a_long_prefix_stay_shallow() {
     for shared in [5, 8, 9, 20] {
         let mut seed = 3;
         let mut index = Index::default();
-        for i in 0..20_000u32 {
+        for i in 0..(20_000 / SCALE) as u32 {
             let mut key = random_key(&mut seed);
             key.0[..shared].fill(0x5a);
             index.insert(key, i);
@@ -254,11 +264,12 @@ fn keys_that_share_a_long_prefix_stay_shallow() {
 fn a_shortcut_follows_edits_in_place() {
     let mut seed = 13;
     let mut index = Index::default();
-    let mut keys: Vec<_> = (0..2000).map(|_| random_key(&mut seed)).collect();
+    let (len, rounds) = if cfg!(miri) { (150, 2) } else { (2000, 50) };
+    let mut keys: Vec<_> = (0..len).map(|_| random_key(&mut seed)).collect();
     for key in &keys {
         index.insert(*key, ());
     }
-    for _ in 0..50 {
+    for _ in 0..rounds {
         for _ in 0..2 {
             for key in std::iter::repeat_with(|| random_key(&mut seed)).take(10) {
                 index.insert(key, ());
@@ -287,13 +298,14 @@ fn clones_can_be_edited() {
     let mut seed = 11;
     let mut index = Index::default();
     let mut model = BTreeMap::new();
-    for i in 0..2000u32 {
+    let (len, edits) = if cfg!(miri) { (40, 120) } else { (2000, 6000) };
+    for i in 0..len {
         let key = random_key(&mut seed);
         index.insert(key, i);
         model.insert(key, i);
     }
     let (mut clone, mut cloned) = (index.clone(), model.clone());
-    for i in 0..6000 {
+    for i in 0..edits {
         let key = random_key(&mut seed);
         index.insert(key, i);
         model.insert(key, i);

@@ -21,21 +21,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use self::chunk::Chunk;
 use super::prefetch::prefetch;
 
-/// The base-2 logarithm of the number of slots in a chunk.
-const CHUNK_BITS: u32 = 15;
+/// The base-2 logarithm of the number of slots in a chunk. Smaller under Miri, for tests of several chunks.
+const CHUNK_BITS: u32 = if cfg!(miri) { 7 } else { 15 };
 const CHUNK: usize = 1 << CHUNK_BITS;
 /// The number of slots that an arena's first chunk starts with. When the chunk is full, it is copied to
 /// one that is a quarter larger.
 const SMALLEST: usize = 2;
 /// The number of slots from which on a chunk has its full size and a mapping of its own. A process is
 /// limited to about 65,000 mappings, and a simulator has several arenas for each of its nodes.
-const MAPPED: usize = 256;
+const MAPPED: usize = if cfg!(miri) { 32 } else { 256 };
 /// The value of [`Slot::died`] while the node is alive.
 const ALIVE: u32 = u32::MAX;
 /// The version of the owner, which sees all nodes that are alive.
 const OWNER: u32 = u32::MAX - 1;
 /// The last version that a view can have.
-const LAST: u32 = if cfg!(test) { 5000 } else { u32::MAX - 2 };
+const LAST: u32 = match (cfg!(test), cfg!(miri)) {
+    (_, true) => 100,
+    (true, false) => 5000,
+    (false, false) => u32::MAX - 2,
+};
 
 /// The owner of an arena, or, as its clone, a frozen view.
 pub(crate) struct Arena<T> {
@@ -83,7 +87,7 @@ pub(crate) struct Spot<'a, T> {
 struct Owner {
     /// The version of the next view.
     next: u32,
-    /// Whether there have been edits since the last view.
+    /// Set if there have been edits since the last view.
     changed: bool,
     /// Oldest first.
     views: VecDeque<View>,

@@ -1,4 +1,4 @@
-//! What readers see of changes, and large tables.
+//! The publication of changes to readers, and large tables.
 
 use std::collections::BTreeMap;
 

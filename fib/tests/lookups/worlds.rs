@@ -303,7 +303,7 @@ fn random_worlds_answer_as_the_model() {
     }
 }
 
-/// The same tables, filled in another order and with another history, answer the same.
+/// Tables with the same contents answer the same, whatever their history.
 #[test]
 fn order_of_filling_does_not_matter() {
     for seed in 0..WORLDS / 10 {

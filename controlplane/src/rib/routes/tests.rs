@@ -45,7 +45,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Against a plain list in order of age.
+    /// Compares the routes with a plain list in order of age.
     #[test]
     fn every_index_agrees_with_a_plain_list(
         steps in prop::collection::vec(step(), 1..200),
@@ -143,7 +143,7 @@ proptest! {
             for port in (0..5).map(PortId) {
                 let of_port = || model.iter().filter(|r| r.source == port);
                 prop_assert_eq!(routes.learned_from(port), of_port().count());
-                // Moved ones stand behind those that were there before.
+                // Moved routes come after those that were there before.
                 prop_assert_eq!(
                     routes.oldest_from(port).is_some(),
                     of_port().next().is_some()
@@ -188,7 +188,7 @@ fn memory_of_many_routes_is_given_back() {
     assert!(routes.by_source.is_empty() && routes.by_destination.is_empty());
 }
 
-/// A route that is in no list of a destination any more keeps nothing of its place there.
+/// A route that has left the list of its destination keeps no links from there.
 #[test]
 fn routes_move_after_one_was_taken_from_its_destination() {
     let mut routes = Routes::default();

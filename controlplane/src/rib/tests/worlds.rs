@@ -236,7 +236,7 @@ fn random_worlds_answer_as_the_model() {
     }
 }
 
-/// A RIB that was filled in another order, with another history, answers the same.
+/// RIBs with the same contents answer the same, whatever their history.
 #[test]
 fn order_of_filling_does_not_matter() {
     for seed in 0..300 {
