@@ -1,36 +1,37 @@
-//! Helpers for the tests of all crates.
+//! Test helpers that several crates share.
 //!
-//! A helper that only one crate needs stays in that crate. This one depends on no other of the workspace.
+//! This crate depends on no other crate of the workspace. A helper that only one crate needs belongs in that
+//! crate.
 
 use std::fmt::Display;
 use std::io::Write;
 
-/// The environment variable that lists, separated by commas, what tests must not be skipped for.
+/// The environment variable that lists the needs, separated by commas, for which no test may be skipped.
 pub const REQUIRE: &str = "PINECONE_REQUIRE";
 
-/// Something of the machine that a test cannot do without.
+/// A property of the machine without which a test cannot run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// Memory cgroups that can be made.
+    /// Permission to create memory cgroups.
     Cgroups,
     /// The library libfaketime.
     Faketime,
-    /// A Go node.
+    /// A program of the deployed node, which is written in Go.
     GoNode,
     /// io_uring.
     IoUring,
     /// IPv6.
     Ipv6,
-    /// A kernel that bounds the time between two retransmissions.
+    /// A kernel that limits the time between two retransmissions of TCP.
     RtoMax,
-    /// Network namespaces, and the links in them that the test needs.
+    /// Permission to create network namespaces, and the links in them that the test needs.
     Namespaces,
     /// The programs prlimit and setpriv.
     Privileges,
 }
 
 impl Need {
-    /// Returns its name in [`REQUIRE`].
+    /// Returns the name of the need in [`REQUIRE`].
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -46,10 +47,10 @@ impl Need {
     }
 }
 
-/// Says that the calling test, or a part of it, is skipped. The caller returns after it.
+/// Reports that the calling test, or a part of it, is skipped. The caller returns afterwards.
 ///
 /// # Panics
-/// [`REQUIRE`] lists the need.
+/// [`REQUIRE`] lists the need, so that the test fails instead.
 pub fn skip(need: Need, reason: impl Display) {
     let name = need.name();
     let required = std::env::var(REQUIRE).unwrap_or_default();
@@ -59,6 +60,6 @@ pub fn skip(need: Need, reason: impl Display) {
     );
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
-    // Past the capture of output, which keeps that of tests that pass.
+    // Written to stderr directly: the test harness would hide what a passing test prints.
     let _ = writeln!(std::io::stderr(), "skipped: {test}: {name}: {reason}");
 }
