@@ -1,8 +1,9 @@
-//! The memory that frames lie in: receive buffers that the kernel fills, and a turn's own memory.
+//! The memory that frames lie in: receive buffers that the kernel fills, and the memory of an
+//! iteration.
 //!
-//! A worker's loop runs in turns. Frames received in one turn are sent in the same turn from where
-//! they lie, and everything is free again in the next; so nothing here counts references. What
-//! must live longer is copied to an egress queue.
+//! Frames received in one iteration of a worker's loop are sent in the same iteration from where they
+//! lie, and all memory is recycled in the next. So nothing here counts references. What must live
+//! longer is copied to an egress queue.
 #![allow(unsafe_code)]
 
 pub(crate) mod simd;
@@ -10,21 +11,21 @@ pub(crate) mod simd;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
-/// Size of a receive buffer.
-pub(crate) const RECEIVE_LEN: usize = 256 << 10;
 /// Size of a gather block.
 pub(crate) const BLOCK_LEN: usize = 16 << 10;
-/// Gather blocks in use at which a turn is flushed early. Each port that is sent to has one of its
-/// own, so they bound how many ports can share a turn.
+/// Number of gather blocks in use at which an iteration sends before it handles more. Each port that
+/// is sent to has its own, so they bound how many ports can share an iteration.
 pub(crate) const BLOCKS_HIGH: usize = 512;
-/// Owned buffers that are kept for reuse, and the largest that is worth keeping.
+/// Maximum number of spare buffers kept for reuse, and the largest capacity worth keeping.
 const SPARES: usize = 32;
 const SPARE_LEN: usize = 128 << 10;
 
 const PAGE: usize = 4096;
 
-/// Page-aligned zeroed memory of fixed size, shared with the kernel.
+/// Page-aligned zeroed memory of fixed size, shared with the kernel. Pages cost no memory before they
+/// are written to.
 pub(crate) struct Region {
+    allocation: NonNull<u8>,
     base: NonNull<u8>,
     layout: Layout,
 }
@@ -34,16 +35,25 @@ unsafe impl Send for Region {}
 
 impl Region {
     pub(crate) fn new(len: usize) -> Self {
-        let layout = Layout::from_size_align(len.max(1), PAGE)
+        // With a larger alignment than the allocator's own, `alloc_zeroed` writes to all pages.
+        let layout = Layout::from_size_align(len.max(1).saturating_add(PAGE), 1)
             .unwrap_or_else(|_| handle_alloc_error(Layout::new::<u8>()));
         // SAFETY: the layout's size is not 0, as `alloc_zeroed` demands.
-        let base = unsafe { alloc_zeroed(layout) };
-        match NonNull::new(base) {
-            Some(base) => Self { base, layout },
-            None => handle_alloc_error(layout),
+        let allocation = unsafe { alloc_zeroed(layout) };
+        let Some(allocation) = NonNull::new(allocation) else {
+            handle_alloc_error(layout)
+        };
+        let offset = allocation.align_offset(PAGE);
+        assert!(offset < PAGE);
+        Self {
+            allocation,
+            // SAFETY: the offset is less than a page, which the allocation has on top of `len` bytes.
+            base: unsafe { allocation.add(offset) },
+            layout,
         }
     }
 
+    /// The first byte; `len` bytes from there belong to the region.
     pub(crate) fn base(&self) -> *mut u8 {
         self.base.as_ptr()
     }
@@ -52,56 +62,63 @@ impl Region {
 impl Drop for Region {
     fn drop(&mut self) {
         // SAFETY: allocated in `new` with this very layout, and freed only here.
-        unsafe { dealloc(self.base.as_ptr(), self.layout) };
+        unsafe { dealloc(self.allocation.as_ptr(), self.layout) };
     }
 }
 
-/// Receive buffers. The kernel picks one and fills it; from the completion that names it until
-/// [`ReceiveBuffers::release`] it is ours ("held"), else the kernel's.
+/// Receive buffers. The kernel picks one and fills it. From the completion that names a buffer until
+/// [`ReceiveBuffers::release`] it is held by the worker; otherwise it is the kernel's.
 pub(crate) struct ReceiveBuffers {
     region: Region,
+    buffer_len: usize,
     held: Box<[bool]>,
 }
 
 impl ReceiveBuffers {
-    pub(crate) fn new(count: u16) -> Self {
-        let count = usize::from(count);
+    pub(crate) fn new(count: u16, buffer_len: usize) -> Self {
         Self {
-            region: Region::new(count * RECEIVE_LEN),
-            held: vec![false; count].into(),
+            region: Region::new(usize::from(count) * buffer_len),
+            buffer_len,
+            held: vec![false; count.into()].into(),
         }
     }
 
+    /// The number of buffers.
     pub(crate) fn count(&self) -> u16 {
         self.held.len() as u16
     }
 
-    /// Where a buffer begins, for telling the kernel.
-    pub(crate) fn address(&self, id: u16) -> u64 {
-        assert!(usize::from(id) < self.held.len());
-        self.region.base() as u64 + (usize::from(id) * RECEIVE_LEN) as u64
+    /// The size of a buffer.
+    pub(crate) fn buffer_len(&self) -> usize {
+        self.buffer_len
     }
 
-    /// Marks a buffer as filled by the kernel and now ours.
+    /// The address of a buffer, for the kernel.
+    pub(crate) fn address(&self, id: u16) -> u64 {
+        assert!(usize::from(id) < self.held.len());
+        self.region.base() as u64 + (usize::from(id) * self.buffer_len) as u64
+    }
+
+    /// Marks a buffer as filled by the kernel and held from now on.
     pub(crate) fn hold(&mut self, id: u16) {
         let held = &mut self.held[usize::from(id)];
         debug_assert!(!*held, "the kernel used a buffer that it did not have");
         *held = true;
     }
 
-    /// Marks a buffer as the kernel's again; whoever calls this gives it to the kernel next.
+    /// Marks a buffer as the kernel's again. The caller gives it to the kernel next.
     pub(crate) fn release(&mut self, id: u16) {
         self.held[usize::from(id)] = false;
     }
 
     /// The first `len` bytes of a held buffer.
     pub(crate) fn bytes_mut(&mut self, id: u16, len: usize) -> &mut [u8] {
-        assert!(self.held[usize::from(id)] && len <= RECEIVE_LEN);
+        assert!(self.held[usize::from(id)] && len <= self.buffer_len);
         // SAFETY: the assertion shows that the buffer is held, so the kernel does not touch it, and
         // that the range lies inside it; `&mut self` excludes any other slice of it.
         unsafe {
             std::slice::from_raw_parts_mut(
-                self.region.base().add(usize::from(id) * RECEIVE_LEN),
+                self.region.base().add(usize::from(id) * self.buffer_len),
                 len,
             )
         }
@@ -109,25 +126,27 @@ impl ReceiveBuffers {
 
     /// A range of a held buffer.
     pub(crate) fn bytes(&self, id: u16, at: usize, len: usize) -> &[u8] {
-        assert!(self.held[usize::from(id)] && at + len <= RECEIVE_LEN);
+        assert!(self.held[usize::from(id)] && at + len <= self.buffer_len);
         // SAFETY: as in `bytes_mut`; `&self` allows other shared slices only.
         unsafe {
             std::slice::from_raw_parts(
-                self.region.base().add(usize::from(id) * RECEIVE_LEN + at),
+                self.region
+                    .base()
+                    .add(usize::from(id) * self.buffer_len + at),
                 len,
             )
         }
     }
 }
 
-/// Where a segment lies.
+/// The memory that a segment lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// In a held receive buffer.
+    /// A held receive buffer.
     Receive(u16),
-    /// In a gather block of this turn.
+    /// A gather block of this iteration.
     Block(u16),
-    /// In a buffer that this turn owns.
+    /// A buffer that this iteration owns.
     Owned(u32),
 }
 
@@ -141,7 +160,7 @@ pub(crate) struct Segment {
 
 impl Segment {
     pub(crate) fn new(place: Place, at: usize, len: usize) -> Self {
-        // Nothing that a segment points into is longer than a few hundred KiB.
+        // Nothing that a segment points into is longer than 16 MiB.
         Self {
             place,
             at: at as u32,
@@ -154,23 +173,23 @@ impl Segment {
     }
 }
 
-/// Memory that lives for one turn: gather blocks, and buffers taken over whole.
+/// Memory that lives for one iteration: gather blocks, and whole buffers.
 #[derive(Default)]
 pub(crate) struct IterationMemory {
     blocks: Vec<Box<[u8]>>,
-    /// How many blocks are in use this turn: the first.
+    /// How many of the blocks are in use, from the first on.
     used: usize,
     owned: Vec<Vec<u8>>,
     spares: Vec<Vec<u8>>,
 }
 
 impl IterationMemory {
-    /// Whether the turn should be flushed before more is received.
+    /// Reports whether the iteration should send before it handles more.
     pub(crate) fn is_high(&self) -> bool {
         self.used >= BLOCKS_HIGH
     }
 
-    /// A fresh block.
+    /// Takes a block into use.
     pub(crate) fn new_block(&mut self) -> u16 {
         let id = self.used;
         if id == self.blocks.len() {
@@ -180,7 +199,7 @@ impl IterationMemory {
         id as u16
     }
 
-    /// Copies bytes to `at` of a block; false if they do not fit.
+    /// Copies bytes to the offset `at` of a block. Returns false if they do not fit.
     #[inline(always)]
     pub(crate) fn put(&mut self, block: u16, at: usize, bytes: &[u8]) -> bool {
         let block = self.blocks.get_mut(usize::from(block));
@@ -193,26 +212,26 @@ impl IterationMemory {
         }
     }
 
-    /// An empty buffer to fill and hand to [`Self::own`].
+    /// Returns an empty buffer to fill and pass to [`Self::own`].
     pub(crate) fn spare(&mut self) -> Vec<u8> {
         self.spares.pop().unwrap_or_default()
     }
 
-    /// Gives back a buffer that was not needed.
-    pub(crate) fn give_back(&mut self, mut buffer: Vec<u8>) {
+    /// Keeps a buffer for reuse, unless there are enough or it is too large.
+    fn keep_spare(&mut self, mut buffer: Vec<u8>) {
         if self.spares.len() < SPARES && (1..=SPARE_LEN).contains(&buffer.capacity()) {
             buffer.clear();
             self.spares.push(buffer);
         }
     }
 
-    /// Takes a buffer over until the turn ends.
+    /// Takes a buffer over until the iteration ends. Returns its number.
     pub(crate) fn own(&mut self, buffer: Vec<u8>) -> u32 {
         self.owned.push(buffer);
         (self.owned.len() - 1) as u32
     }
 
-    /// Fills a place that [`Self::own`] gave out for an empty buffer.
+    /// Puts a buffer in the place of one that [`Self::own`] has numbered.
     pub(crate) fn put_owned(&mut self, id: u32, buffer: Vec<u8>) {
         self.owned[id as usize] = buffer;
     }
@@ -227,12 +246,12 @@ impl IterationMemory {
         }
     }
 
-    /// Ends the turn: every segment of it is void. Called by the engine alone, when no send that
+    /// Makes all segments of the iteration invalid. Only the engine calls this, when no send that
     /// points here is under way.
     pub(crate) fn clear(&mut self) {
         self.used = 0;
         while let Some(buffer) = self.owned.pop() {
-            self.give_back(buffer);
+            self.keep_spare(buffer);
         }
     }
 }

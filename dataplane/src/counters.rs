@@ -1,19 +1,20 @@
-//! Counters of ports and workers. Each has one writer, the worker that owns the port; anybody reads.
+//! Counters of ports and workers. Each has one writer, the worker that owns the port; any thread may
+//! read it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use pinecone_fib::Rescue;
 
-/// Why a frame went no further.
+/// Why a frame was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(usize)]
 pub enum DropReason {
-    /// No port leads to its destination.
+    /// There is no next hop for its destination.
     NoRoute,
     /// Its next hop is the peering that it came from.
     Backwards,
-    /// The way on would undo its progress.
+    /// Its next hop would undo its progress.
     Watermark,
     /// Its hop limit was used up.
     HopLimit,
@@ -40,7 +41,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    /// All of them, in the order of [`CountersSnapshot::drops`].
+    /// All reasons, in the order of [`CountersSnapshot::drops`].
     pub const ALL: [Self; 14] = [
         Self::NoRoute,
         Self::Backwards,
@@ -58,7 +59,7 @@ impl DropReason {
         Self::UnknownType,
     ];
 
-    /// A stable name for machines to read.
+    /// A stable name, for programs.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -86,76 +87,7 @@ impl fmt::Display for DropReason {
     }
 }
 
-/// Counts since the port opened. Keepalives are protocol frames.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CountersSnapshot {
-    /// Protocol frames received.
-    pub rx_protocol_frames: u64,
-    /// Their bytes.
-    pub rx_protocol_bytes: u64,
-    /// Traffic frames received; on port 0, those of local origin.
-    pub rx_traffic_frames: u64,
-    /// Their bytes.
-    pub rx_traffic_bytes: u64,
-    /// Protocol frames handed to the kernel.
-    pub tx_protocol_frames: u64,
-    /// Their bytes.
-    pub tx_protocol_bytes: u64,
-    /// Traffic frames handed to the kernel.
-    pub tx_traffic_frames: u64,
-    /// Their bytes.
-    pub tx_traffic_bytes: u64,
-    /// Traffic frames from this port that were delivered to the node itself.
-    pub delivered_frames: u64,
-    /// Traffic frames from this port that followed a route that had just expired.
-    pub expired_route_frames: u64,
-    /// Traffic frames from this port that were led round to another key.
-    pub detoured_frames: u64,
-    /// Bytes of traffic waiting in the egress queue now.
-    pub queued_bytes: u64,
-    /// Traffic frames waiting in the egress queue now.
-    pub queued_frames: u64,
-    /// Frames dropped, by reason: those of the way in on the port they came from, those of the way
-    /// out on the port they were for.
-    pub drops: [u64; DropReason::ALL.len()],
-}
-
-impl CountersSnapshot {
-    /// Frames dropped for one reason.
-    #[must_use]
-    pub const fn dropped(&self, reason: DropReason) -> u64 {
-        self.drops[reason as usize]
-    }
-
-    /// Frames dropped for any reason.
-    #[must_use]
-    pub fn total_dropped(&self) -> u64 {
-        self.drops.iter().sum()
-    }
-
-    /// Adds another port's counts.
-    pub fn add(&mut self, other: &Self) {
-        self.rx_protocol_frames += other.rx_protocol_frames;
-        self.rx_protocol_bytes += other.rx_protocol_bytes;
-        self.rx_traffic_frames += other.rx_traffic_frames;
-        self.rx_traffic_bytes += other.rx_traffic_bytes;
-        self.tx_protocol_frames += other.tx_protocol_frames;
-        self.tx_protocol_bytes += other.tx_protocol_bytes;
-        self.tx_traffic_frames += other.tx_traffic_frames;
-        self.tx_traffic_bytes += other.tx_traffic_bytes;
-        self.delivered_frames += other.delivered_frames;
-        self.expired_route_frames += other.expired_route_frames;
-        self.detoured_frames += other.detoured_frames;
-        self.queued_bytes += other.queued_bytes;
-        self.queued_frames += other.queued_frames;
-        self.drops
-            .iter_mut()
-            .zip(other.drops)
-            .for_each(|(a, b)| *a += b);
-    }
-}
-
-/// A count with one writer: a plain add, no locked instruction.
+/// A count with one writer: a plain addition, without a locked instruction.
 #[derive(Debug, Default)]
 pub(crate) struct Count(AtomicU64);
 
@@ -175,53 +107,132 @@ impl Count {
     }
 }
 
-/// One port's counters, shared with whoever wants to read them.
-#[derive(Debug, Default)]
-pub struct PortCounters {
-    pub(crate) rx_protocol_frames: Count,
-    pub(crate) rx_protocol_bytes: Count,
-    pub(crate) rx_traffic_frames: Count,
-    pub(crate) rx_traffic_bytes: Count,
-    pub(crate) tx_protocol_frames: Count,
-    pub(crate) tx_protocol_bytes: Count,
-    pub(crate) tx_traffic_frames: Count,
-    pub(crate) tx_traffic_bytes: Count,
-    pub(crate) delivered_frames: Count,
-    expired_route_frames: Count,
-    detoured_frames: Count,
-    pub(crate) queued_bytes: Count,
-    pub(crate) queued_frames: Count,
-    drops: [Count; DropReason::ALL.len()],
+/// Defines the counters of a port once: the counters themselves, their values, and the part of them
+/// that is frames and bytes.
+macro_rules! port_counters {
+    (
+        traffic { $($(#[$traffic_doc:meta])* $traffic:ident)* }
+        others { $($(#[$other_doc:meta])* $other:ident)* }
+    ) => {
+        /// Numbers of frames and bytes in each direction, for protocol frames and for traffic.
+        /// Received ("rx") is from the peer. Keepalives are protocol frames.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+        pub struct Traffic {
+            $($(#[$traffic_doc])* pub $traffic: u64,)*
+        }
+
+        /// The values of a port's counters since it opened. Keepalives are protocol frames.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct CountersSnapshot {
+            $($(#[$traffic_doc])* pub $traffic: u64,)*
+            $($(#[$other_doc])* pub $other: u64,)*
+            /// Frames dropped, by reason: on the ingress side on the port that they came from, on the
+            /// egress side on the port that they were for.
+            pub drops: [u64; DropReason::ALL.len()],
+        }
+
+        /// The counters of a port, which any thread may read.
+        #[derive(Debug, Default)]
+        pub struct PortCounters {
+            $(pub(crate) $traffic: Count,)*
+            $(pub(crate) $other: Count,)*
+            drops: [Count; DropReason::ALL.len()],
+        }
+
+        impl Traffic {
+            /// Returns what was added since `earlier`.
+            #[must_use]
+            pub const fn since(&self, earlier: &Self) -> Self {
+                Self {
+                    $($traffic: self.$traffic.wrapping_sub(earlier.$traffic),)*
+                }
+            }
+        }
+
+        impl CountersSnapshot {
+            /// Returns the numbers of frames and bytes.
+            #[must_use]
+            pub const fn traffic(&self) -> Traffic {
+                Traffic {
+                    $($traffic: self.$traffic,)*
+                }
+            }
+
+            /// Adds the values of another port.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$traffic += other.$traffic;)*
+                $(self.$other += other.$other;)*
+                self.drops
+                    .iter_mut()
+                    .zip(other.drops)
+                    .for_each(|(a, b)| *a += b);
+            }
+        }
+
+        impl PortCounters {
+            /// Returns the values now.
+            #[must_use]
+            pub fn snapshot(&self) -> CountersSnapshot {
+                CountersSnapshot {
+                    $($traffic: self.$traffic.get(),)*
+                    $($other: self.$other.get(),)*
+                    drops: std::array::from_fn(|i| self.drops[i].get()),
+                }
+            }
+        }
+    };
+}
+
+port_counters! {
+    traffic {
+        /// Protocol frames received.
+        rx_protocol_frames
+        /// Bytes of protocol frames received.
+        rx_protocol_bytes
+        /// Traffic frames received; on port 0, those of local origin.
+        rx_traffic_frames
+        /// Bytes of traffic frames received.
+        rx_traffic_bytes
+        /// Protocol frames given to the kernel.
+        tx_protocol_frames
+        /// Bytes of protocol frames given to the kernel.
+        tx_protocol_bytes
+        /// Traffic frames given to the kernel.
+        tx_traffic_frames
+        /// Bytes of traffic frames given to the kernel.
+        tx_traffic_bytes
+    }
+    others {
+        /// Traffic frames from this port that were delivered to the node itself.
+        delivered_frames
+        /// Traffic frames from this port that followed a route that had just expired.
+        expired_route_frames
+        /// Traffic frames from this port that were sent towards another key.
+        detoured_frames
+        /// Bytes of traffic that wait in the egress queue now.
+        queued_bytes
+        /// Traffic frames that wait in the egress queue now.
+        queued_frames
+    }
+}
+
+impl CountersSnapshot {
+    /// Returns the number of frames dropped for a reason.
+    #[must_use]
+    pub const fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize]
+    }
+
+    /// Returns the number of frames dropped for any reason.
+    #[must_use]
+    pub fn total_dropped(&self) -> u64 {
+        self.drops.iter().sum()
+    }
 }
 
 impl PortCounters {
-    /// The counts now.
-    #[must_use]
-    pub fn snapshot(&self) -> CountersSnapshot {
-        let mut drops = [0; DropReason::ALL.len()];
-        drops
-            .iter_mut()
-            .zip(&self.drops)
-            .for_each(|(out, count)| *out = count.get());
-        CountersSnapshot {
-            rx_protocol_frames: self.rx_protocol_frames.get(),
-            rx_protocol_bytes: self.rx_protocol_bytes.get(),
-            rx_traffic_frames: self.rx_traffic_frames.get(),
-            rx_traffic_bytes: self.rx_traffic_bytes.get(),
-            tx_protocol_frames: self.tx_protocol_frames.get(),
-            tx_protocol_bytes: self.tx_protocol_bytes.get(),
-            tx_traffic_frames: self.tx_traffic_frames.get(),
-            tx_traffic_bytes: self.tx_traffic_bytes.get(),
-            delivered_frames: self.delivered_frames.get(),
-            expired_route_frames: self.expired_route_frames.get(),
-            detoured_frames: self.detoured_frames.get(),
-            queued_bytes: self.queued_bytes.get(),
-            queued_frames: self.queued_frames.get(),
-            drops,
-        }
-    }
-
-    /// Counts a frame that would have been dropped.
+    /// Counts a frame that would have been dropped without a second look.
     pub(crate) fn rescued(&self, rescue: Rescue) {
         match rescue {
             Rescue::ExpiredRoute => self.expired_route_frames.add(1),
@@ -235,7 +246,7 @@ impl PortCounters {
     }
 }
 
-/// What a worker has done since it started.
+/// The values of a worker's counters since it started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkerStats {
     /// The core it is pinned to.
@@ -248,7 +259,7 @@ pub struct WorkerStats {
     pub sleeps: u64,
     /// Frames handed over to other workers.
     pub handed_over: u64,
-    /// Times that a receive found all buffers in use.
+    /// Times that bytes had to wait because no receive buffer was free.
     pub out_of_buffers: u64,
     /// Sends whose bytes were not copied to the kernel.
     pub zero_copy_sends: u64,
@@ -258,7 +269,7 @@ pub struct WorkerStats {
     pub closed: CountersSnapshot,
 }
 
-/// One worker's counters.
+/// The counters of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerCounters {
     pub(crate) core: Option<usize>,

@@ -17,7 +17,7 @@ use crate::engine::{EngineKind, SharedPoller};
 use crate::filter::{GuardedFilter, PacketFilter};
 use crate::mailbox::{Command, Mailbox, NewPort};
 use crate::options::{DataPlaneError, DataPlaneOptions, EngineChoice, EngineInfo, PortOptions};
-use crate::port_map::{MAX_WORKERS, PortMap};
+use crate::port_map::PortMap;
 use crate::registry::Registry;
 use crate::report::{Budget, CloseReason, Report};
 use crate::worker::{Shared, thread};
@@ -40,6 +40,7 @@ impl DataPlane {
         fib: Fib,
         delivery: Arc<dyn Delivery>,
     ) -> Result<(Self, Receiver<Report>), DataPlaneError> {
+        options.validate()?;
         let start = |engine, why: &str| {
             Self::start_with(engine, why, options.clone(), fib.clone(), delivery.clone())
         };
@@ -112,19 +113,10 @@ impl DataPlane {
         delivery: Arc<dyn Delivery>,
     ) -> Result<(Self, Receiver<Report>), DataPlaneError> {
         let workers = options.workers;
-        if workers == 0 || workers > MAX_WORKERS {
-            return Err(DataPlaneError::Workers(workers));
-        }
-        if !options.cores.is_empty() && options.cores.len() != workers {
-            return Err(DataPlaneError::Cores {
-                cores: options.cores.len(),
-                workers,
-            });
-        }
         let (reports, receiver) = unbounded();
         let mailboxes = (0..workers)
             .map(|worker| {
-                let mailbox = Mailbox::new(workers);
+                let mailbox = Mailbox::new(workers, options.local_frames);
                 mailbox
                     .map(Arc::new)
                     .map_err(|source| DataPlaneError::Start { worker, source })

@@ -1,5 +1,5 @@
-//! The way out: each port's list for this turn, its queues for what a full socket refused, and
-//! the sends made of them.
+//! Egress: the traffic that an iteration sends on each port, the queues for what full sockets refuse,
+//! and the sends made of them.
 
 mod port;
 
@@ -9,24 +9,25 @@ use pinecone_wire::frame::KEEPALIVE;
 
 pub(crate) use self::port::Port;
 use self::port::{Limits, Send, Socket};
+use crate::PortId;
 use crate::buffer::{IterationMemory, ReceiveBuffers};
 use crate::counters::{DropReason, PortCounters};
 use crate::engine::{Engine, Outbox, Readiness, SendMode, Sent, Sockets};
 use crate::ingress::Burst;
+use crate::options::{DataPlaneOptions, PortOptions};
 use crate::report::{Budget, CloseReason};
 use crate::timers::Wheel;
-use crate::{DataPlaneOptions, PortId, PortOptions};
 
-/// All ports of a worker, by slot.
+/// The ports of a worker, by slot.
 pub(crate) struct Egress {
     ports: Vec<Option<Port>>,
-    /// Slots with something to send this turn.
+    /// Slots with something to send.
     dirty: Vec<u32>,
     wheel: Wheel,
     fired: Vec<u32>,
-    /// Milliseconds since the worker started, as of this turn.
+    /// Milliseconds since the worker started, when the last wait returned.
     now: u64,
-    /// Whatever had arrived by then has been read, or is still in its socket.
+    /// All that had arrived by this time has been read, or is still in its socket.
     looked_at: u64,
     limits: Limits,
 }
@@ -44,6 +45,7 @@ impl Egress {
         }
     }
 
+    /// Adds a port in a free slot.
     pub(crate) fn add(
         &mut self,
         slot: u32,
@@ -62,15 +64,17 @@ impl Egress {
         self.ports[slot as usize] = Some(port);
     }
 
+    /// The port in a slot.
     pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut Port> {
         self.ports.get_mut(slot as usize)?.as_mut()
     }
 
+    /// Removes the port in a slot.
     pub(crate) fn remove(&mut self, slot: u32) -> Option<Port> {
         self.ports.get_mut(slot as usize)?.take()
     }
 
-    /// Slots in use.
+    /// The slots in use.
     pub(crate) fn slots(&self) -> impl Iterator<Item = u32> + '_ {
         (0u32..)
             .zip(&self.ports)
@@ -78,13 +82,13 @@ impl Egress {
             .map(|(slot, _)| slot)
     }
 
-    /// Sets the time at which the engine has returned from its wait. That look at the sockets began
-    /// after the one before it had ended, and may have been interrupted or held up since.
+    /// Sets the time at which a wait has returned. The look at the sockets that it made began after the
+    /// last wait had returned, and may have been interrupted or held up since.
     pub(crate) fn set_now(&mut self, now: u64) {
         self.looked_at = std::mem::replace(&mut self.now, now);
     }
 
-    /// Queues a protocol frame: it goes before all traffic.
+    /// Queues a protocol frame, which goes before all traffic.
     pub(crate) fn push_protocol(&mut self, slot: u32, frame: Box<[u8]>) {
         if let Some(port) = open(&mut self.ports, slot) {
             port.push_protocol(frame);
@@ -92,7 +96,7 @@ impl Egress {
         }
     }
 
-    /// Takes traffic on for the port in `slot`, which was that of `burst.egress` when it was routed.
+    /// Adds traffic to the port in `slot`, which had `burst.egress` when the burst was routed.
     #[inline]
     pub(crate) fn emit(
         &mut self,
@@ -107,7 +111,7 @@ impl Egress {
         Ok(())
     }
 
-    /// How many ports have something to send.
+    /// The number of ports that have something to send.
     pub(crate) fn width(&self) -> usize {
         self.dirty.len()
     }
@@ -119,9 +123,9 @@ impl Egress {
                 continue;
             };
             port.dirty = false;
-            if port.needs_herald(self.now) {
+            if port.needs_keepalive_first(self.now) {
                 let sent = outbox.send_at_once(slot, &KEEPALIVE);
-                port.heralded(sent, self.now);
+                port.keepalive_sent_first(sent, self.now);
             }
             match port.next_send(self.now) {
                 None => {}
@@ -139,7 +143,7 @@ impl Egress {
         }
     }
 
-    /// Accounts for a send that has completed. What the socket refused is copied to the queue.
+    /// Accounts for a send that has completed, and copies what the socket refused to the queue.
     pub(crate) fn sent(
         &mut self,
         sent: Sent,
@@ -169,7 +173,7 @@ impl Egress {
         }
     }
 
-    /// Gives up everything that waits for a port that is closing.
+    /// Drops everything that waits for a port, which is closing.
     pub(crate) fn abandon(&mut self, slot: u32, reason: CloseReason) {
         if let Some(port) = open(&mut self.ports, slot) {
             port.abandon(reason);
@@ -181,12 +185,12 @@ impl Egress {
         self.ports.iter().flatten().for_each(Port::update_gauges);
     }
 
-    /// When a timer is due next, in milliseconds.
+    /// When the next timer is due, in milliseconds since the worker started.
     pub(crate) fn next_due(&self) -> Option<u64> {
         self.wheel.next_due()
     }
 
-    /// Runs timers: sends keepalives, and returns the ports that are dead or stuck.
+    /// Runs the timers that are due: queues keepalives. Returns the ports that must close, and why.
     pub(crate) fn run_timers<E: Engine>(
         &mut self,
         sockets: &Sockets<E>,
@@ -194,7 +198,7 @@ impl Egress {
         let mut over = Vec::new();
         self.wheel.run(self.now, &mut self.fired);
         for slot in std::mem::take(&mut self.fired) {
-            // A timer that was set again has another entry in the wheel; this one is stale.
+            // A timer that was set again has another entry in the wheel, and this one is stale.
             let port = open(&mut self.ports, slot).filter(|p| p.is_due(self.now));
             let Some(port) = port else { continue };
             match port.run_timers(self.now, self.looked_at, &Slot { sockets, slot }) {

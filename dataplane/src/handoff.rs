@@ -157,7 +157,7 @@ mod tests {
 
     fn handoff() -> (Handoff, Arc<Mailbox>) {
         let mailboxes: Vec<_> = (0..2)
-            .map(|_| Arc::new(Mailbox::new(2).expect("an eventfd")))
+            .map(|_| Arc::new(Mailbox::new(2, 16).expect("an eventfd")))
             .collect();
         let to = Arc::clone(&mailboxes[1]);
         (Handoff::new(mailboxes, 0), to)

@@ -51,7 +51,10 @@ impl HandoffEnd {
     /// # Errors
     /// If their bells cannot be had.
     pub fn pair() -> io::Result<[Self; 2]> {
-        let mailboxes = [Arc::new(Mailbox::new(2)?), Arc::new(Mailbox::new(2)?)];
+        let mailboxes = [
+            Arc::new(Mailbox::new(2, 16)?),
+            Arc::new(Mailbox::new(2, 16)?),
+        ];
         Ok([0, 1].map(|me| Self {
             handoff: Handoff::new(mailboxes.to_vec(), me),
             mailbox: Arc::clone(&mailboxes[me]),

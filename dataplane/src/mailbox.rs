@@ -15,9 +15,6 @@ use crate::filter::GuardedFilter;
 use crate::report::{Budget, CloseReason};
 use crate::{PortId, PortOptions};
 
-/// Frames of local origin that may wait for a worker.
-const INJECTED: usize = 4096;
-
 /// What a worker is told.
 pub(crate) enum Command {
     Add(NewPort),
@@ -48,10 +45,12 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
-    pub(crate) fn new(workers: usize) -> io::Result<Self> {
+    /// Creates a mailbox with a queue from each of `workers`, in which up to `local_frames` frames of
+    /// local origin may wait.
+    pub(crate) fn new(workers: usize, local_frames: usize) -> io::Result<Self> {
         Ok(Self {
             commands: SegQueue::new(),
-            injected: ArrayQueue::new(INJECTED),
+            injected: ArrayQueue::new(local_frames),
             blocks: (0..workers).map(|_| BlockQueue::new()).collect(),
             bell: Doorbell::new()?,
             closed: AtomicBool::new(false),

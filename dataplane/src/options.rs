@@ -5,7 +5,9 @@ use std::io;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::{LinkType, MemoryLimit};
+use crate::LinkType;
+use crate::memory_limit::MemoryLimit;
+use crate::port_map::{MAX_PORTS, MAX_WORKERS};
 
 /// How to start the workers.
 #[derive(Clone, Debug)]
@@ -34,10 +36,19 @@ pub struct DataPlaneOptions {
     pub port_pending_bytes: usize,
     /// The same for all ports together, 64 MiB by default.
     pub pending_bytes: usize,
-    /// The highest port number. By default what the limit on file descriptors allows.
+    /// The highest port number, from 1 to 16,777,215. By default what the limit on open files allows.
     pub max_ports: usize,
-    /// Receive buffers of 256 KiB a worker, a power of two, 16 by default.
+    /// Number of receive buffers of each worker: a power of two from 2 to 32,768, 16 by default. A
+    /// buffer takes no memory until bytes are received into it.
     pub receive_buffers: u16,
+    /// Size of a receive buffer in bytes, from 4 KiB to 16 MiB, 256 KiB by default.
+    pub receive_buffer_bytes: usize,
+    /// Number of requests that a worker queues for io_uring at a time: a power of two from 16 to
+    /// 4,096, 1,024 by default. The kernel's memory for each is about 200 bytes.
+    pub ring_entries: u32,
+    /// Maximum number of frames of local origin that wait for one worker, from 1 to 1,048,576,
+    /// 4,096 by default.
+    pub local_frames: usize,
     /// How long a worker goes on looking for something to do before it sleeps: saves the time to
     /// wake it, at the price of its core. By default it sleeps at once.
     pub busy_poll: Option<Duration>,
@@ -71,11 +82,96 @@ impl Default for DataPlaneOptions {
             pending_bytes: 64 << 20,
             max_ports: descriptors.map_or(1 << 20, |n| n.clamp(64, 1 << 20) as usize),
             receive_buffers: 16,
+            receive_buffer_bytes: 256 << 10,
+            ring_entries: 1024,
+            local_frames: 4096,
             busy_poll: None,
             sqpoll: None,
             zero_copy: None,
             batch_wait: Duration::ZERO,
             baseline: false,
+        }
+    }
+}
+
+impl DataPlaneOptions {
+    /// Options for a node with little traffic that shares its process with many others. It uses little
+    /// memory, and few file descriptors and ports.
+    #[must_use]
+    pub fn small() -> Self {
+        Self {
+            port_queue_bytes: 256 << 10,
+            queue_bytes: 1 << 20,
+            port_protocol_bytes: 256 << 10,
+            pending_bytes: 1 << 20,
+            max_ports: 255,
+            receive_buffers: 4,
+            receive_buffer_bytes: 16 << 10,
+            ring_entries: 32,
+            local_frames: 64,
+            ..Self::default()
+        }
+    }
+
+    /// Checks the values that have a range.
+    pub(crate) fn validate(&self) -> Result<(), DataPlaneError> {
+        let check = |option, value, is_allowed, allowed| match is_allowed {
+            true => Ok(()),
+            false => Err(DataPlaneError::Option {
+                option,
+                value,
+                allowed,
+            }),
+        };
+        let Self {
+            workers,
+            max_ports,
+            receive_buffer_bytes,
+            local_frames,
+            ..
+        } = *self;
+        let buffers = usize::from(self.receive_buffers);
+        let entries = self.ring_entries as usize;
+        check(
+            "workers",
+            workers,
+            (1..=MAX_WORKERS).contains(&workers),
+            "use 1 to 250",
+        )?;
+        check(
+            "max_ports",
+            max_ports,
+            (1..=MAX_PORTS).contains(&max_ports),
+            "use 1 to 16,777,215",
+        )?;
+        check(
+            "receive_buffers",
+            buffers,
+            buffers.is_power_of_two() && buffers >= 2,
+            "use a power of two from 2 to 32,768",
+        )?;
+        check(
+            "receive_buffer_bytes",
+            receive_buffer_bytes,
+            (4 << 10..=16 << 20).contains(&receive_buffer_bytes),
+            "use 4,096 to 16,777,216",
+        )?;
+        check(
+            "ring_entries",
+            entries,
+            entries.is_power_of_two() && (16..=4096).contains(&entries),
+            "use a power of two from 16 to 4,096",
+        )?;
+        check(
+            "local_frames",
+            local_frames,
+            (1..=1 << 20).contains(&local_frames),
+            "use 1 to 1,048,576",
+        )?;
+        let cores = self.cores.len();
+        match cores == 0 || cores == workers {
+            true => Ok(()),
+            false => Err(DataPlaneError::Cores { cores, workers }),
         }
     }
 }
@@ -140,15 +236,22 @@ pub struct PortOptions {
 /// Why a data plane cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum DataPlaneError {
-    /// No workers asked for, or more than can be numbered.
-    #[error("{0} workers asked for: use 1 to 250")]
-    Workers(usize),
-    /// More cores than workers, or fewer.
-    #[error("{cores} worker cores given for {workers} workers: give one core a worker")]
+    /// An option has a value that is not allowed.
+    #[error("option {option} is {value}: {allowed}")]
+    Option {
+        /// The field of [`DataPlaneOptions`].
+        option: &'static str,
+        /// Its value.
+        value: usize,
+        /// The values that are allowed.
+        allowed: &'static str,
+    },
+    /// [`DataPlaneOptions::cores`] does not have one core for each worker.
+    #[error("option cores has {cores} cores for {workers} workers: use one core for each worker")]
     Cores {
-        /// Cores given.
+        /// The number of cores.
         cores: usize,
-        /// Workers asked for.
+        /// The number of workers.
         workers: usize,
     },
     /// A thread cannot run on that core.

@@ -1,15 +1,17 @@
-//! Which worker owns a port: written by owners, read by every worker for every frame.
+//! The owner of each port: written by owners, read by every worker for every frame.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::PortId;
 
-/// Most workers: their number and a slot share 32 bits.
+/// Maximum number of workers: their number and a slot share 32 bits.
 pub(crate) const MAX_WORKERS: usize = 250;
 const SLOT_BITS: u32 = 24;
 const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
+/// Maximum number of ports.
+pub(crate) const MAX_PORTS: usize = SLOT_MASK as usize;
 
-/// From port number to owner.
+/// A table from port number to owner.
 pub(crate) struct PortMap(Box<[AtomicU32]>);
 
 /// A port's owner, and its slot there.
@@ -21,9 +23,11 @@ pub(crate) struct Owner {
 
 impl PortMap {
     pub(crate) fn new(max_ports: usize) -> Self {
-        Self((0..=max_ports).map(|_| AtomicU32::new(0)).collect())
+        // Memory for ports that are never opened is never touched.
+        Self(bytemuck::allocation::zeroed_vec(max_ports + 1).into())
     }
 
+    /// The owner of an open port.
     #[inline]
     pub(crate) fn get(&self, port: PortId) -> Option<Owner> {
         let value = self.0.get(port.0 as usize)?.load(Ordering::Relaxed);
@@ -34,11 +38,12 @@ impl PortMap {
         })
     }
 
-    /// Whether the port number is in range.
+    /// Reports whether the port number is in range.
     pub(crate) fn covers(&self, port: PortId) -> bool {
         port != PortId::LOCAL && (port.0 as usize) < self.0.len()
     }
 
+    /// Sets the owner of a port.
     pub(crate) fn set(&self, port: PortId, owner: Option<Owner>) {
         let value = owner.map_or(0, |o| {
             (o.worker as u32 + 1) << SLOT_BITS | (o.slot & SLOT_MASK)

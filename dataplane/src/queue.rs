@@ -1,31 +1,31 @@
-//! The egress queue of a port that does not take what it is given: bounded, fair between ingress
-//! ports and between the flows of each, dropping from the head of the longest.
+//! The egress queue of a port whose socket is full. It is bounded, and fair between ingress ports and
+//! between the flows of each; it drops from the head of the longest flow.
 //!
-//! Ingress ports come first because a sender writes the keys that tell flows apart: a peer that
-//! invents many of them still has one ingress port. Both levels are served by deficit round robin
-//! ([`turns`]). A target delay, if there is one, is held flow by flow by [`codel`].
+//! Ingress ports are the first level because a sender can choose the keys that distinguish flows: a
+//! peer that invents many keys still has one ingress port. Both levels are served by deficit round
+//! robin ([`round_robin`]). [`codel`] enforces a target delay for each flow, if there is one.
 
 mod codel;
 mod flows;
-mod turns;
+mod round_robin;
 
 use std::collections::HashMap;
 
 use self::flows::{Flows, Gone};
-use self::turns::{QUANTUM, Turns};
+use self::round_robin::{QUANTUM, RoundRobin};
 use crate::PortId;
 
-/// What a queue may hold.
+/// Bounds of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct QueueLimits {
     pub(crate) bytes: usize,
     pub(crate) frames: usize,
-    /// Milliseconds that a flow's frames may keep waiting, if that is bounded.
+    /// The delay in milliseconds that a flow's frames may keep having, if that is bounded.
     pub(crate) delay: Option<u64>,
 }
 
 impl QueueLimits {
-    /// Of a queue that takes nothing.
+    /// The bounds of a queue that takes nothing.
     pub(crate) const NONE: Self = Self {
         bytes: 0,
         frames: 0,
@@ -33,21 +33,21 @@ impl QueueLimits {
     };
 }
 
-/// A queue of whole traffic frames. Most ports never need one, so an empty queue holds no memory.
+/// A queue of whole traffic frames. Most ports never need one, so an empty queue takes no memory.
 pub(crate) struct FlowQueue {
-    /// Ingress ports with frames here, by place. Places are used again.
+    /// Ingress ports with frames here, by place. Places are reused.
     ingresses: Vec<Option<Ingress>>,
     /// Bytes from each ingress port, by place.
     lengths: Vec<usize>,
     free: Vec<u32>,
     places: HashMap<PortId, u32>,
-    /// The ingress port of the last frame: frames of one port often come together.
+    /// The ingress port of the last frame, as frames of one port often come together.
     last: Option<(PortId, u32)>,
-    turns: Turns,
+    order: RoundRobin,
     frames: usize,
     bytes: usize,
     limits: QueueLimits,
-    /// Frames dropped because they had waited too long, not yet asked for.
+    /// Frames dropped for waiting too long, until [`Self::take_late`].
     late: u64,
 }
 
@@ -65,7 +65,7 @@ impl FlowQueue {
             free: Vec::new(),
             places: HashMap::new(),
             last: None,
-            turns: Turns::default(),
+            order: RoundRobin::default(),
             frames: 0,
             bytes: 0,
             limits,
@@ -85,14 +85,15 @@ impl FlowQueue {
         self.bytes
     }
 
-    /// Frames dropped since this was asked last because they had waited too long.
+    /// Takes the number of frames dropped for waiting too long.
     pub(crate) fn take_late(&mut self) -> u64 {
         std::mem::take(&mut self.late)
     }
 
-    /// Appends a frame from `port` to its flow at time `now` (milliseconds). Drops the oldest frames
-    /// of the longest flow of the longest ingress port until the bounds hold: the queue's own, and
-    /// `room`, the most bytes that others leave it. Returns how many were dropped.
+    /// Appends a frame from `port` to its flow at time `now` (milliseconds). Then drops the oldest
+    /// frames of the longest flow of the longest ingress port until the bounds hold: the queue's own,
+    /// and `room`, the number of bytes that other ports leave to it. Returns the number of frames
+    /// dropped.
     pub(crate) fn push(
         &mut self,
         port: PortId,
@@ -117,10 +118,10 @@ impl FlowQueue {
         dropped
     }
 
-    /// Takes the next frame in turn.
+    /// Takes the next frame.
     pub(crate) fn pop(&mut self, now: u64) -> Option<Box<[u8]>> {
         loop {
-            let place = self.turns.current()?;
+            let place = self.order.current()?;
             let ingress = self.ingresses[place as usize].as_mut()?;
             let mut late = Gone::default();
             let next = ingress.flows.next_len(now, self.limits.delay, &mut late);
@@ -129,14 +130,14 @@ impl FlowQueue {
             self.bytes -= late.bytes;
             self.lengths[place as usize] -= late.bytes;
             let Some(len) = next else {
-                if self.turns.leave() {
+                if self.order.leave() {
                     self.remove(place);
                 }
                 continue;
             };
             if ingress.deficit < len {
                 ingress.deficit += QUANTUM;
-                self.turns.rotate();
+                self.order.rotate();
                 continue;
             }
             ingress.deficit -= len;
@@ -157,7 +158,7 @@ impl FlowQueue {
         }
     }
 
-    /// The place of an ingress port, which is new here or has frames waiting.
+    /// Returns the place of an ingress port, which gets one if it has none.
     fn place_of(&mut self, port: PortId) -> u32 {
         if let Some((last, place)) = self.last
             && last == port
@@ -184,7 +185,7 @@ impl FlowQueue {
             deficit: QUANTUM,
         });
         self.places.insert(port, place);
-        self.turns.add(place);
+        self.order.add(place);
         place
     }
 
@@ -197,7 +198,7 @@ impl FlowQueue {
     }
 
     fn drop_longest(&mut self) -> bool {
-        // Two passes over plain numbers are quick, and there may be thousands.
+        // Two passes over plain numbers are fast, and there may be thousands.
         let Some(longest) = self.lengths.iter().copied().max() else {
             return false;
         };

@@ -1,15 +1,15 @@
-//! A coarse timer wheel: ten thousand ports cost a check every few seconds each.
+//! A coarse timer wheel. Each of ten thousand ports costs a check every few seconds.
 
 /// Milliseconds in a slot.
 const TICK: u64 = 50;
-/// Number of slots. A timer further ahead than all of them waits in the last and is filed again.
+/// Number of slots. A timer further ahead than all of them waits in the last one and is filed again.
 const SLOTS: u64 = 128;
 
 /// Timers by number.
 ///
-/// Each entry carries its own due time, so the slot in which it lies decides only when it is looked
-/// at. An entry that is looked at too early is filed again. A timer that is set a second time has
-/// two entries, and its owner ignores the one that no longer applies.
+/// Each entry has its due time, so the slot that it is in decides only when it is looked at. An entry
+/// that is looked at too early is filed again. A timer that is set a second time has two entries, and
+/// its owner ignores the one that no longer applies.
 pub(crate) struct Wheel {
     slots: Vec<Vec<Entry>>,
     /// The first tick that has not been run.
@@ -32,7 +32,7 @@ impl Wheel {
         }
     }
 
-    /// Fires `id` at `due_ms` or up to a tick later, never earlier.
+    /// Sets timer `id`, which fires at `due_ms` or up to a tick later, never earlier.
     pub(crate) fn set(&mut self, id: u32, due_ms: u64) {
         self.file(Entry { id, due_ms });
         self.armed += 1;
@@ -64,8 +64,8 @@ impl Wheel {
         }
     }
 
-    /// Returns the time at which to run next: no later than a tick after the first timer is due,
-    /// perhaps earlier.
+    /// Returns the time at which to run next: at most a tick after the first timer is due, and perhaps
+    /// earlier.
     pub(crate) fn next_due(&self) -> Option<u64> {
         if self.armed == 0 {
             return None;
@@ -75,7 +75,8 @@ impl Wheel {
         Some(tick * TICK)
     }
 
-    /// The wheel stands still while its worker sleeps, so `next` may lie far in the past here.
+    /// Puts an entry into a slot. The wheel stands still while its worker sleeps, so `next` may be long
+    /// past here.
     fn file(&mut self, entry: Entry) {
         let tick = entry
             .due_ms
@@ -110,7 +111,7 @@ mod tests {
         assert_eq!(wheel.next_due(), None);
     }
 
-    /// A worker without ports sleeps for as long as nobody wakes it.
+    /// A worker without ports sleeps until somebody wakes it.
     #[test]
     fn a_timer_set_after_a_long_idle_time_fires() {
         let mut wheel = Wheel::new(0);

@@ -18,13 +18,11 @@ use super::outgoing::Outgoing;
 use super::poller::SharedPoller;
 use super::socket::hang_up;
 use crate::DataPlaneOptions;
-use crate::buffer::{RECEIVE_LEN, ReceiveBuffers};
+use crate::buffer::ReceiveBuffers;
 use crate::mailbox::Mailbox;
 
 /// Maximum number of events taken in one iteration; the next one takes the rest.
 const EVENTS: usize = 1024;
-/// Several receives share a buffer as long as each has this much room.
-const ROOM: usize = RECEIVE_LEN / 2;
 /// Identifies the doorbell's events, in place of a slot.
 const BELL: u64 = u64::MAX;
 
@@ -83,7 +81,7 @@ impl Engine for Epoll {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let bell = mailbox.bell.descriptor();
         epoll::add(&epoll, bell, EventData::new_u64(BELL), EventFlags::IN)?;
-        let receive = ReceiveBuffers::new(options.receive_buffers.max(2).next_power_of_two());
+        let receive = ReceiveBuffers::new(options.receive_buffers, options.receive_buffer_bytes);
         Ok(Self {
             epoll,
             ready: Vec::with_capacity(EVENTS),
@@ -316,7 +314,9 @@ impl Epoll {
             let Some(stream) = &entry.stream else {
                 continue;
             };
-            let into = &mut self.memory.parts_mut().1.bytes_mut(buffer, RECEIVE_LEN)[at..];
+            let receive = self.memory.parts_mut().1;
+            let len = receive.buffer_len();
+            let into = &mut receive.bytes_mut(buffer, len)[at..];
             match rustix::net::recv(stream, into, RecvFlags::DONTWAIT).map(|(_, n)| n) {
                 Ok(0) => {
                     entry.ended = true;
@@ -344,8 +344,9 @@ impl Epoll {
 
     /// The buffer, and the offset in it, for the next receive.
     fn room(&mut self) -> Option<(u16, usize)> {
+        // Several receives share a buffer as long as each has half of it.
         if let Some((_, filled)) = self.filling
-            && filled + ROOM <= RECEIVE_LEN
+            && filled <= self.memory.parts().1.buffer_len() / 2
         {
             return self.filling;
         }

@@ -30,11 +30,9 @@ use super::outgoing::Outgoing;
 use super::poller::SharedPoller;
 use super::socket::{self, hang_up};
 use crate::DataPlaneOptions;
-use crate::buffer::{RECEIVE_LEN, ReceiveBuffers};
+use crate::buffer::ReceiveBuffers;
 use crate::mailbox::Mailbox;
 
-const SQ_ENTRIES: u32 = 1024;
-const CQ_ENTRIES: u32 = 8192;
 /// Number of arrivals that end a wait for a batch.
 const BATCH: usize = 8;
 /// How long to spin for completions of inline sends that a kernel thread makes, before sleeping.
@@ -324,8 +322,8 @@ impl Uring {
         poller: &SharedPoller,
         options: &DataPlaneOptions,
     ) -> io::Result<Self> {
-        let (mut ring, setup, denied) = probe::build_ring(SQ_ENTRIES, CQ_ENTRIES, options, poller)?;
-        let receive = ReceiveBuffers::new(options.receive_buffers.max(2).next_power_of_two());
+        let (mut ring, setup, denied) = probe::build_ring(options, poller)?;
+        let receive = ReceiveBuffers::new(options.receive_buffers, options.receive_buffer_bytes);
         let buffers = BufferRing::new(&ring, &receive)?;
         let features = Features::probe(&mut ring, setup, denied, options)?;
         if features.messages {
@@ -434,7 +432,8 @@ impl Uring {
             |fd| opcode::RecvMulti::new(fd, buffer_ring::GROUP).build(),
         );
         if self.features.receive_cap {
-            probe::set_receive_cap(&mut request, RECEIVE_LEN as u32);
+            let len = self.memory.parts().1.buffer_len();
+            probe::set_receive_cap(&mut request, len as u32);
         }
         // SAFETY: a receive that selects buffers names no memory; the buffers of its group live as
         // long as the engine, whose drop waits for completions, or leaks.
@@ -497,7 +496,7 @@ impl Drop for Uring {
             // The kernel may still read and write the memory, so it is leaked rather than freed. The
             // ring of buffers is where the kernel looks up addresses to write to.
             self.buffers.leak();
-            let nothing = Memory::new(ReceiveBuffers::new(0));
+            let nothing = Memory::new(ReceiveBuffers::new(0, 0));
             std::mem::forget(std::mem::replace(&mut self.memory, nothing));
             let mut slots = std::mem::take(&mut self.slots);
             // The kernel has references of its own to the sockets.

@@ -1,7 +1,7 @@
-//! Controlled delay (RFC 8289): drops from the head of a queue that has stood too long, ever
-//! faster until it does not.
+//! Controlled delay (RFC 8289): drops from the head of a queue whose delay stays above a target, more
+//! and more often until it does not.
 
-/// How long a delay above the target is borne, in milliseconds: a round trip of the slow sort.
+/// How long a delay may stay above the target, in milliseconds: a long round trip.
 const INTERVAL_MS: u64 = 100;
 
 /// The state of one flow. Times are in milliseconds.
@@ -11,14 +11,15 @@ pub(super) struct Codel {
     deadline: Option<u64>,
     dropping: bool,
     next: u64,
-    /// Drops since dropping began, and when it began last.
+    /// The number of drops since dropping began.
     count: u32,
+    /// The value of `count` when dropping last began.
     last_count: u32,
 }
 
 impl Codel {
-    /// Whether the frame at the head, which has waited for `waited`, is to be dropped. A frame that is
-    /// alone in its flow (`lone`) never is.
+    /// Reports whether to drop the frame at the head, which has waited for `waited`. A frame that is
+    /// alone in its flow (`lone`) is never dropped.
     pub(super) fn must_drop(&mut self, now: u64, waited: u64, target: u64, lone: bool) -> bool {
         if waited < target || lone {
             self.deadline = None;
@@ -31,7 +32,7 @@ impl Codel {
         }
         if !self.dropping {
             self.dropping = true;
-            // One that was dropping a moment ago goes on where it was.
+            // If dropping ended only recently, it continues at the same rate.
             let recent = now.saturating_sub(self.next) < 16 * INTERVAL_MS;
             let delta = self.count - self.last_count;
             self.count = if delta > 1 && recent { delta } else { 1 };

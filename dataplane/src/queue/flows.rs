@@ -1,30 +1,30 @@
-//! The frames that came from one ingress port, told apart by flow.
+//! The frames from one ingress port, by flow.
 
 use std::collections::VecDeque;
 
 use super::codel::Codel;
-use super::turns::{QUANTUM, Turns};
+use super::round_robin::{QUANTUM, RoundRobin};
 
-/// Flows told apart. Two flows that share a hash also share their part.
+/// Number of flows that are distinguished. Flows with the same hash share one queue.
 const FLOWS: usize = 128;
-/// A frame that has waited this many times the target delay is dropped as long as a newer one of its
-/// flow waits. CoDel alone takes half a minute to get hold of a flow that does not slow down.
+/// A frame that has waited for this many times the target delay is dropped if a newer one of its flow
+/// waits. CoDel alone takes half a minute to control a flow that does not slow down.
 const MOST_TARGETS: u64 = 4;
 
-/// What has left a queue.
+/// Frames that have left a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Gone {
     pub(super) frames: usize,
     pub(super) bytes: usize,
 }
 
-/// The flows of one ingress port. Memory is held for flows in use only.
+/// The flows of one ingress port. Only flows with frames take memory.
 pub(super) struct Flows {
-    /// One more than the place of each flow in `flows`; 0 is none.
+    /// The index of each flow in `flows`, plus one; 0 is none.
     places: Box<[u8; FLOWS]>,
     flows: Vec<Flow>,
     free: Vec<u8>,
-    turns: Turns,
+    order: RoundRobin,
 }
 
 #[derive(Default)]
@@ -47,7 +47,7 @@ impl Flows {
             places: Box::new([0; FLOWS]),
             flows: Vec::new(),
             free: Vec::new(),
-            turns: Turns::default(),
+            order: RoundRobin::default(),
         }
     }
 
@@ -63,8 +63,8 @@ impl Flows {
         flow.frames.push_back(Waiting { frame, since: now });
     }
 
-    /// The length of the frame that goes next. Frames that have waited too long are dropped and
-    /// added to `late`.
+    /// Returns the length of the next frame. Drops frames that have waited too long, and adds them to
+    /// `late`.
     pub(super) fn next_len(
         &mut self,
         now: u64,
@@ -72,13 +72,13 @@ impl Flows {
         late: &mut Gone,
     ) -> Option<usize> {
         loop {
-            let place = self.turns.current()?;
+            let place = self.order.current()?;
             let flow = &mut self.flows[place as usize];
             if let Some(target) = target {
                 flow.drop_late(now, target, late);
             }
             let Some(len) = flow.frames.front().map(|w| w.frame.len()) else {
-                if self.turns.leave() {
+                if self.order.leave() {
                     self.deactivate(place);
                 }
                 continue;
@@ -87,13 +87,13 @@ impl Flows {
                 return Some(len);
             }
             flow.deficit += QUANTUM;
-            self.turns.rotate();
+            self.order.rotate();
         }
     }
 
-    /// Takes the frame whose length [`Self::next_len`] has just returned.
+    /// Takes the frame whose length [`Self::next_len`] has returned.
     pub(super) fn pop(&mut self) -> Option<Box<[u8]>> {
-        let place = self.turns.current()?;
+        let place = self.order.current()?;
         let flow = &mut self.flows[place as usize];
         let frame = flow.frames.pop_front()?.frame;
         flow.deficit = flow.deficit.saturating_sub(frame.len());
@@ -101,7 +101,7 @@ impl Flows {
         Some(frame)
     }
 
-    /// Drops the oldest frame of the longest flow, and returns how long it was.
+    /// Drops the oldest frame of the longest flow, and returns its length.
     pub(super) fn drop_longest(&mut self) -> Option<usize> {
         let flow = self.flows.iter_mut().max_by_key(|flow| flow.bytes)?;
         let len = flow.frames.pop_front()?.frame.len();
@@ -118,7 +118,7 @@ impl Flows {
         flow.hash = hash;
         flow.deficit = QUANTUM;
         self.places[usize::from(hash)] = place + 1;
-        self.turns.add(place.into());
+        self.order.add(place.into());
         place
     }
 

@@ -40,12 +40,12 @@ fn a_sparse_flow_goes_before_heavy_ones() {
             )
         });
     }
-    // All of them have had a turn, and are no longer new.
+    // All of them have been served, and are no longer new.
     (0..20).for_each(|_| drop(queue.pop(0)));
     for n in 0..10 {
         queue.push(A, 9, frame(9, n, 100), ROOM, 0);
         assert_eq!(queue.pop(0).unwrap()[0], 9, "frame {n}");
-        // Sparse: the others have a turn each before it comes again.
+        // A sparse flow: each of the others is served before it comes again.
         (0..8).for_each(|_| drop(queue.pop(0)));
     }
 }
@@ -304,7 +304,7 @@ fn memory_is_held_for_ports_with_frames_only() {
         while queue.frames() > 10 {
             queue.pop(0);
         }
-        // Those without frames stay until their turn comes once more.
+        // Members without frames stay for one more round.
         assert!(queue.ingresses.len() <= 3500, "{}", queue.ingresses.len());
     }
     rest(&mut queue);

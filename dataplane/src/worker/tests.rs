@@ -45,7 +45,7 @@ impl Bench {
             fib,
             delivery: Arc::new(Nobody),
             map: PortMap::new(16),
-            mailboxes: vec![Arc::new(Mailbox::new(1).unwrap())],
+            mailboxes: vec![Arc::new(Mailbox::new(1, 16).unwrap())],
             counters: vec![WorkerCounters::default()],
             reports,
             pending: Budget::new(1 << 20),

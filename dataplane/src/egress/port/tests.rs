@@ -1,4 +1,8 @@
+use super::pacing::{DRAIN_MAX, DRAIN_MIN, UNSENT_MIN};
+use super::watch::QUIET_MS;
 use super::*;
+use crate::buffer::Place;
+use crate::{DataPlaneOptions, LinkType};
 
 fn frame(number: u32, len: usize) -> Vec<u8> {
     let mut bytes = b"pine\0\x03\0\0".to_vec();
@@ -11,23 +15,6 @@ fn frame(number: u32, len: usize) -> Vec<u8> {
 
 fn number(frame: &[u8]) -> u32 {
     u32::from_be_bytes(*frame.last_chunk().unwrap())
-}
-
-/// A socket, which is full and has nothing to read unless it says so.
-#[derive(Default)]
-struct Peer {
-    progress: Option<u64>,
-    readiness: Readiness,
-}
-
-impl Socket for Peer {
-    fn progress(&self) -> Option<u64> {
-        self.progress
-    }
-
-    fn readiness(&self) -> Readiness {
-        self.readiness
-    }
 }
 
 struct Bench {
@@ -54,7 +41,7 @@ impl Bench {
         Self {
             port,
             memory: IterationMemory::default(),
-            receive: ReceiveBuffers::new(2),
+            receive: ReceiveBuffers::new(2, 4096),
         }
     }
 
@@ -131,7 +118,7 @@ fn order_holds_whatever_the_socket_takes() {
             (counters.tx_traffic_frames, counters.queued_frames),
             (u64::from(frames) + 10, 0)
         );
-        assert_eq!(bench.port.total.bytes.get(), 0);
+        assert_eq!(bench.port.total.bytes(), 0);
     }
 }
 
@@ -149,7 +136,7 @@ fn small_frames_that_waited_share_pieces() {
     bench
         .port
         .sent(first, 100, 0, &bench.memory, &bench.receive);
-    bench.port.drain_limit = DRAIN_MAX;
+    bench.port.pacing.set_drain_limit(DRAIN_MAX);
     let Some(Send::Drain(drain)) = bench.port.next_send(0) else {
         panic!("nothing waits");
     };
@@ -172,7 +159,7 @@ fn small_frames_that_waited_share_pieces() {
         (counters.tx_traffic_frames, counters.queued_frames),
         (5000, 0)
     );
-    assert_eq!(bench.port.total.bytes.get(), 0);
+    assert_eq!(bench.port.total.bytes(), 0);
 }
 
 #[test]
@@ -242,131 +229,18 @@ fn a_slow_link_gets_small_drains_and_recovers() {
     assert_eq!(bench.port.take_unsent_limit(), Some(None));
 }
 
-#[test]
-fn a_write_ends_the_peering_without_progress_only() {
-    let mut bench = Bench::new(|_| {});
-    bench.push(0, 1300);
-    let first = bench.port.next_send(0);
-    (1..100).for_each(|n| bench.push(n, 1300));
-    let Some(Send::Inline(first)) = first else {
-        panic!("nothing to send");
-    };
-    (bench.port).sent(first, 700, 0, &bench.memory, &bench.receive);
-    assert!(matches!(bench.port.next_send(0), Some(Send::Drain(_))));
-    let mut look = |now, progress| {
-        bench.port.last_rx = now;
-        let socket = Peer {
-            progress,
-            ..Peer::default()
-        };
-        bench.port.run_timers(now, now, &socket)
-    };
-    // A byte in four seconds, for half a minute.
-    for second in 1..30 {
-        assert!(look(second * 1000, Some(second / 4)).is_ok(), "{second}");
-    }
-    // It moved last at 28 s.
-    assert!(look(32_999, Some(7)).is_ok());
-    assert_eq!(look(34_000, Some(7)), Err(CloseReason::WriteTimeout));
-}
-
-/// A worker that was stopped finds its peers' bytes in their sockets, or has not looked yet.
-#[test]
-fn a_peer_is_not_judged_by_what_has_not_been_read() {
-    let mut bench = Bench::new(|_| {});
-    let unread = Peer {
-        readiness: Readiness {
-            readable: true,
-            writable: false,
-        },
-        ..Peer::default()
-    };
-    // Everything had arrived by 0, and the worker is late.
-    assert_eq!(
-        bench.port.run_timers(9000, 0, &Peer::default()),
-        Ok(Some(9001))
-    );
-    assert_eq!(bench.port.run_timers(9001, 9000, &unread), Ok(Some(9002)));
-    bench.port.received(vec![0; 20], false, 9002);
-    assert!(bench.port.run_timers(9003, 9002, &unread).is_ok());
-    // Its frame has begun at 9002, and the worker is stopped again.
-    bench.port.last_rx = 15_000;
-    assert_eq!(
-        bench.port.run_timers(15_000, 9003, &Peer::default()),
-        Ok(Some(15_001))
-    );
-    assert_eq!(
-        bench.port.run_timers(15_001, 15_000, &unread),
-        Ok(Some(15_002))
-    );
-    let ended = bench.port.run_timers(15_002, 15_001, &Peer::default());
-    assert_eq!(ended, Err(CloseReason::SlowFrame));
-    // Its keepalives were not held up by that.
-    assert_eq!(bench.port.protocol.len(), 1);
-    bench.port.partial.clear();
-    let ended = bench.port.run_timers(20_000, 20_000, &Peer::default());
-    assert_eq!(ended, Err(CloseReason::Dead));
-}
-
-/// A worker that was stopped since the write began does not know whether the peer has taken bytes.
-#[test]
-fn a_write_is_not_judged_by_the_first_look() {
-    let begin = || {
-        let mut bench = Bench::new(|_| {});
-        bench.port.options.keepalives = false;
-        bench.push(0, 1300);
-        let first = bench.port.next_send(0);
-        bench.push(1, 1300);
-        let Some(Send::Inline(first)) = first else {
-            panic!("nothing to send");
-        };
-        (bench.port).sent(first, 700, 0, &bench.memory, &bench.receive);
-        assert!(matches!(bench.port.next_send(0), Some(Send::Drain(_))));
-        bench
-    };
-    let mut bench = begin();
-    assert!(
-        bench
-            .port
-            .run_timers(60_000, 60_000, &Peer::default())
-            .is_ok()
-    );
-    assert!(
-        bench
-            .port
-            .run_timers(64_999, 64_999, &Peer::default())
-            .is_ok()
-    );
-    let ended = bench.port.run_timers(65_000, 65_000, &Peer::default());
-    assert_eq!(ended, Err(CloseReason::WriteTimeout));
-    // Stopped between two looks: there is room again, or nobody has looked for it yet.
-    let mut bench = begin();
-    let writable = Peer {
-        readiness: Readiness {
-            readable: false,
-            writable: true,
-        },
-        ..Peer::default()
-    };
-    assert!(bench.port.run_timers(1000, 1000, &Peer::default()).is_ok());
-    assert_eq!(
-        bench.port.run_timers(9000, 1000, &Peer::default()),
-        Ok(Some(9001))
-    );
-    assert_eq!(bench.port.run_timers(9001, 9000, &writable), Ok(Some(9002)));
-    let ended = bench.port.run_timers(9002, 9001, &Peer::default());
-    assert_eq!(ended, Err(CloseReason::WriteTimeout));
-}
-
 /// If the path swallows long packets, the peer has at least heard something just before.
 #[test]
 fn the_first_long_send_after_silence_goes_behind_a_keepalive() {
     let mut bench = Bench::new(|_| {});
     bench.push(0, 3000);
-    assert!(!bench.port.needs_herald(QUIET_MS - 1) && bench.port.needs_herald(QUIET_MS));
+    assert!(
+        !bench.port.needs_keepalive_first(QUIET_MS - 1)
+            && bench.port.needs_keepalive_first(QUIET_MS)
+    );
     // The socket takes a part of it: the rest goes before all else.
-    bench.port.heralded(4, QUIET_MS);
-    assert!(!bench.port.needs_herald(QUIET_MS));
+    bench.port.keepalive_sent_first(4, QUIET_MS);
+    assert!(!bench.port.needs_keepalive_first(QUIET_MS));
     let stream = bench.send(usize::MAX).unwrap();
     assert_eq!(stream[..6], KEEPALIVE[4..]);
     assert_eq!(Bench::numbers(&stream[6..]), [0]);
@@ -377,7 +251,7 @@ fn the_first_long_send_after_silence_goes_behind_a_keepalive() {
     );
     // A short one needs none.
     bench.push(1, 100);
-    assert!(!bench.port.needs_herald(60_000));
+    assert!(!bench.port.needs_keepalive_first(60_000));
 }
 
 /// An announcement is not sent again, so the newest must not be dropped, and others only for it.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 
-use crate::buffer::{RECEIVE_LEN, ReceiveBuffers, Region};
+use crate::buffer::{ReceiveBuffers, Region};
 
 /// The one buffer group of a ring.
 pub(super) const GROUP: u16 = 0;
@@ -90,7 +90,7 @@ impl BufferRing {
         // more buffers than entries are ever out.
         let entry = unsafe { &mut *self.memory.base().cast::<BufRingEntry>().add(index) };
         entry.set_addr(receive.address(id));
-        entry.set_len(RECEIVE_LEN as u32);
+        entry.set_len(receive.buffer_len() as u32);
         entry.set_bid(id);
         self.tail = self.tail.wrapping_add(1);
         self.out += 1;

@@ -4,7 +4,6 @@ use io_uring::cqueue;
 
 use super::op::{Kind, Op};
 use super::{Slot, Uring};
-use crate::buffer::RECEIVE_LEN;
 use crate::engine::contract::{Event, Sent};
 
 impl Uring {
@@ -48,7 +47,7 @@ impl Uring {
         match (buffer, result) {
             _ if entry.closing => {}
             (Some(buffer), 1..) => {
-                let len = (result as usize).min(RECEIVE_LEN);
+                let len = (result as usize).min(self.memory.parts().1.buffer_len());
                 self.received += len;
                 self.fill = (self.fill * 7 + len) / 8;
                 events.push(Event::Received {

@@ -11,9 +11,10 @@ use rustix::process::{Resource, getrlimit};
 use super::buffer_ring::GROUP;
 use super::request::SEND_VECTORIZED;
 use crate::DataPlaneOptions;
-use crate::buffer::RECEIVE_LEN;
 use crate::engine::poller::SharedPoller;
 
+/// Entries of the completion queue for each of the submission queue.
+const CQ_ENTRIES: u32 = 8;
 /// How long a kernel thread looks for requests in vain before it sleeps.
 const SQPOLL_IDLE_MS: u32 = 100;
 
@@ -98,11 +99,10 @@ pub(super) fn name_limit(error: io::Error) -> io::Error {
 
 /// Builds the best ring that the kernel lets us have; says what was asked for in vain.
 pub(super) fn build_ring(
-    sq: u32,
-    cq: u32,
     options: &DataPlaneOptions,
     poller: &SharedPoller,
 ) -> io::Result<(IoUring, Setup, Vec<String>)> {
+    let (sq, cq) = (options.ring_entries, options.ring_entries * CQ_ENTRIES);
     let mut denied = Vec::new();
     if let Some(core) = options.sqpoll {
         match build_polled(sq, cq, core as u32, poller) {
@@ -189,7 +189,7 @@ impl Features {
         };
         multishot_receive(ring)?;
         let vectored_send = !baseline && vectored_send(ring)?;
-        let receive_cap = !baseline && receive_cap(ring)?;
+        let receive_cap = !baseline && receive_cap(ring, options.receive_buffer_bytes)?;
         let messages = !baseline && knows(ring, opcode::MsgRingData::CODE);
         let mut zero_copy = options.zero_copy;
         if zero_copy.is_some() && !knows(ring, opcode::SendMsgZc::CODE) {
@@ -252,8 +252,8 @@ fn multishot_receive(ring: &mut IoUring) -> io::Result<()> {
     }
 }
 
-fn receive_cap(ring: &mut IoUring) -> io::Result<bool> {
-    Ok(receive_end(ring, Some(RECEIVE_LEN as u32))? == 0)
+fn receive_cap(ring: &mut IoUring, bytes: usize) -> io::Result<bool> {
+    Ok(receive_end(ring, Some(bytes as u32))? == 0)
 }
 
 /// The result of a multishot receive where the peer has ended the stream: it returns at once and

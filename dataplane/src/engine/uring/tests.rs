@@ -13,13 +13,13 @@ use super::*;
 /// is none, in earnest because its completion queue is full, or the ring about to go.
 #[test]
 fn who_refuses_a_message_is_woken_by_its_bell() {
-    let own = Arc::new(Mailbox::new(2).unwrap());
+    let own = Arc::new(Mailbox::new(2, 16).unwrap());
     let (poller, options) = (SharedPoller::default(), DataPlaneOptions::default());
     let mut engine = Uring::new(own, &poller, &options).unwrap();
     if !engine.features.messages {
         return;
     }
-    let sleeper = Arc::new(Mailbox::new(2).unwrap());
+    let sleeper = Arc::new(Mailbox::new(2, 16).unwrap());
     sleeper
         .bell
         .set_io_uring(File::open("/dev/null").unwrap().into());
@@ -49,7 +49,7 @@ fn wait(timeout: Option<Duration>) -> Wait {
 }
 
 fn engine() -> Uring {
-    let own = Arc::new(Mailbox::new(2).unwrap());
+    let own = Arc::new(Mailbox::new(2, 16).unwrap());
     let (poller, options) = (SharedPoller::default(), DataPlaneOptions::default());
     Uring::new(own, &poller, &options).unwrap()
 }
@@ -72,7 +72,7 @@ fn a_queue_that_the_kernel_does_not_take_is_an_error_and_no_loop() {
     std::thread::spawn(move || {
         let mut engine = engine();
         forbid(libc::SYS_io_uring_enter, libc::EPERM);
-        for _ in 0..=SQ_ENTRIES {
+        for _ in 0..=DataPlaneOptions::default().ring_entries {
             engine.arm_bell();
         }
         let result = engine.wait(wait(Some(Duration::ZERO)), &mut Vec::new());

@@ -1,39 +1,39 @@
-//! Deficit round robin with a list for newcomers, as in FQ-CoDel (RFC 8290): whoever has just
+//! Deficit round robin with a list for newcomers, as in FQ-CoDel (RFC 8290): a member that has just
 //! become active goes before the others, once.
 
 use std::collections::VecDeque;
 
-/// Bytes that a turn adds to a deficit. A frame may be eight times as long and then takes several
-/// rounds, but on a slow link a turn must not take seconds.
+/// Bytes that a round adds to a deficit. A frame may be eight times as long and then takes several
+/// rounds, but on a slow link one member must not hold up the others for seconds.
 pub(super) const QUANTUM: usize = 8 << 10;
 
-/// The order of turns among numbered members.
+/// The order in which numbered members are served.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(super) struct RoundRobin {
     new: VecDeque<u32>,
     old: VecDeque<u32>,
 }
 
-impl Turns {
+impl RoundRobin {
     /// Adds a member that has just become active.
     pub(super) fn add(&mut self, member: u32) {
         self.new.push_back(member);
     }
 
-    /// The member whose turn it is.
+    /// The member to be served.
     pub(super) fn current(&self) -> Option<u32> {
         self.new.front().or_else(|| self.old.front()).copied()
     }
 
-    /// Ends the current turn; the member gets another one after all others.
+    /// Moves the current member behind all others.
     pub(super) fn rotate(&mut self) {
         if let Some(member) = self.new.pop_front().or_else(|| self.old.pop_front()) {
             self.old.push_back(member);
         }
     }
 
-    /// Ends the current turn of a member that has nothing left. Returns whether the member is out.
-    /// A newcomer stays for one round, or it could be new again at once.
+    /// Ends the service of a member that has nothing left. Returns whether the member has been removed.
+    /// A newcomer stays for one round, as it could otherwise be new again at once.
     pub(super) fn leave(&mut self) -> bool {
         match self.new.pop_front() {
             Some(member) => {

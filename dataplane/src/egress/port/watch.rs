@@ -1,0 +1,207 @@
+//! A port's timers: keepalives, and the time that a peer is given.
+
+use crate::engine::Readiness;
+use crate::report::CloseReason;
+
+/// Keepalives and the silence that ends a peering, in milliseconds (protocol section 3).
+const KEEPALIVE_MS: u64 = 3000;
+const DEAD_MS: u64 = 5000;
+/// A frame that has begun ends within this time, or this many bytes of it arrive: 1 KiB a second.
+const FRAME_MS: u64 = 5000;
+const FRAME_BYTES: usize = 5 << 10;
+/// How long a write may go without progress, in milliseconds: as long as the peer bears silence, and
+/// longer than TCP takes to find that long segments do not get through (3.2 s).
+const WRITE_MS: u64 = 5000;
+/// How often to look for the progress of a long write, in milliseconds.
+const LOOK_MS: u64 = 1000;
+/// Milliseconds of silence after which a long send goes behind a keepalive in a segment of its own.
+pub(super) const QUIET_MS: u64 = 1000;
+
+/// A port's socket, as its timers see it.
+pub(in crate::egress) trait Socket {
+    /// Returns how far the drain under way is: a number that changes when the peer takes bytes.
+    fn progress(&self) -> Option<u64>;
+
+    /// Returns what the socket is ready for at this moment.
+    fn readiness(&self) -> Readiness;
+}
+
+/// When things happened last on a port, in milliseconds since its worker started.
+pub(super) struct Watch {
+    /// Whether keepalives are sent and expected.
+    keepalives: bool,
+    last_rx: u64,
+    last_tx: u64,
+    /// When the partial frame was last seen to grow by [`FRAME_BYTES`], and its length then.
+    frame_mark: (u64, usize),
+    /// When the drain under way began.
+    drain_since: Option<u64>,
+    /// When the drain under way was last seen to move, and its progress then. The outer `Option` is
+    /// `None` until it is looked at for the first time.
+    progress_at: u64,
+    progress: Option<Option<u64>>,
+    /// When to look next.
+    due: u64,
+}
+
+/// What else a judgement depends on.
+pub(super) struct Now {
+    /// The time.
+    pub(super) now: u64,
+    /// All that had arrived by this time has been read, or is still in the socket.
+    pub(super) looked_at: u64,
+    /// The length of the partial frame.
+    pub(super) partial: usize,
+    /// Whether a keepalive could be sent: nothing is being sent or waits to be.
+    pub(super) is_idle: bool,
+}
+
+/// What to do for a port whose timers are due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Due {
+    /// Whether to send a keepalive.
+    pub(super) keepalive: bool,
+    /// When to look again.
+    pub(super) next: Option<u64>,
+}
+
+impl Watch {
+    pub(super) const fn new(keepalives: bool, now: u64) -> Self {
+        Self {
+            keepalives,
+            last_rx: now,
+            last_tx: now,
+            frame_mark: (now, 0),
+            drain_since: None,
+            progress_at: now,
+            progress: None,
+            due: u64::MAX,
+        }
+    }
+
+    /// Notes that bytes have arrived, and whether the partial frame is still the one from before.
+    #[inline]
+    pub(super) const fn received(&mut self, continues: bool, now: u64) {
+        self.last_rx = now;
+        if !continues {
+            self.frame_mark = (now, 0);
+        }
+    }
+
+    /// Notes that bytes have been sent.
+    pub(super) const fn sent(&mut self, now: u64) {
+        self.last_tx = now;
+    }
+
+    /// Notes that a drain has begun.
+    pub(super) const fn drain_begins(&mut self, now: u64) {
+        self.drain_since = Some(now);
+        self.progress_at = now;
+        self.progress = None;
+    }
+
+    /// Notes that a send has completed. Returns how long it took, if it was a drain.
+    pub(super) fn drain_ends(&mut self, now: u64) -> Option<u64> {
+        let since = self.drain_since.take()?;
+        Some(now.saturating_sub(since))
+    }
+
+    /// Reports whether the peer has heard nothing for a while.
+    pub(super) const fn is_quiet(&self, now: u64) -> bool {
+        self.keepalives && now >= self.last_tx + QUIET_MS
+    }
+
+    /// Returns when to look for the first time.
+    pub(super) fn first_timer(&mut self) -> Option<u64> {
+        if !self.keepalives {
+            return None;
+        }
+        self.due = self.last_tx + KEEPALIVE_MS;
+        Some(self.due)
+    }
+
+    /// Returns when to look at a drain that has just begun, if that is before the timer that is set.
+    pub(super) fn drain_timer(&mut self, now: u64) -> Option<u64> {
+        let due = now + LOOK_MS;
+        (due < self.due).then(|| {
+            self.due = due;
+            due
+        })
+    }
+
+    /// Reports whether it is time to look.
+    pub(super) const fn is_due(&self, now: u64) -> bool {
+        now >= self.due
+    }
+
+    /// Returns what is due, or why the port must close.
+    ///
+    /// The worker may have been stopped until just now, with bytes of the peer's in the socket. So a
+    /// peer is judged by what had arrived by `looked_at`, after which all sockets have been read
+    /// once, and only if its socket has nothing that is still to be handled: an iteration may have too
+    /// few buffers to read from all sockets.
+    pub(super) fn run(&mut self, at: &Now, socket: &impl Socket) -> Result<Due, CloseReason> {
+        let (now, looked_at) = (at.now, at.looked_at);
+        let mut keepalive = false;
+        let mut due = u64::MAX;
+        if let Some(since) = self.drain_since {
+            due = since + LOOK_MS;
+            if now >= due {
+                self.look(now, socket.progress());
+                let is_stuck = now >= self.progress_at + WRITE_MS;
+                if is_stuck
+                    && looked_at >= self.progress_at + WRITE_MS
+                    && !socket.readiness().writable
+                {
+                    return Err(CloseReason::WriteTimeout);
+                }
+                due = now + if is_stuck { 1 } else { LOOK_MS };
+            }
+        }
+        if self.keepalives {
+            let unread = |since: u64| looked_at < since || socket.readiness().readable;
+            if now >= self.last_rx + DEAD_MS && !unread(self.last_rx + DEAD_MS) {
+                return Err(CloseReason::Dead);
+            }
+            if at.partial > 0 {
+                let (since, len) = self.frame_mark;
+                if now >= since + FRAME_MS {
+                    if at.partial >= len + FRAME_BYTES {
+                        self.frame_mark = (now, at.partial);
+                    } else if !unread(since + FRAME_MS) {
+                        return Err(CloseReason::SlowFrame);
+                    }
+                }
+                due = due.min(self.frame_mark.0 + FRAME_MS);
+            }
+            if now >= self.last_tx + KEEPALIVE_MS && at.is_idle {
+                self.last_tx = now;
+                keepalive = true;
+            }
+            due = due
+                .min((self.last_tx + KEEPALIVE_MS).max(now + 1))
+                .min(self.last_rx + DEAD_MS);
+        }
+        self.due = due.max(now + 1);
+        Ok(Due {
+            keepalive,
+            next: (self.due != u64::MAX).then_some(self.due),
+        })
+    }
+
+    /// Notes how far a long drain is.
+    fn look(&mut self, now: u64, progress: Option<u64>) {
+        let has_moved = match self.progress {
+            Some(before) => progress != before,
+            // A first look has nothing to compare with: the peer may have taken bytes until now.
+            None => now >= self.progress_at + 2 * LOOK_MS,
+        };
+        if has_moved {
+            self.progress_at = now;
+        }
+        self.progress = Some(progress);
+    }
+}
+
+#[cfg(test)]
+mod tests;
