@@ -36,7 +36,7 @@ mod report;
 mod timers;
 mod worker;
 
-pub use counters::{CountersSnapshot, DropReason, PortCounters, WorkerStats};
+pub use counters::{CountersSnapshot, DropReason, PortCounters, Traffic, WorkerStats};
 pub use data_plane::DataPlane;
 pub use delivery::Delivery;
 pub use driven::DrivenWorker;

@@ -70,7 +70,7 @@ pub use options::{NodeOptions, ReceiveFor, ReceiveQueue};
 pub use pinecone_controlplane::{Config as ControlConfig, LimitError, Refused};
 pub use pinecone_dataplane::{
     CloseReason, DataPlaneError, DataPlaneOptions, DropReason, EngineChoice, LinkType, MemoryLimit,
-    PacketFilter, PortId, WorkerError,
+    PacketFilter, PortId, Traffic, WorkerError,
 };
 pub use pinecone_transports::{
     AddressError, DialError, DialSchedule, Direction, HandshakeFailed, Limits, ListenError,
@@ -81,7 +81,7 @@ pub use pinecone_wire::{
     VerifyingKey,
 };
 pub use status::{
-    Counter, OwnKeyElsewhere, Peer, PingReply, StaticPeer, StaticPeerState, Status, Traffic, Worker,
+    Counter, OwnKeyElsewhere, Peer, PingReply, StaticPeer, StaticPeerState, Status, Worker,
 };
 pub use stream_options::StreamOptions;
 pub use traffic::Received;

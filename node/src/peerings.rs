@@ -124,7 +124,7 @@ impl Peerings {
     pub(crate) fn bandwidth(&mut self) -> Vec<PeerBandwidth> {
         let up = self.by_port.iter_mut().filter(|(_, entry)| !entry.closing);
         up.map(|(&port, entry)| {
-            let moved = report::traffic(&entry.peering.counters.snapshot());
+            let moved = entry.peering.counters.snapshot().traffic();
             let earlier = std::mem::replace(&mut entry.reported, moved);
             PeerBandwidth {
                 port,
@@ -152,7 +152,7 @@ impl Peerings {
                 connected_for: uptime.saturating_sub(peering.up_at),
                 coordinates: decided.and_then(|p| p.coordinates.clone()),
                 root: decided.and_then(|p| p.root.map(|(root, _)| root)),
-                traffic: report::traffic(&counters),
+                traffic: counters.traffic(),
                 drops: report::drops(&counters),
                 delivered_frames: counters.delivered_frames,
                 expired_route_frames: counters.expired_route_frames,

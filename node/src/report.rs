@@ -5,20 +5,7 @@ use std::time::Duration;
 use pinecone_dataplane::{CountersSnapshot, DropReason, WorkerStats};
 use pinecone_transports::{StaticPeerState as DialState, StaticPeersHandle, TransportCounters};
 
-use crate::{Counter, StaticPeer, StaticPeerState, Traffic, Worker};
-
-pub(crate) fn traffic(counters: &CountersSnapshot) -> Traffic {
-    Traffic {
-        rx_protocol_frames: counters.rx_protocol_frames,
-        rx_protocol_bytes: counters.rx_protocol_bytes,
-        rx_traffic_frames: counters.rx_traffic_frames,
-        rx_traffic_bytes: counters.rx_traffic_bytes,
-        tx_protocol_frames: counters.tx_protocol_frames,
-        tx_protocol_bytes: counters.tx_protocol_bytes,
-        tx_traffic_frames: counters.tx_traffic_frames,
-        tx_traffic_bytes: counters.tx_traffic_bytes,
-    }
-}
+use crate::{Counter, StaticPeer, StaticPeerState, Worker};
 
 /// Drops by reason, those that occurred.
 pub(crate) fn drops(counters: &CountersSnapshot) -> Vec<Counter> {

@@ -4,30 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use pinecone_dataplane::{LinkType, PortId};
+use pinecone_dataplane::{LinkType, PortId, Traffic};
 use pinecone_transports::{Direction, MissingListener};
 use pinecone_wire::{Coordinates, PublicKey};
-
-/// Frames and bytes, each way, protocol and traffic apart. Received ("rx") is from the peer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Protocol frames received.
-    pub rx_protocol_frames: u64,
-    /// Bytes of them.
-    pub rx_protocol_bytes: u64,
-    /// Traffic frames received.
-    pub rx_traffic_frames: u64,
-    /// Bytes of them.
-    pub rx_traffic_bytes: u64,
-    /// Protocol frames sent.
-    pub tx_protocol_frames: u64,
-    /// Bytes of them.
-    pub tx_protocol_bytes: u64,
-    /// Traffic frames sent.
-    pub tx_traffic_frames: u64,
-    /// Bytes of them.
-    pub tx_traffic_bytes: u64,
-}
 
 /// A number that only grows, by name: what was dropped, refused or turned away.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,33 +171,4 @@ pub struct PingReply {
     /// Nodes between the two that forwarded the question and count; deployed nodes outside the
     /// simulator don't.
     pub hops: u16,
-}
-
-impl Traffic {
-    /// What was added since `earlier`.
-    #[must_use]
-    pub const fn since(&self, earlier: &Self) -> Self {
-        Self {
-            rx_protocol_frames: self
-                .rx_protocol_frames
-                .wrapping_sub(earlier.rx_protocol_frames),
-            rx_protocol_bytes: self
-                .rx_protocol_bytes
-                .wrapping_sub(earlier.rx_protocol_bytes),
-            rx_traffic_frames: self
-                .rx_traffic_frames
-                .wrapping_sub(earlier.rx_traffic_frames),
-            rx_traffic_bytes: self.rx_traffic_bytes.wrapping_sub(earlier.rx_traffic_bytes),
-            tx_protocol_frames: self
-                .tx_protocol_frames
-                .wrapping_sub(earlier.tx_protocol_frames),
-            tx_protocol_bytes: self
-                .tx_protocol_bytes
-                .wrapping_sub(earlier.tx_protocol_bytes),
-            tx_traffic_frames: self
-                .tx_traffic_frames
-                .wrapping_sub(earlier.tx_traffic_frames),
-            tx_traffic_bytes: self.tx_traffic_bytes.wrapping_sub(earlier.tx_traffic_bytes),
-        }
-    }
 }

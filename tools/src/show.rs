@@ -150,8 +150,8 @@ fn peers_text(peers: &[PeerInfo], full: bool) -> String {
             peer.coordinates
                 .as_deref()
                 .map_or_else(|| "-".to_owned(), coordinates),
-            bytes(peer.rx_traffic_bytes + peer.rx_protocol_bytes),
-            bytes(peer.tx_traffic_bytes + peer.tx_protocol_bytes),
+            bytes(peer.traffic.rx_traffic_bytes + peer.traffic.rx_protocol_bytes),
+            bytes(peer.traffic.tx_traffic_bytes + peer.traffic.tx_protocol_bytes),
             bytes(peer.queued_bytes),
             peer.drops.values().sum::<u64>().to_string(),
         ]);

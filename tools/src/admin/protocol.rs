@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pinecone::{Counter, Direction, LinkType, Peer, StaticPeer, Status};
+use pinecone::{Counter, Direction, LinkType, Peer, StaticPeer, Status, Traffic};
 use serde::{Deserialize, Serialize};
 
 /// The longest request, in bytes. Replies are as long as what they tell.
@@ -187,14 +187,8 @@ pub(crate) struct PeerInfo {
     pub(crate) coordinates: Option<Vec<u64>>,
     /// Null until the peer has announced.
     pub(crate) root: Option<String>,
-    pub(crate) rx_protocol_frames: u64,
-    pub(crate) rx_protocol_bytes: u64,
-    pub(crate) rx_traffic_frames: u64,
-    pub(crate) rx_traffic_bytes: u64,
-    pub(crate) tx_protocol_frames: u64,
-    pub(crate) tx_protocol_bytes: u64,
-    pub(crate) tx_traffic_frames: u64,
-    pub(crate) tx_traffic_bytes: u64,
+    #[serde(flatten)]
+    pub(crate) traffic: Traffic,
     /// Frames dropped at this port, by reason.
     pub(crate) drops: BTreeMap<String, u64>,
     /// Traffic frames from it that this node took for itself.
@@ -277,7 +271,6 @@ impl From<&StaticPeer> for StaticPeerInfo {
 
 impl From<&Peer> for PeerInfo {
     fn from(peer: &Peer) -> Self {
-        let traffic = &peer.traffic;
         Self {
             port: peer.port.0,
             key: peer.key.to_string(),
@@ -298,14 +291,7 @@ impl From<&Peer> for PeerInfo {
             connected_seconds: peer.connected_for.as_secs_f64(),
             coordinates: peer.coordinates.as_ref().map(|c| c.ports().to_vec()),
             root: peer.root.map(|key| key.to_string()),
-            rx_protocol_frames: traffic.rx_protocol_frames,
-            rx_protocol_bytes: traffic.rx_protocol_bytes,
-            rx_traffic_frames: traffic.rx_traffic_frames,
-            rx_traffic_bytes: traffic.rx_traffic_bytes,
-            tx_protocol_frames: traffic.tx_protocol_frames,
-            tx_protocol_bytes: traffic.tx_protocol_bytes,
-            tx_traffic_frames: traffic.tx_traffic_frames,
-            tx_traffic_bytes: traffic.tx_traffic_bytes,
+            traffic: peer.traffic,
             drops: counters(&peer.drops),
             delivered_frames: peer.delivered_frames,
             expired_route_frames: peer.expired_route_frames,
