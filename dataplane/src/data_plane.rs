@@ -40,7 +40,6 @@ impl DataPlane {
         fib: Fib,
         delivery: Arc<dyn Delivery>,
     ) -> Result<(Self, Receiver<Report>), DataPlaneError> {
-        options.validate()?;
         let start = |engine, why: &str| {
             Self::start_with(engine, why, options.clone(), fib.clone(), delivery.clone())
         };
@@ -72,7 +71,11 @@ impl DataPlane {
         delivery: Arc<dyn Delivery>,
     ) -> Result<(Self, Receiver<Report>, DrivenWorker), DataPlaneError> {
         if options.workers != 1 {
-            return Err(DataPlaneError::Workers(options.workers));
+            return Err(DataPlaneError::Option {
+                option: "workers",
+                value: options.workers,
+                allowed: "a data plane without threads has 1",
+            });
         }
         let (mut this, receiver) = Self::prepare(EngineKind::Epoll, options, fib, delivery)?;
         let worker = DrivenWorker::new(&this.shared)?;
@@ -112,6 +115,7 @@ impl DataPlane {
         fib: Fib,
         delivery: Arc<dyn Delivery>,
     ) -> Result<(Self, Receiver<Report>), DataPlaneError> {
+        options.validate()?;
         let workers = options.workers;
         let (reports, receiver) = unbounded();
         let mailboxes = (0..workers)
