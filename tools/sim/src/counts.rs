@@ -1,62 +1,62 @@
-//! What happened in a network.
+//! Counters of a network.
 
 use pinecone_fib::Rescue;
 use pinecone_wire::FrameType;
 
 use crate::loss::Losses;
 
-/// Frames of one kind.
+/// The number and size of frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Volume {
-    /// How many.
+    /// The number of frames.
     pub frames: u64,
-    /// How many bytes they have in all.
+    /// The number of bytes in them.
     pub bytes: u64,
 }
 
-/// Traffic that went on thanks to a second look.
+/// Traffic frames that would have been dropped, but for a rescue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rescues {
-    /// How often a frame followed a route that had just expired.
+    /// Frames that followed a route which had just expired.
     pub expired_route: u64,
-    /// How often a frame was led round.
+    /// Frames that took a detour to another known key.
     pub detour: u64,
 }
 
-/// What happened since the start.
+/// Counters since the start of the run. Frames are counted at every node that sends them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Keepalives sent, which are worked out from the gaps between frames.
+    /// Keepalives sent, computed from the gaps between frames.
     pub keepalives: Volume,
     /// Tree announcements sent.
     pub announcements: Volume,
-    /// Bootstraps sent, by their origin or passed on.
+    /// Bootstraps sent, by their origin or forwarded.
     pub bootstraps: Volume,
-    /// Wakeup broadcasts sent, by their origin or passed on.
+    /// Wakeup broadcasts sent, by their origin or forwarded.
     pub broadcasts: Volume,
-    /// Traffic sent, by its origin or passed on.
+    /// Traffic sent, by its origin or forwarded.
     pub traffic: Volume,
-    /// Traffic lost.
+    /// Traffic lost, by reason.
     pub losses: Losses,
-    /// Traffic that would have been lost, that of probes included.
+    /// Rescued traffic, including probes.
     pub rescues: Rescues,
-    /// How often a probe came to a node again without having made progress since: it goes round.
+    /// Visits of a probe to a node that it visited before, without progress since: it is in a loop.
     pub revisits: u64,
-    /// Protocol frames that were under way when their link or peering ended.
+    /// Protocol frames that were lost because their link or peering ended.
     pub protocol_lost: u64,
-    /// Frames that an adversary dropped, traffic or not.
+    /// Frames of all types that adversaries dropped.
     pub adversary_dropped: u64,
-    /// Frames that an adversary made up.
+    /// Frames that adversaries made up.
     pub adversary_sent: u64,
-    /// How often a node took another parent.
+    /// Changes of a node's parent.
     pub reparentings: u64,
-    /// How often a node's root became another.
+    /// Changes of a node's root.
     pub root_changes: u64,
-    /// Peerings made.
+    /// Peerings opened.
     pub peerings: u64,
-    /// Peerings that a node ended because of what its peer sent.
+    /// Peerings that a node closed because of what its peer sent.
     pub peerings_refused: u64,
-    /// Peerings that ended because nothing came for too long, or nothing could be sent.
+    /// Peerings that ended because nothing arrived for too long, or a write took too long.
     pub peerings_timed_out: u64,
 }
 
@@ -71,7 +71,7 @@ impl Rescues {
 }
 
 impl Counts {
-    /// All that the protocol itself sent.
+    /// Returns the sum of all protocol frames.
     #[must_use]
     pub fn protocol(&self) -> Volume {
         let kinds = [

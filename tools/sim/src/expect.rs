@@ -1,4 +1,4 @@
-//! Expectations: a comparison for a measure at the end of a run.
+//! Expectations: comparisons of measures at the end of a run.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,8 +29,8 @@ pub struct Expectation {
     pub name: String,
     /// The comparison.
     pub wanted: String,
-    /// The value; none where there is no such value, as the time to converge of a network that
-    /// did not.
+    /// The value of the measure. Absent if there is none, such as the time to converge of a network
+    /// that did not.
     pub found: Option<f64>,
     /// Whether the value passes.
     pub holds: bool,
@@ -95,7 +95,7 @@ const NUMBERS: &[&str] = &[
     "converge.max",
 ];
 
-/// The names of all measures that a run with these events can have.
+/// Returns the names of all measures that a run with these events can have.
 #[must_use]
 pub fn measures(events: &[String]) -> Vec<String> {
     let fixed = SHARES.iter().chain(NUMBERS).map(|&name| name.into());
@@ -104,7 +104,7 @@ pub fn measures(events: &[String]) -> Vec<String> {
     fixed.chain(lost).chain(converge).collect()
 }
 
-/// The most similar of some names, if any is.
+/// Returns the name that is most similar to `name`, if one is similar at all.
 #[must_use]
 pub fn similar<'a>(name: &str, names: &'a [String]) -> Option<&'a str> {
     let likeness = |other: &&String| (strsim::jaro_winkler(name, other) * 1e6) as u32;
@@ -113,7 +113,7 @@ pub fn similar<'a>(name: &str, names: &'a [String]) -> Option<&'a str> {
 }
 
 impl Comparison {
-    /// Compares a value.
+    /// Compares the value of a measure.
     #[must_use]
     pub fn check(&self, name: &str, found: Option<f64>) -> Expectation {
         let limit = self.limit;
@@ -132,7 +132,7 @@ impl Comparison {
         }
     }
 
-    /// Whether the measure can pass and fail: a share is never above 1 or below 0.
+    /// Reports whether the comparison can both pass and fail, as a share is from 0 to 1.
     #[must_use]
     pub fn suits(&self, name: &str) -> bool {
         let limit = self.limit;
@@ -149,7 +149,7 @@ impl TryFrom<String> for Comparison {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no comparison: write one like \">= 0.98\"");
+        let wrong = || format!("`{text}` is not a comparison: write one like \">= 0.98\"");
         let (comparison, number) = text.trim().split_once(' ').ok_or_else(wrong)?;
         let limit: f64 = number.trim().parse().map_err(|_| wrong())?;
         if !limit.is_finite() {

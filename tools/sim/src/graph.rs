@@ -1,23 +1,23 @@
-//! Who is linked to whom, and how far apart they are.
+//! Graphs of nodes and links.
 
 use std::collections::VecDeque;
 
 use crate::ids::NodeId;
 use crate::network::Network;
 
-/// No way there.
+/// The distance to a node that no chain of links leads to.
 pub const UNREACHABLE: u32 = u32::MAX;
 
 /// An undirected graph over nodes from 0.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
-    /// Where the neighbours of each node begin, and where the last one's end.
+    /// The start of each node's neighbours, and the end of the last node's.
     starts: Vec<u32>,
     neighbours: Vec<NodeId>,
 }
 
 impl Graph {
-    /// The graph with these edges.
+    /// Returns the graph with these edges.
     #[must_use]
     pub fn new(nodes: usize, edges: &[(NodeId, NodeId)]) -> Self {
         let mut starts = vec![0u32; nodes + 1];
@@ -45,14 +45,14 @@ impl Graph {
         Self { starts, neighbours }
     }
 
-    /// What is up in a network.
+    /// Returns the graph of the links that are up.
     #[must_use]
     pub fn of(network: &Network) -> Self {
         let edges: Vec<_> = network.live_links().collect();
         Self::new(network.node_count(), &edges)
     }
 
-    /// The same without some nodes.
+    /// Returns the graph without the edges of some nodes.
     #[must_use]
     pub fn without(&self, gone: impl Fn(NodeId) -> bool) -> Self {
         let mut edges = Vec::new();
@@ -65,19 +65,19 @@ impl Graph {
         Self::new(self.len(), &edges)
     }
 
-    /// How many nodes.
+    /// Returns the number of nodes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.starts.len().saturating_sub(1)
     }
 
-    /// Whether there are none.
+    /// Reports whether there are no nodes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whom a node is linked to.
+    /// Returns the neighbours of a node.
     #[must_use]
     pub fn neighbours(&self, node: NodeId) -> &[NodeId] {
         let start = |at: usize| self.starts.get(at).map_or(0, |&at| at as usize);
@@ -85,7 +85,7 @@ impl Graph {
         self.neighbours.get(range).unwrap_or_default()
     }
 
-    /// How many links away every node is.
+    /// Returns the distance of every node from `from`, in links.
     #[must_use]
     pub fn distances(&self, from: NodeId) -> Vec<u32> {
         let mut distances = vec![UNREACHABLE; self.len()];
@@ -107,7 +107,7 @@ impl Graph {
         distances
     }
 
-    /// Which component each node is in, numbered by their lowest nodes.
+    /// Returns the component of each node, as the lowest node in it.
     #[must_use]
     pub fn components(&self) -> Vec<u32> {
         let mut component = vec![UNREACHABLE; self.len()];

@@ -1,10 +1,13 @@
-//! Networks of real control planes and real forwarding tables in virtual time, in one process.
+//! A simulator of networks: many real control planes and forwarding tables in one process, in
+//! virtual time.
 //!
-//! The same scenario with the same seed gives the same output on any machine.
+//! [`Scenario`] describes a network and what happens to it, [`run`] runs it, and [`Report`] has the
+//! results. Tests of other crates drive a [`Network`](network::Network) themselves.
 //!
-//! What may not enter: clocks, threads whose order could be seen, sources of chance other than
-//! [`Random`](random::Random), floating-point numbers that anything but a report depends on,
-//! engines and sockets.
+//! The same scenario with the same seed gives the same output on any machine. Therefore nothing in
+//! this crate reads a clock, depends on the order of threads, or draws random numbers other than by
+//! [`Random`](random::Random), and only reports depend on floating-point numbers. Engines and sockets
+//! do not belong here: they live in `dataplane`.
 
 pub mod adversary;
 pub mod counts;

@@ -1,39 +1,39 @@
-//! Why traffic is lost.
+//! Reasons for the loss of traffic.
 
-/// Why a traffic frame did not get there.
+/// A reason for which a traffic frame did not arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(usize)]
 pub enum Loss {
-    /// A node knew no next hop.
+    /// A node had no next hop.
     NoRoute,
-    /// The next hop was where the frame came from.
+    /// The next hop was the peer from which the frame came.
     Backwards,
-    /// The next hop would have undone the frame's progress.
+    /// The next hop would have made the frame's watermark worse.
     Watermark,
-    /// Its hop limit was used up.
+    /// The hop limit was used up.
     HopLimit,
-    /// It would have grown past 65,535 bytes.
+    /// The frame would have become longer than 65,535 bytes.
     TooLong,
-    /// A node that it was not for thought itself the closest to its destination.
+    /// A node delivered it to itself as the closest to the destination, which is another node.
     WrongNode,
-    /// It found no room in the queue of a slow link.
+    /// The queue of a slow link was full.
     QueueFull,
-    /// It was on a link, or about to go out over one, that was down.
+    /// Its link was down.
     LinkDown,
-    /// It was under way to a peering that had ended.
+    /// Its peering had ended.
     PeeringOver,
     /// An adversary dropped it.
     Adversary,
-    /// It was given up after more hops than there are nodes.
+    /// It took more hops than there are nodes.
     Loop,
-    /// It could not be read.
+    /// It could not be parsed.
     Malformed,
 }
 
 impl Loss {
-    /// How many reasons there are.
+    /// The number of reasons.
     pub const COUNT: usize = Self::ALL.len();
-    /// All of them, in order.
+    /// All reasons in order.
     pub const ALL: [Self; 12] = [
         Self::NoRoute,
         Self::Backwards,
@@ -49,7 +49,7 @@ impl Loss {
         Self::Malformed,
     ];
 
-    /// A name for tables and JSON.
+    /// Returns the name in tables and JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -69,7 +69,7 @@ impl Loss {
     }
 }
 
-/// How many frames were lost, by reason.
+/// The number of lost frames, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses([u64; Loss::COUNT]);
 
@@ -80,18 +80,18 @@ impl Losses {
         }
     }
 
-    /// Every reason with how often it was the one, in order.
+    /// Returns every reason and its number of frames, in order.
     pub fn iter(&self) -> impl Iterator<Item = (Loss, u64)> {
         Loss::ALL.into_iter().zip(self.0)
     }
 
-    /// All of them.
+    /// Returns the number of frames lost for any reason.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
-    /// What came since `before`.
+    /// Returns the losses since `before`.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         let mut new = *self;

@@ -1,4 +1,4 @@
-//! What a network is like at one moment, and what happened in it since the moment before.
+//! Samples: the state of a network at one moment, and what happened since the last sample.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,73 +12,75 @@ use crate::random::{Random, Stream};
 use crate::scenario::{ConvergedBy, MeasureSettings};
 use crate::time::{Nanos, seconds};
 
-/// One line of the table.
+/// A sample, which is one line of the table.
 #[derive(Clone, Debug, Serialize)]
 pub struct Sample {
-    /// When, in seconds.
+    /// Its time in seconds.
     pub at: f64,
-    /// Nodes that are up.
+    /// The number of nodes that are up.
     pub alive: usize,
-    /// Links that are up between them.
+    /// The number of links that are up between them.
     pub links: usize,
-    /// How many roots they follow.
+    /// The number of different roots that they follow.
     pub roots: usize,
-    /// Pairs of nodes that were tried. A chain of links joins each.
+    /// The number of pairs of nodes that were tried. A chain of links joins each of them.
     pub pairs: usize,
-    /// Pairs of nodes that no chain of links joins. They count neither as reached nor as lost.
+    /// The number of pairs of nodes that no chain of links joins. They count neither as reached nor
+    /// as lost.
     pub apart: usize,
-    /// How they reach each other by key.
+    /// Results of routing by key.
     pub snek: Reach,
-    /// How they reach each other by coordinates.
+    /// Results of routing by coordinates.
     pub tree: Reach,
-    /// How honest pairs do, where there are adversaries.
+    /// Results for pairs of honest nodes, if there are adversaries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub honest: Option<Honest>,
-    /// What the protocol sent since the last sample.
+    /// Protocol frames sent since the last sample.
     pub protocol: Rates,
-    /// Nodes that took another parent since then.
+    /// Changes of parents since then.
     pub reparentings: u64,
-    /// Nodes whose root became another since then.
+    /// Changes of roots since then.
     pub root_changes: u64,
-    /// Routes in a node's table.
+    /// Routes in the tables of nodes.
     pub routes: Spread,
-    /// How far below the root nodes are.
+    /// Distances of nodes from the root, in the tree.
     pub depth: Spread,
     /// Pings and other traffic lost since the last sample, by reason.
     pub lost: BTreeMap<&'static str, u64>,
 }
 
-/// How pairs of nodes reach each other.
+/// Results of trying pairs of nodes.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Reach {
-    /// The share that does; none where no pair was tried.
+    /// The share of pairs that reach each other. Absent if no pair was tried.
     pub share: Option<f64>,
-    /// How many links it takes, for each that it could take at least.
+    /// Links taken, divided by the least possible number.
     pub stretch: Spread,
-    /// How many links it takes.
+    /// Links taken.
     pub hops: Spread,
-    /// Why the others do not.
+    /// Lost frames, by reason.
     pub lost: BTreeMap<&'static str, u64>,
 }
 
-/// How honest pairs do, of those that are joined without the adversaries.
+/// Results for pairs of honest nodes that are joined without the adversaries.
 #[derive(Clone, Debug, Serialize)]
 pub struct Honest {
-    /// How many pairs.
+    /// The number of pairs.
     pub pairs: usize,
-    /// Which share of them reach each other, by key.
+    /// The share of them that reach each other by key.
     pub snek: Option<f64>,
-    /// The same, by coordinates.
+    /// The share of them that reach each other by coordinates.
     pub tree: Option<f64>,
-    /// The share of those whose frames came by an adversary, by key.
+    /// The share of pairs whose frames by key passed an adversary.
     pub met: Option<f64>,
-    /// Which share reach each other of those whose frames did not come by an adversary, by key.
+    /// The share of the other pairs that reach each other by key.
     pub snek_clear: Option<f64>,
-    /// The same, by coordinates.
+    /// The share that reaches each other by coordinates, of the pairs whose frames by coordinates
+    /// passed no adversary.
     pub tree_clear: Option<f64>,
 }
 
-/// What the protocol sends a node and second.
+/// Protocol frames sent per node and second.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Rates {
     /// Frames of all types.
@@ -95,21 +97,21 @@ pub struct Rates {
     pub broadcast_bytes: f64,
 }
 
-/// How numbers are spread.
+/// The distribution of some numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Spread {
-    /// Their mean.
+    /// The mean.
     pub mean: f64,
-    /// Their median.
+    /// The median.
     pub p50: f64,
-    /// What 99 of a hundred are not above.
+    /// The 99th percentile.
     pub p99: f64,
-    /// The greatest.
+    /// The maximum.
     pub max: f64,
 }
 
 impl Spread {
-    /// Of these numbers; zeros where there are none.
+    /// Returns the distribution of these numbers, or zeros if there are none.
     #[must_use]
     pub fn of(mut values: Vec<f64>) -> Self {
         values.sort_unstable_by(f64::total_cmp);
@@ -127,8 +129,8 @@ impl Spread {
 }
 
 impl Sample {
-    /// Whether enough pairs reach each other by the ways that count. A sample without a pair
-    /// shows nothing.
+    /// Reports whether enough pairs reach each other by the required kinds of routing. A sample
+    /// without pairs is not converged.
     #[must_use]
     pub fn is_converged(&self, settings: &MeasureSettings) -> bool {
         let enough = settings.converged;
@@ -137,7 +139,7 @@ impl Sample {
         reached(&self.tree) && (settings.converged_by == ConvergedBy::Coordinates || by_key())
     }
 
-    /// The share of pairs that no chain of links joins; none where no pair was drawn.
+    /// Returns the share of pairs that no chain of links joins, or nothing if no pair was drawn.
     #[must_use]
     pub fn apart(&self) -> Option<f64> {
         share(self.apart, self.apart + self.pairs)
@@ -149,7 +151,7 @@ pub struct Measurer {
     random: Random,
     pairs: usize,
     graph: Graph,
-    /// What the graph shows.
+    /// The network's count of changes when the graph was made.
     changes: Option<u64>,
     last: Counts,
     last_at: Nanos,
@@ -165,13 +167,13 @@ struct Trials {
 /// One pair that was tried.
 struct Trial {
     distance: u32,
-    /// Whether the two are joined without the adversaries.
+    /// Whether the two are joined even without the adversaries.
     spared: bool,
     probes: [crate::network::Probe; 2],
 }
 
 impl Measurer {
-    /// Takes samples over so many pairs.
+    /// Returns a measurer that tries this many pairs in a sample.
     #[must_use]
     pub fn new(seed: u64, pairs: usize) -> Self {
         Self {
@@ -184,7 +186,7 @@ impl Measurer {
         }
     }
 
-    /// Who is linked to whom now.
+    /// Returns the graph of the links that are up now.
     pub fn graph(&mut self, network: &Network) -> &Graph {
         if self.changes.replace(network.changes()) != Some(network.changes()) {
             self.graph = Graph::of(network);
@@ -192,7 +194,7 @@ impl Measurer {
         &self.graph
     }
 
-    /// Looks at the network.
+    /// Takes a sample.
     pub fn sample(&mut self, network: &mut Network) -> Sample {
         let alive = network.alive();
         let adversaries = alive.iter().any(|&node| network.is_adversary(node));
@@ -263,7 +265,7 @@ impl Measurer {
         };
         let mut trials = Trials::default();
         for source in 0..sources {
-            // Sources go to the front of the list, each time one more of them.
+            // The sources so far are at the front of the list.
             let own = match all {
                 true => source,
                 false => source + self.random.index(nodes.len() - source),
@@ -345,7 +347,7 @@ fn honest(trials: &[Trial]) -> Honest {
     }
 }
 
-/// A share; none of nothing.
+/// Returns a share of a whole, or nothing if the whole is 0.
 pub(crate) fn share(part: usize, whole: usize) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
@@ -355,7 +357,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spreads() {
+    fn spreads_of_numbers() {
         let spread = Spread::of((1..=200).rev().map(f64::from).collect());
         assert_eq!(
             spread,

@@ -1,4 +1,4 @@
-//! Plots of a run, one SVG a measure.
+//! Plots of a run: one SVG file for each measure.
 
 mod figure;
 mod labels;
@@ -14,7 +14,7 @@ use crate::report::{Pings, Report};
 
 use self::figure::{Curve, Figure};
 
-/// Draws all plots into a directory, which is made if need be; the files written.
+/// Draws all plots into a directory, which is created if it is missing. Returns the files.
 ///
 /// # Errors
 /// [`Error::Write`], [`Error::Plot`].
@@ -39,7 +39,7 @@ pub fn draw(report: &Report, directory: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(files)
 }
 
-/// All plots of a run, by the names of their files.
+/// Returns all plots of a run and the names of their files.
 fn figures(report: &Report) -> Vec<(&'static str, Figure)> {
     let figure = |title: &str, y, curves| Figure {
         title: title.into(),
@@ -72,7 +72,7 @@ fn figures(report: &Report) -> Vec<(&'static str, Figure)> {
         points: report.samples.iter().map(|s| (s.at, of(s))).collect(),
     };
     let all = |name: &str, of: fn(&Sample) -> f64| over(name, &|sample| Some(of(sample)));
-    // Of pairs that reached each other.
+    // Has gaps where no pair reached each other.
     let reached = |name: &str,
                    way: fn(&Sample) -> &crate::measure::Reach,
                    of: fn(&crate::measure::Reach) -> f64| {
@@ -241,7 +241,7 @@ fn figures(report: &Report) -> Vec<(&'static str, Figure)> {
     figures
 }
 
-/// A curve for each reason for which something was lost, in parts of a whole.
+/// Returns a curve for each reason of loss, as a share of `whole`.
 fn by_reason(
     report: &Report,
     lost: fn(&Sample) -> &BTreeMap<&'static str, u64>,

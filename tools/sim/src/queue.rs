@@ -1,12 +1,12 @@
-//! What is to happen, in order of time.
+//! A queue of future events, in the order of time.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use crate::Nanos;
 
-/// A queue of things to happen. What is due at the same time happens in the order in which it was
-/// put in.
+/// A queue of items that are due at given times. Items due at the same time leave it in the order
+/// in which they were added.
 #[derive(Debug)]
 pub struct Queue<T> {
     heap: BinaryHeap<Entry<T>>,
@@ -17,11 +17,11 @@ pub struct Queue<T> {
 struct Entry<T> {
     at: Nanos,
     number: u64,
-    what: T,
+    item: T,
 }
 
 impl<T> Queue<T> {
-    /// A queue with nothing in it.
+    /// Returns an empty queue.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -30,31 +30,31 @@ impl<T> Queue<T> {
         }
     }
 
-    /// Puts something in.
-    pub fn push(&mut self, at: Nanos, what: T) {
+    /// Adds an item.
+    pub fn push(&mut self, at: Nanos, item: T) {
         self.pushed += 1;
         self.heap.push(Entry {
             at,
             number: self.pushed,
-            what,
+            item,
         });
     }
 
-    /// Takes out what is next, if it is due by `until`.
+    /// Removes the next item, if it is due by `until`.
     pub fn pop(&mut self, until: Nanos) -> Option<(Nanos, T)> {
         if self.heap.peek()?.at > until {
             return None;
         }
-        self.heap.pop().map(|entry| (entry.at, entry.what))
+        self.heap.pop().map(|entry| (entry.at, entry.item))
     }
 
-    /// How many things are in it.
+    /// Returns the number of items.
     #[must_use]
     pub fn len(&self) -> usize {
         self.heap.len()
     }
 
-    /// Whether nothing is in it.
+    /// Reports whether the queue is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.heap.is_empty()
@@ -73,7 +73,7 @@ impl<T> Entry<T> {
     }
 }
 
-/// The heap's greatest is what is next.
+/// Reversed, as the heap returns its greatest entry first.
 impl<T> Ord for Entry<T> {
     fn cmp(&self, other: &Self) -> Ordering {
         other.rank().cmp(&self.rank())
@@ -99,10 +99,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn in_order_of_time_and_then_of_coming() {
+    fn items_leave_in_order_of_time_and_then_of_insertion() {
         let mut queue = Queue::new();
-        for (at, what) in [(5, 'c'), (3, 'a'), (5, 'd'), (3, 'b'), (9, 'e')] {
-            queue.push(at, what);
+        for (at, item) in [(5, 'c'), (3, 'a'), (5, 'd'), (3, 'b'), (9, 'e')] {
+            queue.push(at, item);
         }
         let order: Vec<_> = std::iter::from_fn(|| queue.pop(8)).collect();
         assert_eq!(order, [(3, 'a'), (3, 'b'), (5, 'c'), (5, 'd')]);

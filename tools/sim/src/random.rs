@@ -1,42 +1,44 @@
-//! Chance, from a seed: ChaCha8 and whole numbers only, so that it is the same on every machine.
+//! Random numbers from a seed.
+//!
+//! They come from ChaCha8 with integer arithmetic alone, so that they are the same on every machine.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// A million: chances are given in parts of it.
+/// The denominator of probabilities, which are given in parts of a million.
 pub const MILLION: u32 = 1_000_000;
 
-/// What a source of chance is for. Each has a stream of its own, so that drawing more from one
-/// changes nothing in the others.
+/// The purpose of a random number generator. Each purpose has its own stream, so that drawing more
+/// numbers from one does not change the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Stream {
     /// The nodes' keys.
     Keys,
-    /// Who is linked to whom.
+    /// The topology.
     Topology,
-    /// The links' delays and losses.
+    /// The delays and losses of links.
     Links,
-    /// When nodes start.
+    /// The times at which nodes start.
     Starts,
-    /// What the scenario's events pick.
+    /// The nodes and links that events affect.
     Events,
-    /// Where nodes are and go.
+    /// The movements of nodes.
     Mobility,
-    /// Which pairs are measured.
+    /// The pairs that are measured.
     Measures,
-    /// Who pings whom.
+    /// The pairs that ping each other.
     Pings,
-    /// What adversaries do.
+    /// The behaviour of adversaries.
     Adversaries,
 }
 
-/// A source of chance.
+/// A random number generator.
 #[derive(Clone, Debug)]
 pub struct Random(ChaCha8Rng);
 
 impl Random {
-    /// The source for `stream` of the run with this seed.
+    /// Returns the generator of a stream for the run with this seed.
     #[must_use]
     pub fn new(seed: u64, stream: Stream) -> Self {
         let mut bytes = [0; 32];
@@ -46,32 +48,32 @@ impl Random {
         Self(random)
     }
 
-    /// A number below `n`; 0 if there is none.
+    /// Returns a number below `n`, or 0 if `n` is 0.
     pub fn below(&mut self, n: u64) -> u64 {
         ((u128::from(self.0.next_u64()) * u128::from(n)) >> 64) as u64
     }
 
-    /// An index into something of length `len`.
+    /// Returns an index into a sequence of length `len`.
     pub fn index(&mut self, len: usize) -> usize {
         self.below(len as u64) as usize
     }
 
-    /// A number from `low` to `high`, both included.
+    /// Returns a number from `low` to `high`, both included.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high.saturating_sub(low).saturating_add(1))
     }
 
-    /// Whether something with a chance of `millionths` happens.
+    /// Returns true with a probability of `millionths` in a million.
     pub fn happens(&mut self, millionths: u32) -> bool {
         millionths > 0 && self.below(u64::from(MILLION)) < u64::from(millionths)
     }
 
-    /// Any of `items`.
+    /// Returns one of `items`, or nothing if there are none.
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
         items.get(self.index(items.len()))
     }
 
-    /// Brings `count` items, picked at random, to the front.
+    /// Moves `count` random items to the front.
     pub fn choose<T>(&mut self, items: &mut [T], count: usize) {
         for at in 0..count.min(items.len()) {
             let other = at + self.index(items.len() - at);
@@ -79,7 +81,7 @@ impl Random {
         }
     }
 
-    /// 32 bytes for a key.
+    /// Returns 32 bytes.
     pub fn bytes(&mut self) -> [u8; 32] {
         let mut bytes = [0; 32];
         self.0.fill_bytes(&mut bytes);
@@ -91,9 +93,9 @@ impl Random {
 mod tests {
     use super::*;
 
-    /// Another machine or another version of a library must not change what a seed gives.
+    /// Neither the machine nor the version of a library may change the numbers of a seed.
     #[test]
-    fn a_seed_gives_these_numbers_for_ever() {
+    fn a_seed_always_gives_these_numbers() {
         let mut random = Random::new(7, Stream::Links);
         let drawn: Vec<_> = (0..4).map(|_| random.below(1_000_000)).collect();
         assert_eq!(drawn, [10_922, 194_391, 900_044, 611_917]);

@@ -1,5 +1,6 @@
 //! Reports: the samples, measures and expectations of a run, as JSON and as a table.
 
+mod measures;
 mod summary;
 mod table;
 

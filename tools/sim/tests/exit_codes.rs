@@ -41,13 +41,13 @@ impl Simulator {
     }
 }
 
-/// A file to which nothing can be written, as a full disk.
+/// Returns a file that cannot be written to, like one on a full disk.
 fn full() -> Stdio {
     let device = OpenOptions::new().write(true).open("/dev/full");
     device.unwrap().into()
 }
 
-/// The write end of a pipe that nobody reads.
+/// Returns the write end of a pipe that has no reader.
 fn closed() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -83,7 +83,7 @@ fn a_table_that_cannot_be_written_has_a_code_of_its_own() {
         let errors = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(3), "{errors}");
         assert!(errors.contains("cannot write the table"), "{errors}");
-        // The other results are written all the same.
+        // The other results are written nevertheless.
         assert!(json.metadata().unwrap().len() > 1000, "{directory:?}");
     }
 }

@@ -1,13 +1,15 @@
-//! Small networks under a microscope: what a link that breaks does to those at its ends, and that
-//! runs can be repeated.
+//! Small networks: links that go down and come back, and runs that can be repeated.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pinecone_controlplane::Config;
 use pinecone_sim::ids::{LinkId, NodeId};
 use pinecone_sim::link::LinkOptions;
 use pinecone_sim::loss::Loss;
-use pinecone_sim::network::{How, Network, Way};
+use pinecone_sim::network::{How, Network, Observation, Way};
 use pinecone_sim::node::NodeOptions;
 use pinecone_sim::scenario::MeasureSettings;
 use pinecone_sim::time::{MILLISECOND, SECOND};
@@ -20,13 +22,18 @@ const PLAIN: LinkOptions = LinkOptions {
     queue: 0,
 };
 
+const OPTIONS: fn() -> NodeOptions = || NodeOptions {
+    config: Config::default(),
+    signatures: true,
+    hop_limiting: false,
+    publish: false,
+};
+
 fn line(nodes: u32) -> (Network, Vec<LinkId>) {
-    let options = NodeOptions {
-        config: Config::default(),
-        signatures: true,
-        hop_limiting: false,
-        publish: false,
-    };
+    line_of(nodes, OPTIONS())
+}
+
+fn line_of(nodes: u32, options: NodeOptions) -> (Network, Vec<LinkId>) {
     let mut network = Network::new(9, options);
     for _ in 0..nodes {
         let node = network.add_node();
@@ -96,7 +103,7 @@ fn a_link_that_heals_while_its_old_peering_lingers_gets_another() {
 }
 
 #[test]
-fn a_node_that_comes_back_is_taken_for_itself_or_for_somebody_else() {
+fn a_node_that_comes_back_keeps_its_key_unless_it_is_renewed() {
     let (mut network, _) = line(4);
     network.run_until(20 * SECOND);
     let before = network.key(1);
@@ -117,6 +124,59 @@ fn a_node_that_comes_back_is_taken_for_itself_or_for_somebody_else() {
 }
 
 #[test]
+fn published_tables_forward_like_those_of_the_control_plane() {
+    let run = |publish| {
+        let options = NodeOptions {
+            publish,
+            ..OPTIONS()
+        };
+        let (mut network, links) = line_of(6, options);
+        let mut results = Vec::new();
+        for second in 1..60 {
+            match second {
+                20 => network.cut(links[2], How::Closed),
+                40 => network.heal(links[2]),
+                _ => {}
+            }
+            network.run_until(second * SECOND);
+            for (from, to) in [(0, 5), (5, 0), (2, 3)] {
+                let ways = [Way::Snek, Way::Tree];
+                results.push(ways.map(|way| network.probe(from, to, way)));
+            }
+        }
+        results
+    };
+    let published = run(true);
+    assert_eq!(published, run(false));
+    let arrived = published.iter().flatten().filter(|p| p.result.is_ok());
+    let arrived = arrived.count();
+    assert!(arrived > 100 && arrived < 2 * published.len(), "{arrived}");
+}
+
+#[test]
+fn an_observer_sees_every_frame_that_arrives() {
+    let (mut network, _) = line(2);
+    let seen = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&seen);
+    network.observe(move |_, observation| {
+        if let Observation::Frame { frame, .. } = observation {
+            assert!(!frame.is_empty());
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    network.run_until(30 * SECOND);
+    network.run_until(30 * SECOND + MILLISECOND * 900);
+    let counts = network.counts();
+    let simulated = counts.protocol().frames - counts.keepalives.frames;
+    let seen = seen.load(Ordering::Relaxed);
+    // A frame that was just sent has not arrived yet.
+    assert!(
+        seen > 10 && simulated.abs_diff(seen) <= 2,
+        "{seen} of {simulated}"
+    );
+}
+
+#[test]
 fn idle_peerings_cost_keepalives() {
     let (mut network, _) = line(2);
     network.run_until(10 * SECOND);
@@ -124,7 +184,7 @@ fn idle_peerings_cost_keepalives() {
     network.run_until(40 * SECOND);
     let after = network.counts();
     let keepalives = after.keepalives.frames - before.keepalives.frames;
-    // The root sends nothing else; the other bootstraps every five seconds.
+    // The root sends nothing else. The other node bootstraps every five seconds.
     assert!((14..=17).contains(&keepalives), "{keepalives}");
     assert_eq!(after.keepalives.bytes, 10 * after.keepalives.frames);
     assert_eq!(after.bootstraps.frames - before.bootstraps.frames, 6);
@@ -158,7 +218,7 @@ fn the_same_seed_gives_the_same_bytes() {
     let scenario = Scenario::parse(text, false).unwrap();
     let result = |scenario: &Scenario| run(scenario, |_| {}).unwrap().json();
     let first = result(&scenario);
-    // Another thread hashes otherwise.
+    // The order of a hash map differs between threads.
     let second = std::thread::scope(|s| s.spawn(|| result(&scenario)).join().unwrap());
     assert!(first == second, "the same seed");
     let other = Scenario {
@@ -188,7 +248,7 @@ fn pairs_that_no_link_joins_count_neither_as_reached_nor_as_lost() {
             .find(|sample| sample.at == at)
             .unwrap()
     };
-    // Two nodes on one side, four on the other: of 30 pairs 14 are joined.
+    // Two nodes are on one side and four on the other, so 14 of 30 pairs are joined.
     let split = at(39.0);
     assert_eq!((split.pairs, split.apart), (14, 16));
     assert_eq!((split.snek.share, split.tree.share), (Some(1.0), Some(1.0)));
@@ -218,7 +278,7 @@ fn a_network_without_a_link_up_has_not_converged() {
         ..MeasureSettings::default()
     };
     assert!(!last.is_converged(&any));
-    // What was not measured holds no comparison.
+    // Comparisons of measures without a value do not hold.
     let found = |name: &str| report.expectations.iter().find(|e| e.name == name).unwrap();
     assert_eq!(
         (found("snek.reach").found, found("snek.reach").holds),

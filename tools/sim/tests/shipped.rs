@@ -1,4 +1,4 @@
-//! The shipped scenarios in small: what they expect holds.
+//! The shipped scenarios: the expectations of their small variants hold.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -22,7 +22,7 @@ shipped! {
     two_networks_merge: "merge.toml",
     the_root_is_killed: "root-killed.toml",
     a_tenth_goes_every_minute: "churn.toml",
-    nodes_walk_about: "mobility.toml",
+    nodes_move: "mobility.toml",
     a_line_agrees: "line-200.toml",
     a_ring_agrees: "ring-200.toml",
     a_grid_agrees: "grid-30x30.toml",
@@ -52,7 +52,7 @@ fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios")
 }
 
-/// Those that are too large for a test can at least be read.
+/// Scenarios that are too large for a test are at least read.
 #[test]
 fn every_shipped_scenario_can_be_read() {
     let files: BTreeSet<_> = std::fs::read_dir(directory())

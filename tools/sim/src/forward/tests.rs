@@ -1,4 +1,5 @@
-//! A comparison of a worker with a simulated node: both get equal frames over equal random tables.
+//! A comparison of a worker with a simulated node: both get the same random frames and have the same
+//! random tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -21,11 +22,11 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const WORLDS: u64 = 60;
 const FRAMES: usize = 150;
 const CHANGES: usize = 80;
-/// Sequences, hop limits and coordinates are below this, so that they meet often.
+/// The bound of sequences, hop limits and coordinates. It is small, so that equal values are common.
 const FEW: usize = 5;
 
-/// The frames of a world that come out of each port, and those that are delivered: in no order, as
-/// frames of different ports do not wait for each other.
+/// The frames that are sent out of each port, and those that are delivered. They are compared
+/// without their order, as frames of different ingress ports do not wait for each other.
 type Outgoing = BTreeMap<Option<PortId>, Vec<Vec<u8>>>;
 
 #[derive(Default)]
@@ -38,7 +39,7 @@ impl Delivery for Delivered {
     }
 }
 
-/// The keys and ports of a world, few enough to meet often.
+/// A generator of random tables and frames, with few keys and ports, so that they match often.
 struct World {
     random: Random,
     keys: Vec<PublicKey>,
@@ -50,7 +51,7 @@ impl World {
         let mut random = Random::new(seed, Stream::Keys);
         let mut keys: Vec<_> = (0..40).map(|_| PublicKey(random.bytes())).collect();
         if random.index(2) == 0 {
-            // Many share a long prefix.
+            // Many keys share a long prefix.
             let (base, shared) = (keys[0], 1 + random.index(31));
             for key in keys.iter_mut().skip(10) {
                 key.0[..shared].copy_from_slice(&base.0[..shared]);
@@ -139,7 +140,7 @@ impl World {
         payload.resize(4 + self.random.index(300), number as u8);
         let mut frame = Vec::new();
         let fields = TrafficFields {
-            extra: 0,
+            extra: self.random.index(FEW) as u8,
             hop_limit: self.random.index(FEW) as u8,
             destination: &destination,
             source: &Coordinates::from(self.coordinates()),
@@ -153,7 +154,8 @@ impl World {
     }
 }
 
-/// Returns the kinds of outcome that there were.
+/// Sends the frames of one world through a worker and through a simulated node, and compares what
+/// comes out. Returns the outcomes that occurred.
 fn compare(engine: EngineChoice, seed: u64) -> BTreeSet<&'static str> {
     let mut world = World::new(seed);
     let own = world.key();
@@ -192,7 +194,7 @@ fn compare(engine: EngineChoice, seed: u64) -> BTreeSet<&'static str> {
             Outcome::Deliver => "delivered",
             Outcome::Send(_, None) => "sent",
             Outcome::Send(_, Some(Rescue::ExpiredRoute)) => "sent by an expired route",
-            Outcome::Send(_, Some(Rescue::Detour)) => "led round",
+            Outcome::Send(_, Some(Rescue::Detour)) => "detoured",
             Outcome::Lost(loss) => loss.name(),
         });
         match outcome {
@@ -243,11 +245,11 @@ fn compare(engine: EngineChoice, seed: u64) -> BTreeSet<&'static str> {
 
 fn compare_all(engine: EngineChoice, seeds: Range<u64>) {
     let kinds: BTreeSet<_> = seeds.flat_map(|seed| compare(engine, seed)).collect();
-    // These frames have room to grow, and one without a way ends at the node that is closest.
+    // These frames can grow, and a frame without a next hop is delivered at the closest node.
     let never = [Loss::TooLong, Loss::NoRoute];
     let losses = REASONS.into_iter().map(|(loss, _)| loss);
     let losses = losses.filter(|loss| !never.contains(loss)).map(Loss::name);
-    let others = ["delivered", "sent", "sent by an expired route", "led round"];
+    let others = ["delivered", "sent", "sent by an expired route", "detoured"];
     assert_eq!(kinds, others.into_iter().chain(losses).collect());
 }
 

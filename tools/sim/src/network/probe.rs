@@ -103,7 +103,7 @@ struct Visited(HashMap<NodeId, Watermark>);
 
 impl Visited {
     /// Records a visit. Reports whether the frame visited this node before with a watermark that
-    /// was at least as good, which means that it goes round in a loop. A frame that is routed by
+    /// was at least as good, which means that it is in a loop. A frame that is routed by
     /// coordinates is not recorded, as it has no watermark.
     fn repeats(&mut self, at: NodeId, frame: &[u8]) -> bool {
         let layout = TrafficLayout::parse(frame);

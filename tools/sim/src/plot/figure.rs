@@ -1,4 +1,4 @@
-//! The content of a plot.
+//! The contents of a plot.
 
 use super::ticks::Ticks;
 
@@ -9,18 +9,18 @@ pub(super) struct Figure {
     pub(super) subtitle: String,
     /// The label of the y axis, with its unit.
     pub(super) y: &'static str,
-    /// The text in place of curves where all is zero, if that is worth saying.
+    /// The text that replaces the curves if all values are zero.
     pub(super) nothing: Option<&'static str>,
     pub(super) curves: Vec<Curve>,
     /// Events and their times in seconds.
     pub(super) events: Vec<(f64, String)>,
     /// The end of the run in seconds.
     pub(super) end: f64,
-    /// The end of the y axis, where the values do not decide.
+    /// The end of the y axis, if it does not depend on the values.
     pub(super) top: Option<f64>,
 }
 
-/// A curve. Where there is no value, it has a gap.
+/// A curve, with gaps where values are absent.
 pub(super) struct Curve {
     pub(super) name: String,
     pub(super) points: Vec<(f64, Option<f64>)>,
@@ -49,7 +49,7 @@ impl Figure {
 }
 
 impl Curve {
-    /// The parts without gaps.
+    /// Returns the parts between gaps.
     pub(super) fn parts(&self) -> impl Iterator<Item = Vec<(f64, f64)>> {
         let parts = self.points.split(|(_, y)| y.is_none());
         let parts = parts.filter(|part| !part.is_empty());

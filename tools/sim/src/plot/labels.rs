@@ -1,22 +1,22 @@
-//! Places of the labels of events above a plot, so that none covers another.
+//! Positions of the labels of events above a plot, such that no label covers another.
 
-/// The width of a character of small text, in pixels, at most.
+/// The largest width of a character of small text, in pixels.
 pub(super) const CHARACTER: f64 = 6.6;
-/// More rows than this take too much of the plot.
+/// The largest number of rows. More would take too much of the plot.
 const ROWS: usize = 4;
 
-/// A label in its place.
+/// A label and its position.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Label {
     pub(super) text: String,
     /// Its left end, in pixels.
     pub(super) x: i32,
-    /// From 0; the last is next to the plot.
+    /// The row, from 0. The last row is next to the plot.
     pub(super) row: usize,
 }
 
-/// Places labels at these pixels, left of `right`, in as few rows as possible. Labels for which
-/// there is no room become one that says how many they are.
+/// Places labels at these pixels, left of `right`, in as few rows as possible. Also returns the
+/// number of labels for which there is no room.
 pub(super) fn place(events: &[(i32, &str)], right: i32) -> (Vec<Label>, usize) {
     let mut ends: Vec<i32> = Vec::new();
     let mut labels = Vec::new();

@@ -1,4 +1,4 @@
-//! Painting a figure as SVG.
+//! Painting of figures as SVG.
 
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint};
@@ -27,8 +27,8 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(20, 140, 150),
     RGBColor(70, 70, 70),
 ];
-/// Widths of lines, and lengths of dashes and gaps in pixels. A line is drawn over those before it,
-/// so that of lines that coincide each can be seen.
+/// Widths of lines, and lengths of dashes and gaps, in pixels. They are chosen such that each of
+/// several lines that coincide can be seen, as later lines are drawn over earlier ones.
 const LINES: [(u32, Option<(u32, u32)>); 4] =
     [(5, None), (2, None), (3, Some((9, 7))), (2, Some((3, 5)))];
 
@@ -36,7 +36,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<Axis, Axis>>;
 type Failure<'a> = DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>;
 
-/// An axis from zero with ticks of our choice.
+/// An axis from zero with given ticks.
 struct Axis {
     end: f64,
     ticks: Vec<f64>,
@@ -69,7 +69,7 @@ impl Ranged for Axis {
     }
 }
 
-/// Paints a figure.
+/// Returns a figure as SVG.
 pub(super) fn paint(figure: &Figure) -> Result<String, String> {
     let mut svg = String::new();
     {
@@ -94,7 +94,7 @@ fn paint_on<'a>(figure: &Figure, root: &Area<'a>) -> Result<(), Failure<'a>> {
     let (x_ticks, y_ticks) = (figure.x_ticks(), figure.y_ticks());
     let left = 46 + (y_ticks.longest() as f64 * CHARACTER).ceil() as u32;
     let right = SIZE.0 - LEGEND;
-    // Rows of labels are known once the plot's place is.
+    // The rows of labels depend on the horizontal position of the plot.
     let x_of = |at: f64| left as i32 + (at / figure.end * f64::from(right - left)) as i32;
     let events: Vec<_> = figure
         .events
@@ -105,7 +105,7 @@ fn paint_on<'a>(figure: &Figure, root: &Area<'a>) -> Result<(), Failure<'a>> {
     let rows = labels.iter().map(|label| label.row + 1).max().unwrap_or(0) as i32;
     let top = HEAD as i32 + 8 + rows * ROW;
 
-    // A line at the end of the axis is seen whole.
+    // Shows the whole width of a line at the end of the axis.
     let headroom = y_ticks.end() * 1.03;
     let mut chart = ChartBuilder::on(root)
         .margin_top(top)
@@ -130,8 +130,8 @@ fn paint_on<'a>(figure: &Figure, root: &Area<'a>) -> Result<(), Failure<'a>> {
         .light_line_style(TRANSPARENT)
         .draw()?;
     for (at, _) in &figure.events {
-        let upright = DashedLineSeries::new([(*at, 0.0), (*at, headroom)], 4, 3, GREY.into());
-        chart.draw_series(upright)?;
+        let vertical = DashedLineSeries::new([(*at, 0.0), (*at, headroom)], 4, 3, GREY.into());
+        chart.draw_series(vertical)?;
     }
     for label in &labels {
         let y = HEAD as i32 + 4 + label.row as i32 * ROW;
@@ -145,7 +145,7 @@ fn paint_on<'a>(figure: &Figure, root: &Area<'a>) -> Result<(), Failure<'a>> {
             root.draw(&Text::new(nothing, middle, style))?;
         }
         None => {
-            // A curve alone needs no wide line for others to lie on.
+            // The wide line is only useful below other curves.
             let first = usize::from(figure.curves.len() == 1);
             let (x, mut y) = (right as i32 + 18, top + 12);
             for (number, curve) in (first..).zip(&figure.curves) {
@@ -172,7 +172,7 @@ fn style(number: usize) -> (ShapeStyle, Option<(u32, u32)>) {
         .get(number % LINES.len())
         .copied()
         .unwrap_or((2, None));
-    // The wide one lies below the others, and is pale.
+    // The wide line lies below the others, so it is pale.
     let colour = match width {
         5 => colour.mix(0.4),
         _ => colour.mix(1.0),
@@ -186,7 +186,7 @@ fn paint_curve<'b>(
     curve: &Curve,
 ) -> Result<(), Failure<'b>> {
     let (style, dashes) = style(number);
-    // Eight markers along a curve, each curve's elsewhere.
+    // Eight markers along a curve, at different points for each curve.
     let apart = curve.points.len().div_ceil(8).max(1);
     let marked = |at: usize| at % apart == (number * apart / 4 + apart / 2) % apart;
     for part in curve.parts() {
@@ -208,7 +208,7 @@ fn paint_curve<'b>(
     Ok(())
 }
 
-/// Markers of the same shape have different colours.
+/// Paints a marker. Markers of the same shape differ in colour.
 fn paint_marker<'b, C: CoordTranslate>(
     area: &DrawingArea<SVGBackend<'b>, C>,
     number: usize,
@@ -230,7 +230,7 @@ fn paint_marker<'b, C: CoordTranslate>(
     }
 }
 
-/// One row of the legend, outside the plot.
+/// Paints a row of the legend, outside the plot.
 fn paint_legend<'b>(
     root: &Area<'b>,
     number: usize,
@@ -251,7 +251,7 @@ fn paint_legend<'b>(
     root.draw(&Text::new(curve.name.clone(), (x + 42, y), text))
 }
 
-/// As much of a line of text as there is room for.
+/// Cuts a line of text to the width of the figure.
 fn cut(text: &str, character: f64) -> String {
     let most = (f64::from(SIZE.0 - 32) / character) as usize;
     match text.chars().count() <= most {

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::{Scenario, run};
 
-/// A text in a plot, and where it is.
+/// A text in a plot and its position.
 #[derive(Debug)]
 struct Label {
     text: String,
@@ -11,7 +11,7 @@ struct Label {
     y: f64,
     anchor: String,
     size: f64,
-    turned: bool,
+    rotated: bool,
 }
 
 fn labels(svg: &str) -> Vec<Label> {
@@ -28,7 +28,7 @@ fn labels(svg: &str) -> Vec<Label> {
             y: attribute(" y").unwrap().parse().unwrap(),
             anchor: attribute("text-anchor").unwrap_or_default(),
             size: attribute("font-size").unwrap().parse().unwrap(),
-            turned: attribute("transform").is_some(),
+            rotated: attribute("transform").is_some(),
         }
     };
     elements.map(label).collect()
@@ -37,7 +37,7 @@ fn labels(svg: &str) -> Vec<Label> {
 fn report(extra: &str) -> Report {
     let text = format!(
         r#"
-        name = "a name that says what the network is and what befalls it"
+        name = "a name that describes the network and its events"
         about = "{}"
         duration = "60s"
         topology = {{ kind = "ring", nodes = 8 }}
@@ -70,8 +70,8 @@ fn texts_are_on_the_plot_and_differ_and_the_legend_is_beside_it() {
         let labels = labels(&svg);
         let with =
             |text: &str| -> Vec<_> { labels.iter().filter(|label| label.text == text).collect() };
-        // Nothing is cut off. A character is less than 0.6 of its height wide.
-        for label in labels.iter().filter(|label| !label.turned) {
+        // No text is cut off. The width of a character is less than 0.6 of its height.
+        for label in labels.iter().filter(|label| !label.rotated) {
             let width = label.text.chars().count() as f64 * label.size * 0.6;
             let left = match label.anchor.as_str() {
                 "middle" => label.x - width / 2.0,
@@ -85,7 +85,7 @@ fn texts_are_on_the_plot_and_differ_and_the_legend_is_beside_it() {
         for name in names.iter().skip(1) {
             assert_eq!(with(name).len(), 1, "{file}: {name}");
         }
-        // Both axes say what they are, and no tick says the same as another.
+        // Both axes are labelled, and no two ticks have the same label.
         assert_eq!(with(figure.y).len(), 1, "{file}");
         assert_eq!(with("time since the start, s").len(), 1, "{file}");
         for ticks in [figure.x_ticks(), figure.y_ticks()] {
@@ -103,10 +103,10 @@ fn texts_are_on_the_plot_and_differ_and_the_legend_is_beside_it() {
             ticks.len(),
             "{file}: {ticks:?}"
         );
-        // The legend names every curve, right of all that the curves can reach.
+        // The legend names every curve, to the right of the plot.
         let x_end = labels
             .iter()
-            .filter(|label| label.anchor == "middle" && !label.turned);
+            .filter(|label| label.anchor == "middle" && !label.rotated);
         let edge = 960.0 - 196.0;
         assert!(
             x_end.map(|label| label.x).all(|x| x <= edge + 1.0),

@@ -1,15 +1,15 @@
-//! Ticks of an axis: at most a few, at round numbers, with as many digits as they need.
+//! Ticks of an axis: a few round numbers, with as many digits as they need.
 
 /// The ticks of an axis from zero.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Ticks {
-    /// Where they are, in order; the first is zero and the last at or above the greatest value.
+    /// Their positions in order. The first is zero, and the last is at or above the greatest value.
     pub(super) at: Vec<f64>,
     digits: usize,
 }
 
 impl Ticks {
-    /// Ticks up to a value, about as many as wanted. An axis on which all is zero goes to one.
+    /// Returns about `wanted` ticks up to a value. If the value is zero, the axis ends at one.
     pub(super) fn new(top: f64, wanted: u32) -> Self {
         let top = match top.is_finite() && top > 1e-9 {
             true => top,
@@ -24,7 +24,7 @@ impl Ticks {
             .map(|step| step * unit)
             .find(|step| *step >= rough * 0.999)
             .unwrap_or(10.0 * unit);
-        // Values of up to a thousandth above a tick end there, too.
+        // The last tick may be a thousandth of a step below the value.
         let count = ((top / step - 1e-3).ceil()).max(1.0) as u32;
         Self {
             at: (0..=count).map(|n| f64::from(n) * step).collect(),
@@ -32,12 +32,12 @@ impl Ticks {
         }
     }
 
-    /// The end of the axis.
+    /// Returns the end of the axis.
     pub(super) fn end(&self) -> f64 {
         self.at.last().copied().unwrap_or(1.0)
     }
 
-    /// The text of a tick, with thousands apart.
+    /// Returns the text of a tick, with separated thousands.
     pub(super) fn label(&self, at: f64) -> String {
         let text = format!("{at:.*}", self.digits);
         let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
@@ -51,7 +51,7 @@ impl Ticks {
         out + rest
     }
 
-    /// How many characters the longest label has.
+    /// Returns the number of characters in the longest label.
     pub(super) fn longest(&self) -> usize {
         let labels = self.at.iter().map(|&at| self.label(at).len());
         labels.max().unwrap_or_default()

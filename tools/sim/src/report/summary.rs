@@ -1,10 +1,11 @@
-//! The measures of a report, computed at the end of a run.
+//! The parts of a report that are computed at the end of a run.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::measures::Measures;
 use super::{Pings, Report, Round};
-use crate::measure::{Honest, Sample, Spread, share};
+use crate::measure::{Spread, share};
 use crate::network::{Network, Ping};
 use crate::scenario::{MeasureSettings, Scenario};
 use crate::time::seconds;
@@ -47,105 +48,19 @@ impl Report {
         }
     }
 
-    /// Computes all measures. `docs/simulation.md` lists their names.
     fn compute_measures(&mut self, settings: &MeasureSettings, network: &mut Network) {
-        let mut all: Vec<(String, f64)> = Vec::new();
-        let mut put = |name: &str, value: Option<f64>| {
-            all.extend(value.map(|value| (name.into(), value)));
-        };
-        let settled = self
-            .samples
-            .iter()
-            .skip_while(|sample| !sample.is_converged(settings));
-        let settled: Vec<_> = settled.collect();
-        let over = |of: fn(&Sample) -> Option<f64>| {
-            let values: Vec<_> = settled.iter().filter_map(|sample| of(sample)).collect();
-            let least = values.iter().copied().reduce(f64::min);
-            (least.map(|_| Spread::of(values).mean), least)
-        };
+        let mut measures = Measures::default();
         if let Some(last) = self.samples.last() {
-            for (name, reach, of) in [
-                (
-                    "snek",
-                    &last.snek,
-                    (|s| s.snek.share) as fn(&Sample) -> Option<f64>,
-                ),
-                ("tree", &last.tree, |s| s.tree.share),
-            ] {
-                let some = |value| reach.share.filter(|&share| share > 0.0).map(|_| value);
-                put(&format!("{name}.reach"), reach.share);
-                let (mean, least) = over(of);
-                put(&format!("{name}.reach.mean"), mean);
-                put(&format!("{name}.reach.least"), least);
-                put(&format!("{name}.stretch.mean"), some(reach.stretch.mean));
-                put(&format!("{name}.stretch.p50"), some(reach.stretch.p50));
-                put(&format!("{name}.stretch.p99"), some(reach.stretch.p99));
-                put(&format!("{name}.hops.mean"), some(reach.hops.mean));
-                put(&format!("{name}.hops.p99"), some(reach.hops.p99));
-            }
-            put("roots", Some(last.roots as f64));
-            put("alive", Some(last.alive as f64));
-            put("apart", last.apart());
-            put("protocol.bytes", Some(last.protocol.bytes));
-            put("protocol.frames", Some(last.protocol.frames));
-            put("routes.mean", Some(last.routes.mean));
-            put("routes.p99", Some(last.routes.p99));
-            put("routes.max", Some(last.routes.max));
-            if let Some(honest) = &last.honest {
-                put("honest.snek", honest.snek);
-                put("honest.tree", honest.tree);
-                put("honest.met", honest.met);
-                put("honest.snek.clear", honest.snek_clear);
-                put("honest.tree.clear", honest.tree_clear);
-                let honest = |of: fn(&Honest) -> Option<f64>| {
-                    let all = settled.iter().filter_map(|s| s.honest.as_ref());
-                    all.filter_map(of).reduce(f64::min)
-                };
-                put("honest.snek.clear.least", honest(|h| h.snek_clear));
-                put("honest.tree.clear.least", honest(|h| h.tree_clear));
-            }
+            let samples = self.samples.iter();
+            let converged = samples.skip_while(|sample| !sample.is_converged(settings));
+            measures.add_samples(last, &converged.collect::<Vec<_>>());
         }
-        let counts = network.counts();
-        put("reparentings", Some(counts.reparentings as f64));
-        put("root_changes", Some(counts.root_changes as f64));
-        put("peerings", Some(counts.peerings as f64));
-        put("peerings.refused", Some(counts.peerings_refused as f64));
-        put("peerings.timed_out", Some(counts.peerings_timed_out as f64));
-        put("adversary.dropped", Some(counts.adversary_dropped as f64));
-        put("adversary.sent", Some(counts.adversary_sent as f64));
-        for (loss, n) in counts.losses.iter() {
-            put(&format!("lost.{}", loss.name()), Some(n as f64));
-        }
-        put("revisits", Some(counts.revisits as f64));
-        put(
-            "rescued.expired_route",
-            Some(counts.rescues.expired_route as f64),
-        );
-        put("rescued.detour", Some(counts.rescues.detour as f64));
-        let mut worst = Some(0.0);
-        for mark in &self.events {
-            worst = worst
-                .zip(mark.converged_after)
-                .map(|(a, b): (f64, f64)| a.max(b));
-            put(&format!("converge.{}", mark.name), mark.converged_after);
-        }
-        put("converge.max", worst);
+        measures.add_counts(&network.counts());
+        measures.add_events(&self.events);
         if let Some(pings) = &self.pings {
-            put("pings.sent", Some(pings.sent as f64));
-            put("pings.arrived", pings.arrived);
-            put("pings.answered", pings.answered);
-            let sent = |value| pings.arrived.map(|_| value);
-            put("pings.round.median", sent(pings.rounds.p50));
-            put("pings.round.mean", sent(pings.rounds.mean));
-            put("pings.round.worst", pings.worst_round);
-            let answered = |value| {
-                let share = pings.answered.filter(|&share| share > 0.0);
-                share.map(|_| value)
-            };
-            put("pings.round_trip_ms.p50", answered(pings.round_trip_ms.p50));
-            put("pings.round_trip_ms.p99", answered(pings.round_trip_ms.p99));
+            measures.add_pings(pings);
         }
-        self.measures = all.into_iter().collect();
+        self.measures = measures.into_map();
     }
 }
 

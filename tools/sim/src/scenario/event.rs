@@ -6,18 +6,18 @@ use super::times::{duration, some_duration, some_range, time};
 use crate::link::How;
 use crate::time::Nanos;
 
-/// Something that happens.
+/// A change of the network and its time.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Event {
-    /// When.
+    /// Its time.
     #[serde(deserialize_with = "time")]
     pub at: Nanos,
-    /// What.
+    /// The change.
     pub action: Action,
 }
 
-/// What can happen.
+/// A change of the network.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(
     rename_all = "kebab-case",
@@ -25,167 +25,168 @@ pub struct Event {
     deny_unknown_fields
 )]
 pub enum Action {
-    /// New nodes come, each linked to some of those that are up.
+    /// Adds nodes, each with links to random nodes that are up.
     AddNodes {
-        /// How many.
+        /// The number.
         count: u32,
-        /// To how many each is linked.
+        /// The number of links of each new node.
         #[serde(default = "two")]
         links: u32,
     },
-    /// Nodes picked at random go for good.
+    /// Stops random nodes for good.
     RemoveNodes {
-        /// How many.
+        /// The number.
         count: usize,
-        /// How they go.
+        /// The way in which they go down.
         #[serde(default)]
         how: How,
     },
-    /// A node goes.
+    /// Stops a node.
     Stop {
-        /// Which.
+        /// The node.
         node: NodeRef,
-        /// How it goes.
+        /// The way in which it goes down.
         #[serde(default)]
         how: How,
     },
-    /// A node that is down comes back with its key.
+    /// Starts a node that is down. It keeps its key and loses all other state.
     Start {
-        /// Which.
+        /// The node.
         node: NodeRef,
     },
-    /// A link is added.
+    /// Adds a link.
     Link {
-        /// From whom.
+        /// One end.
         a: NodeRef,
-        /// To whom.
+        /// The other end.
         b: NodeRef,
     },
-    /// A link goes down.
+    /// Takes a link down.
     Cut {
-        /// From whom.
+        /// One end.
         a: NodeRef,
-        /// To whom.
+        /// The other end.
         b: NodeRef,
-        /// How it goes.
+        /// The way in which it goes down.
         #[serde(default)]
         how: How,
     },
-    /// A link that is down comes back.
+    /// Brings a link up again.
     Heal {
-        /// From whom.
+        /// One end.
         a: NodeRef,
-        /// To whom.
+        /// The other end.
         b: NodeRef,
     },
-    /// Links picked at random go down.
+    /// Takes random links down.
     CutLinks {
-        /// How many.
+        /// The number.
         count: usize,
-        /// How they go.
+        /// The way in which they go down.
         #[serde(default)]
         how: How,
-        /// After how long they come back, if they do.
+        /// The time after which they come up again, if they do.
         #[serde(default, deserialize_with = "some_duration")]
         heal_after: Option<Nanos>,
     },
-    /// All links change.
+    /// Changes the properties of all links.
     SetLinks {
-        /// The least and the most latency.
+        /// The range of latencies.
         #[serde(default, deserialize_with = "some_range")]
         latency: Option<(Nanos, Nanos)>,
-        /// Bits a second.
+        /// Bits per second.
         bandwidth: Option<u64>,
-        /// The share of packets that are lost.
+        /// The share of packets that are lost, from 0 to 1.
         loss: Option<f64>,
     },
-    /// The links between the first nodes and the others go down.
+    /// Takes down the links between the first nodes and the others.
     Partition {
-        /// The share of nodes that are on the first side.
+        /// The share of nodes on the first side.
         #[serde(default = "half")]
         share: f64,
-        /// How they go.
+        /// The way in which they go down.
         #[serde(default)]
         how: How,
     },
-    /// All links that are down come back.
+    /// Brings all links up again.
     Merge {},
-    /// Networks that stood side by side are linked: each to the next, by so many links.
+    /// Links each copy of the topology to the next one.
     Join {
-        /// How many links.
+        /// The number of links between two copies.
         #[serde(default = "one")]
         links: u32,
     },
-    /// The node with the highest key goes.
+    /// Stops the node with the highest key.
     KillRoot {
-        /// How it goes.
+        /// The way in which it goes down.
         #[serde(default)]
         how: How,
     },
-    /// The node with the highest key goes and comes back, again and again.
+    /// Stops and starts the node with the highest key repeatedly.
     FlapRoot {
-        /// How often.
+        /// The number of times.
         times: u32,
-        /// How long it is down.
+        /// The time for which it is down.
         #[serde(deserialize_with = "duration")]
         down: Nanos,
-        /// How long it is up between.
+        /// The time for which it is up in between.
         #[serde(deserialize_with = "duration")]
         up: Nanos,
-        /// How it goes.
+        /// The way in which it goes down.
         #[serde(default)]
         how: How,
     },
-    /// Nodes picked at random go, and come back as new ones, at times spread evenly.
+    /// Stops random nodes at evenly spread times, and starts each again after a while.
     Churn {
-        /// The share of nodes that go in a minute.
+        /// The share of nodes that are stopped in a minute.
         rate: f64,
-        /// How long this goes on.
+        /// The time for which this goes on.
         #[serde(rename = "for", deserialize_with = "duration")]
         lasting: Nanos,
-        /// How long each is down.
+        /// The time for which each is down.
         #[serde(deserialize_with = "duration")]
         down: Nanos,
-        /// Whether they come back with the keys that they had.
+        /// Whether they keep their keys.
         #[serde(default)]
         same_key: bool,
-        /// How they go.
+        /// The way in which they go down.
         #[serde(default)]
         how: How,
     },
-    /// Nodes move about in their square, and are linked to those that are near.
+    /// Moves the nodes of a geometric topology, and links those that are near each other.
     Move {
-        /// How far a link reaches, in metres.
+        /// The longest link in metres.
         range: u32,
-        /// The furthest that a node moves in a round, in metres.
+        /// The longest distance in metres that a node moves in a round.
         step: u32,
-        /// How often.
+        /// The time between rounds.
         #[serde(deserialize_with = "duration")]
         every: Nanos,
-        /// How many rounds.
+        /// The number of rounds.
         rounds: u32,
-        /// How links go down.
+        /// The way in which links go down.
         #[serde(default)]
         how: How,
     },
 }
 
-/// One node: its number, its name in a topology file, `root` (the highest key that is up), `hub`
-/// (the one with the most links) or `random`.
+/// A reference to a node: its number, its name in a topology file, `root` (the highest key that is
+/// up), `hub` (the node with the most links) or `random`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(
     untagged,
     expecting = "a node is a number from 0, a name in quotes from the topology file, \"root\", \"hub\" or \"random\""
 )]
 pub enum NodeRef {
-    /// By number.
+    /// A number from 0.
     Number(u32),
-    /// By name.
+    /// A name or one of the special words.
     Name(String),
 }
 
 impl Action {
-    /// The name in reports. `start` is the start of the run, so starting a node is `start-node`.
+    /// Returns the name in reports. Starting a node is `start-node`, as `start` is the start of the
+    /// run.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -210,13 +211,13 @@ impl Action {
 }
 
 impl NodeRef {
-    /// Whether the network decides which node it is.
+    /// Reports whether the node depends on the run.
     #[must_use]
     pub fn is_chosen(&self) -> bool {
         matches!(self, Self::Name(name) if ["root", "hub", "random"].contains(&name.as_str()))
     }
 
-    /// Whether chance decides which node it is.
+    /// Reports whether the node is drawn at random.
     #[must_use]
     pub fn is_random(&self) -> bool {
         matches!(self, Self::Name(name) if name == "random")

@@ -1,4 +1,4 @@
-//! Times as scenarios write them: `"30s"`, `"250ms"`, or the least and the most.
+//! Times in scenarios, such as `"30s"` or `"250ms"`, and ranges of times.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::time::{Nanos, nanos};
 /// The longest time that a scenario can name. Sums of times cannot overflow below it.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// A time that may be zero.
+/// Reads a time that may be zero.
 pub(super) fn time<'de, D: Deserializer<'de>>(from: D) -> Result<Nanos, D::Error> {
     let text = String::deserialize(from)?;
     parse_time(&text).map_err(serde::de::Error::custom)
 }
 
-/// A time above zero.
+/// Reads a time above zero.
 pub(super) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Nanos, D::Error> {
     let text = String::deserialize(from)?;
     parse_duration(&text).map_err(serde::de::Error::custom)
@@ -25,7 +25,7 @@ pub(super) fn some_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option
     duration(from).map(Some)
 }
 
-/// One time above zero, or the least and the most.
+/// Reads a range of times above zero, written as one time or as the least and the most.
 pub(super) fn range<'de, D: Deserializer<'de>>(from: D) -> Result<(Nanos, Nanos), D::Error> {
     #[derive(Deserialize)]
     #[serde(
@@ -58,7 +58,7 @@ pub(super) fn some_range<'de, D: Deserializer<'de>>(
 
 fn parse_time(text: &str) -> Result<Nanos, String> {
     let time = humantime::parse_duration(text)
-        .map_err(|error| format!("`{text}` is no time: {error}; write \"30s\" or \"250ms\""))?;
+        .map_err(|error| format!("`{text}` is not a time: {error}; write \"30s\" or \"250ms\""))?;
     match time <= LONGEST {
         true => Ok(nanos(time)),
         false => Err(format!("`{text}` is too long: write at most \"366days\"")),

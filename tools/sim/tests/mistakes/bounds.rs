@@ -1,6 +1,6 @@
 //! Mistakes: values out of bounds.
 
-/// Cases: a part of the scenario, the mistake put in its place, and the hint that the error gives.
+/// Parts of the scenario, the mistake that replaces each, and the hint in the error.
 pub(crate) const CASES: &[(&str, &str, &str)] = &[
     (
         "nodes = 5",

@@ -1,6 +1,6 @@
 //! Mistakes: values of the wrong kind, and missing keys.
 
-/// Cases: a part of the scenario, the mistake put in its place, and the hint that the error gives.
+/// Parts of the scenario, the mistake that replaces each, and the hint in the error.
 pub(crate) const CASES: &[(&str, &str, &str)] = &[
     (
         "duration = \"40s\"",

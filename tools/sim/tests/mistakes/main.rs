@@ -47,7 +47,7 @@ fn simulate(directory: &Path, options: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Runs a scenario whose mistake is on the line with `# here`.
+/// Runs a scenario with a mistake on the line with `# here`, and checks that it is refused.
 fn refused(scenario: &str, map: Option<&str>, hint: &str) -> Result<(), String> {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("x.toml"), scenario).unwrap();
@@ -62,7 +62,7 @@ fn refused(scenario: &str, map: Option<&str>, hint: &str) -> Result<(), String> 
     };
     let line = text.lines().position(|line| line.contains("# here"));
     let start = format!("pinecone-sim: {file}:{}: ", line.unwrap() + 1);
-    // Standard output is empty, as the run has not begun.
+    // Standard output stays empty, as nothing is run.
     let expected = output.status.code() == Some(2)
         && output.stdout.is_empty()
         && errors.starts_with(&start)
@@ -135,7 +135,7 @@ fn a_mistake_in_a_topology_file() {
     ] {
         refused(&scenario, Some(map), hint).unwrap();
     }
-    // Nodes are called by their names.
+    // Messages name nodes as the topology file does.
     let apart = scenario.replacen("b = \"b\"", "b = \"c\" # here", 1);
     refused(
         &apart,

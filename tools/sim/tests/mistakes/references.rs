@@ -1,6 +1,6 @@
-//! Mistakes: events that never come, and names of nodes and links that do not exist.
+//! Mistakes: events after the end of the run, and references to nodes and links that do not exist.
 
-/// Cases: a part of the scenario, the mistake put in its place, and the hint that the error gives.
+/// Parts of the scenario, the mistake that replaces each, and the hint in the error.
 pub(crate) const CASES: &[(&str, &str, &str)] = &[
     (
         "at = \"20s\"",
