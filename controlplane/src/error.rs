@@ -6,6 +6,7 @@ use pinecone_wire::{AnnouncementError, FrameError, SignedBodyError};
 
 /// The reason for refusing a peering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Refused {
     /// The peer presented this node's own key: the node reached itself, or somebody replays its handshake.
     #[error("the peer presented our own key")]

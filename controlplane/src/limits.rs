@@ -11,6 +11,7 @@ const LONGEST: u64 = 10 * 365 * 24 * 60 * 60;
 
 /// The reason why a limit cannot be set.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum LimitError {
     /// No limit has this name.
     #[error("no limit is called {name}; the limits are {}", known.join(", "))]

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use pinecone_fib::Rescue;
 
+use crate::backlog::Backlog;
+
 /// Why a frame was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(usize)]
@@ -137,6 +139,8 @@ macro_rules! port_counters {
         pub struct PortCounters {
             $(pub(crate) $traffic: Count,)*
             $(pub(crate) $other: Count,)*
+            /// Traffic of local origin in the egress queue.
+            pub(crate) backlog: Backlog,
             drops: [Count; DropReason::ALL.len()],
         }
 
@@ -214,6 +218,8 @@ port_counters! {
         queued_bytes
         /// Traffic frames that wait in the egress queue now.
         queued_frames
+        /// Frames of local origin among those dropped on the egress side.
+        local_drops
     }
 }
 

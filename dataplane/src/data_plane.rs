@@ -3,13 +3,15 @@
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, unbounded};
 use pinecone_fib::Fib;
-use pinecone_wire::TrafficLayout;
+use pinecone_wire::{MAX_FRAME_LEN, TrafficLayout};
 
 use crate::PortId;
+use crate::backlog::BACKLOG_LIMIT;
 use crate::counters::{CountersSnapshot, DropReason, PortCounters, WorkerCounters, WorkerStats};
 use crate::delivery::Delivery;
 use crate::driven::DrivenWorker;
@@ -210,17 +212,82 @@ impl DataPlane {
 
     /// Routes a whole traffic frame of local origin. Returns false if too many wait: the frame is
     /// dropped.
+    ///
+    /// `egress` is the port that it will probably leave by. If too much of local origin waits for that
+    /// port already, the frame is not taken. [`Self::poll_room`] waits for room.
     #[must_use]
-    pub fn inject(&self, frame: Vec<u8>) -> bool {
-        // A flow stays with one worker, so that its frames stay in order.
-        let worker = TrafficLayout::parse(&frame).map_or(0, |layout| {
-            let key = layout.destination_key(&frame);
-            usize::from(key.0[31]) % self.shared.mailboxes.len()
-        });
+    pub fn inject(&self, frame: Vec<u8>, egress: Option<PortId>) -> bool {
+        let port = egress.and_then(|port| self.shared.registry.get(port));
+        let worker = match &port {
+            // The worker that has the port need not hand the frame over.
+            Some((worker, _)) => *worker,
+            // A flow stays with one worker, so that its frames stay in order.
+            None => TrafficLayout::parse(&frame).map_or(0, |layout| {
+                let key = layout.destination_key(&frame);
+                usize::from(key.0[31]) % self.shared.mailboxes.len()
+            }),
+        };
         let mailbox = &self.shared.mailboxes[worker];
-        let taken = !mailbox.is_closed() && mailbox.injected.push(frame).is_ok();
+        let backlog = self.backlog(mailbox, port.as_ref());
+        let len = frame.len();
+        if mailbox.is_closed() || (backlog > 0 && backlog + len > self.backlog_limit()) {
+            return false;
+        }
+        mailbox.backlog.add(len);
+        let taken = mailbox.injected.push(frame).is_ok();
+        if !taken {
+            mailbox.backlog.subtract(len);
+        }
         mailbox.bell.ring();
         taken
+    }
+
+    /// Returns ready when [`Self::inject`] takes a frame of any length that leaves by `egress`. Else the
+    /// task is woken when there may be room.
+    pub fn poll_room(&self, egress: Option<PortId>, context: &mut Context<'_>) -> Poll<()> {
+        let port = egress.and_then(|port| self.shared.registry.get(port));
+        let mailboxes = match &port {
+            Some((worker, _)) => std::slice::from_ref(&self.shared.mailboxes[*worker]),
+            None => &self.shared.mailboxes[..],
+        };
+        let has_room = |mailbox: &Mailbox| {
+            let backlog = self.backlog(mailbox, port.as_ref());
+            let room = backlog == 0 || backlog + MAX_FRAME_LEN <= self.backlog_limit();
+            room && !mailbox.injected.is_full()
+        };
+        if mailboxes.iter().all(|mailbox| has_room(mailbox)) {
+            return Poll::Ready(());
+        }
+        for mailbox in mailboxes {
+            mailbox.backlog.wake_later(context.waker());
+        }
+        if let Some((_, counters)) = &port {
+            counters.backlog.wake_later(context.waker());
+        }
+        // Once more: what has left meanwhile wakes nobody.
+        match mailboxes.iter().all(|mailbox| has_room(mailbox)) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Returns the number of frames of local origin that were dropped in this node, apart from those
+    /// that were lost with a peering.
+    #[must_use]
+    pub fn local_drops(&self) -> u64 {
+        let stats = self.worker_stats();
+        let workers = stats
+            .iter()
+            .map(|s| s.local.total_dropped() + s.closed.local_drops);
+        self.shared.registry.local_drops() + workers.sum::<u64>()
+    }
+
+    fn backlog(&self, mailbox: &Mailbox, port: Option<&(usize, Arc<PortCounters>)>) -> usize {
+        mailbox.backlog.bytes() + port.map_or(0, |(_, counters)| counters.backlog.bytes())
+    }
+
+    fn backlog_limit(&self) -> usize {
+        BACKLOG_LIMIT.min(self.shared.options.port_queue_bytes)
     }
 
     /// Sets or removes the packet filter. Frames that are being routed already may miss it.

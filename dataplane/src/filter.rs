@@ -4,15 +4,114 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pinecone_wire::{PublicKey, TrafficLayout};
+
 use crate::PortId;
 
-/// A filter that sees every traffic frame on its way in, before it is routed. Called on worker threads: it must
-/// be quick, and never block.
+/// A filter that sees every traffic frame before it is routed. Called on worker threads: it must be quick, and
+/// never block.
 ///
-/// A filter that panics is taken out: the frame is dropped, and all later ones pass.
+/// Closures are filters. A filter that panics is removed: the frame is dropped, and all later ones pass.
+///
+/// ```
+/// use std::sync::Arc;
+/// use pinecone_dataplane::{PacketFilter, TrafficFrame};
+///
+/// let short: Arc<dyn PacketFilter> = Arc::new(|frame: &TrafficFrame<'_>| frame.bytes().len() <= 1500);
+/// ```
 pub trait PacketFilter: Send + Sync {
     /// Returns whether the frame may go on.
-    fn pass(&self, ingress: PortId, frame: &[u8]) -> bool;
+    fn pass(&self, frame: &TrafficFrame<'_>) -> bool;
+}
+
+impl<F: Fn(&TrafficFrame<'_>) -> bool + Send + Sync> PacketFilter for F {
+    fn pass(&self, frame: &TrafficFrame<'_>) -> bool {
+        self(frame)
+    }
+}
+
+/// A traffic frame as a packet filter sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct TrafficFrame<'a> {
+    ingress: PortId,
+    own_key: PublicKey,
+    bytes: &'a [u8],
+    layout: &'a TrafficLayout,
+}
+
+/// The direction of a traffic frame, as this node sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameClass {
+    /// This node sends it.
+    Outgoing,
+    /// It is for this node's key.
+    Incoming,
+    /// It comes from a peer and is for another key. It may still be delivered here, if no node has that key.
+    Transit,
+}
+
+impl<'a> TrafficFrame<'a> {
+    pub(crate) const fn new(
+        ingress: PortId,
+        own_key: PublicKey,
+        bytes: &'a [u8],
+        layout: &'a TrafficLayout,
+    ) -> Self {
+        Self {
+            ingress,
+            own_key,
+            bytes,
+            layout,
+        }
+    }
+
+    /// Returns the port that the frame came in by, or [`PortId::LOCAL`] for one that this node sends.
+    #[must_use]
+    pub const fn ingress(&self) -> PortId {
+        self.ingress
+    }
+
+    /// Returns whether this node sends the frame, receives it, or forwards it.
+    #[must_use]
+    pub fn class(&self) -> FrameClass {
+        if self.ingress == PortId::LOCAL {
+            FrameClass::Outgoing
+        } else if self.destination() == self.own_key {
+            FrameClass::Incoming
+        } else {
+            FrameClass::Transit
+        }
+    }
+
+    /// Returns the key that the frame claims to be from. Nothing proves it.
+    #[must_use]
+    pub fn source(&self) -> PublicKey {
+        self.layout.source_key(self.bytes)
+    }
+
+    /// Returns the key that the frame is for.
+    #[must_use]
+    pub fn destination(&self) -> PublicKey {
+        self.layout.destination_key(self.bytes)
+    }
+
+    /// Returns the payload.
+    #[must_use]
+    pub fn payload(&self) -> &'a [u8] {
+        self.layout.payload(self.bytes)
+    }
+
+    /// Returns the whole frame, header included.
+    #[must_use]
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Returns where the parts of the frame are.
+    #[must_use]
+    pub const fn layout(&self) -> &'a TrafficLayout {
+        self.layout
+    }
 }
 
 /// A filter as workers call it, shared by all of them.
@@ -31,12 +130,12 @@ impl GuardedFilter {
 
     /// Returns whether the frame may go on.
     #[inline]
-    pub(crate) fn pass(&self, ingress: PortId, frame: &[u8]) -> bool {
+    pub(crate) fn pass(&self, frame: &TrafficFrame<'_>) -> bool {
         if self.panicked.load(Ordering::Relaxed) {
             return true;
         }
         // After a panic, the filter is not called again.
-        let call = AssertUnwindSafe(|| self.filter.pass(ingress, frame));
+        let call = AssertUnwindSafe(|| self.filter.pass(frame));
         catch_unwind(call).unwrap_or_else(|_| {
             if !self.panicked.swap(true, Ordering::Relaxed) {
                 tracing::error!("the packet filter panicked and is taken out: frames pass unseen");

@@ -14,7 +14,7 @@ use crate::PortId;
 use crate::buffer::{Place, simd};
 use crate::counters::{DropReason, PortCounters};
 use crate::delivery::Delivery;
-use crate::filter::GuardedFilter;
+use crate::filter::{GuardedFilter, TrafficFrame};
 
 /// Finds next hops. One a worker; it keeps its scratch memory from batch to batch.
 pub(crate) struct Router {
@@ -318,7 +318,12 @@ impl<O: Output> Batch<'_, O> {
         lookups: &mut Destinations,
     ) -> Option<Class> {
         if let Some(filter) = &self.policy.filter
-            && !filter.pass(self.ingress.port, frame)
+            && !filter.pass(&TrafficFrame::new(
+                self.ingress.port,
+                self.fib.own_key(),
+                frame,
+                layout,
+            ))
         {
             return None;
         }

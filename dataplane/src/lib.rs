@@ -9,6 +9,7 @@
 //! workers' timers, and anything that locks or allocates per forwarded frame. `unsafe` lives in
 //! `engine` and `buffer` alone.
 
+mod backlog;
 mod batching;
 mod block;
 mod buffer;
@@ -40,7 +41,7 @@ pub use counters::{CountersSnapshot, DropReason, PortCounters, Traffic, WorkerSt
 pub use data_plane::DataPlane;
 pub use delivery::Delivery;
 pub use driven::DrivenWorker;
-pub use filter::PacketFilter;
+pub use filter::{FrameClass, PacketFilter, TrafficFrame};
 pub use memory_limit::MemoryLimit;
 pub use options::{DataPlaneError, DataPlaneOptions, EngineChoice, EngineInfo, PortOptions};
 pub use pin::pin_to_core;

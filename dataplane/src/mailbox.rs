@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use crossbeam::queue::{ArrayQueue, SegQueue};
 use rustix::event::{EventfdFlags, eventfd};
 
+use crate::backlog::Backlog;
 use crate::block::BlockQueue;
 use crate::counters::PortCounters;
 use crate::filter::GuardedFilter;
@@ -37,6 +38,8 @@ pub(crate) struct NewPort {
 pub(crate) struct Mailbox {
     pub(crate) commands: SegQueue<Command>,
     pub(crate) injected: ArrayQueue<Vec<u8>>,
+    /// Bytes of injected frames that the worker has not sent on.
+    pub(crate) backlog: Backlog,
     /// One from each worker, so that each has one writer.
     pub(crate) blocks: Box<[BlockQueue]>,
     pub(crate) bell: Doorbell,
@@ -51,6 +54,7 @@ impl Mailbox {
         Ok(Self {
             commands: SegQueue::new(),
             injected: ArrayQueue::new(local_frames),
+            backlog: Backlog::default(),
             blocks: (0..workers).map(|_| BlockQueue::new()).collect(),
             bell: Doorbell::new()?,
             closed: AtomicBool::new(false),
@@ -73,6 +77,7 @@ impl Mailbox {
         self.bell.awake();
         self.drop_commands();
         while self.injected.pop().is_some() {}
+        self.backlog.set(0);
         self.drop_blocks()
     }
 

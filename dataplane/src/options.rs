@@ -235,6 +235,7 @@ pub struct PortOptions {
 
 /// Why a data plane cannot start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DataPlaneError {
     /// An option has a value that is not allowed.
     #[error("option {option} is {value}: {allowed}")]

@@ -49,6 +49,10 @@ pub(crate) struct FlowQueue {
     limits: QueueLimits,
     /// Frames dropped for waiting too long, until [`Self::take_late`].
     late: u64,
+    /// The place of frames of local origin, if there are any.
+    local: Option<u32>,
+    /// Frames of local origin dropped, until [`Self::take_local_drops`].
+    local_drops: u64,
 }
 
 struct Ingress {
@@ -70,6 +74,8 @@ impl FlowQueue {
             bytes: 0,
             limits,
             late: 0,
+            local: None,
+            local_drops: 0,
         }
     }
 
@@ -88,6 +94,18 @@ impl FlowQueue {
     /// Takes the number of frames dropped for waiting too long.
     pub(crate) fn take_late(&mut self) -> u64 {
         std::mem::take(&mut self.late)
+    }
+
+    /// Returns the bytes of frames of local origin.
+    #[inline]
+    pub(crate) fn local_bytes(&self) -> usize {
+        self.local.map_or(0, |place| self.lengths[place as usize])
+    }
+
+    /// Takes the number of frames of local origin that were dropped.
+    #[inline]
+    pub(crate) fn take_local_drops(&mut self) -> u64 {
+        std::mem::take(&mut self.local_drops)
     }
 
     /// Appends a frame from `port` to its flow at time `now` (milliseconds). Then drops the oldest
@@ -126,6 +144,9 @@ impl FlowQueue {
             let mut late = Gone::default();
             let next = ingress.flows.next_len(now, self.limits.delay, &mut late);
             self.late += late.frames as u64;
+            if self.local == Some(place) {
+                self.local_drops += late.frames as u64;
+            }
             self.frames -= late.frames;
             self.bytes -= late.bytes;
             self.lengths[place as usize] -= late.bytes;
@@ -152,9 +173,11 @@ impl FlowQueue {
     /// Frees the memory of an empty queue.
     pub(crate) fn shrink(&mut self) {
         if self.is_empty() && !self.ingresses.is_empty() {
-            let late = self.late;
-            *self = Self::new(self.limits);
-            self.late = late;
+            *self = Self {
+                late: self.late,
+                local_drops: self.local_drops,
+                ..Self::new(self.limits)
+            };
         }
     }
 
@@ -185,6 +208,9 @@ impl FlowQueue {
             deficit: QUANTUM,
         });
         self.places.insert(port, place);
+        if port == PortId::LOCAL {
+            self.local = Some(place);
+        }
         self.order.add(place);
         place
     }
@@ -192,6 +218,9 @@ impl FlowQueue {
     fn remove(&mut self, place: u32) {
         if let Some(ingress) = self.ingresses[place as usize].take() {
             self.places.remove(&ingress.port);
+            if ingress.port == PortId::LOCAL {
+                self.local = None;
+            }
             self.free.push(place);
             self.last = None;
         }
@@ -213,6 +242,9 @@ impl FlowQueue {
         self.lengths[place] -= len;
         self.bytes -= len;
         self.frames -= 1;
+        if self.local == Some(place as u32) {
+            self.local_drops += 1;
+        }
         true
     }
 }

@@ -65,6 +65,23 @@ impl Registry {
         self.lock().open.get(&port).map(|r| r.worker)
     }
 
+    /// The worker and the counters of an open port.
+    pub(crate) fn get(&self, port: PortId) -> Option<(usize, Arc<PortCounters>)> {
+        let ports = self.lock();
+        let found = ports.open.get(&port)?;
+        Some((found.worker, Arc::clone(&found.counters)))
+    }
+
+    /// The number of frames of local origin that open ports have dropped.
+    pub(crate) fn local_drops(&self) -> u64 {
+        let ports = self.lock();
+        ports
+            .open
+            .values()
+            .map(|r| r.counters.local_drops.get())
+            .sum()
+    }
+
     /// The counters of an open port.
     pub(crate) fn counters_of(&self, port: PortId) -> Option<CountersSnapshot> {
         self.lock().open.get(&port).map(|r| r.counters.snapshot())

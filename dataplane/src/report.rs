@@ -27,6 +27,7 @@ pub enum Report {
 
 /// Why a worker ended that nobody had told to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum WorkerError {
     /// A system call without which its engine cannot go on failed.
     #[error("worker {worker} failed: {call}: {}", std::io::Error::from_raw_os_error(*.error))]

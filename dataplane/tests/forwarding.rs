@@ -354,11 +354,11 @@ fn what_is_for_us_is_delivered_and_what_we_inject_is_routed(engine: Setting) {
     assert_eq!(rig.delivered(), [(PortId(1), ours)]);
     assert!(
         rig.plane()
-            .inject(rig::traffic_with(KEY, Watermark::START, b"from us"))
+            .inject(rig::traffic_with(KEY, Watermark::START, b"from us"), None)
     );
     assert_eq!(read_frame(&mut b), traffic(KEY, 7, b"from us"));
     let to_ourselves = traffic(rig.own_key(), 3, b"to ourselves");
-    assert!(rig.plane().inject(to_ourselves.clone()));
+    assert!(rig.plane().inject(to_ourselves.clone(), None));
     rig.wait_for(|r| r.delivered().len() == 2);
     assert_eq!(rig.delivered()[1], (PortId::LOCAL, to_ourselves));
 }

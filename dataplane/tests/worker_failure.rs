@@ -108,7 +108,7 @@ fn a_failed_worker_closes_its_ports_and_says_why(engine: EngineChoice) {
     let closed = rig.report_within(Duration::from_secs(20));
     assert_eq!(closed, Some((PortId(3), CloseReason::Worker(expected))));
     assert_eq!(theirs.read(&mut [0]).unwrap(), 0);
-    assert!(!rig.plane().inject(traffic(KEY, 7, b"")));
+    assert!(!rig.plane().inject(traffic(KEY, 7, b""), None));
     assert_eq!(rig.plane().worker_stats()[0].ports, 0);
 }
 

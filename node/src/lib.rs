@@ -1,8 +1,8 @@
-//! A Pinecone node: run one, or embed one.
+//! A Pinecone node as a library.
 //!
-//! A [`Node`] is threads and channels around parts that know nothing of each other: the data
-//! plane's workers move frames, the control thread decides, the runtime thread listens, dials and
-//! shakes hands.
+//! A [`Node`] is the threads and channels around parts that know nothing of each other: the workers of
+//! the data plane move frames, the control thread makes the routing decisions, and the runtime thread
+//! listens, dials and shakes hands.
 //!
 //! ```
 //! use std::time::Duration;
@@ -27,8 +27,10 @@
 //! # }
 //! ```
 //!
-//! What may not enter: routing decisions (`controlplane`), the format of bytes (`wire`), how
-//! frames are moved (`dataplane`) and how streams come about (`transports`).
+//! `docs/guide.md` shows more, and `examples/` has whole programs.
+//!
+//! Routing decisions do not belong here: they live in `controlplane`. The format of bytes lives in
+//! `wire`, moving frames in `dataplane`, and making streams in `transports`.
 
 mod builder;
 mod clock;
@@ -63,14 +65,14 @@ pub use error::{
     StartError, TryRecvError,
 };
 pub use event::{Event, Events, PeerBandwidth};
-pub use key::generate_key;
+pub use key::{KeyFile, KeyFileError, generate_key};
 pub use log_limit::LogLimit;
 pub use node::{Node, pipe};
 pub use options::{NodeOptions, ReceiveFor, ReceiveQueue};
 pub use pinecone_controlplane::{Config as ControlConfig, LimitError, Refused};
 pub use pinecone_dataplane::{
-    CloseReason, DataPlaneError, DataPlaneOptions, DropReason, EngineChoice, LinkType, MemoryLimit,
-    PacketFilter, PortId, Traffic, WorkerError,
+    CloseReason, DataPlaneError, DataPlaneOptions, DropReason, EngineChoice, FrameClass, LinkType,
+    MemoryLimit, PacketFilter, PortId, Traffic, TrafficFrame, WorkerError,
 };
 pub use pinecone_transports::{
     AddressError, DialError, DialSchedule, Direction, HandshakeFailed, Limits, ListenError,
@@ -85,3 +87,8 @@ pub use status::{
 };
 pub use stream_options::StreamOptions;
 pub use traffic::Received;
+
+/// The snippets of the guide, which are tested with those of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guide.md")]
+mod guide {}

@@ -2,11 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use pinecone_controlplane::CoordinateCache;
 use pinecone_dataplane::{DataPlane, Delivery, PortId};
-use pinecone_fib::FibReader;
+use pinecone_fib::{FibReader, NextHop, Snapshot};
 use pinecone_wire::coordinates::CoordinatesView;
 use pinecone_wire::frame::HEADER_LEN;
 use pinecone_wire::ping::{Ping, PingType};
@@ -129,7 +130,7 @@ impl Local {
         if self.closed.load(Relaxed) {
             return Err(Closed::default().into());
         }
-        let frame = {
+        let (frame, egress) = {
             let mut places = self.places();
             let now = self.clock.now();
             let destination = match places.cache.get(now, key) {
@@ -137,7 +138,8 @@ impl Local {
                 _ => Coordinates::default(),
             };
             places.cache.sent_to(now, key);
-            let source = places.fib.load().coordinates();
+            let fib = places.fib.load();
+            let source = fib.coordinates();
             // Coordinates are unverified: long ones must not keep a payload from being sent.
             let destination = match payload.len() > max_payload(&destination, source) {
                 true => Coordinates::default(),
@@ -165,7 +167,10 @@ impl Local {
                 len: payload.len(),
                 max,
             })?;
-            frame
+            let egress = TrafficLayout::parse(&frame)
+                .ok()
+                .and_then(|layout| first_hop(fib, layout.destination(&frame), key));
+            (frame, egress)
         };
         if *key == self.own {
             // If the receive queue is full, the payload is dropped and counted like others.
@@ -173,10 +178,37 @@ impl Local {
             return Ok(());
         }
         let dataplane = self.dataplane.get().and_then(Weak::upgrade);
-        match dataplane.ok_or_else(Closed::default)?.inject(frame) {
+        match dataplane.ok_or_else(Closed::default)?.inject(frame, egress) {
             true => Ok(()),
             false => Err(SendError::Full),
         }
+    }
+
+    /// Returns ready when the first hop to a key takes a payload of any length.
+    pub(crate) fn poll_send_ready(
+        &self,
+        key: &PublicKey,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Closed>> {
+        if self.closed.load(Relaxed) {
+            return Poll::Ready(Err(Closed::default()));
+        }
+        if *key == self.own {
+            return Poll::Ready(Ok(()));
+        }
+        let Some(dataplane) = self.dataplane.get().and_then(Weak::upgrade) else {
+            return Poll::Ready(Err(Closed::default()));
+        };
+        let egress = {
+            let mut places = self.places();
+            let now = self.clock.now();
+            let destination = places.cache.get(now, key).unwrap_or_default();
+            let mut encoded = Vec::new();
+            destination.push_body(&mut encoded);
+            let destination = CoordinatesView::new(&encoded).unwrap_or(CoordinatesView::EMPTY);
+            first_hop(places.fib.load(), destination, key)
+        };
+        dataplane.poll_room(egress, context).map(Ok)
     }
 
     pub(crate) fn counters(&self) -> Vec<Counter> {
@@ -193,6 +225,12 @@ impl Local {
             value: value.load(Relaxed),
         })
         .into();
+        if let Some(dataplane) = self.dataplane.get().and_then(Weak::upgrade) {
+            counters.push(Counter {
+                name: "local_sends_dropped",
+                value: dataplane.local_drops(),
+            });
+        }
         let places = self.places();
         let cached = [
             ("coordinates_refused", places.cache.refused()),
@@ -290,6 +328,21 @@ impl Delivery for Local {
             layout.source(frame),
             layout.payload(frame),
         )
+    }
+}
+
+/// Returns the port by which a frame of this node leaves.
+fn first_hop(fib: &Snapshot, destination: CoordinatesView<'_>, key: &PublicKey) -> Option<PortId> {
+    let by_tree = match destination.is_empty() {
+        true => NextHop::None,
+        false => fib.tree(PortId::LOCAL, destination),
+    };
+    match by_tree {
+        NextHop::Port(port) => Some(port),
+        NextHop::Local | NextHop::None => match fib.snek(key, &Watermark::START).next {
+            NextHop::Port(port) => Some(port),
+            NextHop::Local | NextHop::None => None,
+        },
     }
 }
 

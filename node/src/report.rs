@@ -7,7 +7,7 @@ use pinecone_transports::{StaticPeerState as DialState, StaticPeersHandle, Trans
 
 use crate::{Counter, StaticPeer, StaticPeerState, Worker};
 
-/// Drops by reason, those that occurred.
+/// Returns the drops by reason. Reasons that never occurred are left out.
 pub(crate) fn drops(counters: &CountersSnapshot) -> Vec<Counter> {
     let all = DropReason::ALL.iter().map(|&reason| Counter {
         name: reason.name(),
@@ -33,7 +33,7 @@ pub(crate) fn workers(stats: &[WorkerStats]) -> Vec<Worker> {
                 ("closed_tx_traffic_frames", stats.closed.tx_traffic_frames),
                 ("closed_delivered_frames", stats.closed.delivered_frames),
             ]);
-            // Of frames of local origin, and of peerings that have ended.
+            // Frames of local origin, and of peerings that have ended.
             let mut gone = stats.local.clone();
             gone.add(&stats.closed);
             counters.extend(named([

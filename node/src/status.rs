@@ -1,4 +1,4 @@
-//! What a node says about itself: plain data for people and programs.
+//! The state of a node, as plain data.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,66 +8,68 @@ use pinecone_dataplane::{LinkType, PortId, Traffic};
 use pinecone_transports::{Direction, MissingListener};
 use pinecone_wire::{Coordinates, PublicKey};
 
-/// A number that only grows, by name: what was dropped, refused or turned away.
+/// A counter, which only grows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counter {
-    /// What is counted, in `snake_case`.
+    /// The name of what is counted, in `snake_case`.
     pub name: &'static str,
-    /// How often.
+    /// The count.
     pub value: u64,
 }
 
 /// One peering.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Peer {
-    /// Our number for it.
+    /// The port's number in this node.
     pub port: PortId,
     /// The peer's key.
     pub key: PublicKey,
     /// The peer's address, as text for people.
     pub remote: String,
-    /// Who began it.
+    /// The side that connected.
     pub direction: Direction,
-    /// What it runs over.
+    /// The type of its link.
     pub link: LinkType,
     /// When it came up.
     pub connected_since: SystemTime,
-    /// For how long it has been up.
+    /// How long it has been up.
     pub connected_for: Duration,
-    /// The peer's place in the tree, once it has announced one.
+    /// The peer's coordinates, once it has announced them.
     pub coordinates: Option<Coordinates>,
-    /// The root that it follows, once it has announced one.
+    /// The root that the peer follows, once it has announced one.
     pub root: Option<PublicKey>,
-    /// What it moved since it came up.
+    /// Its traffic since it came up.
     pub traffic: Traffic,
-    /// Frames dropped at this port, by reason; reasons that never occurred are left out.
+    /// Frames dropped at this port, by [reason](crate::DropReason::name). Reasons that never occurred are
+    /// left out.
     pub drops: Vec<Counter>,
-    /// Traffic frames from it that were for this node, and taken.
+    /// Traffic frames from the peer that were delivered at this node.
     pub delivered_frames: u64,
-    /// Traffic frames from it that followed a route that had just expired, and would have been dropped
-    /// otherwise.
+    /// Traffic frames from the peer that followed a route that had just expired, and would have been
+    /// dropped otherwise.
     pub expired_route_frames: u64,
-    /// Traffic frames from it that were led round to another key, and would have been dropped otherwise.
+    /// Traffic frames from the peer that were led to another key, and would have been dropped otherwise.
     pub detoured_frames: u64,
-    /// Bytes waiting to be sent to it.
+    /// Bytes that wait to be sent to the peer.
     pub queued_bytes: u64,
-    /// Traffic frames waiting to be sent to it.
+    /// Traffic frames that wait to be sent to the peer.
     pub queued_frames: u64,
 }
 
 /// A peer that the node dials again whenever it is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaticPeer {
-    /// As configured.
+    /// Its address, as configured.
     pub address: String,
     /// Its state.
     pub state: StaticPeerState,
-    /// Failures in a row.
+    /// The number of failures in a row.
     pub failures: u32,
-    /// Why the last dial failed or the last peering ended; none once a peering has been good for a
+    /// Why the last dial failed or the last peering ended. `None` once a peering has lasted for a
     /// minute.
     pub last_error: Option<String>,
-    /// How long until it is dialled next; none if it is connected or being dialled.
+    /// The time until it is dialled next. `None` if it is connected or being dialled.
     pub next_dial: Option<Duration>,
 }
 
@@ -99,76 +101,77 @@ impl fmt::Display for StaticPeerState {
     }
 }
 
-/// Signs that another node uses our key. All are zero unless somebody copied a key file, or plays
-/// tricks.
+/// Signs that another node uses this node's key. All are zero unless somebody has copied a key file or
+/// replays messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OwnKeyElsewhere {
-    /// Handshakes with our key that were not between this node and itself. They prove nothing:
-    /// somebody may have sent our own handshake back.
+    /// Handshakes with this node's key that were not between this node and itself. They prove nothing:
+    /// somebody may have sent the node's own handshake back.
     pub handshakes: u64,
-    /// Frames signed with our key that this node has not made.
+    /// Frames signed with this node's key that this node has not made.
     pub signed_frames: u64,
 }
 
 /// One worker thread of the data plane.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Worker {
-    /// Its number, from 0.
+    /// Its number, counted from 0.
     pub index: usize,
-    /// The core that it is pinned to.
+    /// The core that it is pinned to, if it is.
     pub core: Option<usize>,
-    /// What it has done so far, by name.
+    /// Its counters.
     pub stats: Vec<Counter>,
 }
 
-/// The node as a whole.
+/// The state of a node.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Status {
     /// Its key.
     pub public_key: PublicKey,
-    /// Its place in the tree; none means that it is the root.
+    /// Its coordinates in the tree. The root's are empty.
     pub coordinates: Coordinates,
     /// The root that it follows.
     pub root: PublicKey,
-    /// That root's sequence.
+    /// The sequence of that root.
     pub root_sequence: u64,
-    /// Its parent in the tree; a root has none.
+    /// Its parent in the tree. A root has none.
     pub parent: Option<PublicKey>,
-    /// How far its clock is behind the network's time, in milliseconds (less than 0: ahead of it), if
-    /// that is far enough to matter.
+    /// How far its clock is behind the network's time in milliseconds, if that is far enough to matter.
+    /// Negative if the clock is ahead.
     pub clock_behind_ms: Option<i64>,
     /// Its descending node on the snake.
     pub descending: Option<PublicKey>,
-    /// SNEK routes installed.
+    /// The number of SNEK routes.
     pub routes: usize,
-    /// Peerings, lowest port first.
+    /// The peerings, lowest port first.
     pub peers: Vec<Peer>,
-    /// Static peers, in the order they were given.
+    /// The static peers, in the order in which they were given.
     pub static_peers: Vec<StaticPeer>,
-    /// The engine that moves frames.
+    /// The name of the engine that moves frames.
     pub engine: String,
-    /// Why it is this one.
+    /// Why this engine runs, and which features of the kernel it uses.
     pub engine_reason: String,
-    /// The data plane's threads.
+    /// The worker threads.
     pub workers: Vec<Worker>,
-    /// What limits turned away and what was dropped, in the whole node.
+    /// Counters of the whole node.
     pub counters: Vec<Counter>,
     /// How long the node has been running.
     pub uptime: Duration,
-    /// Addresses that it listens on.
+    /// The addresses that it listens on.
     pub listeners: Vec<SocketAddr>,
-    /// Addresses that it waits for, to listen on them.
+    /// The addresses that it waits for in order to listen on them.
     pub missing_listeners: Vec<MissingListener>,
-    /// Signs that another node uses our key.
+    /// Signs that another node uses this node's key.
     pub own_key_elsewhere: OwnKeyElsewhere,
 }
 
-/// An answered ping.
+/// The answer to a ping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PingReply {
-    /// From asking to the answer's arrival.
+    /// The time from sending the ping to the arrival of the answer.
     pub rtt: Duration,
-    /// Nodes between the two that forwarded the question and count; deployed nodes outside the
-    /// simulator don't.
+    /// The number of nodes that forwarded the ping. Deployed nodes outside of the simulator do not count.
     pub hops: u16,
 }

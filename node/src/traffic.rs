@@ -1,5 +1,6 @@
 //! Payloads of the application: sending, receiving and filtering.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -35,6 +36,29 @@ impl Node {
             SendError::Closed(_) => self.closed_error().into(),
             error => error,
         })
+    }
+
+    /// Waits until [`Self::send_to`] takes a payload to `key`, of whatever length, after it has returned
+    /// [`SendError::Full`]. At most 256 KiB that this node sends wait for one peering.
+    ///
+    /// Other senders may be faster, so that the payload finds the queue full again.
+    ///
+    /// # Errors
+    /// [`Closed`] if the node closes first.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect on the node.
+    pub async fn send_ready(&self, key: &PublicKey) -> Result<(), Closed> {
+        let ready = poll_fn(|context| self.0.local.poll_send_ready(key, context)).await;
+        ready.map_err(|_| self.closed_error())
+    }
+
+    /// Waits like [`Self::send_ready`], for callers outside async code.
+    ///
+    /// # Errors
+    /// As [`Self::send_ready`].
+    pub fn send_ready_blocking(&self, key: &PublicKey) -> Result<(), Closed> {
+        pollster::block_on(self.send_ready(key))
     }
 
     /// Returns the length of the longest payload that [`Self::send_to`] takes at the node's present

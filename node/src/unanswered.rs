@@ -1,25 +1,25 @@
-//! Which coordinates have stopped working.
+//! Destinations that do not answer, whose cached coordinates may be wrong.
 //!
-//! Coordinates are kept for 60 s (protocol section 7), and a node that has moved meanwhile is not
-//! where they say: a frame sent there is lost, as often as it is sent. So after a while without a
-//! word from a node that we send to, its frames go by SNEK, which needs no coordinates.
+//! Coordinates are cached for 60 s (protocol section 7). If the destination has moved meanwhile, every
+//! frame that is sent to them is lost. So when nothing has been heard from a destination for a while,
+//! frames to it are routed by SNEK, which needs no coordinates.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use pinecone_wire::PublicKey;
 
-/// How long coordinates are used for a node that does not answer.
+/// How long coordinates are used for a destination that does not answer.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Nodes remembered; above it all are forgotten, and given the same patience again.
+/// The number of destinations kept. If there are more, all are forgotten and start anew.
 const LIMIT: usize = 65_536;
 
-/// Since when nodes that we send to have been silent.
+/// The destinations that have not answered, with the time of the first unanswered frame.
 #[derive(Default)]
 pub(crate) struct Unanswered(HashMap<PublicKey, Duration>);
 
 impl Unanswered {
-    /// We are sending to `key`: whether its coordinates may still be used.
+    /// Records a frame to `key`, and reports whether its coordinates may still be used.
     pub(crate) fn sending(&mut self, now: Duration, key: &PublicKey) -> bool {
         if self.0.len() >= LIMIT && !self.0.contains_key(key) {
             self.0.clear();
@@ -28,7 +28,7 @@ impl Unanswered {
         now.saturating_sub(since) <= PATIENCE
     }
 
-    /// `key` sent us something.
+    /// Records a frame from `key`.
     pub(crate) fn heard(&mut self, key: &PublicKey) {
         self.0.remove(key);
     }

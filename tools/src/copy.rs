@@ -19,8 +19,6 @@ use crate::transfer::{self, Kind, OVERHEAD, Receiver, Segment, Sender, State};
 const QUEUED_PIECES: usize = 64;
 /// Payloads handled before they are answered.
 const BATCH: usize = 16;
-/// Pause before a busy node is tried again.
-const BUSY_WAIT: Duration = Duration::from_millis(1);
 /// Time for the last payloads of a stream to leave the node before it closes.
 const PARTING: Duration = Duration::from_millis(100);
 /// How often an abort is sent, as it may be lost.
@@ -256,7 +254,7 @@ async fn transmit(node: &Node, key: &PublicKey, payload: &[u8]) -> Result<(), Fa
     loop {
         match node.send_to(payload, key) {
             Ok(()) => return Ok(()),
-            Err(SendError::Full) => tokio::time::sleep(BUSY_WAIT).await,
+            Err(SendError::Full) => node.send_ready(key).await.map_err(Failure::runtime)?,
             Err(SendError::TooLong { max, .. }) => {
                 return Err(Failure::usage(format!(
                     "at most {} bytes fit a frame from here: choose a smaller --size",

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 /// A malformed address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum AddressError {
     /// The port is missing or not from 1 to 65535 (0 to 65535 for listening).
     #[error("{0:?} has no valid port: write host:port or [IPv6]:port, with a port up to 65535")]
@@ -28,6 +29,7 @@ pub enum AddressError {
 
 /// The reason why listening failed. The text names the address.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ListenError {
     /// The address is malformed.
     #[error(transparent)]
@@ -60,6 +62,7 @@ pub enum ListenError {
 
 /// The reason why a handshake failed (protocol section 2). The stream is closed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HandshakeFailed {
     /// The peer speaks another version of the protocol.
     #[error("peer speaks protocol version {0}, we speak 1")]
@@ -111,6 +114,7 @@ impl From<pinecone_wire::HandshakeError> for HandshakeFailed {
 
 /// The reason why dialling failed. If a name has several addresses, this is the last failure.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DialError {
     /// The host does not resolve.
     #[error("host does not resolve: {0}")]

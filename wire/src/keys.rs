@@ -27,6 +27,7 @@ pub struct SecretKey(SigningKey);
 
 /// The reason why text is not a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeyError {
     /// The text is not 64 hexadecimal digits, or 128 for a secret key with its public half.
     #[error("a key is 64 hexadecimal digits; this text of {len} bytes is not")]
@@ -148,6 +149,12 @@ impl SecretKey {
         Zeroizing::new(self.0.to_bytes())
     }
 
+    /// Returns the seed as 64 hexadecimal digits, the text that [`Self::from_str`] reads.
+    #[must_use]
+    pub fn to_hex(&self) -> Zeroizing<String> {
+        Zeroizing::new(hex::encode(*self.seed()))
+    }
+
     /// Returns the public key, which is the address of the node.
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
@@ -158,6 +165,13 @@ impl SecretKey {
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> Signature {
         Signature(self.0.sign(message).to_bytes())
+    }
+}
+
+impl From<[u8; 32]> for SecretKey {
+    /// Returns the key that belongs to a seed.
+    fn from(seed: [u8; 32]) -> Self {
+        Self::from_seed(&Zeroizing::new(seed))
     }
 }
 

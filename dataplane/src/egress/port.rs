@@ -56,6 +56,8 @@ pub(crate) struct Port {
     rest: Vec<Box<[u8]>>,
     skip: usize,
     queue: FlowQueue,
+    /// Bytes in the queue that are of local origin, as last shown.
+    backlog: usize,
     total: Rc<Total>,
     /// Whether a send is under way.
     sending: bool,
@@ -96,6 +98,7 @@ impl Port {
             rest: Vec::new(),
             skip: 0,
             queue: FlowQueue::new(limits.queue_of(options.link)),
+            backlog: 0,
             total: Rc::clone(&limits.total),
             sending: false,
             pacing: Pacing::new(),
@@ -312,6 +315,7 @@ impl Port {
         self.total.change(before, self.queue.bytes());
         self.waiting -= dropped;
         self.counters.dropped(DropReason::QueueFull, dropped);
+        self.update_backlog();
     }
 
     fn pop_queue(&mut self, now: u64) -> Option<Box<[u8]>> {
@@ -321,7 +325,21 @@ impl Port {
         let late = self.queue.take_late();
         self.waiting -= late;
         self.counters.dropped(DropReason::QueueDelay, late);
+        self.update_backlog();
         frame
+    }
+
+    /// Shows how much of the queue is of local origin.
+    #[inline]
+    fn update_backlog(&mut self) {
+        let (bytes, dropped) = (self.queue.local_bytes(), self.queue.take_local_drops());
+        if bytes != self.backlog {
+            self.backlog = bytes;
+            self.counters.backlog.set(bytes);
+        }
+        if dropped > 0 {
+            self.counters.local_drops.add(dropped);
+        }
     }
 
     /// Takes a drain's worth of what waits.

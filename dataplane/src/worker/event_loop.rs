@@ -94,6 +94,7 @@ impl<E: Engine> EventLoop<E> {
             // What a full socket refused begins to drain before the wait.
             ports.egress.flush(&mut iteration.outbox());
         }
+        ports.release_injected();
         if ports.is_over() {
             return Ok(ControlFlow::Break(()));
         }

@@ -35,6 +35,8 @@ pub(super) struct Ports {
     pub(super) handoff: Handoff,
     /// When the worker started.
     start: Instant,
+    /// Bytes of injected frames that this iteration has taken.
+    injected: usize,
     /// When shutting down began.
     shutdown: Option<Instant>,
 }
@@ -53,6 +55,7 @@ impl Ports {
             egress: Egress::new(0, options),
             handoff: Handoff::new(shared.mailboxes.clone(), me),
             start: Instant::now(),
+            injected: 0,
             shutdown: None,
             shared,
         }
@@ -68,6 +71,15 @@ impl Ports {
 
     pub(super) fn counters(&self) -> &WorkerCounters {
         &self.shared.counters[self.me]
+    }
+
+    /// Makes room for as many injected frames as the iteration has sent on.
+    pub(super) fn release_injected(&mut self) {
+        if self.injected > 0 {
+            self.mailbox
+                .backlog
+                .subtract(std::mem::take(&mut self.injected));
+        }
     }
 
     /// The time since the worker started.
@@ -126,6 +138,7 @@ impl Ports {
             let Some(frame) = mailbox.injected.pop() else {
                 break;
             };
+            self.injected += frame.len();
             self.inject(iteration, frame);
         }
     }

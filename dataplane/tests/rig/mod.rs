@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::Receiver;
 use pinecone_dataplane::{
     CloseReason, CountersSnapshot, DataPlane, DataPlaneOptions, Delivery, DropReason, EngineChoice,
-    LinkType, PacketFilter, PortCounters, PortId, PortOptions, Report,
+    LinkType, PacketFilter, PortCounters, PortId, PortOptions, Report, TrafficFrame,
 };
 use pinecone_fib::FibWriter;
 use pinecone_wire::traffic::push_traffic;
@@ -68,8 +68,8 @@ impl Delivery for Delivered {
 struct Filter<F>(F);
 
 impl<F: Fn(PortId, &[u8]) -> bool + Send + Sync> PacketFilter for Filter<F> {
-    fn pass(&self, ingress: PortId, frame: &[u8]) -> bool {
-        self.0(ingress, frame)
+    fn pass(&self, frame: &TrafficFrame<'_>) -> bool {
+        self.0(frame.ingress(), frame.bytes())
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pinecone::{
     ConnectError, EngineChoice, Event, Node, NodeError, PacketFilter, PingError, PortId, SendError,
-    WorkerError, pipe,
+    TrafficFrame, WorkerError, pipe,
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
@@ -17,7 +17,7 @@ use crate::harness::{builder, event, node, removed, within};
 struct ForbidWaiting;
 
 impl PacketFilter for ForbidWaiting {
-    fn pass(&self, _: PortId, _: &[u8]) -> bool {
+    fn pass(&self, _: &TrafficFrame<'_>) -> bool {
         let calls = [
             libc::SYS_io_uring_enter,
             libc::SYS_epoll_pwait,

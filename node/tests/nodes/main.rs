@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod backpressure;
 mod bad_peers;
 mod cancelling;
 mod events;

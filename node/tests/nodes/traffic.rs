@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use pinecone::{
-    Builder, Event, Node, NodeOptions, PacketFilter, PingError, PortId, PublicKey, ReceiveFor,
-    SendError, TryRecvError, pipe,
+    Builder, Event, FrameClass, Node, NodeOptions, PingError, PortId, PublicKey, ReceiveFor,
+    SendError, TrafficFrame, TryRecvError, pipe,
 };
-use pinecone_wire::TrafficLayout;
 
 use crate::harness::{
     LIMIT, builder, counter, event, key, node, payload, peer, reaches, until, within,
@@ -231,32 +230,25 @@ async fn the_receive_queue_is_bounded_in_frames_and_bytes() {
     assert_eq!(counter(&deaf, "receive_queue_full").await, 1);
 }
 
-struct Drops {
-    seen: AtomicUsize,
-    source: PublicKey,
-}
-
-impl PacketFilter for Drops {
-    fn pass(&self, ingress: PortId, frame: &[u8]) -> bool {
-        self.seen.fetch_add(1, Relaxed);
-        assert_ne!(ingress, PortId::LOCAL, "the middle node sends nothing");
-        let layout = TrafficLayout::parse(frame).unwrap();
-        layout.source_key(frame) != self.source
-    }
-}
-
 #[tokio::test]
 async fn a_filter_drops_what_it_refuses_and_nothing_else() {
     let [a, middle, c] = line().await;
-    let filter = Arc::new(Drops {
-        seen: AtomicUsize::new(0),
-        source: a.public_key(),
-    });
-    middle.set_packet_filter(Some(filter.clone()));
+    let seen = Arc::new(AtomicUsize::new(0));
+    let (count, refused) = (Arc::clone(&seen), a.public_key());
+    let keys = [a.public_key(), c.public_key()];
+    middle.set_packet_filter(Some(Arc::new(move |frame: &TrafficFrame<'_>| {
+        count.fetch_add(1, Relaxed);
+        // The middle node sends and receives nothing.
+        assert_ne!(frame.ingress(), PortId::LOCAL);
+        assert_eq!(frame.class(), FrameClass::Transit);
+        assert!(keys.contains(&frame.source()) && keys.contains(&frame.destination()));
+        assert!(frame.payload().len() < frame.bytes().len());
+        frame.source() != refused
+    })));
     // Workers take notice in their own time.
     until("the filter is on", || async {
         c.send_to(b"ping", &a.public_key()).unwrap();
-        (filter.seen.load(Relaxed) > 0).then_some(())
+        (seen.load(Relaxed) > 0).then_some(())
     })
     .await;
     a.send_to(b"refused", &c.public_key()).unwrap();

@@ -187,7 +187,7 @@ fn compare(engine: EngineChoice, seed: u64) -> BTreeSet<&'static str> {
         };
         match peers.get_mut(&ingress) {
             Some(peer) => peer.write_all(&frame).unwrap(),
-            None => assert!(plane.inject(frame.clone())),
+            None => assert!(plane.inject(frame.clone(), None)),
         }
         let outcome = forward(tables.snapshot(), ingress, &mut frame, hop_limiting).unwrap();
         kinds.insert(match outcome {
