@@ -134,7 +134,7 @@ pub fn self_test() -> Result<()> {
     let traffic = Traffic {
         size: 64,
         flows: 3,
-        spread: Spread::Runs,
+        spread: Spread::Bursts,
         fill: Fill::Checked,
     };
     let stream = Feed::new(traffic, 0, 1).pending(100).to_vec();

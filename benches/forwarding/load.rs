@@ -14,35 +14,36 @@ use crate::forwarder::{Account, Forwarder};
 use crate::links::{LOAD_CORE, cpu_of, epoll_of, pin, wait, wait_until};
 use crate::traffic::{Feed, Fill, Traffic, frame};
 
-/// How long a router may take to let go of what it has.
-const SETTLE: Duration = Duration::from_secs(5);
-/// How often a paced generator writes.
+/// Time within which a router must send what it has queued.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// Interval between the writes of a paced generator.
 const TICK: Duration = Duration::from_micros(250);
-/// How long a thread waits before it looks whether it is to stop.
-const LOOK: Duration = Duration::from_millis(50);
+/// Interval at which a thread checks whether it must stop.
+const STOP_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long, and how much.
+/// The load of one measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Offer {
     pub warm_up: Duration,
     pub time: Duration,
-    /// Frames a second in all; as many as go if there is none.
+    /// Frames per second in total; `None` for full speed.
     pub rate: Option<f64>,
-    /// Whether generator and sink keep to the load's core.
+    /// Whether generator and sink are pinned to their core.
     pub pinned: bool,
 }
 
-/// What one run measured.
+/// The results of one measurement.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// Frames a second that reached the sink.
+    /// Frames per second that reached the sink.
     pub rate: f64,
-    /// Seconds of CPU time of the router's threads for each of them.
+    /// CPU time of the router's threads for each of them, in seconds.
     pub cpu: f64,
-    /// Frames sent in the whole run, and how many of them the sink never saw.
+    /// Frames sent.
     pub sent: u64,
+    /// Frames that did not reach the sink.
     pub lost: u64,
-    /// What the router says about those.
+    /// The router's counters of dropped frames, by reason.
     pub reasons: String,
 }
 
@@ -52,14 +53,14 @@ impl Sample {
     }
 }
 
-/// Shared by the threads of a run.
+/// The state that the threads of a measurement share.
 #[derive(Default)]
 struct Progress {
     no_more: AtomicBool,
     stop: AtomicBool,
     /// Bytes that reached the sink.
     bytes: AtomicU64,
-    /// Frames, where they are checked.
+    /// Frames that were checked.
     frames: AtomicU64,
     failure: Mutex<Option<anyhow::Error>>,
 }
@@ -73,8 +74,8 @@ impl Progress {
     }
 }
 
-/// Sends `traffic` through `router`, and measures what reaches the sink and what that costs. The
-/// accounts must balance at the end: each frame that was sent came out or is known to be dropped.
+/// Sends `traffic` through `router`, and measures the rate at the sink and the CPU time. At the end, each
+/// frame that was sent must have come out or be counted as dropped.
 pub fn run(
     router: &dyn Forwarder,
     inputs: &[TcpStream],
@@ -119,20 +120,26 @@ pub fn run(
         let (start, before) = (Instant::now(), frames());
         let cpu_before = cpu_of(router.threads());
         let failed = || progress.stop.load(Relaxed);
-        // On a busy machine a short run may need longer for its first frame.
-        let limit = |frames| if frames == before { SETTLE } else { offer.time };
+        // On a busy machine a short measurement may need longer for its first frame.
+        let limit = |frames| {
+            if frames == before {
+                DRAIN_LIMIT
+            } else {
+                offer.time
+            }
+        };
         while start.elapsed() < limit(frames()).max(offer.time) && !failed() {
             let left = offer.time.saturating_sub(start.elapsed());
-            std::thread::sleep(left.clamp(Duration::from_millis(1), LOOK));
+            std::thread::sleep(left.clamp(Duration::from_millis(1), STOP_INTERVAL));
         }
         let (elapsed, arrived) = (start.elapsed(), frames() - before);
         let cpu = cpu_of(router.threads()) - cpu_before;
 
         progress.no_more.store(true, Relaxed);
         let sent = generator.join().expect("generator");
-        let settled = wait_until(SETTLE, || {
+        let settled = wait_until(DRAIN_LIMIT, || {
             let bytes = progress.bytes.load(Relaxed);
-            failed() || is_settled(router.account(), sent, bytes, frames())
+            failed() || is_complete(router.account(), sent, bytes, frames())
         });
         progress.stop.store(true, Relaxed);
         sink.join().expect("sink");
@@ -146,7 +153,7 @@ pub fn run(
         let came = frames();
         ensure!(
             settled,
-            "of {sent} frames {came} came out, and the rest within {SETTLE:?} neither came nor was \
+            "of {sent} frames {came} came out, and the rest within {DRAIN_LIMIT:?} neither came nor was \
              dropped: {account:?}"
         );
         ensure!(arrived > 0, "no frame came out in {elapsed:?}");
@@ -160,15 +167,15 @@ pub fn run(
     })
 }
 
-/// Waits until the router has counted what came out of it, and holds it to that.
-pub fn settle(router: &dyn Forwarder, sent: u64) -> Result<()> {
+/// Waits until the router's counters balance, and fails if they do not.
+pub fn await_balance(router: &dyn Forwarder, sent: u64) -> Result<()> {
     let balance = || router.account().map_or(Ok(()), |a| a.balance(sent));
-    wait_until(SETTLE, || balance().is_ok());
+    wait_until(DRAIN_LIMIT, || balance().is_ok());
     balance()
 }
 
-/// Whether all that was sent has come out or is accounted for.
-fn is_settled(account: Option<Account>, sent: u64, bytes: u64, frames: u64) -> bool {
+/// Reports whether each frame that was sent has come out or is counted as dropped.
+fn is_complete(account: Option<Account>, sent: u64, bytes: u64, frames: u64) -> bool {
     match account {
         None => frames == sent,
         Some(account) => {
@@ -179,12 +186,12 @@ fn is_settled(account: Option<Account>, sent: u64, bytes: u64, frames: u64) -> b
     }
 }
 
-/// As fast as the router takes it.
+/// Sends as fast as the router accepts.
 fn generate(inputs: &[TcpStream], feeds: &mut [Feed], progress: &Progress) -> Result<()> {
     let epoll = epoll_of(inputs, epoll::EventFlags::OUT);
     let mut events = Vec::new();
     while !progress.no_more.load(Relaxed) {
-        wait(&epoll, &mut events, LOOK);
+        wait(&epoll, &mut events, STOP_INTERVAL);
         for event in &events {
             let i = event.data.u64() as usize;
             write_some(&inputs[i], &mut feeds[i], usize::MAX)?;
@@ -193,7 +200,7 @@ fn generate(inputs: &[TcpStream], feeds: &mut [Feed], progress: &Progress) -> Re
     finish(inputs, feeds)
 }
 
-/// So many frames a second in all, each connection in its turn.
+/// Sends `rate` frames per second in total, with the same rate on each connection.
 fn generate_at(
     rate: f64,
     inputs: &[TcpStream],
@@ -221,7 +228,7 @@ fn generate_at(
     finish(inputs, feeds)
 }
 
-/// False if the socket is full.
+/// Writes as much as the socket takes. Returns false if it is full.
 fn write_some(mut input: &TcpStream, feed: &mut Feed, most: usize) -> Result<bool> {
     match input.write(feed.pending(most)) {
         Ok(n) => feed.written(n),
@@ -231,14 +238,14 @@ fn write_some(mut input: &TcpStream, feed: &mut Feed, most: usize) -> Result<boo
     Ok(true)
 }
 
-/// Ends the frames that have begun.
+/// Sends the rest of partial frames.
 fn finish(inputs: &[TcpStream], feeds: &mut [Feed]) -> Result<()> {
     let start = Instant::now();
     for (input, feed) in inputs.iter().zip(feeds) {
         while feed.is_within_chunk() {
             if !write_some(input, feed, 0)? {
-                if start.elapsed() > SETTLE {
-                    bail!("the router has taken nothing for {SETTLE:?}");
+                if start.elapsed() > DRAIN_LIMIT {
+                    bail!("the router has taken nothing for {DRAIN_LIMIT:?}");
                 }
                 std::thread::sleep(TICK);
             }
@@ -247,13 +254,13 @@ fn finish(inputs: &[TcpStream], feeds: &mut [Feed]) -> Result<()> {
     Ok(())
 }
 
-/// Takes everything that comes out, until told to stop.
+/// Receives everything that comes out, until told to stop.
 fn drain(outputs: &[TcpStream], mut checker: Option<Checker>, progress: &Progress) -> Result<()> {
     let epoll = epoll_of(outputs, epoll::EventFlags::IN);
     let mut events = Vec::new();
     let mut buffer = vec![0; 1 << 20];
     while !progress.stop.load(Relaxed) {
-        wait(&epoll, &mut events, LOOK);
+        wait(&epoll, &mut events, STOP_INTERVAL);
         for event in &events {
             let i = event.data.u64() as usize;
             let n = match (&outputs[i]).read(&mut buffer) {

@@ -13,7 +13,7 @@ use crate::traffic::Fill;
 #[derive(Parser)]
 #[command(name = "forwarding")]
 pub struct Options {
-    /// What to measure [default: table]
+    /// Scenarios to measure [default: table]
     #[arg(value_enum)]
     pub scenarios: Vec<Scenario>,
     /// Number of rounds, of which the median is taken
@@ -86,7 +86,7 @@ pub enum Scenario {
     All,
 }
 
-/// How thoroughly to measure.
+/// The extent of the measurements.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub rounds: usize,

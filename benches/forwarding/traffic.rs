@@ -1,4 +1,4 @@
-//! What the frames say and where they go.
+//! The content and the destinations of frames.
 
 use std::ops::Range;
 
@@ -7,68 +7,70 @@ use pinecone_wire::frame::HEADER_LEN;
 use pinecone_wire::traffic::push_traffic;
 use pinecone_wire::{Coordinates, PublicKey, TrafficFields, TrafficLayout, Watermark};
 
-/// Bytes of frames made for all connections together, sent over and over.
+/// Bytes of the prepared frames of all connections together, which are sent repeatedly.
 const STREAMS: usize = 32 << 20;
-/// Bytes given to a socket at once.
+/// Bytes that are written to a socket at once.
 const CHUNK: usize = 256 << 10;
-/// Frames of a flow behind each other where traffic comes in runs, and flows a connection.
-const RUN: usize = 32;
-const RUN_FLOWS: usize = 8;
-/// Where the keys lie in a frame without coordinates.
+/// Frames of a flow in one burst.
+const BURST: usize = 32;
+/// Flows of each connection where traffic comes in bursts.
+const BURST_FLOWS: usize = 8;
+/// Offset of the keys in a frame without coordinates.
 const DESTINATION_AT: usize = HEADER_LEN + 6;
 const WATERMARK_AT: usize = DESTINATION_AT + 64;
-/// Of every frame, and none of the routers is to lower it.
+/// The hop limit of every frame, which no router may lower.
 pub const HOP_LIMIT: u8 = 10;
-/// The sequence of most routes, and one like those of real nodes, which takes five bytes more.
+/// The sequence of most routes.
 const SHORT: u64 = 7;
+/// A sequence like those of real nodes, which takes five bytes more.
 const LONG: u64 = 1_795_357_650_878;
-/// The least payload of a checked frame: connection, route, sequence.
+/// Length of the shortest payload of a checked frame: connection, route and sequence.
 const STAMP: usize = 16;
 
-/// Which way out a frame takes.
+/// The distribution of frames among the connections out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spread {
-    /// A random one for every frame.
+    /// A random connection for every frame.
     Random,
-    /// A flow for each, 32 frames at a time.
-    Runs,
-    /// A random one of those at the worker that the frame comes to, of two.
+    /// Bursts of 32 frames of one flow.
+    Bursts,
+    /// A random connection of the worker that receives the frame, one of two.
     SameWorker,
-    /// A random one of those at the other worker.
+    /// A random connection of the other worker.
     OtherWorker,
 }
 
-/// How frames differ from one pass over the prepared stream to the next.
+/// The difference between one pass over the prepared frames and the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fill {
-    /// Not at all.
+    /// None.
     Replayed,
-    /// By their destinations, so that all of a large table is in use.
+    /// The destinations, so that all of a large table is in use.
     Fresh,
-    /// By number and content, for the sink to check. A third of the frames grow on their way, a
-    /// third shrink.
+    /// Number and content, which the sink checks. A third of the frames grow in the router, and a third
+    /// shrink.
     Checked,
 }
 
-/// What one run sends.
+/// The traffic of one measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Traffic {
-    /// Bytes of payload.
+    /// Payload size in bytes.
     pub size: usize,
-    /// How many of the routes are destinations.
+    /// The number of routes that are destinations.
     pub flows: usize,
     pub spread: Spread,
     pub fill: Fill,
 }
 
-/// The key of a route. Peers' keys are lower than all of these.
+/// Returns the key of a route, which is higher than the keys of all peers.
 pub fn route_key(route: usize) -> PublicKey {
     let mut key = Random::new((route as u64) << 32).key();
     key.0[0] |= 0x80;
     key
 }
 
-/// The sequence of a route.
+/// Returns the sequence of a route.
 pub fn route_sequence(route: usize, fill: Fill) -> u64 {
     match (fill, route % 3) {
         (Fill::Checked, 1) => LONG,
@@ -76,7 +78,7 @@ pub fn route_sequence(route: usize, fill: Fill) -> u64 {
     }
 }
 
-/// The watermark that a frame comes with.
+/// Returns the watermark of a frame before the router.
 pub fn watermark_before(route: usize, fill: Fill) -> Watermark {
     match (fill, route % 3) {
         (Fill::Checked, 2) => Watermark {
@@ -88,7 +90,7 @@ pub fn watermark_before(route: usize, fill: Fill) -> Watermark {
     }
 }
 
-/// The watermark that a router sends it on with.
+/// Returns the watermark of a frame after the router.
 pub fn watermark_after(route: usize, fill: Fill) -> Watermark {
     Watermark {
         key: route_key(route),
@@ -96,14 +98,14 @@ pub fn watermark_after(route: usize, fill: Fill) -> Watermark {
     }
 }
 
-/// Who sends on a connection.
+/// Returns the source key of the frames on a connection.
 pub fn source_key(input: usize) -> PublicKey {
     let mut key = [0x11; 32];
     key[28..].copy_from_slice(&(input as u32).to_be_bytes());
     PublicKey(key)
 }
 
-/// A frame for `route`.
+/// Builds a frame for `route`.
 pub fn frame(input: usize, route: usize, size: usize, fill: Fill) -> Vec<u8> {
     let mut frame = Vec::new();
     let fields = TrafficFields {
@@ -120,7 +122,7 @@ pub fn frame(input: usize, route: usize, size: usize, fill: Fill) -> Vec<u8> {
     frame
 }
 
-/// What the payload of a checked frame says.
+/// The content of the payload of a checked frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     pub input: u32,
@@ -129,7 +131,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// Fills a payload.
+    /// Writes a payload.
     pub fn write(self, payload: &mut [u8]) {
         payload[..4].copy_from_slice(&self.input.to_be_bytes());
         payload[4..8].copy_from_slice(&self.route.to_be_bytes());
@@ -140,7 +142,7 @@ impl Stamp {
         }
     }
 
-    /// Reads a payload; false if the rest of it is not what [`Self::write`] made.
+    /// Reads a payload. Also returns whether the rest of it is as [`Self::write`] made it.
     pub fn read(payload: &[u8]) -> Option<(Self, bool)> {
         let (head, rest) = payload.split_at_checked(STAMP)?;
         let stamp = Self {
@@ -153,7 +155,7 @@ impl Stamp {
         Some((stamp, right))
     }
 
-    /// The pattern: no two frames share it, and no eight bytes of one frame are equal.
+    /// Returns the pattern of a payload. It differs between frames, and no two words of it are equal.
     fn words(self) -> impl FnMut() -> [u8; 8] {
         let seed = self.sequence ^ u64::from(self.route) << 32 ^ u64::from(self.input) << 56;
         let mut word = Random::new(seed).number();
@@ -164,15 +166,15 @@ impl Stamp {
     }
 }
 
-/// The endless stream of frames for one connection, in chunks of whole frames.
+/// An endless stream of frames for one connection, in chunks of whole frames.
 pub struct Feed {
     stream: Vec<u8>,
     frames: Vec<Prepared>,
-    /// The frame that the next chunk begins with.
+    /// Index of the first frame in the next chunk.
     next: usize,
-    /// What is still to be written of this chunk.
+    /// The range of this chunk that has not been written yet.
     chunk: Range<usize>,
-    /// Frames of all chunks so far.
+    /// The number of frames in all chunks so far.
     pub offered: u64,
     input: usize,
     traffic: Traffic,
@@ -218,8 +220,8 @@ impl Feed {
         }
     }
 
-    /// What to write next, not empty: what is left of the chunk, else the next one, of at most so
-    /// many frames.
+    /// Returns the bytes to write next, at least one: the rest of the chunk, or the next chunk with at most
+    /// `most` frames.
     pub fn pending(&mut self, most: usize) -> &[u8] {
         if self.chunk.is_empty() {
             self.next_chunk(most.max(1));
@@ -227,12 +229,12 @@ impl Feed {
         &self.stream[self.chunk.clone()]
     }
 
-    /// So many bytes of [`Self::pending`] have gone.
+    /// Records that `bytes` bytes of [`Self::pending`] have been written.
     pub fn written(&mut self, bytes: usize) {
         self.chunk.start += bytes;
     }
 
-    /// Whether a frame has begun and not ended.
+    /// Reports whether a chunk has been written only in part.
     pub fn is_within_chunk(&self) -> bool {
         !self.chunk.is_empty()
     }
@@ -287,14 +289,14 @@ impl Feed {
         }
     }
 
-    /// The route of the `n`-th frame. Route r leads to way out `r % peers`.
+    /// Returns the route of the `n`-th frame. Route `r` leads to the connection with the index `r % peers`.
     fn route(&mut self, n: usize, peers: usize) -> usize {
         let flows = self.traffic.flows;
         let pairs = (flows / 2).max(1);
         let random = self.random.number() as usize;
         match self.traffic.spread {
             Spread::Random => random % flows,
-            Spread::Runs => (self.input + n / RUN) % RUN_FLOWS.min(peers).min(flows),
+            Spread::Bursts => (self.input + n / BURST) % BURST_FLOWS.min(peers).min(flows),
             Spread::SameWorker => random % pairs * 2 + self.input % 2,
             Spread::OtherWorker => random % pairs * 2 + (self.input + 1) % 2,
         }

@@ -1,4 +1,4 @@
-//! What people write: addresses and keys.
+//! Addresses and keys in the form in which people write them.
 
 use pinecone_transports::{ListenAddress, PeerAddress, parse_static_peers};
 use pinecone_wire::{PublicKey, SecretKey};

@@ -113,7 +113,7 @@ fn measure(kind: Kind, tables: &Tables, frames: usize) -> Result<[f64; 2]> {
         sink.join().expect("sink")
     });
     let mut times = times.context(what)?;
-    load::settle(&*router, frames as u64)?;
+    load::await_balance(&*router, frames as u64)?;
     let _ = input.shutdown(Shutdown::Both);
     // The first tenth runs with cold caches.
     let times = &mut times[frames / 10..];

@@ -31,7 +31,7 @@ pub(super) fn verify(settings: &Settings) -> Result<Section> {
         ..settings.offer()
     };
     for &size in &settings.sizes {
-        for spread in [Spread::Random, Spread::Runs] {
+        for spread in [Spread::Random, Spread::Bursts] {
             for kind in KINDS {
                 let traffic = Traffic {
                     size,
@@ -48,7 +48,7 @@ pub(super) fn verify(settings: &Settings) -> Result<Section> {
                 let sample = row.measure(offer)?;
                 total += sample.sent - sample.lost;
                 let what = match spread {
-                    Spread::Runs => format!("{kind}, runs"),
+                    Spread::Bursts => format!("{kind}, runs"),
                     _ => kind.to_string(),
                 };
                 table.row([
@@ -88,7 +88,7 @@ pub(super) fn random(settings: &Settings) -> Result<Section> {
 pub(super) fn runs(settings: &Settings) -> Result<Section> {
     by_size(
         settings,
-        Spread::Runs,
+        Spread::Bursts,
         "Eight heavy flows, in bursts of 32 frames",
         "runs",
     )

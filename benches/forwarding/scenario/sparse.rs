@@ -138,7 +138,7 @@ fn exchange(
             }
         }
     }
-    load::settle(router, sent)?;
+    load::await_balance(router, sent)?;
     let (rate, cpu) = sample.unwrap_or_default();
     Ok(Sample {
         rate,
