@@ -1,7 +1,7 @@
 //! A simulator of networks: many real control planes and forwarding tables in one process, in
 //! virtual time.
 //!
-//! [`Scenario`] describes a network and what happens to it, [`run`] runs it, and [`Report`] has the
+//! [`Scenario`] describes a network and what happens to it, [`run()`] runs it, and [`Report`] has the
 //! results. Tests of other crates drive a [`Network`](network::Network) themselves.
 //!
 //! The same scenario with the same seed gives the same output on any machine. Therefore nothing in

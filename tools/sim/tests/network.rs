@@ -147,7 +147,7 @@ fn published_tables_forward_like_those_of_the_control_plane() {
         results
     };
     let published = run(true);
-    assert_eq!(published, run(false));
+    assert!(published == run(false), "the tables decide differently");
     let arrived = published.iter().flatten().filter(|p| p.result.is_ok());
     let arrived = arrived.count();
     assert!(arrived > 100 && arrived < 2 * published.len(), "{arrived}");
