@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// The callers that wait. The control thread looks at it after every change.
+/// The callers that wait. The control thread checks them after every change.
 #[derive(Default)]
 pub(crate) struct Joining {
-    /// Whether there may be any, so that the control thread need not lock.
+    /// True if there may be any. The control thread then need not lock to find out.
     waited_for: AtomicBool,
     waiting: Mutex<Vec<oneshot::Sender<()>>>,
 }

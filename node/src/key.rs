@@ -78,7 +78,7 @@ pub enum KeyFileError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error in its text.
         source: KeyError,
     },
     /// There is such a file already.
@@ -166,7 +166,7 @@ impl KeyFile for SecretKey {
 }
 
 fn write_new(path: &Path, key: &SecretKey) -> io::Result<()> {
-    // What a process of the same number has left behind.
+    // A process with the same number may have left one behind.
     let _ = fs::remove_file(path);
     let mut file = OpenOptions::new()
         .write(true)

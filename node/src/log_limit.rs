@@ -1,4 +1,4 @@
-//! Keeps others from filling the log: a filter for `tracing` subscribers.
+//! A filter for `tracing` subscribers that keeps others from filling the log.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -15,23 +15,23 @@ use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Filter};
 
-/// Lines of one kind that may follow each other without a pause.
+/// The number of lines of one kind that may follow each other without a pause.
 const BURST: u32 = 50;
-/// How often a line of a kind is admitted after that.
+/// The interval at which lines of a kind are admitted after that.
 const GAP: Duration = Duration::from_secs(1);
-/// The longest time from a line left out to the line that says so.
+/// The longest time from a suppressed line to the line that reports it.
 const REPORT_AFTER: Duration = Duration::from_secs(10);
-/// Characters of a kind's name that are shown.
+/// The number of characters of a kind's name that are shown.
 const NAME_LEN: usize = 100;
 
 /// A filter that limits how often lines of one kind are logged.
 ///
 /// Peers and strangers cause some of the lines that a node logs, and could fill a disk with them. A
 /// kind is a place in the code that logs. 50 lines of a kind are admitted at once, and after that one
-/// a second. A line with the target [`LogLimit::TARGET`] says how many were left out, at most 10 s
+/// a second. A line with the target [`LogLimit::TARGET`] reports how many were suppressed, at most 10 s
 /// after the first of them.
 ///
-/// It is for layers of the process's global subscriber, alone or [with][and] another filter:
+/// It is a filter for layers of the process's global subscriber, alone or [with][and] another filter:
 ///
 /// ```
 /// use tracing_subscriber::filter::{EnvFilter, FilterExt};
@@ -55,13 +55,13 @@ pub struct LogLimit {
 }
 
 impl LogLimit {
-    /// The target of the lines that say how many others were left out. They are never limited.
+    /// The target of the lines that report suppressed ones. They are never limited.
     pub const TARGET: &'static str = "pinecone::log_limit";
 
-    /// Makes a filter, and starts the thread that reports what was left out.
+    /// Creates a filter, and starts the thread that reports suppressed lines.
     ///
     /// # Errors
-    /// The system refuses a thread.
+    /// The system's error, if the thread cannot be started.
     pub fn start() -> io::Result<Self> {
         let (limit, woken) = Self::new();
         let kinds = Arc::clone(&limit.kinds);
@@ -76,12 +76,12 @@ impl LogLimit {
         Ok(limit)
     }
 
-    /// Logs now what has been left out and not reported yet: for the end of a process.
+    /// Reports suppressed lines now, instead of later. This is for the end of a process.
     pub fn report(&self) {
         report(&self.kinds);
     }
 
-    /// Lines left out so far.
+    /// Returns the number of lines suppressed so far.
     #[must_use]
     pub fn left_out(&self) -> u64 {
         lock(&self.kinds).left_out
@@ -96,7 +96,7 @@ impl LogLimit {
     fn admit(&self, event: &Event<'_>, now: Instant) -> bool {
         let id = event.metadata().callsite();
         if !lock(&self.kinds).known.contains_key(&id) {
-            // Formats the message, which must not happen under the lock.
+            // This formats the message, which must not happen under the lock.
             let kind = Kind::of(event);
             lock(&self.kinds).add(id.clone(), kind);
         }
@@ -104,7 +104,7 @@ impl LogLimit {
         let admitted = kinds.admit(&id, now);
         drop(kinds);
         if !admitted {
-            // Full if the thread is to report soon anyway.
+            // Fails if the thread has been woken already.
             let _ = self.wake.try_send(());
         }
         admitted
@@ -117,13 +117,13 @@ impl<S: Subscriber> Filter<S> for LogLimit {
     }
 
     fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
-        // With `always`, tracing-subscriber does not call `enabled`, and would keep what
-        // `event_enabled` said of one event for the next one.
+        // With `always`, tracing-subscriber does not call `enabled`, and would apply the result of
+        // `event_enabled` for one event to the next one.
         Interest::sometimes()
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        // Without a hint, one of another filter that this one is combined with would not count.
+        // Without a hint, the hint of a filter that this one is combined with would be ignored.
         Some(LevelFilter::TRACE)
     }
 
@@ -132,7 +132,7 @@ impl<S: Subscriber> Filter<S> for LogLimit {
     }
 }
 
-/// All kinds that have been logged. There are no more than places in the code.
+/// All kinds that have been logged. Their number is bounded by that of the places in the code.
 #[derive(Debug, Default)]
 struct Kinds {
     known: HashMap<Identifier, usize>,
@@ -161,7 +161,7 @@ impl Kinds {
         admitted
     }
 
-    /// Names of kinds of which lines were left out since the last call, and how many.
+    /// Returns the kinds of which lines were suppressed since the last call, with their numbers.
     fn take(&mut self) -> Vec<(String, u64)> {
         let left_out = self.list.iter_mut().filter(|kind| kind.left_out > 0);
         left_out
@@ -175,7 +175,7 @@ impl Kinds {
 struct Kind {
     name: String,
     budget: Budget,
-    /// Lines left out and not yet reported.
+    /// The number of suppressed lines that have not been reported.
     left_out: u64,
 }
 
@@ -195,11 +195,11 @@ impl Kind {
     }
 }
 
-/// How many lines may be logged at a moment: `BURST`, less those already logged, of which one is
-/// forgotten every `GAP`.
+/// The lines that may be logged: `BURST`, less those logged already, of which one is forgotten every
+/// `GAP`.
 #[derive(Debug, Default)]
 struct Budget {
-    /// When all lines so far are forgotten.
+    /// The time at which all lines so far are forgotten.
     restored: Option<Instant>,
 }
 

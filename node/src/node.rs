@@ -20,8 +20,8 @@ use crate::{
     StaticPeer, Status, StreamOptions,
 };
 
-/// A running node. Clones are handles to the same one; it closes when [`Node::close`] is called
-/// or the last handle is dropped.
+/// A running node. Clones are handles to the same node, which closes when [`Node::close`] is called or
+/// the last handle is dropped.
 ///
 /// The futures of all methods run on any executor.
 #[derive(Clone)]
@@ -32,7 +32,7 @@ pub(crate) struct Inner {
     pub(crate) own: PublicKey,
     pub(crate) listeners: Listeners,
     pub(crate) local: Arc<Local>,
-    /// Weak: it goes when the control thread ends, though handles remain.
+    /// Weak, as it is dropped when the control thread ends although handles remain.
     pub(crate) dataplane: Weak<DataPlane>,
     pub(crate) control: CommandSender,
     pub(crate) runtime: mpsc::UnboundedSender<Request>,
@@ -66,8 +66,8 @@ impl Node {
     /// Dropping the future ends the attempt: the connection is closed, and no peering is left behind.
     ///
     /// # Errors
-    /// [`ConnectError`] if it cannot be looked up or reached in time, the handshake fails, or the peering is
-    /// refused.
+    /// [`ConnectError`] if the address cannot be resolved or reached in time, the handshake fails, or the
+    /// peering is refused.
     pub async fn connect(&self, address: &str) -> Result<PortId, ConnectError> {
         let address: PeerAddress = address.parse()?;
         let peering = self.peering(|reply| Request::Dial { address, reply });
@@ -165,13 +165,17 @@ impl Node {
         self.ask(|reply| Command::Status { reply }).await
     }
 
-    /// Subscribes to events from now on. [`Builder::events`](crate::Builder::events) subscribes to those of the start as well.
+    /// Subscribes to events from now on. [`Builder::events`](crate::Builder::events) subscribes to those
+    /// of the start as well.
     #[must_use]
     pub fn events(&self) -> Events {
         self.0.subscribers.subscribe()
     }
 
     /// Closes all peerings and listeners and waits until every thread of the node has ended.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped after it was polled, the node closes all the same.
     pub async fn close(&self) {
         self.0.control.send(Command::Close);
         let mut ended = self.0.ended.clone();
@@ -180,6 +184,9 @@ impl Node {
     }
 
     /// Waits until the node has closed, by [`Self::close`] or because it could not go on.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect on the node.
     ///
     /// # Errors
     /// [`NodeError`] if it could not go on. [`Event::Failed`] tells subscribers so as well.
@@ -192,7 +199,7 @@ impl Node {
         }
     }
 
-    /// As [`Self::close`], for callers outside async code.
+    /// Closes the node like [`Self::close`], for callers outside async code.
     pub fn close_blocking(&self) {
         self.0.control.send(Command::Close);
         while self.0.ended_blocking.recv().is_ok() {}

@@ -1,4 +1,4 @@
-//! How a node is set up.
+//! The options of a node.
 
 use std::fmt;
 use std::sync::Arc;
@@ -195,7 +195,7 @@ impl NodeOptions {
 
 impl fmt::Debug for NodeOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Every field: a new one is not forgotten here.
+        // Names every field, so that a new one is not forgotten.
         let Self {
             secret_key,
             listen,

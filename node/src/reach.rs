@@ -1,4 +1,4 @@
-//! Whether other nodes can be reached: pings, and waiting for the network.
+//! Pings, and waiting until the network or a node can be reached.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ use crate::{Closed, Node, PingError, PingReply, SendError};
 
 /// The number of bytes of a ping's data that tell it from others.
 const NONCE_LEN: usize = 8;
-/// How long [`Node::reachable`] waits for the answer to its first ping. Each further ping gets twice
-/// as long as the one before, up to [`LAST_WAIT`].
+/// The time that [`Node::reachable`] gives its first ping. Each further ping gets twice as long as the
+/// one before, up to [`LAST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(20);
 const LAST_WAIT: Duration = Duration::from_secs(5);
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use pinecone_wire::PublicKey;
 
-/// How long coordinates are used for a destination that does not answer.
+/// The time for which coordinates are used for a destination that does not answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The number of destinations kept. If there are more, all are forgotten and start anew.
 const LIMIT: usize = 65_536;

@@ -1,4 +1,4 @@
-//! What a node leaves behind: nothing. Alone in its process, so that threads can be counted.
+//! A closed node leaves nothing behind. The test is alone in its process, so that it can count threads.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -53,7 +53,7 @@ fn closing_releases_ports_threads_and_descriptors() {
                 added += usize::from(matches!(event, Some(Event::PeerAdded { .. })));
             }
         });
-        // Somebody waits, and must not wait for ever.
+        // A caller that waits must not wait forever.
         let waiting = {
             let b = b.clone();
             std::thread::spawn(move || {
@@ -70,7 +70,7 @@ fn closing_releases_ports_threads_and_descriptors() {
         } else {
             runtime.block_on(async {
                 tokio::join!(a.close(), a.close(), b.close());
-                // Once more does no harm.
+                // Closing again has no effect.
                 a.close().await;
                 assert!(a.peers().await.is_err());
                 assert!(a.connect(&addresses[1].to_string()).await.is_err());
@@ -78,7 +78,7 @@ fn closing_releases_ports_threads_and_descriptors() {
             });
             assert!(waiting.join().unwrap().is_err());
         }
-        // Each peering was told to be gone, and then the end.
+        // The end of each peering is reported before the end of the events.
         let mut gone = 0;
         while let Some(event) = runtime.block_on(events.next()) {
             gone += usize::from(matches!(event, Event::PeerRemoved { .. }));
@@ -86,7 +86,7 @@ fn closing_releases_ports_threads_and_descriptors() {
         assert_eq!(gone, 2);
         drop(events);
         for address in addresses {
-            // Not only closed: free.
+            // The address is free for others.
             TcpListener::bind(address).unwrap();
         }
         assert_back_to(before.0, before.1);

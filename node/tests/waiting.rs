@@ -16,7 +16,7 @@ use tracing::{Event, Metadata, Subscriber};
 const LIMIT: Duration = Duration::from_secs(40);
 const CAP: usize = 8;
 
-/// Whether the control thread may go on.
+/// Set when the control thread may go on.
 static OPEN: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 
 /// A log that the control thread waits for.
@@ -65,13 +65,13 @@ fn a_bounded_number_of_streams_waits_for_the_control_thread() {
         ..NodeOptions::default()
     };
     let node = Builder::from(options).start_blocking().unwrap();
-    // The first becomes a peering, whose line of the log holds everything up.
+    // The first becomes a peering, and the log line about it blocks the control thread.
     let shaken: Vec<_> = (1..=60).filter_map(|seed| shake(&node, seed)).collect();
     assert!((1..=CAP).contains(&shaken.len()), "{}", shaken.len());
     drop(shaken);
     *OPEN.0.lock().unwrap() = true;
     OPEN.1.notify_all();
-    // There is room again once they have been taken.
+    // There is room again once the control thread has taken them.
     let deadline = Instant::now() + LIMIT;
     while shake(&node, 99).is_none() {
         assert!(Instant::now() < deadline, "no room again");

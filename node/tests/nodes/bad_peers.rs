@@ -47,7 +47,7 @@ async fn counts(node: &Node, name: &str, value: u64) {
     assert_eq!(counter(node, name).await, value, "{name}");
 }
 
-/// What a handshaken peer must not send, and the reason that is told for it.
+/// Bytes that a handshaken peer must not send, with the reason that is reported.
 fn offences() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let own = key(2).public_key();
     let mut too_long_payload = Vec::new();
@@ -58,7 +58,7 @@ fn offences() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let mut varint = b"pine\0\x02\0\0\0\0".to_vec();
     varint.extend_from_slice(&[0, 0]);
     varint.extend_from_slice(&[1; 64]);
-    // Over ten bytes.
+    // A number of more than ten bytes.
     varint.extend_from_slice(&[0x80; 12]);
     varint[9] = varint.len() as u8;
     vec![
@@ -121,7 +121,7 @@ async fn bad_announcements_close_their_peering_alone() {
     bad.announce(0);
     assert!(removed(&mut events).await.1.to_string().contains("port 0"));
     bad.closed();
-    // Another one's announcement, replayed.
+    // A replayed announcement of another node.
     let mut bad = BarePeer::connect(address, 2);
     bad.key = key(3);
     bad.announce(1);
@@ -133,7 +133,7 @@ async fn bad_announcements_close_their_peering_alone() {
             .contains("not the peer")
     );
     bad.closed();
-    // A signature that is not one.
+    // An invalid signature.
     let mut bad = BarePeer::connect(address, 2);
     let mut frame = Vec::new();
     let own = bad.key.public_key();
@@ -156,7 +156,7 @@ async fn bad_announcements_close_their_peering_alone() {
 #[tokio::test]
 async fn bad_handshakes_disturb_nobody() {
     let (node, address, friend) = node_and_friend().await;
-    // A hundred that say nothing stand before everybody else.
+    // A hundred silent connections come before all others.
     let silent: Vec<_> = (0..100).map(|_| BarePeer::silent(address, 2)).collect();
     let mut good = BarePeer::connect(address, 3);
     good.announce(1);
@@ -179,12 +179,12 @@ async fn bad_handshakes_disturb_nobody() {
         bad.closed();
         counts(&node, name, before + 1).await;
     }
-    // The node's own handshake sent back to it.
+    // The node's own handshake, sent back.
     let mut mirror = BarePeer::silent(address, 2);
     mirror.send(&handshake::encode(&key(15)));
     mirror.closed();
     counts(&node, "handshakes_refused_own_key", 1).await;
-    // Garbage, and less than a handshake.
+    // Garbage, and an incomplete handshake.
     let mut garbage = BarePeer::silent(address, 2);
     garbage.send(b"GET / HTTP/1.1\r\nHost: pinecone.example.org\r\nAccept: */*\r\nConnection: close\r\nUser-Agent: somebody/1.0\r\n\r\n");
     garbage.closed();
@@ -205,7 +205,7 @@ async fn unknown_types_and_trailing_bytes_are_no_offence() {
     peer_of_bytes.announce(1);
     peer_of_bytes.send(b"pine\0\x63\0\0\0\x0dabc");
     peer_of_bytes.send(b"pine\0\0\0\0\0\x0exxxx");
-    // What follows is still understood, however it is cut up.
+    // Later frames are still parsed, however they are split.
     let own = peer_of_bytes.key.public_key();
     let mut frame = Vec::new();
     push_traffic(&mut frame, &fields(node.public_key(), own, b"still here")).unwrap();

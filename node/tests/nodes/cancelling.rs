@@ -114,7 +114,7 @@ async fn a_peering_that_its_caller_did_not_take_is_closed() {
     assert_eq!(removed(&mut events).await.0, key(15).public_key());
     far.read_to_end(&mut Vec::new()).unwrap();
 
-    // The far end does not close, and notices nothing but the stream's drop.
+    // The far end does not close: it learns only of the dropped stream.
     let (near, mut far) = tokio::io::duplex(1024);
     let near = tokio::io::join(near, tokio::io::sink());
     {
@@ -139,7 +139,7 @@ async fn a_pipe_that_its_caller_did_not_take_is_closed_at_both_ends() {
     }
     has_peers(&a, 0).await;
     has_peers(&b, 0).await;
-    // One that is taken stays.
+    // A peering that the caller has received stays.
     pipe(&a, &b).await.unwrap();
     reaches(&a, &b).await;
     assert_eq!(

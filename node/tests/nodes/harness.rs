@@ -1,4 +1,4 @@
-//! What the tests share: nodes with known keys, waiting for conditions, a peer made of bare bytes.
+//! Helpers of all tests: nodes with known keys, waiting for conditions, and a peer that is a bare socket.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -10,9 +10,9 @@ use pinecone::{Builder, CloseReason, Event, Events, Node, Peer, PublicKey, Secre
 use pinecone_wire::announcement::{push_frame, root_payload, sign};
 use pinecone_wire::{Extensions, HANDSHAKE_LEN, Split, handshake, split};
 
-/// Longer than anything takes that is going to happen at all.
+/// Longer than anything takes that happens at all.
 pub(crate) const LIMIT: Duration = Duration::from_secs(40);
-/// Between two looks at a condition.
+/// The interval at which conditions are checked.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// The key of seed `n` repeated. Ordered by public key: 08 (13..), 10 (5c..), 02 (81..), 01 (8a..),
@@ -35,7 +35,7 @@ pub(crate) async fn listening(n: u8) -> (Node, SocketAddr) {
     (node, address)
 }
 
-/// Looks until `condition` gives something.
+/// Checks `condition` until it returns something.
 pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
     what: &str,
     mut condition: impl FnMut() -> F,
@@ -50,7 +50,7 @@ pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
     }
 }
 
-/// Pings until an answer comes, as it must once routes are there. Returns the hops.
+/// Pings until an answer comes, which it must once routes exist. Returns the number of hops.
 pub(crate) async fn reaches(from: &Node, to: &Node) -> u16 {
     reaches_key(from, &to.public_key()).await
 }
@@ -68,7 +68,7 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
     (tokio::time::timeout(LIMIT, future).await).unwrap_or_else(|_| panic!("in vain: {what}"))
 }
 
-/// The next event that `wanted` takes.
+/// Waits for the next event for which `wanted` returns something.
 pub(crate) async fn event<T>(
     what: &str,
     events: &mut Events,
@@ -85,7 +85,7 @@ pub(crate) async fn event<T>(
     within(what, search).await
 }
 
-/// Why the next peering to go went.
+/// Waits for the next peering to end. Returns its key and the reason.
 pub(crate) async fn removed(events: &mut Events) -> (PublicKey, CloseReason) {
     event("a peering goes", events, |event| match event {
         Event::PeerRemoved { key, reason, .. } => Some((*key, reason.clone())),
@@ -105,7 +105,7 @@ pub(crate) async fn counter(node: &Node, name: &str) -> u64 {
     found.unwrap_or_else(|| panic!("no counter {name}")).value
 }
 
-/// Bytes on a socket that speak for a key, as far as a test makes them.
+/// A socket that acts as a peer with a known key.
 pub(crate) struct BarePeer {
     pub(crate) stream: TcpStream,
     pub(crate) key: SecretKey,
@@ -113,12 +113,12 @@ pub(crate) struct BarePeer {
 }
 
 impl BarePeer {
-    /// Connects and shakes hands as a deployed node.
+    /// Connects and shakes hands like a deployed node.
     pub(crate) fn connect(address: SocketAddr, n: u8) -> Self {
         Self::connect_offering(address, n, Extensions::NONE).0
     }
 
-    /// Connects and shakes hands; and what the node offers.
+    /// Connects and shakes hands, and returns the extensions that the node offers.
     pub(crate) fn connect_offering(
         address: SocketAddr,
         n: u8,
@@ -132,7 +132,7 @@ impl BarePeer {
         (peer, offered)
     }
 
-    /// Connects.
+    /// Connects without a handshake.
     pub(crate) fn silent(address: SocketAddr, n: u8) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
@@ -147,7 +147,7 @@ impl BarePeer {
         self.stream.write_all(bytes).unwrap();
     }
 
-    /// Announces itself as a root, to a node that has it on `port` of ours.
+    /// Announces itself as a root to a node that has it on `port`.
     pub(crate) fn announce(&mut self, port: u64) {
         let own = self.key.public_key();
         let payload = root_payload(&own, 1);
@@ -157,7 +157,7 @@ impl BarePeer {
         self.send(&frame);
     }
 
-    /// The next whole frame; nothing at the end of the stream.
+    /// Reads the next whole frame. Returns `None` at the end of the stream.
     pub(crate) fn frame(&mut self) -> Option<Vec<u8>> {
         loop {
             if let Split::Frame(header) = split(&self.buffer).unwrap() {
@@ -187,7 +187,7 @@ impl BarePeer {
     }
 }
 
-/// A payload that differs from others and along its length.
+/// A payload whose bytes depend on their place and on `salt`.
 pub(crate) fn payload(len: usize, salt: u8) -> Vec<u8> {
     (0..len).map(|i| (i * 7 + i / 256) as u8 ^ salt).collect()
 }

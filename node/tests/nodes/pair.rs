@@ -29,7 +29,7 @@ async fn exchange(a: &Node, b: &Node) {
     }
 }
 
-/// Bootstraps are sent once a second: routes come after the first pings.
+/// Bootstraps are sent once a second, so routes may come after the first pings.
 async fn has_descending(node: &Node, below: &Node) {
     until("a descending node", || async {
         let descending = node.status().await.unwrap().descending;
@@ -86,7 +86,7 @@ async fn over_tcp() {
     };
     assert_eq!(of_b.direction, Direction::Inbound);
     assert!(of_b.remote.starts_with("127.0.0.1:"), "{}", of_b.remote);
-    // What one sent the other received: at the latest when the counters have caught up.
+    // Each has received what the other has sent, once the counters have caught up.
     until("traffic is counted the same on both sides", || async {
         let (of_a, of_b) = (
             peer(&a, b.public_key()).await?,
@@ -123,7 +123,7 @@ async fn over_a_socket_pair_and_a_relayed_stream() {
     of_b.unwrap();
     exchange(&a, &b).await;
     assert_eq!(b.peers().await.unwrap()[0].remote, "somewhere");
-    // The end of one is the end of the other, through the relay.
+    // When one node ends, the relay ends the peering of the other.
     let mut events = b.events();
     a.close().await;
     assert_eq!(removed(&mut events).await.0, a.public_key());
@@ -232,7 +232,7 @@ async fn wakeup_broadcasts_can_be_off() {
         matches!(event, Event::BroadcastReceived { .. }).then_some(())
     })
     .await;
-    // Ours would have been sent with what makes us known.
+    // The quiet node would have sent its broadcast together with its bootstrap.
     has_descending(&b, &quiet).await;
     assert_eq!(counter(&quiet, "broadcasts_sent").await, 0);
     assert_eq!(counter(&b, "broadcasts").await, 0);
@@ -245,7 +245,7 @@ async fn threads_are_pinned_to_the_cores_asked_for() {
     let pinned = pinned.start().await.unwrap();
     assert_eq!(pinned.status().await.unwrap().workers[0].core, Some(0));
     for name in ["pinecone-control", "pinecone-runtime"] {
-        // Those of other tests have the same names, and run where they like.
+        // Other tests have threads of the same names that are not pinned.
         let of_name = std::fs::read_dir("/proc/self/task").unwrap().any(|task| {
             let task = task.unwrap().path();
             let read = |file| std::fs::read_to_string(task.join(file)).unwrap_or_default();
@@ -253,7 +253,7 @@ async fn threads_are_pinned_to_the_cores_asked_for() {
                 let cores = line.strip_prefix("Cpus_allowed_list:");
                 cores.is_some_and(|cores| cores.trim() == "0")
             };
-            // The kernel keeps fifteen characters.
+            // The kernel keeps fifteen characters of a name.
             read("comm").trim() == &name[..15] && read("status").lines().any(is_there)
         });
         assert!(of_name, "no thread {name} on core 0 alone");
@@ -323,7 +323,7 @@ async fn node_error(listen: &str) -> String {
     started.unwrap_err().to_string()
 }
 
-/// The futures need nothing of tokio's: an executor of a dozen lines will do.
+/// The futures do not depend on Tokio: an executor of a dozen lines runs them.
 #[test]
 fn any_executor_will_do() {
     struct Unpark(Thread);

@@ -49,7 +49,7 @@ async fn one_that_restarts_is_dialled_again() {
     .await;
     reaches(&a, &b).await;
     reaches(&b, &a).await;
-    // Disconnecting is no more lasting.
+    // A peering that is disconnected comes back as well.
     let port = a.peers().await.unwrap()[0].port;
     a.disconnect(port).await.unwrap();
     event("it is back", &mut events, |event| {
@@ -60,7 +60,7 @@ async fn one_that_restarts_is_dialled_again() {
 
 #[tokio::test]
 async fn ourselves_is_told_and_tried_again() {
-    // A free port that nobody else takes in between: ours, from a node that has gone.
+    // A port that is free and not taken in between: that of an earlier node.
     let (before, address) = listening(15).await;
     before.close().await;
     let a = (quick(8).listen(address.to_string()))
@@ -99,7 +99,7 @@ async fn an_address_that_is_not_there_is_waited_for() {
         (!b.local_addrs().is_empty()).then_some(())
     })
     .await;
-    // What is written wrong, or taken by others, is not waited for.
+    // Malformed addresses and those in use are not waited for.
     for (address, told) in [
         ("127.0.0.1", "port"),
         (b.local_addrs()[0].to_string().as_str(), "in use"),

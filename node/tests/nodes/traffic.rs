@@ -1,4 +1,4 @@
-//! Payloads: their sizes, their way, what becomes of those that cannot go on.
+//! Payloads: sizes, order, destinations, filters and bounds.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::harness::{
 
 /// A line of three, the middle one the static peer of the others, ready for traffic.
 async fn line() -> [Node; 3] {
-    // Two workers: frames change hands in the middle.
+    // With two workers, frames are handed over in the middle.
     let middle = builder(15).workers(2).listen("127.0.0.1:0").start().await;
     let middle = middle.unwrap();
     let address = middle.local_addrs()[0];
@@ -62,7 +62,7 @@ async fn all_sizes_pass_a_third_node() {
         let error = from.send_to(payload(max + 1, 0), &to.public_key());
         assert_eq!(error, Err(SendError::TooLong { len: max + 1, max }));
     }
-    // All sizes of pings too, and what is too long says so.
+    // Pings of all sizes pass, too, and one that is too long is an error.
     for size in [0, 8, 9, 1000, 60_000] {
         let reply = a.ping(&c.public_key(), size, Duration::from_secs(20)).await;
         assert_eq!(reply.unwrap().hops, 1);
@@ -245,7 +245,7 @@ async fn a_filter_drops_what_it_refuses_and_nothing_else() {
         assert!(frame.payload().len() < frame.bytes().len());
         frame.source() != refused
     })));
-    // Workers take notice in their own time.
+    // Workers learn of the filter a little later.
     until("the filter is on", || async {
         c.send_to(b"ping", &a.public_key()).unwrap();
         (seen.load(Relaxed) > 0).then_some(())
@@ -285,7 +285,7 @@ async fn bandwidth_is_told_regularly() {
                 assert_eq!(peer.key, b.public_key());
                 bytes += peer.traffic.tx_traffic_bytes;
             }
-            // Together they are all that was sent: pings.
+            // The sum is all traffic that was sent: pings.
             (bytes >= 100).then_some(())
         }
         _ => None,
@@ -300,7 +300,7 @@ async fn bandwidth_is_told_regularly() {
 
 #[tokio::test]
 async fn hop_limiting_drops_what_used_up_its_hops() {
-    // A line of thirteen: one more hop than a frame may take.
+    // A line of thirteen has one more hop than a frame may take.
     let mut nodes = Vec::new();
     for n in 1..=13 {
         nodes.push(builder(n).hop_limiting(true).start().await.unwrap());

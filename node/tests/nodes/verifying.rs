@@ -74,7 +74,7 @@ async fn each_peers_frames_keep_their_order() {
     let secrets: Vec<_> = (100..120).map(key).collect();
     let mut bytes = Vec::new();
     let mut sent = 0;
-    // Roots and bootstraps under them follow at once, and every bootstrap outdates the one before.
+    // Roots and bootstraps below them follow at once, and each bootstrap replaces the one before.
     for root_sequence in 1..=12 {
         bytes.extend(announcement(root_sequence));
         for n in 0..4 {
@@ -109,14 +109,14 @@ async fn a_flood_is_its_senders_own_trouble_and_closing_does_not_wait_for_it() {
     let flood: Vec<u8> = (0..20)
         .flat_map(|n| {
             let mut frame = bootstrap(&key(n), 1, 1);
-            // Badly signed, so that each of them must be checked.
+            // The signatures are bad, so that each of them must be checked.
             *frame.last_mut().unwrap() ^= 1;
             frame
         })
         .collect();
     let flooding = std::thread::spawn(move || {
         let mut stream = root.stream.try_clone().unwrap();
-        // Until the node hangs up.
+        // Fails when the node closes the connection.
         while std::io::Write::write_all(&mut stream, &flood).is_ok() {}
         drop(root);
     });
@@ -127,7 +127,7 @@ async fn a_flood_is_its_senders_own_trouble_and_closing_does_not_wait_for_it() {
             .await;
         reply.unwrap();
     }
-    // A newcomer is heard in its turn.
+    // A new peer gets its share.
     let other = builder(2).start().await.unwrap();
     pipe(&node, &other).await.unwrap();
     reaches(&other, &node).await;

@@ -1,11 +1,11 @@
-//! What our node sent, beside what the recorded one had.
+//! Compares the frames of our node with those of the recorded one.
 
 use std::time::SystemTime;
 
 use pinecone::PublicKey;
 use pinecone_wire::{Frame, SignedBody};
 
-/// How much of a frame the protocol fixes.
+/// The part of a frame that the protocol determines.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Class {
     Keepalive,
@@ -24,7 +24,7 @@ pub(crate) struct Compared {
     pub(crate) own: PublicKey,
     pub(crate) recorded: Vec<Vec<u8>>,
     pub(crate) sent: Vec<Vec<u8>>,
-    /// What others sent to our node, on any connection.
+    /// Frames that others sent to our node, on any connection.
     pub(crate) played: Vec<Vec<u8>>,
 }
 

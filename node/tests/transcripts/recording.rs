@@ -85,23 +85,23 @@ impl Line {
         self.note.as_deref() == Some(note)
     }
 
-    /// Whose broadcast a node then handled, if the line says so.
+    /// The source of the broadcast that a node handled, if the line reports that.
     pub(crate) fn broadcast_handled(&self) -> Option<(&str, &str)> {
         let key = self.data.as_ref()?.peer_id.as_deref()?;
         (self.event.as_deref() == Some("BroadcastReceived")).then_some((self.node.as_deref()?, key))
     }
 
-    /// Sender and receiver, of bytes on a connection.
+    /// The sender and the receiver of bytes on a connection.
     pub(crate) fn direction(&self) -> Option<(&str, &str)> {
         self.dir.as_deref()?.split_once('>')
     }
 
-    /// The bytes sent, unless the line is of another sort.
+    /// The bytes sent, if the line is about bytes.
     pub(crate) fn bytes(&self) -> Option<Vec<u8>> {
         self.hex.as_deref().map(|hex| hex::decode(hex).unwrap())
     }
 
-    /// Whether the connection has `node` at one end.
+    /// Reports whether the connection has `node` at one end.
     pub(crate) fn concerns(&self, node: &str) -> bool {
         let conn = self.conn.as_deref();
         conn.is_some_and(|conn| conn.split('-').any(|end| end == node))

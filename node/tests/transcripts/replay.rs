@@ -13,13 +13,13 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use crate::compare::{Class, Compared};
 use crate::recording::{Line, Recording};
 
-/// How long after its time in the recording anything may come.
+/// The longest delay of anything after its time in the recording.
 const LIMIT: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(2);
 
 struct Replay<'a> {
     recording: &'a Recording,
-    /// Whose place our node takes.
+    /// The node whose place our node takes.
     name: &'a str,
     node: Node,
     events: Events,
@@ -37,16 +37,16 @@ struct Replay<'a> {
 
 struct Connection {
     write: Option<OwnedWriteHalf>,
-    /// Whether it has announced itself.
+    /// True once it has announced itself.
     announced: bool,
-    /// What our node sent.
+    /// The frames that our node sent.
     sent: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 pub(crate) async fn in_place_of(recording: &Recording, name: &str) {
     let options = NodeOptions {
         secret_key: Some(SecretKey::from_seed(&recording.seed_of(name))),
-        // As deployed nodes are.
+        // The settings of deployed nodes.
         control: ControlConfig {
             wakeup_hops: 5,
             wakeup_phase: Some(Duration::from_secs(60)),
@@ -176,7 +176,7 @@ impl Replay<'_> {
         }
     }
 
-    /// Sends our node what the other end of `conn` had sent.
+    /// Sends our node the bytes that the other end of `conn` had sent.
     async fn play(&mut self, conn: &str, bytes: &[u8], at: &str) {
         let connection = self.connections.get_mut(conn).unwrap();
         connection.announced |= Class::of(bytes) == Class::Announcement;
