@@ -189,7 +189,7 @@ impl Node {
     /// Dropping the future has no effect on the node.
     ///
     /// # Errors
-    /// [`NodeError`] if it could not go on. [`Event::Failed`] tells subscribers so as well.
+    /// [`NodeError`] if it could not go on. Subscribers get [`Event::Failed`](crate::Event::Failed).
     pub async fn closed(&self) -> Result<(), NodeError> {
         let mut ended = self.0.ended.clone();
         while ended.changed().await.is_ok() {}
