@@ -10,6 +10,7 @@
 //! does, and as much time to change.
 
 mod adjacency;
+mod bootstrap_hop;
 mod bootstraps;
 mod expired;
 mod near;
@@ -25,7 +26,7 @@ use pinecone_wire::timing::ROUTE_LIFETIME;
 use pinecone_wire::{Coordinates, PublicKey};
 
 pub(crate) use self::adjacency::{Adjacency, Announced};
-pub(crate) use self::bootstraps::BootstrapHop;
+pub(crate) use self::bootstrap_hop::BootstrapHop;
 use self::expired::ExpiredRoutes;
 use self::near::NearKeys;
 use self::routes::Routes;
@@ -34,7 +35,7 @@ pub(crate) use self::routes::{Room, Route};
 /// Minimum time between two batches of routes that expire.
 const EXPIRY_BATCH: Duration = Duration::from_millis(10);
 
-/// The RIB of one node: see the text of the module.
+/// The RIB of one node: see the [module's documentation](self).
 pub(crate) struct Rib {
     own: PublicKey,
     fib: FibWriter,

@@ -7,25 +7,10 @@ use pinecone_fib::{KeyEntry, PortId};
 use pinecone_wire::{PublicKey, Watermark};
 
 use super::Rib;
+use super::bootstrap_hop::BootstrapHop;
 
 /// The number of known keys that are considered for another way.
 const TRIES: usize = 16;
-
-/// The next hop of a bootstrap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BootstrapHop {
-    /// The port that it goes out of.
-    pub(crate) port: PortId,
-    /// The watermark that goes into it. Its key is the one that the bootstrap is led towards.
-    pub(crate) watermark: Watermark,
-}
-
-impl BootstrapHop {
-    fn new(port: PortId, key: PublicKey, sequence: u64) -> Self {
-        let watermark = Watermark { key, sequence };
-        Self { port, watermark }
-    }
-}
 
 impl Rib {
     /// Returns the next hop of the bootstrap of `key`, or `None` if no known key is above it. A route whose

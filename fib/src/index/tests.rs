@@ -10,7 +10,7 @@ use super::*;
 type Nodes = BTreeSet<u32>;
 
 /// Divides the sizes of tests under Miri, which is a thousand times slower.
-const SCALE: usize = if cfg!(miri) { 250 } else { 1 };
+const SCALE: usize = if cfg!(miri) { 500 } else { 1 };
 
 /// Collects nodes and keys, and checks the invariants of a tree on the way.
 fn walk<V: Clone>(
@@ -105,7 +105,7 @@ fn model_successor(
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: if cfg!(miri) { 4 } else { 250 },
+        cases: if cfg!(miri) { 2 } else { 250 },
         // Miri isolates tests from the file system.
         failure_persistence: None,
         ..ProptestConfig::default()
@@ -113,7 +113,7 @@ proptest! {
 
     #[test]
     fn behaves_as_a_sorted_map(
-        edits in proptest::collection::vec((any_key(), 0u8..10, any::<u32>()), 1..if cfg!(miri) { 100 } else { 1000 }),
+        edits in proptest::collection::vec((any_key(), 0u8..10, any::<u32>()), 1..if cfg!(miri) { 40 } else { 1000 }),
         shrink in any::<bool>(),
     ) {
         let mut index = Index::default();

@@ -1,0 +1,18 @@
+use pinecone_fib::PortId;
+use pinecone_wire::{PublicKey, Watermark};
+
+/// The next hop of a bootstrap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BootstrapHop {
+    /// The port that it goes out of.
+    pub(crate) port: PortId,
+    /// The watermark that goes into it. Its key is the one that the bootstrap is led towards.
+    pub(crate) watermark: Watermark,
+}
+
+impl BootstrapHop {
+    pub(super) fn new(port: PortId, key: PublicKey, sequence: u64) -> Self {
+        let watermark = Watermark { key, sequence };
+        Self { port, watermark }
+    }
+}
