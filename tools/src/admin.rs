@@ -1,7 +1,7 @@
-//! The admin socket: how the commands ask the running node.
+//! The admin socket, through which commands talk to the running node.
 //!
-//! A Unix socket that its owner alone can open. A request is a line of JSON, answered by one or
-//! more lines of JSON, then the next may follow.
+//! It is a Unix socket that only its owner can open. Each request is a line of JSON. The reply is one or
+//! more lines of JSON, after which the next request may follow.
 
 pub(crate) mod client;
 pub(crate) mod protocol;

@@ -1,12 +1,14 @@
-//! `pinecone bench`: what a running node forwards, and at what price.
+//! `pinecone bench`: measures how a running node forwards frames.
 //!
-//! Senders and sinks are real peers of the node, each with a thread, a control plane and a socket,
-//! and without a data plane: frames are made once, stamped, and written many at a time.
+//! Senders and sinks are real peers of the node, each with a thread, a control plane and a socket, but
+//! without a data plane: frames are built once, then stamped and written in batches.
 
 mod account;
 mod frames;
 mod histogram;
+mod keys;
 mod link;
+mod node;
 mod options;
 mod pace;
 mod process;
@@ -24,41 +26,38 @@ use pinecone_transports::PeerAddress;
 
 use crate::failure::Failure;
 use crate::output::{counted, print};
-use crate::secret;
 use crate::signals::{Signals, stopped_by};
 
 use frames::{Carousel, Flow};
 use link::Link;
+use node::Node;
 pub(crate) use options::BenchOptions;
 use options::Check;
-use process::{Process, Unknown};
-use report::{Latency, NodeReport, ProcessReport, Report};
+use process::Process;
+use report::{Latency, Report};
 use sender::{BATCH, Sender};
 use shared::{Phase, Progress, Shared};
 use sink::{Received, Sink, Tally};
 
-/// How long it may take until every flow has a way.
+/// How long it may take until every flow has a route.
 const ROUTE_LIMIT: Duration = Duration::from_secs(30);
-/// Two nodes that follow different roots for so long are not of one network.
+/// Nodes that follow different roots for this long are not in the same network.
 const ROOT_LIMIT: Duration = Duration::from_secs(10);
-/// What a bootstrap may take through the nodes.
-const SETTLE: Duration = Duration::from_millis(200);
+/// Time for a bootstrap to pass through the nodes.
+const BOOTSTRAP_TIME: Duration = Duration::from_millis(200);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
-/// After the last frame was sent, sinks wait until nothing has come for so long.
+/// After the last frame was sent, sinks wait until no frame has arrived for this long.
 const DRAIN_PAUSE: Duration = Duration::from_millis(500);
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
-/// Our keys are the lowest of so many for each: the highest key of a network is its root, and a
-/// root that leaves at once is a nuisance to all.
-const CANDIDATES: usize = 256;
 
-/// Runs it. False if nothing came through.
+/// Runs the benchmark. Returns false if no frame came through.
 pub(crate) async fn bench(options: BenchOptions) -> Result<bool, Failure> {
     options.log.start("error")?;
     options.check()?;
     let bench = Bench::start(&options)?;
     let mut signals = Signals::new()?;
     let report = bench.run(&options, &mut signals).await;
-    // Whatever happened, the threads end with it.
+    // The threads must end in any case.
     bench.shared.enter(Phase::Ended);
     let report = bench.finish(&options, report?)?;
     print(&if options.json {
@@ -69,7 +68,7 @@ pub(crate) async fn bench(options: BenchOptions) -> Result<bool, Failure> {
     Ok(report.received > 0)
 }
 
-/// A run under way.
+/// A running benchmark.
 struct Bench {
     shared: Arc<Shared>,
     senders: Vec<JoinHandle<u64>>,
@@ -79,25 +78,18 @@ struct Bench {
     start: Instant,
 }
 
-/// A node under test.
-struct Node {
-    address: String,
-    key: PublicKey,
-    process: Result<Process, Unknown>,
-}
-
-/// What was measured while frames were sent.
+/// The measurements of the time while frames were sent.
 struct Window {
     route: Duration,
     time: Duration,
-    /// At its end.
+    /// The counters at its end.
     progress: Progress,
-    /// CPU time used by each node, and by this process.
+    /// CPU time of each node, then of this process.
     cpu: Vec<Option<Duration>>,
 }
 
 impl Bench {
-    /// Connects everybody, and starts the threads.
+    /// Connects all peers and starts the threads.
     fn start(options: &BenchOptions) -> Result<Self, Failure> {
         let start = Instant::now();
         let pairs = options.pairs as usize;
@@ -106,9 +98,9 @@ impl Bench {
             [first, last, ..] => (first, last),
             [] => return Err(Failure::usage("--through: no address")),
         };
-        // A sink's bootstraps look for the next higher key. With the senders' keys there, they
-        // pass the node that the senders are at, and set up the way.
-        let mut keys = low_keys(2 * pairs)?.into_iter();
+        // The bootstraps of a sink look for the next higher key. If those are the keys of the senders,
+        // the bootstraps pass the node of the senders and set up the route.
+        let mut keys = keys::low_keys(2 * pairs)?.into_iter();
         let links = |address: &PeerAddress, keys: &mut dyn Iterator<Item = SecretKey>| {
             keys.take(pairs)
                 .map(|key| Link::connect(address, key, start))
@@ -117,7 +109,7 @@ impl Bench {
         let mut sinks = links(from, &mut keys)?;
         sinks.iter().for_each(Link::widen);
         if options.rate.0.is_none() {
-            // Frames wait in queues anyway.
+            // Latency does not matter, as frames wait in queues anyway.
             sinks.iter_mut().for_each(Link::read_in_bulk);
         }
         let senders = links(to, &mut keys)?;
@@ -179,7 +171,7 @@ impl Bench {
         Ok(bench)
     }
 
-    /// Finds the way, sends for as long as asked or until a signal, and waits for the rest.
+    /// Finds routes, sends until the time is over or a signal arrives, and waits for frames in flight.
     async fn run(&self, options: &BenchOptions, signals: &mut Signals) -> Result<Window, Failure> {
         tokio::select! {
             found = self.find_routes(options) => found?,
@@ -211,26 +203,26 @@ impl Bench {
         })
     }
 
-    /// Until every flow has a way that lasts. Probes may get through on the first announcements and
-    /// then no more until the bootstraps have set up routes: what counts is what comes after those.
+    /// Waits until every flow has a lasting route. Probes may get through after the first announcements,
+    /// and then not again until bootstraps have set up routes, so only later probes count.
     async fn find_routes(&self, options: &BenchOptions) -> Result<(), Failure> {
         self.find_all(options).await?;
         while !self.shared.all_joined() {
             self.check()?;
             if self.start.elapsed() > ROUTE_LIMIT {
                 return Err(Failure::runtime(format!(
-                    "no way up the snake was found within {} s",
+                    "no bootstrap was sent within {} s",
                     ROUTE_LIMIT.as_secs()
                 )));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
-        tokio::time::sleep(SETTLE).await;
+        tokio::time::sleep(BOOTSTRAP_TIME).await;
         self.shared.forget_seen();
         self.find_all(options).await
     }
 
-    /// Until a probe of every flow has come through.
+    /// Waits until a probe of every flow has come through.
     async fn find_all(&self, options: &BenchOptions) -> Result<(), Failure> {
         while let Some(flow) = self.shared.first_unseen() {
             self.check()?;
@@ -242,7 +234,7 @@ impl Bench {
         self.check()
     }
 
-    /// Once it has taken too long: what is missing that frames of this flow could get through.
+    /// Explains why this flow has no route, once it has taken too long.
     fn no_route(&self, options: &BenchOptions, flow: usize) -> Option<String> {
         let elapsed = self.start.elapsed();
         let (limit, root_limit) = (ROUTE_LIMIT.as_secs(), ROOT_LIMIT.as_secs());
@@ -281,8 +273,8 @@ impl Bench {
             n => format!("{n} senders, {n} sinks"),
         };
         let rate = match options.rate.0 {
-            None => "as fast as they are taken".to_owned(),
-            Some(rate) => format!("{rate} a second"),
+            None => "as fast as the node reads".to_owned(),
+            Some(rate) => format!("{rate} frames/s"),
         };
         format!(
             "BENCH through {}: {peers}, {}, frames of {} bytes ({} of payload), {rate}, for \
@@ -295,7 +287,7 @@ impl Bench {
         )
     }
 
-    /// Says every second how it goes, until the time is over.
+    /// Prints a line every second until the time is over.
     async fn watch(&self, options: &BenchOptions, begin: Instant) -> Result<(), Failure> {
         let (mut last, mut before) = (begin, Progress::default());
         loop {
@@ -319,7 +311,7 @@ impl Bench {
         }
     }
 
-    /// Until everything has come, or nothing more comes.
+    /// Waits until all frames have arrived, or no more arrive.
     async fn drain(&self) -> Result<(), Failure> {
         let begin = Instant::now();
         let (mut last, mut at) = (0, begin);
@@ -339,14 +331,14 @@ impl Bench {
         }
     }
 
-    /// Whether all peerings are up.
+    /// Fails if a peering has ended.
     fn check(&self) -> Result<(), Failure> {
         self.shared
             .failure()
             .map_or(Ok(()), |why| Err(Failure::runtime(why)))
     }
 
-    /// CPU time used so far by each node, and last by this process.
+    /// Returns the CPU time used so far by each node, then by this process.
     fn cpu(&self) -> Vec<Option<Duration>> {
         let nodes = self.nodes.iter().map(|node| node.process.as_ref().ok());
         nodes
@@ -355,7 +347,7 @@ impl Bench {
             .collect()
     }
 
-    /// Joins the threads and sums up.
+    /// Joins the threads and returns the report.
     fn finish(self, options: &BenchOptions, window: Window) -> Result<Report, Failure> {
         let lost_thread = |_| Failure::runtime("a thread of the bench has panicked");
         let mut left_out = 0;
@@ -421,33 +413,6 @@ impl Bench {
     }
 }
 
-impl Node {
-    fn report(self, cpu_seconds: Option<f64>, seconds: f64, frames: u64) -> NodeReport {
-        let hidden_because = match &self.process {
-            Ok(_) => None,
-            Err(Unknown::Remote) => Some("its process is not on this machine".to_owned()),
-            Err(Unknown::Hidden) => {
-                Some("its process cannot be looked at: run as the node's user".to_owned())
-            }
-        };
-        NodeReport {
-            address: self.address,
-            key: self.key.to_string(),
-            process: self.process.ok().zip(cpu_seconds).map(|(process, cpu)| {
-                let us = || cpu * 1e6 / frames as f64;
-                ProcessReport {
-                    pid: process.id,
-                    name: process.name,
-                    cpu_seconds: cpu,
-                    cores: cpu / seconds,
-                    us_per_frame: (frames > 0).then(us),
-                }
-            }),
-            hidden_because,
-        }
-    }
-}
-
 /// Explains that probes of only `seen` of all flows came through within [`ROUTE_LIMIT`].
 fn missing_probes(first: &PeerAddress, last: &PeerAddress, seen: usize, flows: usize) -> String {
     let limit = ROUTE_LIMIT.as_secs();
@@ -468,21 +433,10 @@ fn names(addresses: &[PeerAddress]) -> Vec<String> {
     addresses.iter().map(ToString::to_string).collect()
 }
 
-/// The sink that a flow goes to, so that every sender sends to every sink, flows permitting. Its
-/// sender is `flow % pairs`.
+/// Returns the sink of a flow. Its sender is `flow % pairs`. With enough flows, every sender sends to every
+/// sink.
 fn sink_of(flow: usize, pairs: usize) -> usize {
     (flow % pairs + flow / pairs) % pairs
-}
-
-/// The lowest first.
-fn low_keys(count: usize) -> Result<Vec<SecretKey>, Failure> {
-    let keys: Result<Vec<_>, _> = (0..count * CANDIDATES)
-        .map(|_| secret::generate())
-        .collect();
-    let mut keys = keys?;
-    keys.sort_by_cached_key(SecretKey::public_key);
-    keys.truncate(count);
-    Ok(keys)
 }
 
 fn spawn<T: Send + 'static>(
@@ -519,12 +473,5 @@ mod tests {
         assert!(text(0).contains("there is no route, or the path is too slow"));
         assert!(text(3).contains("only 3 of 64 flows"));
         assert!(!text(3).contains("no route"));
-    }
-
-    #[test]
-    fn our_keys_are_low_and_in_order() {
-        let keys = low_keys(2).unwrap();
-        assert!(keys[0].public_key() < keys[1].public_key());
-        assert!(keys[1].public_key().0[0] < 0x40);
     }
 }

@@ -1,13 +1,13 @@
-//! Lists of cores, as in `1,2,4-7`.
+//! Lists of cores, such as `1,2,4-7`.
 
 use std::str::FromStr;
 
 use crate::failure::Failure;
 
-/// The highest core number taken: what a list names is stored one by one.
+/// The highest core number that is accepted. Every core of a range is stored.
 const MAX_CORE: usize = 4095;
 
-/// Cores in the order they were named.
+/// Cores in the order of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CoreList(pub(crate) Vec<usize>);
 
@@ -23,7 +23,7 @@ impl FromStr for CoreList {
                     .parse()
                     .ok()
                     .filter(|core| *core <= MAX_CORE)
-                    .ok_or_else(|| format!("{part:?} is neither a core nor a range such as 4-7"))
+                    .ok_or_else(|| format!("{part:?} is not a core or a range such as 4-7"))
             };
             let (first, last) = (number(first)?, number(last)?);
             if first > last {
@@ -31,7 +31,7 @@ impl FromStr for CoreList {
             }
             for core in first..=last {
                 if cores.contains(&core) {
-                    return Err(format!("core {core} is named twice"));
+                    return Err(format!("core {core} is in the list twice"));
                 }
                 cores.push(core);
             }
@@ -40,10 +40,10 @@ impl FromStr for CoreList {
     }
 }
 
-/// Refuses cores that this process may not run on.
+/// Fails if this process may not run on one of the cores.
 pub(crate) fn check(cores: &[usize]) -> Result<(), Failure> {
     let allowed = rustix::thread::sched_getaffinity(None)
-        .map_err(|e| Failure::runtime(format!("cannot ask for the usable cores: {e}")))?;
+        .map_err(|e| Failure::runtime(format!("cannot read the CPU affinity: {e}")))?;
     let usable = |core: usize| core < rustix::thread::CpuSet::MAX_CPU && allowed.is_set(core);
     match cores.iter().find(|core| !usable(**core)) {
         None => Ok(()),

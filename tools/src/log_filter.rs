@@ -1,7 +1,7 @@
-//! Reads what to log, and refuses what would log nothing by mistake.
+//! Parsing of log filters, with a check for typing errors.
 //!
-//! [`EnvFilter`] takes any word for the name of a module: with `inof` in place of `info` it would
-//! let no line through. Here a word must be a level or a crate of this program.
+//! [`EnvFilter`] accepts any word as the name of a module: with `inof` instead of `info`, it would log
+//! nothing. Here a word must be a level or a crate of this program.
 
 use std::env;
 
@@ -20,8 +20,7 @@ const CRATES: [&str; 5] = [
     "pinecone_wire",
 ];
 
-/// Returns the filter that the flag names, or else `RUST_LOG`, or else `default`; without what is
-/// logged for the target `hidden`.
+/// Returns the filter of the flag, else of `RUST_LOG`, else `default`, with the target `hidden` disabled.
 pub(crate) fn filter(
     flag: Option<&str>,
     default: &str,
@@ -36,11 +35,11 @@ pub(crate) fn filter(
         Some(target) => format!("{text},{target}=off"),
         None => text,
     };
-    EnvFilter::try_new(&text).map_err(|e| refused(&text, &format!("no log filter ({e})")))
+    EnvFilter::try_new(&text).map_err(|e| refused(&text, &format!("malformed log filter ({e})")))
 }
 
-/// Returns the part of `RUST_LOG` that is about this program. Other programs read the variable too,
-/// so it may name their modules.
+/// Returns the part of `RUST_LOG` that concerns this program. The variable may also contain filters for
+/// other programs.
 fn from_environment(value: Option<&str>) -> Result<Option<String>, Failure> {
     let ours = |directive: &&str| match directive.split_once('=') {
         Some((target, level)) => is_ours(target.trim()) || !is_level(level),
@@ -61,13 +60,13 @@ fn check(text: &str, origin: &str) -> Result<String, Failure> {
     for directive in directives(text) {
         match directive.split_once('=') {
             Some((_, level)) if !is_level(level) => {
-                return Err(refused(origin, &format!("{level:?} is no log level")));
+                return Err(refused(origin, &format!("{level:?} is not a log level")));
             }
             Some((target, _)) if !is_ours(target.trim()) => {
                 return Err(refused(
                     origin,
                     &format!(
-                        "{target:?} is no log level, and no crate of this program ({})",
+                        "{target:?} is neither a log level nor a crate of this program ({})",
                         CRATES.join(", ")
                     ),
                 ));
@@ -75,14 +74,14 @@ fn check(text: &str, origin: &str) -> Result<String, Failure> {
             None if !is_level(directive) && !is_ours(directive) => {
                 return Err(refused(
                     origin,
-                    &format!("{directive:?} is no log level or filter"),
+                    &format!("{directive:?} is not a log level or filter"),
                 ));
             }
             _ => checked.push(directive),
         }
     }
     if checked.is_empty() {
-        return Err(refused(origin, &format!("{text:?} names no log level")));
+        return Err(refused(origin, &format!("{text:?} contains no log level")));
     }
     Ok(checked.join(","))
 }
@@ -92,11 +91,11 @@ fn directives(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn is_level(text: &str) -> bool {
-    // Nothing at all would be read as a level, too.
+    // An empty text would be parsed as a level.
     !text.trim().is_empty() && text.trim().parse::<LevelFilter>().is_ok()
 }
 
-/// Whether the target is one of our crates or a module in it.
+/// Reports whether the target is a crate of this program or a module in one.
 fn is_ours(target: &str) -> bool {
     let name = target.split_once("::").map_or(target, |(name, _)| name);
     CRATES.contains(&name)
@@ -114,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_and_our_crates_are_taken() {
+    fn levels_and_crates_are_accepted() {
         for good in [
             "error",
             "warn",
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_may_speak_of_other_programs() {
+    fn the_environment_may_concern_other_programs() {
         let read = |text| from_environment(text).map_err(|failure| failure.code);
         let some = |text: &str| Ok(Some(text.to_owned()));
         assert_eq!(read(None), Ok(None));

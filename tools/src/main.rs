@@ -19,7 +19,7 @@ mod memory;
 mod momentary;
 mod output;
 mod ping;
-mod pings;
+mod ping_series;
 mod run;
 mod secret;
 mod show;

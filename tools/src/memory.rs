@@ -1,25 +1,25 @@
-//! Whether what the node is told to keep fits the memory that there is.
+//! Checks of limits against the available memory.
 
 use pinecone::MemoryLimit;
 
 use crate::cli::RunOptions;
 
-/// Bytes that one remembered thing takes, about.
+/// Approximate size of a stored item, in bytes.
 const EACH: u64 = 512;
-/// Bytes that a peer may take with a frame that it has not finished.
+/// Bytes that a peer may occupy with a partial frame.
 const PEER: u64 = 64 << 10;
 
-/// What the queue of all peers is, and why.
+/// Describes the limit on the queues of all peers, with the reason.
 pub(crate) fn describe(given: bool, queue: usize, memory: Option<MemoryLimit>) -> String {
     let why = match memory {
-        _ if given => "as asked for".to_owned(),
+        _ if given => "given with --queue".to_owned(),
         Some(memory) => format!("an eighth of {memory}, 256 MiB at most"),
-        None => "the system does not say how much memory it has".to_owned(),
+        None => "the size of the memory is unknown".to_owned(),
     };
-    format!("{} KiB of traffic may wait ({why})", queue >> 10)
+    format!("{} KiB of traffic at most ({why})", queue >> 10)
 }
 
-/// The limits that the memory has lowered and the operator has not set, each with its value.
+/// Returns the limits, with their values, that were lowered to fit the memory and not set by the user.
 pub(crate) fn lowered(
     usual: Vec<(&'static str, u64)>,
     now: Vec<(&'static str, u64)>,
@@ -33,7 +33,7 @@ pub(crate) fn lowered(
         .collect()
 }
 
-/// Warns of bounds that cannot be reached within the memory that there is.
+/// Warns of limits that exceed the memory.
 pub(crate) fn warn(options: &RunOptions, queue: usize, memory: Option<MemoryLimit>) {
     let port_queue = options.port_queue.saturating_mul(1024);
     for warning in warnings(port_queue, queue, &options.limit, memory) {
@@ -55,7 +55,7 @@ fn warnings(
         if bytes > memory.bytes {
             let needs = bytes >> 20;
             warnings.push(format!(
-                "{what} may take {needs} MiB, more than {memory}: choose less"
+                "{what} may take {needs} MiB, more than {memory}: choose a lower value"
             ));
         }
     };
@@ -66,7 +66,7 @@ fn warnings(
     );
     for (name, value) in limits {
         let bytes = match name.as_str() {
-            // Of one peer, or no memory at all.
+            // Limits of one peer, or of something that takes no memory.
             name if !name.starts_with("max-") || name.ends_with("-per-peer") => continue,
             name if name.contains("bytes") => *value,
             "max-peers" => value.saturating_mul(PEER),
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn warns_of_what_does_not_fit() {
+    fn limits_that_exceed_the_memory_are_warned_of() {
         let memory = Some(MemoryLimit {
             bytes: 32 << 20,
             is_cgroup: true,
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(
             of(64 << 20, 4 << 20, &[]),
             [
-                "--port-queue 65536 may take 64 MiB, more than the cgroup's limit of 32 MiB: choose less"
+                "--port-queue 65536 may take 64 MiB, more than the cgroup's limit of 32 MiB: choose a lower value"
             ]
         );
         assert!(of(0, 64 << 20, &[])[0].starts_with("--queue 65536 may take 64 MiB"));

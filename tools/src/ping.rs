@@ -12,7 +12,7 @@ use crate::cli::PingOptions;
 use crate::failure::Failure;
 use crate::momentary::{self, JOIN_LIMIT, Role};
 use crate::output::{counted, print};
-use crate::pings::{Pings, Series, Step};
+use crate::ping_series::{Pings, Series, Step};
 use crate::signals::Signals;
 
 /// How long to wait for an answer unless the user says otherwise.

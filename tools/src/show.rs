@@ -1,4 +1,4 @@
-//! `pinecone status`, `peers` and `disconnect`: what the running node says, for people or programs.
+//! `pinecone status`, `pinecone peers` and `pinecone disconnect`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use crate::admin::protocol::{PeerInfo, Reply, Request, StaticPeerInfo, StatusInf
 use crate::failure::Failure;
 use crate::output::print;
 
-/// Prints the node's status.
+/// Prints the status of the node.
 pub(crate) async fn status(admin: &AdminOptions, json: bool) -> Result<(), Failure> {
     let mut client = Client::connect(admin).await?;
     match client.ask(&Request::Status {}).await? {
@@ -20,7 +20,7 @@ pub(crate) async fn status(admin: &AdminOptions, json: bool) -> Result<(), Failu
     }
 }
 
-/// Prints the node's peerings.
+/// Prints the peerings of the node.
 pub(crate) async fn peers(admin: &AdminOptions, json: bool, full: bool) -> Result<(), Failure> {
     let mut client = Client::connect(admin).await?;
     match client.ask(&Request::Peers {}).await? {
@@ -81,14 +81,14 @@ fn status_text(status: &StatusInfo) -> String {
     let elsewhere = &status.own_key_elsewhere;
     if elsewhere.signed_frames > 0 {
         let frames = elsewhere.signed_frames;
-        let text = format!("another node uses our key: it signed {frames} frames that came here");
+        let text = format!("another node uses our key: {frames} frames with its signature arrived");
         rows.push(("warning", text));
     }
     if elsewhere.handshakes > 0 {
         let handshakes = elsewhere.handshakes;
         let text = format!(
-            "{handshakes} handshakes with our key that are not ours: another node uses it, or our \
-             own were sent back"
+            "{handshakes} handshakes with our key that are not ours: another node uses the key, or \
+             our handshakes were sent back"
         );
         rows.push(("warning", text));
     }
@@ -177,7 +177,7 @@ fn static_peer(peer: &StaticPeerInfo) -> String {
     text
 }
 
-/// Columns as wide as their widest cell, two spaces apart.
+/// Formats a table with aligned columns, two spaces apart.
 fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let mut widths = [0; N];
     for row in rows {
@@ -197,7 +197,7 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
     text
 }
 
-/// The counters that have counted something.
+/// Lists the counters that are not zero.
 fn counters(counters: &BTreeMap<String, u64>) -> String {
     let mut text = String::new();
     for (name, value) in counters.iter().filter(|(_, value)| **value > 0) {
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_read_well() {
+    fn numbers_are_readable() {
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(u64::MAX), "16.0 EiB");
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_static_peer_says_why_and_when() {
+    fn a_static_peer_is_shown_with_its_error_and_next_dial() {
         let mut peer = StaticPeerInfo {
             address: "a:1".to_owned(),
             state: "waiting".to_owned(),

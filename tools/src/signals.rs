@@ -1,4 +1,4 @@
-//! What the program does on signals.
+//! Signal handling.
 
 use std::time::{Duration, Instant};
 
@@ -6,8 +6,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::Failure;
 
-/// A signal that comes so soon after the first one says the same: service managers and shells
-/// signal a process twice at times, as itself and as one of a group.
+/// A signal within this time of the first one counts as the same: service managers and shells sometimes
+/// signal a process twice, alone and as a member of a group.
 const SAME: Duration = Duration::from_secs(1);
 
 /// SIGTERM and SIGINT.
@@ -25,7 +25,7 @@ impl Signals {
         })
     }
 
-    /// The name of the next one.
+    /// Waits for the next signal and returns its name.
     pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
@@ -33,7 +33,7 @@ impl Signals {
         }
     }
 
-    /// The name of the next one that does not belong to one that came at `first`.
+    /// Waits for the next signal that does not count as the same as the one at `first`.
     pub(crate) async fn next_after(&mut self, first: Instant) -> &'static str {
         loop {
             let name = self.next().await;
@@ -43,7 +43,7 @@ impl Signals {
         }
     }
 
-    /// What `future` brings, unless a signal comes before.
+    /// Returns the result of `future`, or a failure if a signal arrives first.
     pub(crate) async fn unless<T>(
         &mut self,
         future: impl Future<Output = Result<T, Failure>>,
@@ -55,12 +55,12 @@ impl Signals {
     }
 }
 
-/// A command that did not come to its end.
+/// Returns the failure of a command that was stopped by a signal.
 pub(crate) fn stopped_by(signal: &str) -> Failure {
     Failure::runtime(format!("stopped by {signal}"))
 }
 
-/// Signals that would end the process by default, and that mean something to other daemons.
+/// Signals that other daemons handle, and that would end the process by default.
 #[derive(Debug)]
 pub(crate) struct Ignored {
     hangup: Signal,
@@ -77,12 +77,12 @@ impl Ignored {
         })
     }
 
-    /// Logs each of them, for ever.
+    /// Logs each signal. Never returns.
     pub(crate) async fn log(&mut self) {
         loop {
             let signal = tokio::select! {
                 _ = self.hangup.recv() => {
-                    tracing::info!(signal = "SIGHUP", "there is nothing to reload");
+                    tracing::info!(signal = "SIGHUP", "signal ignored: there is nothing to reload");
                     continue;
                 }
                 _ = self.user_1.recv() => "SIGUSR1",
@@ -94,5 +94,5 @@ impl Ignored {
 }
 
 fn listen(kind: SignalKind) -> Result<Signal, Failure> {
-    signal(kind).map_err(|e| Failure::runtime(format!("cannot listen to signals: {e}")))
+    signal(kind).map_err(|e| Failure::runtime(format!("cannot handle signals: {e}")))
 }

@@ -1,8 +1,8 @@
 //! Standard error, written by a thread of its own.
 //!
-//! Standard error may be full (a disk), closed (a pipe) or stalled (a log reader that has stopped, a
-//! terminal after Ctrl-S). The rest of the program must neither fail nor wait because of that. Lines
-//! wait in a bounded queue, and those that do not fit or cannot be written are counted.
+//! Standard error may be full (a disk), closed (a pipe) or stalled (a stopped log reader, a terminal
+//! after Ctrl-S). The rest of the program must neither fail nor wait for it. Lines wait in a bounded
+//! queue; lines that do not fit or cannot be written are counted.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -13,29 +13,29 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-/// Bytes of lines that may wait.
+/// Bytes of lines that may be queued.
 const CAPACITY: usize = 1 << 20;
-/// How long the program's end may wait for standard error.
+/// How long the program may wait for standard error at its end.
 const END_LIMIT: Duration = Duration::from_secs(1);
 
-/// Writes a line, without waiting for it.
+/// Queues a line to be written.
 pub(crate) fn say(line: &str) {
     let line = format!("{line}\n");
     match lines() {
         Some(lines) => lines.push(line.as_bytes()),
-        // No thread: nobody may be there to read it either.
+        // There is no thread, so this may block.
         None => drop(io::stderr().write_all(line.as_bytes())),
     }
 }
 
-/// Waits until everything is written, but not for long.
+/// Waits briefly until everything is written.
 pub(crate) fn flush() {
     if let Some(lines) = lines() {
         lines.flush(END_LIMIT);
     }
 }
 
-/// The process's standard error. Nothing if the system refuses a thread.
+/// Returns the queue for standard error, or `None` if the system refuses a thread.
 pub(crate) fn lines() -> Option<&'static Lines> {
     static LINES: OnceLock<Option<Lines>> = OnceLock::new();
     LINES.get_or_init(|| Lines::start(Raw).ok()).as_ref()
@@ -55,11 +55,11 @@ impl Lines {
         Ok(Self(shared))
     }
 
-    /// Adds a line, with its end, or counts it as lost if too many wait.
+    /// Adds a line, including its newline. Counts it as lost if the queue is full.
     pub(crate) fn push(&self, line: &[u8]) {
         let mut queue = self.0.lock();
-        // After an overflow, half of the queue must be free: lines are lost in a few long gaps, not
-        // in many short ones.
+        // After an overflow, half of the queue must be free, so that lines are lost in a few long gaps
+        // instead of many short ones.
         let capacity = if queue.overflowed {
             CAPACITY / 2
         } else {
@@ -75,21 +75,20 @@ impl Lines {
         self.0.changed.notify_all();
     }
 
-    /// Lines that were never written, so far.
+    /// Returns the number of lines that have been lost.
     pub(crate) fn lost(&self) -> u64 {
         self.0.lock().lost
     }
 
-    /// Waits until nothing waits to be written, or for `limit`.
+    /// Waits until the queue is empty, or for `limit`.
     fn flush(&self, limit: Duration) {
         let queue = self.0.lock();
         let waiting = |queue: &mut Queue| queue.writing || !queue.lines.is_empty();
-        // What was not written by then is lost.
         drop(self.0.changed.wait_timeout_while(queue, limit, waiting));
     }
 }
 
-/// For `tracing-subscriber`, which writes a line by one call.
+/// For `tracing-subscriber`, which writes each line with one call.
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
@@ -113,17 +112,17 @@ struct Queue {
     bytes: usize,
     /// Whether the last line did not fit.
     overflowed: bool,
-    /// Whether the thread has taken something that is not yet written.
+    /// Whether the thread is writing a line.
     writing: bool,
     lost: u64,
-    /// Of those, how many no line has told of.
-    untold: u64,
+    /// Lost lines that have not been reported yet.
+    unreported: u64,
 }
 
 impl Queue {
     fn lose(&mut self, lines: u64) {
         self.lost += lines;
-        self.untold += lines;
+        self.unreported += lines;
     }
 }
 
@@ -132,20 +131,22 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes lines as they come, for ever.
+    /// Writes lines. Never returns.
     fn write_to(&self, mut output: impl Write) {
-        // Whether the last line was written in part.
+        // Whether the last line was only partly written.
         let mut torn = false;
-        // Whether the last attempt failed. Then only a new line is a reason to try again.
+        // Whether the last write failed. Then only a new line triggers another.
         let mut failed = false;
         loop {
-            let (line, untold) = self.next(failed);
+            let (line, unreported) = self.next(failed);
             let mut text = Vec::new();
             if torn {
                 text.push(b'\n');
             }
-            if untold > 0 {
-                text.extend(format!("pinecone: {untold} log lines could not be written\n").bytes());
+            if unreported > 0 {
+                text.extend(
+                    format!("pinecone: {unreported} log lines could not be written\n").bytes(),
+                );
             }
             text.extend(line.as_deref().unwrap_or_default());
             let written = write_whole(&mut output, &text);
@@ -156,31 +157,32 @@ impl Shared {
             let mut queue = self.lock();
             queue.writing = false;
             if failed {
-                queue.untold += untold;
+                queue.unreported += unreported;
                 queue.lose(line.map_or(0, |_| 1));
             }
             self.changed.notify_all();
         }
     }
 
-    /// Waits for a line, or for lost ones that can be told of.
+    /// Waits for a line, or for lost lines that can be reported.
     fn next(&self, failed: bool) -> (Option<Vec<u8>>, u64) {
-        let nothing = |queue: &mut Queue| queue.lines.is_empty() && (failed || queue.untold == 0);
+        let nothing =
+            |queue: &mut Queue| queue.lines.is_empty() && (failed || queue.unreported == 0);
         let queue = self.changed.wait_while(self.lock(), nothing);
         let mut queue = queue.unwrap_or_else(PoisonError::into_inner);
         let line = queue.lines.pop_front();
         queue.bytes -= line.as_ref().map_or(0, Vec::len);
         queue.writing = true;
-        // What still waits was logged before the loss.
-        let untold = match queue.bytes > CAPACITY / 2 {
+        // The queued lines were logged before the loss.
+        let unreported = match queue.bytes > CAPACITY / 2 {
             true => 0,
-            false => std::mem::take(&mut queue.untold),
+            false => std::mem::take(&mut queue.unreported),
         };
-        (line, untold)
+        (line, unreported)
     }
 }
 
-/// Writes what can be written, and returns how much it was.
+/// Writes as much as possible, and returns the number of bytes written.
 fn write_whole(output: &mut impl Write, bytes: &[u8]) -> usize {
     let mut written = 0;
     while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
@@ -194,7 +196,7 @@ fn write_whole(output: &mut impl Write, bytes: &[u8]) -> usize {
     written
 }
 
-/// File descriptor 2, without the standard library's lock, which a panic elsewhere may want.
+/// File descriptor 2, without the lock of the standard library, which a panic elsewhere may need.
 struct Raw;
 
 impl Write for Raw {
@@ -203,7 +205,7 @@ impl Write for Raw {
         let fd = stderr.as_fd();
         loop {
             match rustix::io::write(fd, bytes) {
-                // Another process that shares it may have made it non-blocking.
+                // Another process that shares it may have set it to non-blocking mode.
                 Err(Errno::AGAIN) => {
                     poll(&mut [PollFd::new(&fd, PollFlags::OUT)], None)?;
                 }
@@ -225,7 +227,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// Tells of each attempt to write, and does with it what the test says.
+    /// Reports each write to the test, and returns the result that the test chooses.
     struct Output {
         attempts: Sender<String>,
         results: Receiver<io::Result<usize>>,
@@ -276,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_lines_are_counted_and_told_of_when_writing_works_again() {
+    fn lost_lines_are_counted_and_reported_when_writing_works_again() {
         let test = Test::start();
         test.lines.push(b"one\n");
         test.expect("one\n", full());
@@ -288,7 +290,7 @@ mod tests {
         let whole = format!("{note}three\n");
         test.expect(&whole, Ok(whole.len()));
         test.lines.push(b"four\n");
-        // Written in part: the rest of the line is lost, and the next one starts a new line.
+        // After a partial write, the rest of the line is lost, and the next line starts with a newline.
         test.expect("four\n", Ok(2));
         test.expect("ur\n", full());
         test.lines.push(b"five\n");
@@ -306,7 +308,7 @@ mod tests {
         let text = String::from_utf8(line.clone()).unwrap();
         test.lines.push(&line);
         assert_eq!(test.attempts.recv_timeout(PATIENCE).unwrap(), text);
-        // The thread is in its write: all of these wait, or are lost.
+        // The thread is blocked, so these are queued or lost.
         let (fit, lost) = (CAPACITY as u64 / 1024, 100);
         for _ in 0..fit + lost {
             test.lines.push(&line);
@@ -330,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_are_told_of_although_no_line_follows() {
+    fn losses_are_reported_even_if_no_line_follows() {
         let test = Test::start();
         test.lines.push(b"first\n");
         assert_eq!(test.attempts.recv_timeout(PATIENCE).unwrap(), "first\n");

@@ -1,16 +1,17 @@
-//! The lines on the admin socket. Their names are what scripts rely on: add, don't rename.
+//! The requests and replies of the admin socket. Scripts rely on the names: add fields, do not rename
+//! them.
 
 use std::collections::BTreeMap;
 
 use pinecone::{Counter, Direction, LinkType, Peer, StaticPeer, Status, Traffic};
 use serde::{Deserialize, Serialize};
 
-/// The longest request, in bytes. Replies are as long as what they tell.
+/// The longest request, in bytes. Replies have no limit.
 pub(crate) const MAX_REQUEST: usize = 4096;
-/// The longest reply that the client reads, in bytes: some hundred thousand peers.
+/// The longest reply that a client accepts, in bytes: some hundred thousand peers.
 pub(crate) const MAX_REPLY: usize = 256 << 20;
 
-/// What a client asks.
+/// A request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Request {
@@ -18,11 +19,11 @@ pub(crate) enum Request {
     Status {},
     /// Answered by [`Reply::Peers`].
     Peers {},
-    /// Answered by a [`Reply::Ping`] each, then [`Reply::Done`].
+    /// Answered by a [`Reply::Ping`] for each ping, then [`Reply::Done`].
     Ping(PingRequest),
     /// Answered by [`Reply::Done`].
     Disconnect {
-        /// The peering.
+        /// The port of the peering.
         port: u32,
     },
 }
@@ -31,41 +32,41 @@ pub(crate) enum Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PingRequest {
-    /// Whom to ask, in hex.
+    /// The key to ping, in hexadecimal.
     pub(crate) key: String,
-    /// How many; without it, until the client hangs up.
+    /// Number of pings. `None` means until the client disconnects.
     #[serde(default)]
     pub(crate) count: Option<u64>,
     /// Bytes of filler.
     pub(crate) size: u32,
-    /// Milliseconds from one to the next.
+    /// Milliseconds between two pings.
     pub(crate) interval_ms: u64,
     /// Milliseconds to wait for each answer.
     pub(crate) timeout_ms: u64,
-    /// Whether each is reported by a [`Reply::Sent`], too, when it is sent.
+    /// Whether a [`Reply::Sent`] reports each ping when it is sent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) report_sent: bool,
 }
 
-/// What the node answers.
+/// A reply.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "snake_case")]
 pub(crate) enum Reply {
     Status(Box<StatusInfo>),
     Peers {
         peers: Vec<PeerInfo>,
-        /// What `--connect` named.
+        /// The static peers.
         #[serde(default)]
         static_peers: Vec<StaticPeerInfo>,
     },
-    /// A ping is on its way; only where the request asks to be told.
+    /// A ping was sent. Only if the request asks for it.
     Sent {
         seq: u64,
     },
     Ping(PingInfo),
-    /// Nothing more comes.
+    /// The request is complete.
     Done {},
-    /// The request was not understood, or failed.
+    /// The request was malformed or failed.
     Error {
         error: String,
     },
@@ -74,15 +75,15 @@ pub(crate) enum Reply {
 /// One ping of a series.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PingInfo {
-    /// Number in the series, from 1.
+    /// Its number in the series, from 1.
     pub(crate) seq: u64,
-    /// Bytes of payload, each way.
+    /// Bytes of payload in each direction.
     pub(crate) bytes: usize,
     #[serde(flatten)]
     pub(crate) outcome: PingOutcome,
 }
 
-/// Answered or not.
+/// The result of a ping.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum PingOutcome {
@@ -90,7 +91,7 @@ pub(crate) enum PingOutcome {
     Failed { error: String },
 }
 
-/// A node.
+/// The status of a node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StatusInfo {
     pub(crate) public_key: String,
@@ -98,40 +99,40 @@ pub(crate) struct StatusInfo {
     pub(crate) uptime_seconds: f64,
     pub(crate) coordinates: Vec<u64>,
     pub(crate) root: RootInfo,
-    /// Null at the root.
+    /// Null if the node is the root.
     pub(crate) parent: Option<String>,
-    /// How far the clock is behind the network's time (less than 0: ahead of it); null if they agree.
+    /// Seconds that the clock is behind the time of the network, negative if ahead. Null if they agree.
     #[serde(default)]
     pub(crate) clock_behind_seconds: Option<i64>,
     pub(crate) descending: Option<String>,
     pub(crate) routes: usize,
     pub(crate) listeners: Vec<String>,
-    /// What `--listen-retry` waits for.
+    /// The addresses that `--listen-retry` waits for.
     #[serde(default)]
     pub(crate) missing_listeners: Vec<MissingListenerInfo>,
     #[serde(default)]
     pub(crate) own_key_elsewhere: OwnKeyElsewhereInfo,
     pub(crate) engine: EngineInfo,
     pub(crate) workers: Vec<WorkerInfo>,
-    /// What the whole node dropped, refused and turned away.
+    /// Counters of the whole node.
     pub(crate) counters: BTreeMap<String, u64>,
     pub(crate) peers: Vec<PeerInfo>,
-    /// What `--connect` named.
+    /// The static peers.
     pub(crate) static_peers: Vec<StaticPeerInfo>,
 }
 
-/// A peer that is dialled again whenever it is lost.
+/// A static peer, which is dialled again whenever it is lost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StaticPeerInfo {
     pub(crate) address: String,
-    /// `waiting` (until the next dial), `resolving`, `queued`, `dialling` or `connected`.
+    /// `waiting` (for the next dial), `resolving`, `queued`, `dialling` or `connected`.
     pub(crate) state: String,
-    /// Failures in a row.
+    /// Number of failures in a row.
     pub(crate) failures: u32,
-    /// Null once a peering has been good for a minute.
+    /// Null once a peering has lasted a minute.
     #[serde(default)]
     pub(crate) last_error: Option<String>,
-    /// Null if it is connected or being dialled.
+    /// Null while it is connected or being dialled.
     #[serde(default)]
     pub(crate) next_dial_seconds: Option<f64>,
 }
@@ -143,12 +144,12 @@ pub(crate) struct MissingListenerInfo {
     pub(crate) error: String,
 }
 
-/// Signs that another node uses our key.
+/// Signs of another node that uses our key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OwnKeyElsewhereInfo {
-    /// Perhaps our own, sent back.
+    /// Handshakes with our key. They may be our own, sent back.
     pub(crate) handshakes: u64,
-    /// Proved by their signatures.
+    /// Frames with our signature that this node did not sign.
     pub(crate) signed_frames: u64,
 }
 
@@ -167,7 +168,7 @@ pub(crate) struct EngineInfo {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WorkerInfo {
     pub(crate) index: usize,
-    /// Null where it is not pinned.
+    /// Null if it is not pinned.
     pub(crate) core: Option<usize>,
     pub(crate) stats: BTreeMap<String, u64>,
 }
@@ -189,15 +190,15 @@ pub(crate) struct PeerInfo {
     pub(crate) root: Option<String>,
     #[serde(flatten)]
     pub(crate) traffic: Traffic,
-    /// Frames dropped at this port, by reason.
+    /// Numbers of frames dropped at this port, by reason.
     pub(crate) drops: BTreeMap<String, u64>,
-    /// Traffic frames from it that this node took for itself.
+    /// Traffic frames from the peer that were delivered to this node.
     #[serde(default)]
     pub(crate) delivered_frames: u64,
-    /// Traffic frames from it that followed a route that had just expired.
+    /// Traffic frames from the peer that followed a recently expired route.
     #[serde(default)]
     pub(crate) expired_route_frames: u64,
-    /// Traffic frames from it that were led round to another key.
+    /// Traffic frames from the peer that were sent by way of another key.
     #[serde(default)]
     pub(crate) detoured_frames: u64,
     pub(crate) queued_bytes: u64,

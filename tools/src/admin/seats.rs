@@ -1,15 +1,15 @@
-//! Clients of the admin socket: how many there may be, and who gives way.
+//! Limits on the clients of the admin socket.
 
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// Clients that may be silent as long as they like.
+/// Number of clients that may stay silent without a time limit.
 const KEPT: usize = 16;
-/// Clients connected at once.
+/// Number of clients that may be connected.
 const MAX: usize = 32;
-/// How long a client may be silent while there are more than [`KEPT`].
+/// How long a client may be silent while more than [`KEPT`] are connected.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// The connected clients.
@@ -19,27 +19,26 @@ pub(crate) struct Seats {
     next: u64,
 }
 
-/// One of [`Seats`].
+/// Identifies a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SeatId(u64);
 
-/// Tells a client why it is to go.
+/// Receives the reason when the client is dismissed.
 pub(crate) type Dismissal = oneshot::Receiver<String>;
 
 #[derive(Debug)]
 struct Seat {
     id: SeatId,
-    /// Nothing while a request is answered.
+    /// `None` while a request is answered.
     silent_since: Option<Instant>,
     dismiss: oneshot::Sender<String>,
 }
 
 impl Seats {
-    /// Takes a client in. At the limit it gets the seat of the client that has been silent the
-    /// longest.
+    /// Adds a client. At the limit, dismisses the client that has been silent the longest.
     ///
     /// # Errors
-    /// All clients are being answered; the text says so.
+    /// All clients are being answered. The text is for the new client.
     pub(crate) fn enter(&mut self, now: Instant) -> Result<(SeatId, Dismissal), String> {
         if self.seats.len() >= MAX {
             let Some((index, since)) = self.longest_silent() else {
@@ -65,28 +64,28 @@ impl Seats {
         Ok((id, dismissal))
     }
 
-    /// The client has asked. False if it has been dismissed.
+    /// Records a request of the client. Returns false if the client has been dismissed.
     pub(crate) fn asked(&mut self, id: SeatId) -> bool {
         self.set(id, None)
     }
 
-    /// The client has its answer. False if it has been dismissed.
+    /// Records the end of the reply. Returns false if the client has been dismissed.
     pub(crate) fn answered(&mut self, id: SeatId, now: Instant) -> bool {
         self.set(id, Some(now))
     }
 
-    /// The client is gone.
+    /// Removes a client that has disconnected.
     pub(crate) fn leave(&mut self, id: SeatId) {
         self.seats.retain(|seat| seat.id != id);
     }
 
-    /// Whether silent clients have to be looked for.
+    /// Reports whether silent clients must be looked for.
     pub(crate) fn is_crowded(&self) -> bool {
         self.seats.len() > KEPT
     }
 
-    /// Dismisses clients that have been silent too long, the longest first, until no more are left
-    /// than may be silent.
+    /// Dismisses clients that have been silent for too long, the longest first, until no more than
+    /// [`KEPT`] are left.
     pub(crate) fn sweep(&mut self, now: Instant) {
         while self.is_crowded()
             && let Some((index, since)) = self.longest_silent()
@@ -109,7 +108,7 @@ impl Seats {
 
     fn dismiss(&mut self, index: usize, why: String) {
         let seat = self.seats.remove(index);
-        // Fails if the client has just gone by itself.
+        // Fails if the client has just disconnected.
         let _ = seat.dismiss.send(why);
     }
 
@@ -132,21 +131,21 @@ mod tests {
         Duration::from_secs(n)
     }
 
-    fn told(dismissal: &mut Dismissal) -> Option<String> {
+    fn dismissed(dismissal: &mut Dismissal) -> Option<String> {
         dismissal.try_recv().ok()
     }
 
     #[test]
-    fn few_clients_are_silent_as_long_as_they_like() {
+    fn few_clients_may_stay_silent() {
         let (start, mut seats) = (Instant::now(), Seats::default());
         let mut clients: Vec<_> = (0..KEPT).map(|_| seats.enter(start).unwrap()).collect();
         seats.sweep(start + seconds(86_400));
-        assert!(clients.iter_mut().all(|(_, d)| told(d).is_none()));
-        // With one more, the first to have fallen silent gives way to it.
+        assert!(clients.iter_mut().all(|(_, d)| dismissed(d).is_none()));
+        // One more client: the one that has been silent the longest is dismissed.
         let busy = clients[0].0;
         assert!(seats.asked(busy));
         seats.enter(start + seconds(86_400)).unwrap();
-        let gone: Vec<_> = clients.iter_mut().map(|(_, d)| told(d)).collect();
+        let gone: Vec<_> = clients.iter_mut().map(|(_, d)| dismissed(d)).collect();
         assert_eq!(gone.iter().flatten().count(), 1);
         assert!(gone[1].as_deref().unwrap().contains("60 s of silence"));
         assert!(!seats.asked(clients[1].0));
@@ -162,11 +161,16 @@ mod tests {
             assert!(seats.asked(*id) && seats.answered(*id, start + seconds(30)));
         }
         seats.sweep(start + seconds(60) - Duration::from_millis(1));
-        assert!(clients.iter_mut().all(|(_, d)| told(d).is_none()));
+        assert!(clients.iter_mut().all(|(_, d)| dismissed(d).is_none()));
         seats.sweep(start + seconds(60));
-        assert!(told(&mut clients[0].1).is_some());
+        assert!(dismissed(&mut clients[0].1).is_some());
         seats.sweep(start + seconds(600));
-        assert!(clients.iter_mut().skip(1).all(|(_, d)| told(d).is_none()));
+        assert!(
+            clients
+                .iter_mut()
+                .skip(1)
+                .all(|(_, d)| dismissed(d).is_none())
+        );
     }
 
     #[test]
@@ -178,9 +182,13 @@ mod tests {
         let now = start + seconds(MAX as u64);
         assert!(seats.asked(clients[0].0));
         seats.enter(now).unwrap();
-        assert!(told(&mut clients[0].1).is_none());
-        assert!(told(&mut clients[1].1).unwrap().contains("31 s of silence"));
-        // Once all are busy, one more is refused.
+        assert!(dismissed(&mut clients[0].1).is_none());
+        assert!(
+            dismissed(&mut clients[1].1)
+                .unwrap()
+                .contains("31 s of silence")
+        );
+        // One more is refused once all are busy.
         let ids: Vec<_> = seats.seats.iter().map(|seat| seat.id).collect();
         assert!(ids.iter().all(|id| seats.asked(*id)));
         assert!(seats.enter(now).unwrap_err().contains("try again later"));

@@ -1,4 +1,4 @@
-//! The running node's end of the admin socket.
+//! The server side of the admin socket.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -19,25 +19,25 @@ use super::protocol::{
 use super::seats::{Dismissal, SeatId, Seats};
 use super::socket::AdminSocket;
 use crate::logging;
-use crate::pings::{self, Step};
+use crate::ping_series::{Pings, Series, Step};
 
-/// A client that does not take its answer for so long is let go.
+/// A client that does not read its reply for this long is disconnected.
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
-/// How often to look for clients that are silent, or that have hung up while they are answered.
+/// How often to look for silent clients, and for clients that have disconnected during a reply.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a client that is sent away may take to read why.
+/// How long a dismissed client may take to read the reason.
 const PARTING_LIMIT: Duration = Duration::from_secs(1);
-/// Clients that are told why they are sent away, at once; more are closed without a word.
+/// Number of dismissed clients that are told the reason at the same time. Others are just closed.
 const MAX_PARTING: usize = 64;
 
-/// The clients, and those that are leaving.
+/// The connected clients, and those that are being dismissed.
 #[derive(Clone, Debug)]
 struct Clients {
     seats: Arc<Mutex<Seats>>,
     parting: Arc<Semaphore>,
 }
 
-/// A client's seat; it is free when this is dropped.
+/// A connected client. Dropping it removes the client.
 #[derive(Debug)]
 struct Seated {
     clients: Clients,
@@ -45,7 +45,7 @@ struct Seated {
 }
 
 impl AdminSocket {
-    /// Answers clients, for ever.
+    /// Serves clients. Never returns.
     pub(crate) async fn serve(&self, node: &Node) {
         let clients = Clients {
             seats: Arc::default(),
@@ -57,8 +57,8 @@ impl AdminSocket {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => stream,
                     Err(error) => {
-                        // Out of file descriptors, say: try again when some may be free.
-                        tracing::warn!(%error, "admin socket does not accept");
+                        // For example, no descriptors are left: try again later.
+                        tracing::warn!(%error, "cannot accept on the admin socket");
                         tokio::time::sleep(Duration::from_secs(1)).await;
                         continue;
                     }
@@ -68,7 +68,7 @@ impl AdminSocket {
                     continue;
                 }
             };
-            // Here and not in the task: the next look at the seats must see it.
+            // Not in the task, as the next iteration must see the new client.
             let entered = clients.seats().enter(Instant::now());
             tokio::spawn(clients.clone().serve(node.clone(), stream, entered));
         }
@@ -96,9 +96,9 @@ impl Clients {
                     id,
                 };
                 tokio::select! {
-                    // Ended, or an error: a client that hung up.
+                    // The client has disconnected.
                     _ = seat.serve(&node, &mut read, &mut write) => return,
-                    // Only a client that waits for nothing is dismissed.
+                    // Only a client that is not being answered is dismissed.
                     why = &mut dismissal => match why {
                         Ok(why) => why,
                         Err(_) => return,
@@ -132,18 +132,18 @@ impl Seated {
                 return Ok(());
             }
             if !self.clients.seats().asked(self.id) {
-                // Dismissed this very moment.
+                // The client has just been dismissed.
                 return std::future::pending().await;
             }
             if len > MAX_REQUEST {
-                let text = format!("a request is one line of at most {MAX_REQUEST} bytes");
+                let text = format!("a request must be one line of at most {MAX_REQUEST} bytes");
                 return respond(write, &error(text)).await;
             }
             // The last line may have no newline.
             match serde_json::from_slice(&line) {
                 Ok(request) => answer(node, request, read.get_ref(), write).await?,
                 Err(e) => {
-                    let text = format!("request not understood: {e}");
+                    let text = format!("malformed request: {e}");
                     respond(write, &error(text)).await?;
                 }
             }
@@ -158,8 +158,8 @@ impl Drop for Seated {
     }
 }
 
-/// Says why the client has to go. What it still sends is read: closing at once would make its next
-/// write fail before it has read why.
+/// Sends the reason to a dismissed client. Then reads until it closes: closing first would make its next
+/// write fail before it has read the reason.
 async fn part(
     mut read: BufReader<OwnedReadHalf>,
     mut write: OwnedWriteHalf,
@@ -171,7 +171,7 @@ async fn part(
     Ok(())
 }
 
-/// Comes back when the client has hung up; one that only has nothing more to ask has not.
+/// Returns when the client has closed the connection. Closing only its sending side does not count.
 async fn hung_up(read: &OwnedReadHalf) {
     let stream: &UnixStream = read.as_ref();
     loop {
@@ -213,9 +213,9 @@ async fn answer(
             }
             Err(other) => error(other.to_string()),
         },
-        Request::Ping(ping) => match series(&ping) {
+        Request::Ping(ping) => match parse_series(&ping) {
             Ok(series) => {
-                let mut pings = pings::Pings::start(node.clone(), series);
+                let mut pings = Pings::start(node.clone(), series);
                 loop {
                     let step = tokio::select! {
                         step = pings.next() => step,
@@ -238,15 +238,15 @@ async fn answer(
     respond(write, &reply).await
 }
 
-fn series(ping: &PingRequest) -> Result<pings::Series, String> {
+fn parse_series(ping: &PingRequest) -> Result<Series, String> {
     let millis = |name, value| {
         if (1..=86_400_000).contains(&value) {
             Ok(Duration::from_millis(value))
         } else {
-            Err(format!("{name} is from 1 to 86400000"))
+            Err(format!("{name} must be from 1 to 86400000"))
         }
     };
-    Ok(pings::Series {
+    Ok(Series {
         key: ping
             .key
             .parse::<PublicKey>()

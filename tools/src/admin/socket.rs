@@ -1,4 +1,4 @@
-//! The admin socket's file.
+//! The file of the admin socket.
 
 use std::fs::Metadata;
 use std::io;
@@ -11,29 +11,30 @@ use tokio::net::UnixListener;
 use crate::directories;
 use crate::failure::Failure;
 
-/// The bound socket. Its file goes when this does.
+/// The bound socket. Dropping it removes its file.
 #[derive(Debug)]
 pub(crate) struct AdminSocket {
     pub(super) listener: UnixListener,
     path: PathBuf,
-    /// The file that we made.
+    /// The file that was created, if it could be identified.
     file: Option<FileId>,
 }
 
-/// Tells a file from others that had or will have its path: device, number, and when it was made, as
-/// numbers are used again.
+/// Identifies a file among others that have had its path: device, inode number, and modification time,
+/// as inode numbers are reused.
 type FileId = (u64, u64, i64, i64);
 
 impl AdminSocket {
-    /// Takes the path: replaces a socket that nobody listens on any more, refuses one that is
-    /// alive. Changes the umask for a moment, so no other thread may make files meanwhile.
+    /// Binds the path. Replaces a socket that no process listens on, and refuses one that is in use.
+    /// Changes the umask for a moment, so no other thread may create files meanwhile.
     pub(crate) fn bind(path: &Path) -> Result<Self, Failure> {
         let shown = path.display();
         let failed = |e: io::Error| {
-            let message =
-                format!("cannot make the admin socket {shown}: {e}; name another with --admin");
+            let message = format!(
+                "cannot create the admin socket {shown}: {e}; name another path with --admin"
+            );
             match e.kind() {
-                // The path is too long, say.
+                // For example, the path is too long.
                 io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => {
                     Failure::usage(message)
                 }
@@ -46,7 +47,7 @@ impl AdminSocket {
             Err(e) => return Err(failed(e)),
             Ok(metadata) if !metadata.file_type().is_socket() => {
                 return Err(Failure::usage(format!(
-                    "{shown} is no socket: name another path with --admin"
+                    "{shown} exists and is not a socket: name another path with --admin"
                 )));
             }
             Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
@@ -56,13 +57,13 @@ impl AdminSocket {
                 Err(e) => return Err(failed(e)),
                 Ok(_) => {
                     return Err(Failure::runtime(format!(
-                        "another node runs with the admin socket {shown}: stop it, or name another \
-                         path with --admin"
+                        "another node uses the admin socket {shown}: stop it, or name another path \
+                         with --admin"
                     )));
                 }
             },
         }
-        // Never open to others, not even for the moment before a chmod.
+        // The umask keeps others out from the start; a later chmod would leave a gap.
         let umask = rustix::process::umask(Mode::from_raw_mode(0o177));
         let bound = UnixListener::bind(path);
         rustix::process::umask(umask);
@@ -73,7 +74,7 @@ impl AdminSocket {
         })
     }
 
-    /// Where it is.
+    /// Returns the path of the socket.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -81,7 +82,7 @@ impl AdminSocket {
 
 impl Drop for AdminSocket {
     fn drop(&mut self) {
-        // Another node may have taken the path after the file had been removed.
+        // If the file was removed, another node may have bound the path since.
         if self.file.is_some() && self.file == file_at(&self.path) {
             let _ = std::fs::remove_file(&self.path);
         }

@@ -1,17 +1,17 @@
-//! What became of the frames of each flow, told from their sequence numbers.
+//! Accounting of the frames of each flow by their sequence numbers.
 
 /// Sums over all flows of one or more sinks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
-    /// Frames that came, repeated ones not counted.
+    /// Frames that arrived, without duplicates.
     pub(crate) received: u64,
-    /// Frames that have not come though a later one of their flow has.
+    /// Frames that have not arrived although a later one of their flow has.
     pub(crate) missing: u64,
-    /// Frames that came after a later one of their flow.
+    /// Frames that arrived after a later one of their flow.
     pub(crate) reordered: u64,
-    /// Frames that came again. Told within the last 64 of a flow; older ones count as reordered.
+    /// Frames that arrived again. Recognized among the last 64 of a flow; older ones count as reordered.
     pub(crate) duplicates: u64,
-    /// Frames that came and were not looked at: counted as received, and missing in their flows.
+    /// Frames that arrived but were not read: counted as received, and missing in their flows.
     pub(crate) skipped: u64,
 }
 
@@ -24,9 +24,9 @@ pub(crate) struct Account {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Flow {
-    /// The lowest sequence number above all that came.
+    /// The lowest sequence number above all that arrived.
     next: u64,
-    /// Which came of the 64 below it, the highest in bit 0.
+    /// A bit for each of the 64 sequence numbers below `next`, the highest in bit 0.
     came: u64,
 }
 
@@ -38,7 +38,7 @@ impl Account {
         }
     }
 
-    /// A frame came. False if there is no such flow.
+    /// Counts a frame. Returns false if there is no such flow.
     #[inline]
     pub(crate) fn record(&mut self, flow: usize, sequence: u64) -> bool {
         let Some(flow) = self.flows.get_mut(flow) else {
@@ -68,7 +68,7 @@ impl Account {
         true
     }
 
-    /// So many frames came of which nothing more is known.
+    /// Counts frames that were not read.
     pub(crate) fn skip(&mut self, frames: u64) {
         self.totals.received += frames;
         self.totals.skipped += frames;
@@ -88,8 +88,8 @@ impl Totals {
         self.skipped += other.skipped;
     }
 
-    /// Frames that have not come, less those that were skipped. Negative while these are not yet
-    /// known to be missing.
+    /// Returns the number of lost frames: the missing ones without the skipped ones. Negative while skipped
+    /// frames are not yet known to be missing.
     pub(crate) fn lost(&self) -> i64 {
         self.missing as i64 - self.skipped as i64
     }
@@ -105,7 +105,7 @@ mod tests {
         Passes,
         Lost,
         Twice,
-        /// Comes so many frames later.
+        /// Arrives this many frames later.
         Late(usize),
     }
 
@@ -118,7 +118,7 @@ mod tests {
         ]
     }
 
-    /// What a channel with these fates hands out of one flow.
+    /// Returns what arrives of a flow over a channel with these fates.
     fn channel(fates: &[Fate]) -> Vec<u64> {
         let mut arrivals = Vec::new();
         for (i, fate) in fates.iter().enumerate() {
@@ -136,7 +136,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_lossy_reordering_channel_is_seen_through(
+        fn loss_reordering_and_duplicates_are_counted(
             flows in prop::collection::vec(prop::collection::vec(fate(), 0..300), 1..4),
         ) {
             let mut account = Account::new(flows.len());

@@ -1,20 +1,18 @@
-//! The frames that are sent: what their payload says, and many of them in a row, made once and
-//! stamped before each use.
+//! The frames that are sent. They are built once and stamped before each use.
 //!
-//! Payload: `"pinebnch" || run u32 || flow u32 || sequence u64 || ns since the start u64`, then
-//! filler that ends with [`TAIL`] where there is room for it. A sequence of [`PROBE`] asks for the
-//! way, nothing more.
+//! Payload: `"pinebnch" || run u32 || flow u32 || sequence u64 || ns since the start u64`, then filler
+//! that ends with [`TAIL`]. The sequence [`PROBE`] marks a probe for a route.
 
 use std::ops::Range;
 
 use pinecone_wire::traffic::push_traffic;
 use pinecone_wire::{BuildError, Coordinates, PublicKey, TrafficFields, Watermark};
 
-/// The least payload.
+/// The shortest payload.
 pub(crate) const MIN_SIZE: usize = HEAD + TAIL.len();
-/// The most: a watermark may grow on the way, and a frame has at most 65,535 bytes.
+/// The longest payload: a watermark may grow on the path, and a frame has at most 65,535 bytes.
 pub(crate) const MAX_SIZE: usize = 65_000;
-/// The sequence of a frame that is not counted.
+/// The sequence of a probe, which is not counted.
 pub(crate) const PROBE: u64 = u64::MAX;
 
 const MARK: [u8; 8] = *b"pinebnch";
@@ -22,26 +20,26 @@ const TAIL: [u8; 8] = *b"hcnbenip";
 const HEAD: usize = 32;
 const FILLER: u8 = 0x5a;
 
-/// One of the streams of frames that are numbered each by itself.
+/// A stream of frames with its own sequence numbers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flow {
-    /// Its number, over all peers.
+    /// Its number among the flows of all peers.
     pub(crate) id: u32,
     pub(crate) source: PublicKey,
     pub(crate) destination: PublicKey,
 }
 
-/// What a payload says.
+/// The contents of a payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(crate) flow: u32,
     pub(crate) sequence: u64,
-    /// When it was sent, in ns since the start.
+    /// The time at which it was sent, in ns since the start.
     pub(crate) sent: u64,
 }
 
 impl Stamp {
-    /// Reads a payload. Nothing if it is of another run, or no whole payload of ours.
+    /// Parses a payload. Returns `None` if it belongs to another run, is damaged, or is not ours.
     #[inline]
     pub(crate) fn read(payload: &[u8], run: u32, size: usize) -> Option<Self> {
         let (head, rest) = payload.split_first_chunk::<HEAD>()?;
@@ -57,24 +55,24 @@ impl Stamp {
     }
 }
 
-/// Frames of all flows of one sender in turn, as they lie in the stream.
+/// A ring of frames of all flows of a sender, as they are written to the stream.
 #[derive(Debug)]
 pub(crate) struct Carousel {
     bytes: Vec<u8>,
     frame_len: usize,
-    /// Where sequence and time are within a frame.
+    /// Offset of sequence and time in a frame.
     stamp_at: usize,
-    /// How many frames there are: a multiple of the flows.
+    /// Number of frames: a multiple of the number of flows.
     slots: usize,
     flows: usize,
-    /// The next slot, and its flow's next sequence.
+    /// The next frame; then its flow and sequence.
     slot: usize,
     flow: usize,
     sequence: u64,
 }
 
 impl Carousel {
-    /// At least `min_bytes` of frames with payloads of `size` bytes.
+    /// Builds at least `min_bytes` of frames with payloads of `size` bytes.
     ///
     /// # Errors
     /// `size` is too long.
@@ -108,12 +106,12 @@ impl Carousel {
         })
     }
 
-    /// Bytes of a frame on the wire.
+    /// Returns the length of a frame in bytes.
     pub(crate) fn frame_len(&self) -> usize {
         self.frame_len
     }
 
-    /// Stamps the next frames, at most `max` and as many as lie in a row: where, and how many.
+    /// Stamps the next frames, at most `max` and as many as are contiguous. Returns their range and number.
     pub(crate) fn next(&mut self, max: usize, now: u64) -> (Range<usize>, usize) {
         let count = max.min(self.slots - self.slot);
         let range = self.slot * self.frame_len..(self.slot + count) * self.frame_len;
@@ -130,7 +128,7 @@ impl Carousel {
         (range, count)
     }
 
-    /// The frame of the flow at this place in the list, as a probe.
+    /// Returns the frame of the flow with this index, stamped as a probe.
     pub(crate) fn probe(&mut self, flow: usize, now: u64) -> &[u8] {
         let range = flow * self.frame_len..(flow + 1) * self.frame_len;
         let frame = self.bytes.get_mut(range).unwrap_or_default();
@@ -221,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn other_payloads_are_told_apart() {
+    fn other_payloads_are_rejected() {
         let mut carousel = Carousel::new(&flows(2), 1, 100, 0).unwrap();
         let frame = carousel.probe(1, 5).to_vec();
         let payload = &frame[carousel.frame_len() - 100..];

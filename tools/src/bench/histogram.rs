@@ -1,11 +1,11 @@
-//! Times in buckets that are at most 1/64 wide, relative to what they hold.
+//! A histogram of times, with buckets at most 1/64 of their value wide.
 
 use std::time::Duration;
 
-/// Buckets between two powers of two: 2 to this.
+/// Binary logarithm of the number of buckets between two powers of two.
 const BITS: u32 = 6;
 const SUB: usize = 1 << BITS;
-/// 2^42 ns are over an hour; what is longer counts as that long.
+/// Covers 2^42 ns, more than an hour. Longer times are counted in the last bucket.
 const BUCKETS: usize = (42 - BITS as usize + 1) * SUB;
 
 /// Counts of durations, in nanoseconds.
@@ -27,7 +27,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Counts one.
+    /// Counts a time.
     #[inline]
     pub(crate) fn record(&mut self, ns: u64) {
         if let Some(count) = self.counts.get_mut(bucket(ns)) {
@@ -37,7 +37,7 @@ impl Histogram {
         self.max = self.max.max(ns);
     }
 
-    /// Counts all that the other one has counted.
+    /// Adds the counts of another histogram.
     pub(crate) fn add(&mut self, other: &Self) {
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
             *count += more;
@@ -54,7 +54,7 @@ impl Histogram {
         Duration::from_nanos(self.max)
     }
 
-    /// The least time that `share` (0 to 1) of all were not above, to 1/64.
+    /// Returns the quantile at `share` (0 to 1), accurate to 1/64.
     pub(crate) fn quantile(&self, share: f64) -> Duration {
         let rank = ((share * self.total as f64).ceil() as u64).clamp(1, self.total.max(1));
         let mut seen = 0;
@@ -78,7 +78,7 @@ fn bucket(ns: u64) -> usize {
     index.min(BUCKETS - 1)
 }
 
-/// The longest time that bucket `index` holds.
+/// Returns the longest time in bucket `index`.
 fn last_of(index: usize) -> u64 {
     let (row, column) = (index / SUB, (index % SUB) as u64);
     match row.checked_sub(1) {

@@ -1,5 +1,5 @@
-//! One real peering of the node under test: a socket, and a control plane of its own that answers
-//! announcements, bootstraps and keepalives between the frames of the load.
+//! A real peering with the node under test: a socket, and a control plane that handles protocol frames
+//! between the frames of the load.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -17,29 +17,29 @@ use rustix::net::{RecvFlags, sockopt};
 
 use crate::failure::Failure;
 
-/// What one read takes at most.
+/// Bytes of a read at most.
 const READ: usize = 256 << 10;
-/// Blocking calls come back after this, to look at what else is due.
-const TURN: Duration = Duration::from_millis(50);
-/// What a sink's socket holds while its thread is not run: as much as the window can tell.
+/// Timeout of blocking calls, so that other work gets done.
+const BLOCKING_LIMIT: Duration = Duration::from_millis(50);
+/// Receive buffer of a sink, for the time that its thread does not run: the largest TCP window.
 const RECEIVE_BUFFER: usize = 8 << 20;
-/// A link that reads in bulk waits for so long after it has read less than this.
+/// In bulk mode, a link pauses after it has read less than this.
 const BULK: usize = 128 << 10;
 const PILE_UP: Duration = Duration::from_micros(100);
-/// What is read at a time of what may be skipped.
+/// Bytes of a read when the rest may be skipped.
 const SAMPLE: usize = 16 << 10;
-/// Less than this is not skipped.
+/// The least number of bytes that is skipped.
 const SKIP_MIN: usize = 32 << 10;
-/// The type byte of traffic.
+/// The frame type of traffic.
 const TRAFFIC: u8 = 3;
 /// A keepalive is due after 3 s without a write.
 const KEEPALIVE_AFTER: Duration = Duration::from_millis(2500);
 /// The protocol gives a silent peer 5 s; a node that is busy with our load gets more.
 const SILENCE_LIMIT: Duration = Duration::from_secs(10);
 
-/// A peering, up until it is dropped.
+/// A peering. Dropping it closes it.
 pub(crate) struct Link {
-    /// The address as the operator wrote it.
+    /// The address as given on the command line.
     pub(crate) address: String,
     /// The node's key.
     pub(crate) node: PublicKey,
@@ -51,22 +51,22 @@ pub(crate) struct Link {
     start: Instant,
     last_read: Duration,
     last_write: Duration,
-    /// What came and is not dealt with: the beginning of a frame, or nothing.
+    /// Bytes that were read and not handled yet: the beginning of a frame, or nothing.
     input: Vec<u8>,
     filled: usize,
     /// The length of the last traffic frame.
     frame_len: usize,
     bulk: bool,
-    /// Whether little is read at a time, because the rest may be skipped.
+    /// Whether reads are small because the rest may be skipped.
     pub(crate) sampling: bool,
-    /// Whether the last read brought little.
+    /// Whether the last read returned few bytes.
     small: bool,
-    /// Whether bytes were skipped, so that what comes next need not begin with a frame.
+    /// Whether bytes were skipped, so that the next bytes may not begin with a frame.
     skipped: bool,
     output: Vec<u8>,
 }
 
-/// What a node's tree says through one link.
+/// The place of a link in the tree.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     /// The root that the link's control plane follows.
@@ -78,7 +78,7 @@ pub(crate) struct Place {
 }
 
 impl Link {
-    /// Connects to a node and shakes hands. All times are counted from `start`.
+    /// Connects to a node and performs the handshake. All times are relative to `start`.
     pub(crate) fn connect(
         address: &PeerAddress,
         key: SecretKey,
@@ -89,18 +89,18 @@ impl Link {
         let local = stream.local_addr().map_err(|e| failed(&e))?;
         let theirs = shake_hands(&stream, &key).map_err(|e| match e.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => failed(
-                &"closed the connection instead of shaking hands: no Pinecone node, or a full one",
+                &"closed the connection during the handshake: it is not a Pinecone node, or it is full",
             ),
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => failed(&format!(
-                "no handshake came within {} s: is it a Pinecone node?",
+                "no handshake within {} s: is it a Pinecone node?",
                 HANDSHAKE_TIMEOUT.as_secs()
             )),
             _ => failed(&e),
         })?;
         let theirs = handshake::decode(&theirs).map_err(|e| failed(&e))?;
         stream
-            .set_read_timeout(Some(TURN))
-            .and_then(|()| stream.set_write_timeout(Some(TURN)))
+            .set_read_timeout(Some(BLOCKING_LIMIT))
+            .and_then(|()| stream.set_write_timeout(Some(BLOCKING_LIMIT)))
             .map_err(|e| failed(&e))?;
         let config = Config {
             wakeup_broadcasts: false,
@@ -133,26 +133,26 @@ impl Link {
         })
     }
 
-    /// Asks for a large receive buffer, so that a sink that has to wait for a core is not taken for
-    /// a node that drops frames. Only root may have one; others go on with what they have.
+    /// Requests a large receive buffer, so that the node does not drop frames while a sink waits for a
+    /// core. Needs root; without it, the buffer stays as it is.
     pub(crate) fn widen(&self) {
         let asked = sockopt::set_socket_recv_buffer_size_force(&self.stream, RECEIVE_BUFFER);
         if let Err(error) = asked {
-            tracing::debug!(%error, "no larger receive buffer");
+            tracing::debug!(%error, "cannot enlarge the receive buffer");
         }
     }
 
-    /// Lets bytes pile up where few come at a time, at the price of latency.
+    /// Lets bytes accumulate if few arrive at a time, at the cost of latency.
     pub(crate) fn read_in_bulk(&mut self) {
         self.bulk = true;
     }
 
-    /// Our own key.
+    /// Returns the key of this link.
     pub(crate) fn key(&self) -> PublicKey {
         self.plane.public_key()
     }
 
-    /// Time since the start.
+    /// Returns the time since the start.
     pub(crate) fn elapsed(&self) -> Duration {
         self.start.elapsed()
     }
@@ -168,17 +168,17 @@ impl Link {
         }
     }
 
-    /// Waits for bytes, at most [`TURN`], and hands each traffic frame in them to `traffic`, with
-    /// the time at which they were read.
+    /// Waits for bytes, at most for [`BLOCKING_LIMIT`], and passes each traffic frame to `traffic` with the
+    /// time at which it was read.
     ///
     /// # Errors
-    /// The peering has ended, and why.
+    /// Returns the reason if the peering has ended.
     pub(crate) fn receive(&mut self, traffic: impl FnMut(&[u8], Duration)) -> Result<(), String> {
         if self.bulk && self.small {
             std::thread::sleep(PILE_UP);
         }
         let end = match self.sampling {
-            // Enough for a frame at least.
+            // Enough for at least one frame.
             true => SAMPLE.max(2 * self.frame_len).min(self.input.len()),
             false => self.input.len(),
         };
@@ -188,25 +188,27 @@ impl Link {
         self.take(read, traffic)
     }
 
-    /// The same for what is there already.
+    /// Handles the bytes that have already arrived. Discards traffic frames.
     ///
     /// # Errors
-    /// The peering has ended, and why.
+    /// Returns the reason if the peering has ended.
     pub(crate) fn poll(&mut self) -> Result<(), String> {
         let space = self.input.get_mut(self.filled..).unwrap_or_default();
         let read = rustix::net::recv(&self.stream, space, RecvFlags::DONTWAIT);
         self.take(read.map(|(n, _)| n).map_err(Into::into), |_, _| {})
     }
 
-    /// Discards whole frames, unseen, of what waits in the socket after [`Self::receive`], if that is
-    /// much. They are taken for traffic as long as the last; a protocol frame that lies between them
-    /// makes us end before a border, which is found again. Returns how many.
+    /// Discards whole frames that wait in the socket after [`Self::receive`], without reading them, if there
+    /// are many. Returns their number.
+    ///
+    /// Assumes traffic frames of the same length as the last one. If there was a protocol frame among them,
+    /// the discarded bytes end within a frame, and the next frame boundary is searched for.
     ///
     /// # Errors
-    /// The peering has ended, and why.
+    /// Returns the reason if the peering has ended.
     pub(crate) fn skip(&mut self) -> Result<u64, String> {
         let begun = self.input.get(..self.filled).unwrap_or_default();
-        // The beginning of a frame has been read; where it ends must be known.
+        // If the beginning of a frame has been read, its end must be known.
         let missing = match split(begun) {
             Ok(Split::Missing(_)) if begun.is_empty() => 0,
             Ok(Split::Missing(missing))
@@ -228,7 +230,7 @@ impl Link {
         while rest > 0 {
             let len = rest.min(self.input.len());
             let space = self.input.get_mut(..len).unwrap_or_default();
-            // On TCP, this takes bytes without copying them.
+            // On TCP, this discards bytes without copying them.
             match rustix::net::recv(&self.stream, space, RecvFlags::TRUNC) {
                 Ok((_, 0)) => return Err(self.ended(&"the node closed the connection")),
                 Ok((_, n)) => rest -= n.min(rest),
@@ -242,10 +244,10 @@ impl Link {
         Ok(whole as u64 + u64::from(missing > 0))
     }
 
-    /// Lets the control plane do what is due, and sends its frames: at a frame's border only.
+    /// Runs the control plane and sends its frames. Call it at a frame boundary only.
     ///
     /// # Errors
-    /// The peering has ended, and why.
+    /// Returns the reason if the peering has ended.
     pub(crate) fn tend(&mut self) -> Result<(), String> {
         let now = now(self.start);
         if self
@@ -261,7 +263,7 @@ impl Link {
                 Effect::Send { frame, .. } => self.output.extend_from_slice(&frame),
                 Effect::Close { reason, .. } => {
                     return Err(format!(
-                        "we had to end the peering with {}: {reason}",
+                        "the bench closed the peering with {}: {reason}",
                         self.address
                     ));
                 }
@@ -290,7 +292,7 @@ impl Link {
     /// Sends whole frames.
     ///
     /// # Errors
-    /// The peering has ended, and why.
+    /// Returns the reason if the peering has ended.
     pub(crate) fn send(&mut self, frames: &[u8]) -> Result<(), String> {
         let mut rest = frames;
         let mut progress = Instant::now();
@@ -303,7 +305,7 @@ impl Link {
                 Err(e) if is_pause(&e) => {
                     if progress.elapsed() > WRITE_TIMEOUT {
                         return Err(format!(
-                            "{} has taken nothing for {} s",
+                            "{} has read nothing for {} s",
                             self.address,
                             WRITE_TIMEOUT.as_secs()
                         ));
@@ -332,14 +334,14 @@ impl Link {
         let mut at = 0;
         if self.skipped {
             let bytes = self.input.get(..self.filled).unwrap_or_default();
-            let Some(border) = border(bytes) else {
-                // The end of it may be the beginning of a header.
+            let Some(boundary) = boundary(bytes) else {
+                // The last bytes may be the beginning of a header.
                 at = self.filled.saturating_sub(HEADER_LEN);
                 self.input.copy_within(at..self.filled, 0);
                 self.filled -= at;
                 return Ok(());
             };
-            at = border;
+            at = boundary;
             self.skipped = false;
         }
         loop {
@@ -348,7 +350,7 @@ impl Link {
                 Ok(Split::Frame(header)) => header,
                 Ok(Split::Missing(_)) => break,
                 Err(e) => {
-                    return Err(format!("{} sent what is no frame: {e}", self.address));
+                    return Err(format!("{} sent a malformed frame: {e}", self.address));
                 }
             };
             let frame = rest.get(..usize::from(header.len)).unwrap_or_default();
@@ -372,8 +374,8 @@ impl Link {
     }
 }
 
-/// Where the first frame begins. Payloads of ours hold no such bytes.
-fn border(bytes: &[u8]) -> Option<usize> {
+/// Returns the offset of the first frame. The payloads of the load do not contain such bytes.
+fn boundary(bytes: &[u8]) -> Option<usize> {
     let begins = |header: &[u8]| header.starts_with(b"pine\0") && header.get(5) <= Some(&4);
     bytes.windows(HEADER_LEN).position(begins)
 }
@@ -386,7 +388,7 @@ fn now(start: Instant) -> Now {
     }
 }
 
-/// Tries all addresses of a name.
+/// Connects to the first address of a name that accepts.
 fn connect(address: &PeerAddress) -> Result<(TcpStream, SocketAddr), Failure> {
     let failed = |e: io::Error| {
         Failure::runtime(format!(
@@ -398,7 +400,7 @@ fn connect(address: &PeerAddress) -> Result<(TcpStream, SocketAddr), Failure> {
         let stream = TcpStream::connect_timeout(&remote, CONNECT_TIMEOUT)
             .and_then(|stream| stream.set_nodelay(true).map(|()| stream));
         if let (Ok(stream), true) = (&stream, remote.ip().is_loopback()) {
-            // Pacing, as bbr does it, costs both ends much and is of no use here.
+            // Pacing, as in BBR, is expensive and useless on loopback.
             let _ = sockopt::set_tcp_congestion(stream, "cubic");
         }
         match stream {
@@ -430,17 +432,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_border_is_found_among_the_rest_of_a_frame() {
+    fn a_boundary_is_found_after_part_of_a_frame() {
         let rest = b"pinebnch pine\x01 ...";
         let mut bytes = rest.to_vec();
-        assert_eq!(border(&bytes), None);
+        assert_eq!(boundary(&bytes), None);
         bytes.extend_from_slice(&KEEPALIVE);
         bytes.extend_from_slice(&KEEPALIVE);
-        assert_eq!(border(&bytes), Some(rest.len()));
+        assert_eq!(boundary(&bytes), Some(rest.len()));
         assert_eq!(
-            border(bytes.get(..rest.len() + 9).unwrap_or_default()),
+            boundary(bytes.get(..rest.len() + 9).unwrap_or_default()),
             None
         );
-        assert_eq!(border(bytes.get(rest.len()..).unwrap_or_default()), Some(0));
+        assert_eq!(
+            boundary(bytes.get(rest.len()..).unwrap_or_default()),
+            Some(0)
+        );
     }
 }

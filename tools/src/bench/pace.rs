@@ -1,21 +1,20 @@
-//! How many frames are due when.
+//! Pacing of frames.
 
 use std::time::Duration;
 
-/// No batch holds more than this time's frames.
+/// A batch contains at most the frames of this time.
 const BATCH: Duration = Duration::from_millis(1);
-/// Batches begin at least so far apart, unless frames are further apart themselves.
+/// The least time between two batches.
 const GAP: Duration = Duration::from_micros(200);
-/// What is not sent within this time of being due is left out: a long stall must not end in a
-/// burst that no one asked for.
+/// Frames that are later than this are omitted, so that a stall is not followed by a burst.
 const DEBT: Duration = Duration::from_millis(5);
 
-/// A steady rate, in short batches.
+/// A steady rate in short batches.
 #[derive(Debug)]
 pub(crate) struct Pacer {
-    /// Frames a second.
+    /// Frames per second.
     rate: f64,
-    /// Frames that were sent or left out so far.
+    /// Number of frames that were sent or omitted.
     done: u64,
     left_out: u64,
     batch: u64,
@@ -36,7 +35,7 @@ impl Pacer {
         }
     }
 
-    /// How many to send now, `elapsed` after the start: at most a batch.
+    /// Returns the number of frames to send at `elapsed` after the start: at most a batch.
     pub(crate) fn due(&mut self, elapsed: Duration) -> u64 {
         // The first frame is due at the start.
         let owed = (elapsed.as_secs_f64() * self.rate) as u64 + 1;
@@ -50,19 +49,19 @@ impl Pacer {
         due.min(self.batch)
     }
 
-    /// So many were sent.
+    /// Records frames that were sent.
     pub(crate) fn sent(&mut self, frames: u64) {
         self.done += frames;
     }
 
-    /// When to ask again, from the start.
+    /// Returns the time after the start at which the next frames are due.
     pub(crate) fn next(&self) -> Duration {
-        // A nanosecond more, so that rounding never leaves it a little too early.
+        // One nanosecond more, so that rounding never makes it too early.
         let frames = (self.done + self.gap - 1) as f64;
         Duration::from_secs_f64(frames / self.rate) + Duration::from_nanos(1)
     }
 
-    /// Frames that were due and not sent because this machine was late.
+    /// Returns the number of frames that were omitted because this machine was late.
     pub(crate) fn left_out(&self) -> u64 {
         self.left_out
     }
@@ -73,7 +72,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Runs for so long, each batch late by what `late` says: frames sent, the largest batch.
+    /// Runs for `time` with each batch delayed by `late`. Returns the frames sent, the largest batch and the
+    /// pacer.
     fn run(rate: f64, time: Duration, mut late: impl FnMut() -> Duration) -> (u64, u64, Pacer) {
         let (mut pacer, mut now) = (Pacer::new(rate), Duration::ZERO);
         let (mut sent, mut largest) = (0, 0);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stall_is_not_made_up_for() {
+    fn frames_missed_in_a_stall_are_omitted() {
         let mut stalls = [Duration::from_secs(1)].into_iter();
         let (sent, largest, pacer) = run(100_000.0, Duration::from_secs(2), || {
             stalls.next().unwrap_or_default()
@@ -118,7 +118,7 @@ mod tests {
             });
             prop_assert!(largest <= (rate / 1000.0).max(1.0) as u64);
             prop_assert_eq!(pacer.left_out(), 0);
-            // All but the last batch's share are out.
+            // All but the last batch have been sent.
             prop_assert!(sent as f64 <= rate * 1.002 + 1.0, "{}", sent);
             prop_assert!(sent as f64 >= rate * 0.997 - 2.0, "{}", sent);
         }

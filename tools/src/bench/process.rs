@@ -1,34 +1,34 @@
-//! The process at the other end of a connection, where it runs on this machine, and its CPU time.
+//! The process at the other end of a local connection, and its CPU time.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-/// What `/proc/PID/stat` counts in: fixed for user space on all architectures that Rust runs on.
+/// The unit of `/proc/PID/stat`, the same on all architectures that Rust supports.
 const TICK: Duration = Duration::from_millis(10);
 
 const ESTABLISHED: &str = "01";
 const LISTENING: &str = "0A";
 
-/// A process of this machine.
+/// A process on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) id: u32,
     pub(crate) name: String,
 }
 
-/// Why there is no process to be found.
+/// The reason why no process was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unknown {
-    /// It is not on this machine, or in another network namespace.
+    /// It is on another machine or in another network namespace.
     Remote,
-    /// It belongs to somebody else, or is out of our sight.
+    /// It belongs to another user or is hidden.
     Hidden,
 }
 
 impl Process {
-    /// The process that listens at `remote`, which `local` is connected to.
+    /// Finds the process that listens at `remote`, which `local` is connected to.
     pub(crate) fn listening(local: SocketAddr, remote: SocketAddr) -> Result<Self, Unknown> {
         let sockets: Vec<_> = ["/proc/net/tcp", "/proc/net/tcp6"]
             .iter()
@@ -59,7 +59,7 @@ impl Process {
         Err(Unknown::Hidden)
     }
 
-    /// This process.
+    /// Returns this process.
     pub(crate) fn own() -> Self {
         Self {
             id: std::process::id(),
@@ -67,7 +67,7 @@ impl Process {
         }
     }
 
-    /// CPU time that it has used, user and system. Nothing if it has ended.
+    /// Returns its user and system CPU time, or `None` if it has ended.
     pub(crate) fn cpu(&self) -> Option<Duration> {
         ticks(&fs::read_to_string(format!("/proc/{}/stat", self.id)).ok()?)
     }
@@ -99,7 +99,7 @@ impl Socket<'_> {
     }
 }
 
-/// The inode of the socket that listens for `remote`, if its end of our connection is here.
+/// Returns the inode of the socket that listens at `remote`, if its end of the connection is local.
 fn listener(sockets: &[Socket<'_>], local: SocketAddr, remote: SocketAddr) -> Option<u64> {
     let is_here =
         |s: &&Socket<'_>| s.state == ESTABLISHED && s.local == remote && s.remote == local;
@@ -109,13 +109,13 @@ fn listener(sockets: &[Socket<'_>], local: SocketAddr, remote: SocketAddr) -> Op
             && s.local.port() == remote.port()
             && (s.local.ip() == remote.ip() || s.local.ip().is_unspecified())
     };
-    // One for this very address goes before one for all.
+    // A listener on this address takes precedence over one on all addresses.
     let all = sockets.iter().filter(serves);
     all.min_by_key(|s| s.local.ip().is_unspecified())
         .map(|s| s.inode)
 }
 
-/// `0100007F:1F90`: address in words of the machine's byte order, port.
+/// Parses `0100007F:1F90`: an address in words of native byte order, and a port.
 fn endpoint(text: &str) -> Option<SocketAddr> {
     let (address, port) = text.split_once(':')?;
     let mut bytes = Vec::with_capacity(16);
@@ -132,12 +132,12 @@ fn endpoint(text: &str) -> Option<SocketAddr> {
     Some(plain(SocketAddr::new(ip, port)))
 }
 
-/// Without what an IPv6 socket adds to an IPv4 address.
+/// Converts an IPv4-mapped address to IPv4.
 fn plain(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// User and system time of a `/proc/PID/stat`. The name in it may hold anything.
+/// Returns the user and system time in a `/proc/PID/stat`. The process name in it may contain anything.
 fn ticks(stat: &str) -> Option<Duration> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace().skip(11);
@@ -151,7 +151,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     #[test]
-    fn we_find_ourselves() {
+    fn the_own_process_is_found() {
         for address in ["127.0.0.1:0", "[::]:0", "[::1]:0"] {
             let listener = TcpListener::bind(address).unwrap();
             let mut to = listener.local_addr().unwrap();
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_to_elsewhere_has_no_process_here() {
+    fn a_remote_connection_has_no_process() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let to = listener.local_addr().unwrap();
         let from = "127.0.0.1:1".parse().unwrap();
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_read() {
+    fn rows_are_parsed() {
         let line = "   1: 0100007F:1F90 0200007F:C350 01 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 100 0 0 10 0";
         let socket = Socket::parse(line).unwrap();
         if cfg!(target_endian = "little") {

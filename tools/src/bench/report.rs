@@ -1,4 +1,4 @@
-//! What a run has shown, for people and programs.
+//! The report of a run, as text and JSON.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -7,52 +7,52 @@ use serde::Serialize;
 
 use super::options::Check;
 
-/// A whole run.
+/// The report of a run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
-    /// The addresses, the senders' first.
+    /// The addresses, that of the senders first.
     pub(crate) through: Vec<String>,
-    /// Bytes of payload in a frame.
+    /// Bytes of payload in each frame.
     pub(crate) size: u32,
-    /// Bytes of a frame as it was sent.
+    /// Bytes of each frame as sent.
     pub(crate) frame_bytes: usize,
     pub(crate) flows: u32,
     pub(crate) pairs: u32,
-    /// Frames a second that were asked for; none: as many as possible.
+    /// Requested frames per second, or `None` for as many as possible.
     pub(crate) rate: Option<f64>,
-    /// How long frames were sent.
+    /// How long frames were sent, in seconds.
     pub(crate) seconds: f64,
-    /// How long it took until every flow had a way.
+    /// How long it took until every flow had a route.
     pub(crate) route_seconds: f64,
     pub(crate) sent: u64,
     pub(crate) received: u64,
     pub(crate) lost: u64,
-    /// Share of the sent ones that were lost.
+    /// Share of the sent frames that were lost.
     pub(crate) loss: f64,
     pub(crate) reordered: u64,
     pub(crate) duplicates: u64,
-    /// Frames that were not as they were sent, or not for the peer they came to.
+    /// Frames that were damaged, of another run, or not for the sink that received them.
     pub(crate) strange: u64,
-    /// What the sinks looked at.
+    /// The frames that the sinks checked.
     pub(super) check: Check,
-    /// Frames received that they did not look at.
+    /// Frames that were received and not checked.
     pub(crate) skipped: u64,
-    /// Frames that were due and not sent, because this machine was late.
+    /// Frames that were due and not sent because this machine was late.
     pub(crate) left_out: u64,
-    /// Sent a second.
+    /// Frames sent per second.
     pub(crate) offered_frames_per_second: f64,
-    /// Received a second, while frames were sent.
+    /// Frames received per second, while frames were sent.
     pub(crate) frames_per_second: f64,
-    /// The same in bits of whole frames.
+    /// The same in Gbit/s, counting whole frames.
     pub(crate) gbit_per_second: f64,
-    /// None if nothing came.
+    /// `None` if no frame arrived.
     pub(crate) latency_us: Option<Latency>,
     pub(crate) nodes: Vec<NodeReport>,
-    /// CPU time of this process over the same time.
+    /// CPU time of this process in the same time.
     pub(crate) bench_cpu_seconds: Option<f64>,
 }
 
-/// Microseconds from the sender's write to the sink's read.
+/// Microseconds from the write of the sender to the read of the sink.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Latency {
     pub(crate) p50: f64,
@@ -67,25 +67,25 @@ pub(crate) struct Latency {
 pub(crate) struct NodeReport {
     pub(crate) address: String,
     pub(crate) key: String,
-    /// None if it is not on this machine or cannot be looked at; `hidden_because` says which.
+    /// `None` if the process is not on this machine or is hidden; `hidden_because` says which.
     pub(crate) process: Option<ProcessReport>,
     pub(crate) hidden_because: Option<String>,
 }
 
-/// What the node's process used while frames were sent.
+/// CPU time of the process of a node while frames were sent.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct ProcessReport {
     pub(crate) pid: u32,
     pub(crate) name: String,
     pub(crate) cpu_seconds: f64,
-    /// Cores that were busy with it.
+    /// Number of busy cores.
     pub(crate) cores: f64,
-    /// For each frame that was received; none if there was none.
+    /// CPU time per received frame, or `None` if none was received.
     pub(crate) us_per_frame: Option<f64>,
 }
 
 impl Report {
-    /// The summary.
+    /// Formats the summary.
     pub(crate) fn text(&self) -> String {
         let mut text = format!(
             "\n--- {} for {:.1} s ---\n",
@@ -116,11 +116,11 @@ impl Report {
             let share = 100.0 * self.skipped as f64 / self.received.max(1) as f64;
             row(
                 "checked",
-                format!("all but {share:.1} % of these, which were counted"),
+                format!("all but {share:.1} % of the received frames, which were only counted"),
             );
         }
         let why = match (self.rate, self.lost) {
-            (None, 1..) => ": at --rate max the node drops what it cannot pass on",
+            (None, 1..) => ": at --rate max, the node drops what it cannot forward",
             _ => "",
         };
         row(
@@ -157,10 +157,10 @@ impl Report {
 
     fn latency_text(&self) -> String {
         let Some(l) = self.latency_us else {
-            return "nothing came".to_owned();
+            return "no frame arrived".to_owned();
         };
         let queues = match self.rate {
-            None => ", waiting in full queues included",
+            None => ", including the wait in full queues",
             Some(_) => "",
         };
         format!(
@@ -176,7 +176,7 @@ impl NodeReport {
             Some(p) => {
                 let frame = p
                     .us_per_frame
-                    .map_or_else(String::new, |us| format!(", {us:.3} µs a frame"));
+                    .map_or_else(String::new, |us| format!(", {us:.3} µs per frame"));
                 format!(
                     "{:.2} cores{frame} ({} {}, {})",
                     p.cores, p.name, p.pid, self.address
@@ -191,7 +191,7 @@ impl NodeReport {
     }
 }
 
-/// The line of one second: frames and bytes of it, and what has been lost so far.
+/// Formats the line of one second: its frames and bits, and the frames lost so far.
 pub(crate) fn second(
     at: Duration,
     frames_per_second: f64,
@@ -211,7 +211,7 @@ pub(crate) fn gbit(frames_per_second: f64, frame_bytes: usize) -> f64 {
     frames_per_second * frame_bytes as f64 * 8e-9
 }
 
-/// With a comma every three digits.
+/// Formats a number with a comma every three digits.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_says_why_frames_were_lost() {
+    fn a_report_explains_lost_frames() {
         let mut report = Report {
             through: vec!["a:1".into(), "b:2".into()],
             size: 1200,
@@ -265,8 +265,8 @@ mod tests {
         for part in [
             "--- a:1 to b:2 for 10.0 s ---",
             "90,000 frames/s, 0.945 Gbit/s (100,000 frames/s offered)",
-            "100,000 (10.000 %): at --rate max the node drops",
-            "nothing came",
+            "100,000 (10.000 %): at --rate max, the node drops",
+            "no frame arrived",
             "unknown: it is on another machine (a:1)",
         ] {
             assert!(text.contains(part), "{part:?} is missing: {text}");

@@ -1,4 +1,4 @@
-//! The thread of a peer that sends.
+//! The thread of a sender.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,26 +8,26 @@ use super::link::Link;
 use super::pace::Pacer;
 use super::shared::{Phase, Shared, TEND_EVERY};
 
-/// Frames are handed to the socket in writes of about this much.
+/// Approximate bytes of a write.
 pub(crate) const BATCH: usize = 128 << 10;
 const PROBE_EVERY: Duration = Duration::from_millis(100);
 
-/// A peer that sends.
+/// A peer that sends frames.
 pub(crate) struct Sender {
     pub(crate) link: Link,
     /// Its number among all links.
     pub(crate) number: usize,
-    /// The flows it sends, by their numbers among all flows.
+    /// The flows that it sends, by their numbers among all flows.
     pub(crate) flows: Vec<usize>,
     pub(crate) carousel: Carousel,
-    /// Frames a second; none: as fast as the node takes them.
+    /// Frames per second, or `None` for as many as the node reads.
     pub(crate) rate: Option<f64>,
     pub(crate) shared: Arc<Shared>,
 }
 
 impl Sender {
-    /// Probes, sends, and stays a peer until the end: how many frames were due and not sent,
-    /// because this machine was late.
+    /// Probes, sends, and stays connected until the end. Returns the number of frames that were due and not
+    /// sent because this machine was late.
     pub(crate) fn run(mut self) -> u64 {
         let done = self.probe().and_then(|()| self.send());
         self.shared.add_stopped();
@@ -83,7 +83,7 @@ impl Sender {
             }
             let now = self.link.elapsed().as_nanos() as u64;
             let (range, count) = self.carousel.next(due, now);
-            // Counted first, so that never more has come than was sent.
+            // Counted before the write, so that the number received never exceeds the number sent.
             self.shared.add_sent(count as u64);
             self.link.send(self.carousel.bytes(range))?;
             if let Some(pacer) = &mut pacer {

@@ -1,4 +1,4 @@
-//! What the threads of a run tell each other.
+//! The state that the threads of a run share.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -6,27 +6,27 @@ use std::time::Duration;
 
 use super::link::Place;
 
-/// What is going on.
+/// The phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub(crate) enum Phase {
-    /// Senders look for the way with probes.
+    /// Senders send probes to find routes.
     Probing,
-    /// Senders send.
+    /// Senders send frames.
     Running,
-    /// Senders have stopped; sinks still take what is under way.
+    /// Senders have stopped. Sinks still receive frames in flight.
     Draining,
     /// Threads end.
     Ended,
 }
 
-/// One for all threads.
+/// The shared state.
 #[derive(Debug)]
 pub(crate) struct Shared {
     phase: AtomicU8,
     failure: Mutex<Option<String>>,
     /// Flows of which a probe has come through.
     seen: Vec<AtomicBool>,
-    /// Where each link is in the tree, while probing.
+    /// The place of each link in the tree, while probing.
     places: Vec<Mutex<Option<Place>>>,
     sent: AtomicU64,
     stopped: AtomicUsize,
@@ -34,7 +34,7 @@ pub(crate) struct Shared {
     missing: AtomicU64,
 }
 
-/// The counters that change while frames flow.
+/// Counters that change while frames are sent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) sent: u64,
@@ -65,12 +65,12 @@ impl Shared {
         }
     }
 
-    /// Goes on to `phase`; never back.
+    /// Enters `phase`. Never goes back to an earlier one.
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
     }
 
-    /// Ends the run. The first reason is kept: the others follow from it.
+    /// Ends the run. Only the first reason is kept, as the others follow from it.
     pub(crate) fn fail(&self, why: String) {
         if let Ok(mut failure) = self.failure.lock() {
             failure.get_or_insert(why);
@@ -94,7 +94,7 @@ impl Shared {
             .is_some_and(|seen| seen.load(Ordering::Acquire))
     }
 
-    /// Probes are sent again for all flows.
+    /// Forgets all probes, so that they are sent again.
     pub(crate) fn forget_seen(&self) {
         for seen in &self.seen {
             seen.store(false, Ordering::Release);
@@ -119,7 +119,7 @@ impl Shared {
         }
     }
 
-    /// Whether every link is in the tree and has told the snake of itself.
+    /// Reports whether every link is in the tree and has sent a bootstrap.
     pub(crate) fn all_joined(&self) -> bool {
         (0..self.places.len()).all(|link| self.place(link).is_some_and(|place| place.joined))
     }
@@ -132,7 +132,7 @@ impl Shared {
         self.sent.fetch_add(frames, Ordering::Relaxed);
     }
 
-    /// A sender has sent its last.
+    /// Records that a sender has stopped.
     pub(crate) fn add_stopped(&self) {
         self.stopped.fetch_add(1, Ordering::Release);
     }
@@ -141,10 +141,11 @@ impl Shared {
         self.stopped.load(Ordering::Acquire)
     }
 
-    /// Frames that came, and by how many more are missing or, where late ones came, fewer.
+    /// Counts received frames, and the change in the number of missing frames, which is negative after late
+    /// frames.
     pub(crate) fn add_received(&self, frames: u64, missing: i64) {
         self.received.fetch_add(frames, Ordering::Relaxed);
-        // Adding what wraps is subtracting.
+        // Adding a negative number wraps around.
         self.missing.fetch_add(missing as u64, Ordering::Relaxed);
     }
 
@@ -152,11 +153,11 @@ impl Shared {
         Progress {
             sent: self.sent.load(Ordering::Relaxed),
             received: self.received.load(Ordering::Relaxed),
-            // Below zero where skipped frames are counted before they are missed.
+            // Negative while skipped frames are not yet known to be missing.
             missing: (self.missing.load(Ordering::Relaxed) as i64).max(0) as u64,
         }
     }
 }
 
-/// How often a thread that does something else looks after its peering.
+/// How often a busy thread runs its control plane.
 pub(crate) const TEND_EVERY: Duration = Duration::from_millis(5);

@@ -1,4 +1,4 @@
-//! The thread of a peer that receives.
+//! The thread of a sink.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +11,18 @@ use super::histogram::Histogram;
 use super::link::Link;
 use super::shared::{Phase, Shared, TEND_EVERY};
 
-/// A peer that receives.
+/// A peer that receives frames.
 pub(crate) struct Sink {
     pub(crate) link: Link,
     /// Its number among all links.
     pub(crate) number: usize,
     pub(crate) tally: Tally,
     pub(crate) shared: Arc<Shared>,
-    /// Whether frames that pile up may be counted without being looked at.
+    /// Whether frames that wait in the socket may be counted without being read.
     pub(crate) sampled: bool,
 }
 
-/// What came.
+/// The accounting of received frames.
 #[derive(Debug)]
 pub(crate) struct Tally {
     key: PublicKey,
@@ -33,13 +33,13 @@ pub(crate) struct Tally {
     strange: u64,
 }
 
-/// The sums of a tally.
+/// The totals of a tally.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Received {
     pub(crate) totals: Totals,
-    /// From before the write to after the read.
+    /// Times from before the write to after the read.
     pub(crate) latency: Histogram,
-    /// Frames that are not of this run, not for this sink, or not as they were sent.
+    /// Frames that are of another run, for another sink, or damaged.
     pub(crate) strange: u64,
 }
 
@@ -91,7 +91,7 @@ impl Sink {
 }
 
 impl Tally {
-    /// For the sink with this key, in a run with so many flows.
+    /// Creates the tally of the sink with this key, in a run with this number of flows.
     pub(crate) fn new(key: PublicKey, flows: usize, run: u32, size: usize) -> Self {
         Self {
             key,
@@ -103,7 +103,7 @@ impl Tally {
         }
     }
 
-    /// Counts a traffic frame that was read at `now`. If it is a probe: its flow.
+    /// Counts a traffic frame that was read at `now`. Returns the flow of a probe.
     #[inline]
     fn take(&mut self, frame: &[u8], now: Duration) -> Option<usize> {
         let stamp = TrafficLayout::parse(frame)
@@ -128,7 +128,7 @@ mod tests {
     use crate::bench::frames::{Carousel, Flow};
 
     #[test]
-    fn frames_that_are_not_ours_are_counted_apart() {
+    fn strange_frames_are_counted_separately() {
         let key = PublicKey([9; 32]);
         let flows = [0, 1].map(|id| Flow {
             id,

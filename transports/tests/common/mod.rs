@@ -109,3 +109,17 @@ impl BlackHoles {
         addresses.map(|a| a.to_string().parse().unwrap()).collect()
     }
 }
+
+pub(crate) fn limits() -> Limits {
+    Limits {
+        handshake_timeout: DEADLINE,
+        ..Limits::default()
+    }
+}
+
+/// Reads until the other side closes; a reset is a close.
+pub(crate) async fn closed(mut stream: tokio::net::TcpStream) -> usize {
+    let mut bytes = Vec::new();
+    let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut bytes).await;
+    bytes.len()
+}

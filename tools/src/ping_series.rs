@@ -1,4 +1,4 @@
-//! A series of pings from a node: one each interval, whether the ones before were answered or not.
+//! A series of pings from a node, sent at an interval without waiting for answers.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use tokio::time::MissedTickBehavior;
 
 use crate::admin::protocol::{PingInfo, PingOutcome};
 
-/// Pings that wait for an answer at once; with more, the next ones are put off.
+/// Number of pings that may wait for an answer. At the limit, sending pauses.
 const MAX_WAITING: usize = 1024;
 
-/// What to ask.
+/// The parameters of a series.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Series {
     pub(crate) key: PublicKey,
-    /// How many; without it, there is no end.
+    /// Number of pings. `None` means no end.
     pub(crate) count: Option<u64>,
     /// Bytes of filler.
     pub(crate) size: u32,
@@ -26,19 +26,19 @@ pub(crate) struct Series {
     pub(crate) timeout: Duration,
 }
 
-/// Something that happens in a series.
+/// A step of a series.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step {
-    /// A ping is sent.
+    /// A ping was sent.
     Sent {
         /// Its number in the series, from 1.
         seq: u64,
     },
-    /// A ping is answered, or has failed.
+    /// A ping was answered or has failed.
     Over(PingInfo),
 }
 
-/// A running series; dropping it stops it.
+/// A running series. Dropping it stops it.
 #[derive(Debug)]
 pub(crate) struct Pings {
     steps: mpsc::Receiver<Step>,
@@ -53,7 +53,7 @@ impl Pings {
         Self { steps, _task: task }
     }
 
-    /// Returns the next step, as they come; nothing after the last.
+    /// Waits for the next step. Returns `None` after the last one.
     pub(crate) async fn next(&mut self) -> Option<Step> {
         self.steps.recv().await
     }
@@ -69,7 +69,7 @@ async fn run(node: Node, series: Series, steps: mpsc::Sender<Step>) {
             waiting.join_next().await;
         }
         while waiting.try_join_next().is_some() {}
-        // Fails when nobody listens any more.
+        // Fails when the series has been dropped.
         let _ = steps.send(Step::Sent { seq }).await;
         let (node, steps) = (node.clone(), steps.clone());
         waiting.spawn(async move {
