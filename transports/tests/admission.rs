@@ -52,7 +52,7 @@ fn connections_above_the_cap_are_closed_at_once_and_counted() {
                 let third = TcpStream::connect(server.address()).await.unwrap();
                 assert_eq!(closed(third).await, 0);
                 assert_eq!(server.transports.counters().over_cap, 1);
-                // One gives up: there is room again.
+                // One disconnects, which makes room.
                 drop(silent);
                 until(|| server.transports.counters().closed_early == 1).await;
                 let dialler = Transports::new(backend, &key(2), limits);
@@ -87,9 +87,9 @@ fn silent_hosts_give_way_to_others() {
                 silent.push(connect("127.0.0.3:0").await);
             }
             until(|| server.transports.counters().accepted == 6).await;
-            // The hosts that hold all places get no more of them,
+            // The hosts that hold all places get no more.
             assert_eq!(closed(connect("127.0.0.3:0").await).await, 0);
-            // others do: the oldest of one host's connections makes room.
+            // Another host does: it replaces the oldest connection of one of them.
             let mut others = Vec::new();
             for n in 4..6 {
                 let mut stream = connect(&format!("127.0.0.{n}:0")).await;
@@ -99,7 +99,7 @@ fn silent_hosts_give_way_to_others() {
             assert_eq!(server.transports.counters().over_cap, 3);
             assert_eq!(closed(silent.remove(0)).await, HANDSHAKE_LEN);
             assert_eq!(closed(silent.remove(0)).await, HANDSHAKE_LEN);
-            // Their other connections may still finish their handshakes.
+            // The other connections can still finish their handshakes.
             let (_, peer) = others.pop().unwrap();
             assert_eq!(peer.key, key(5).public_key());
             let mut late = silent.pop().unwrap();
@@ -126,7 +126,7 @@ fn streams_that_nobody_has_taken_count_against_the_cap() {
                 let inn = server.established.recv().await.unwrap();
                 waiting.push((out, inn));
             }
-            // All handshakes are done, and no stream is a peering yet.
+            // All handshakes are done, but no stream is a peering yet.
             let fourth = TcpStream::connect(server.address()).await.unwrap();
             assert_eq!(closed(fourth).await, 0);
             assert_eq!(server.transports.counters().over_cap, 1);
@@ -151,7 +151,7 @@ fn no_more_dials_run_at_a_time_than_allowed() {
         server.established.recv().await.unwrap();
         let address = server.peer_address();
         let mut second = Box::pin(dialler.dial(&address));
-        // Nobody has taken the first: the second waits.
+        // The first stream has not been taken, so the second dial waits.
         let early = tokio::time::timeout(Duration::from_millis(100), &mut second).await;
         assert!(early.is_err());
         assert_eq!(server.transports.counters().accepted, 1);

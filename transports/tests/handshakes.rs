@@ -43,7 +43,7 @@ fn recorded_handshakes_are_taken_and_refused_as_by_go() {
         async move {
             for case in cases {
                 let bytes = hex::decode(&case.hex).unwrap();
-                // Only the case that waits for a byte that never comes is to run out of time.
+                // Only the case with a missing byte may time out.
                 let waits = case.go.starts_with("waits");
                 let handshake_timeout = if waits {
                     Duration::from_millis(100)
@@ -54,7 +54,7 @@ fn recorded_handshakes_are_taken_and_refused_as_by_go() {
                     handshake_timeout,
                     ..Limits::default()
                 };
-                // The recorded keys are those of the seeds 1 to 16: not ours.
+                // The recorded keys are those of the seeds 1 to 16, not ours.
                 let transports = Transports::new(backend, &key(99), limits);
                 let mut server = Server::listen(transports, "127.0.0.1:0");
                 let mut client = TcpStream::connect(server.address()).await.unwrap();
@@ -73,7 +73,7 @@ fn recorded_handshakes_are_taken_and_refused_as_by_go() {
                     assert_eq!(peer.key.as_bytes()[..], bytes[8..40], "{}", case.name);
                     [1, 0, 0, 0, 0]
                 } else {
-                    // We are sent the server's half, then the end.
+                    // The server sends its handshake, then closes the stream.
                     assert_eq!(closed(client).await, 104, "{}", case.name);
                     assert!(server.established.try_recv().is_err(), "{}", case.name);
                     match case.go.as_str() {
@@ -121,7 +121,7 @@ fn both_sides_get_each_other_s_key_and_a_socket_fit_for_workers() {
             assert_eq!(&got, b"pine");
             std::mem::swap(&mut out, &mut inn);
         }
-        // No descriptor of the handshake is left open: the end is seen.
+        // No descriptor of the handshake is left open, so the end of the stream is seen.
         drop(out);
         assert_eq!(inn.read(&mut got).unwrap(), 0);
         assert_eq!(server.transports.counters().established, 1);
@@ -136,7 +136,7 @@ fn bytes_right_behind_the_handshake_stay_in_the_socket() {
         let mut client = TcpStream::connect(server.address()).await.unwrap();
         let mut bytes = handshake::encode(&key(2)).to_vec();
         bytes.extend_from_slice(b"pine and more");
-        // In three pieces, the second with both in it.
+        // In three pieces. The second contains the end of the handshake and the next bytes.
         for piece in [&bytes[..50], &bytes[50..108], &bytes[108..]] {
             client.write_all(piece).await.unwrap();
             tokio::task::yield_now().await;
@@ -165,14 +165,14 @@ fn our_own_key_is_refused() {
 fn our_key_at_another_node_is_told_from_ourselves() {
     on_each_backend(|backend| async move {
         let server = Server::start(backend, limits());
-        // Ourselves: both ends are here.
+        // A connection to ourselves, with both ends here.
         server
             .transports
             .dial(&server.peer_address())
             .await
             .unwrap_err();
         until(|| server.transports.counters().refused_own_key == 2).await;
-        // Another node with our key, dialled, and dialling us.
+        // Another node with our key, which we dial and which dials us.
         let other = Server::start(backend, limits());
         server
             .transports
@@ -188,7 +188,7 @@ fn our_key_at_another_node_is_told_from_ourselves() {
 #[test]
 fn a_runtime_ends_with_handshakes_under_way() {
     on_each_backend(|backend| async move {
-        // In a runtime of its own, which is dropped while the client still says nothing.
+        // In a separate runtime, which is dropped while the client is silent.
         let client = std::thread::spawn(move || {
             let runtime = pinecone_transports::Runtime::new(backend).unwrap();
             runtime.block_on(async {

@@ -1,4 +1,4 @@
-//! Whom the static peer list dials, and when.
+//! The dials of static peers and their times.
 
 #![allow(clippy::unwrap_used)]
 
@@ -19,12 +19,12 @@ fn addresses(n: u16) -> Vec<PeerAddress> {
     (1..=n).map(|p| format!("a:{p}").parse().unwrap()).collect()
 }
 
-/// A list of this length, and the answer of a resolver.
+/// Returns a list of this length.
 fn list(n: u16) -> StaticPeers {
     StaticPeers::new(DialSchedule::default(), addresses(n), 7)
 }
 
-/// Looks up and dials everybody who is due, in order.
+/// Looks up and dials all peers that are due, in order.
 fn dial(peers: &mut StaticPeers, now: Duration) -> Vec<StaticPeerId> {
     for (id, _) in peers.due(now) {
         peers.resolved(id, Vec::new());
@@ -64,7 +64,7 @@ fn a_good_peering_that_is_lost_is_dialled_again_at_once_and_not_in_step() {
         (status.failures, status.last_error.as_deref()),
         (1, Some("first"))
     );
-    // A minute of good peering sets it back.
+    // A peering that lasts a minute resets the count.
     let status = &peers.status(70 * S)[0];
     assert_eq!((status.failures, &status.last_error), (0, &None));
     assert_eq!(peers.next_due(), None);
@@ -126,14 +126,14 @@ fn who_has_not_failed_goes_first_and_nobody_is_passed_over() {
     }
     peers.connected(S, healthy);
     peers.ended(100 * S, healthy, "lost".to_owned());
-    // All are due: the one that was good goes before the hundred.
+    // All are due. The peer that was good goes before the hundred.
     for (id, _) in peers.due(200 * S) {
         peers.resolved(id, Vec::new());
     }
     let first = peers.next_dial().unwrap();
     assert_eq!(first.id, healthy);
     assert!(first.short, "others queue behind it");
-    // Then those that have waited longest: one that failed more often does not starve.
+    // Then those that have waited the longest, so a peer with more failures does not starve.
     let second = peers.next_dial().unwrap();
     assert!(!second.short);
     peers.failed(200 * S, second.id, "no answer".to_owned());
@@ -142,7 +142,7 @@ fn who_has_not_failed_goes_first_and_nobody_is_passed_over() {
     assert!(rest.iter().all(|dial| !dial.short));
 }
 
-/// What a peer may be at, kept as plainly as can be.
+/// The state of a peer in the model.
 #[derive(Clone, Debug, Default, PartialEq)]
 enum At {
     #[default]
@@ -157,7 +157,7 @@ enum At {
 struct Model {
     at: At,
     failures: u32,
-    /// No earlier and no later than.
+    /// The earliest and the latest time of the next dial.
     due: (Duration, Duration),
 }
 
@@ -193,8 +193,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Any order of calls, wrong ones included: the same peers are dialled, within the bounds of
-    /// chance, as by a model that keeps what it knows in plain fields.
+    /// For any order of calls, including wrong ones, the same peers are dialled as by a simple model, within
+    /// the range of the random waits.
     #[test]
     fn dials_when_the_model_does(steps in prop::collection::vec(step(), 1..200)) {
         let mut peers = list(5);
@@ -270,7 +270,7 @@ proptest! {
     }
 }
 
-/// Waits short enough to see many.
+/// Returns a schedule with short waits.
 fn fast() -> DialSchedule {
     DialSchedule {
         longest_wait: Duration::from_millis(5),
@@ -286,7 +286,7 @@ fn the_driver_dials_again_what_has_ended_and_nothing_that_is_connected() {
         let mut server = Server::start(backend, Limits::default());
         let ours = Transports::new(backend, &key(2), Limits::default());
         let (sender, mut established) = mpsc::channel(4);
-        // The second never answers, and shows that dials go on.
+        // The second never answers, which shows that dials continue.
         let list = vec![server.peer_address(), refused_address()];
         let statics = ours.keep_connected(list, fast(), sender);
         for round in 1..=3 {
@@ -321,7 +321,7 @@ fn a_peer_behind_many_that_swallow_packets_is_dialled_soon() {
         let queued = |s: &StaticPeerState| matches!(s, StaticPeerState::Queued);
         until(|| statics.status().iter().any(|peer| queued(&peer.state))).await;
         let dialling = |s: &StaticPeerState| matches!(s, StaticPeerState::Dialling);
-        // With tries of five seconds it would take fifty.
+        // With timeouts of five seconds, it would take fifty.
         let most = async {
             loop {
                 let status = statics.status();
@@ -337,7 +337,7 @@ fn a_peer_behind_many_that_swallow_packets_is_dialled_soon() {
         };
         assert_eq!(first.key, key(1).public_key());
         server.established.recv().await.unwrap();
-        // It is lost when it had been good: it goes before all those that wait.
+        // It is lost after it was good, so it goes before all that wait.
         drop(holes);
     });
 }

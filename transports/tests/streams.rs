@@ -32,7 +32,7 @@ fn a_relayed_stream_carries_megabytes_both_ways_intact() {
         let ours = Transports::new(backend, &key(1), Limits::default());
         let offer = Extensions::BREAK_NOTICES;
         let theirs = Transports::offering(backend, &key(2), Limits::default(), offer);
-        // A buffer smaller than a handshake, and no divisor of anything.
+        // A buffer that is smaller than a handshake and divides no other size.
         let (near, mut far) = tokio::io::duplex(1000 / 11);
         let (adopted, seen) = tokio::join!(
             ours.adopt_stream(near, "test".into(), Link::Pipe, Direction::Inbound),
@@ -65,7 +65,7 @@ fn a_relayed_stream_carries_megabytes_both_ways_intact() {
             far_write.shutdown().await.unwrap();
         });
         read.unwrap();
-        // The relay runs in this thread: joining must wait until it has nothing left to do.
+        // The relay runs in this thread, so joining must wait until it has finished.
         common::until(|| writing.is_finished() && reading.is_finished()).await;
         writing.join().unwrap();
         assert!(got == down, "stream to the embedder differs");
@@ -126,7 +126,7 @@ fn a_bad_handshake_over_a_stream_is_refused() {
         far.write_all(&bytes[..7]).await.unwrap();
         drop(far);
         let error = ours.handshake(&mut near).await.unwrap_err();
-        // Nobody takes our half any more, or theirs ends early: depends on who is asked first.
+        // Either our half cannot be written or theirs ends early, depending on the order of polls.
         assert!(matches!(error, HandshakeFailed::Eof { got: 7 }), "{error}");
         assert_eq!(ours.counters().refused_signature, 1);
     });
@@ -140,7 +140,7 @@ fn pipes_are_blocking_stream_sockets() {
     a.write_all(b"ne").unwrap();
     drop(a);
     let mut got = Vec::new();
-    // Would fail at once were it not blocking, or end late were there messages.
+    // In non-blocking mode, this would fail at once; with message boundaries, it would not end.
     b.read_to_end(&mut got).unwrap();
     assert_eq!(got, b"pine");
 }

@@ -46,7 +46,7 @@ fn a_listener_that_is_dropped_ends_its_handshakes() {
 fn names_and_both_families_are_dialled() {
     on_each_backend(|backend| async move {
         let transports = Transports::new(backend, &key(1), limits());
-        // All addresses: IPv4 peers too, shown as such.
+        // All addresses, including IPv4 peers, which are shown as such.
         let mut server = Server::listen(transports, ":0");
         let port = server.address().port();
         let dialler = Transports::new(backend, &key(2), limits());
@@ -80,7 +80,7 @@ fn what_cannot_be_dialled_says_why() {
         let dialler = Transports::new(backend, &key(2), limits());
         let error = dialler.dial(&refused_address()).await.unwrap_err();
         assert!(error.to_string().contains("Connection refused"), "{error}");
-        // A label too long for any resolver to ask for: fails without a network.
+        // A label that is too long for any resolver, so the lookup fails without a network.
         let address: PeerAddress = format!("{}.invalid:1", "a".repeat(64)).parse().unwrap();
         let error = dialler.dial(&address).await.unwrap_err();
         assert!(matches!(error, DialError::Resolve(_)), "{error}");
@@ -95,7 +95,7 @@ fn what_cannot_be_dialled_says_why() {
 #[test]
 fn a_connect_that_takes_too_long_is_given_up() {
     on_each_backend(|backend| async move {
-        // A listener whose queue is full swallows what is sent to it.
+        // A listener with a full queue drops packets.
         let full =
             socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         full.bind(&std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
@@ -142,7 +142,7 @@ fn a_port_can_be_listened_on_again_at_once() {
         let mut server = Server::start(backend, limits());
         let dialler = Transports::new(backend, &key(2), limits());
         let out = dialler.dial(&server.peer_address()).await.unwrap();
-        // Our side closes first: the connection lingers in TIME-WAIT on our port.
+        // Our side closes first, so the connection stays in TIME-WAIT on our port.
         drop(server.established.recv().await.unwrap());
         drop(out);
         let address = server.address();

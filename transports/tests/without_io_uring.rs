@@ -1,4 +1,4 @@
-//! Where io_uring is forbidden, handshakes go without it.
+//! Handshakes where io_uring is forbidden.
 
 #![allow(clippy::unwrap_used)]
 

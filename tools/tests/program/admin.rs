@@ -1,4 +1,4 @@
-//! The admin socket: what programs and people get, and what strange clients get.
+//! The admin socket: replies for people and programs, and the handling of misbehaving clients.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
@@ -24,7 +24,7 @@ fn command(daemon: &Daemon, arguments: &[&str]) -> (Option<i32>, String, String)
     )
 }
 
-/// Two daemons that have found each other.
+/// Starts two daemons that are peers.
 fn pair() -> (Daemon, Daemon) {
     let a = Daemon::start();
     let b = a.start_peer();
@@ -49,7 +49,7 @@ fn status_says_where_the_node_stands() {
     assert_eq!(status["peers"].as_array().unwrap().len(), 1);
     assert_eq!(status["workers"].as_array().unwrap().len(), 1);
     assert!(status["engine"]["name"].is_string() && status["engine"]["reason"].is_string());
-    // The low node's bootstrap makes a route at the high one, and makes it the descending node.
+    // The bootstrap of the low node creates a route at the high one, whose descending node it becomes.
     wait_until("the low node's bootstrap", || {
         let status = high.status();
         let done = status["descending"] == low.key.to_string() && status["routes"] == 1;
@@ -70,7 +70,7 @@ fn status_says_where_the_node_stands() {
     ] {
         assert!(text.contains(&words), "{words:?} is missing: {text}");
     }
-    // Counters that have counted nothing are left out.
+    // Counters that are zero are omitted.
     let counters = text
         .lines()
         .filter(|line| line.starts_with("worker") || line.starts_with("counter"));
@@ -86,7 +86,7 @@ fn peers_are_listed_for_people_and_programs() {
     let (a, b) = pair();
     let (code, text, _) = command(&b, &["peers", "--json"]);
     assert_eq!(code, Some(0));
-    // The reply object, as over the socket.
+    // JSON is the reply object of the socket.
     let reply: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(reply["reply"], "peers");
     assert_eq!(reply["static_peers"][0]["state"], "connected");
@@ -116,7 +116,7 @@ fn peers_are_listed_for_people_and_programs() {
         words[..5],
         ["1", &a.key.short(), a.address(), "out", "remote"]
     );
-    // Columns stand under their heads.
+    // Columns are aligned with their headings.
     assert_eq!(lines[0].find("ADDRESS"), lines[1].find(a.address()));
     let (_, text, _) = command(&b, &["peers", "--full"]);
     assert!(text.contains(&a.key.to_string()), "{text}");
@@ -182,7 +182,7 @@ fn malformed_requests_get_an_error_and_do_no_harm() {
         next(),
         json!({ "reply": "peers", "peers": [], "static_peers": [] })
     );
-    // A line without end: an error, then the connection is over.
+    // An endless line is answered with an error, and the connection is closed.
     client.write_all(&[b'x'; 5000]).unwrap();
     let reply = next();
     assert!(reply["error"].as_str().unwrap().contains("4096"), "{reply}");
@@ -190,7 +190,7 @@ fn malformed_requests_get_an_error_and_do_no_harm() {
     assert_eq!(daemon.status()["reply"], "status");
 }
 
-/// One line, then the end.
+/// Reads one line, then the end of the stream.
 fn last_line(client: &UnixStream) -> Value {
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut text = String::new();
@@ -219,7 +219,7 @@ fn a_request_without_a_newline_is_served_at_the_end() {
 fn idle_clients_lock_nobody_out() {
     let daemon = Daemon::start();
     let connect = || UnixStream::connect(daemon.admin()).unwrap();
-    // One that never asks, one that hung up half-way, one that pings for ever.
+    // A silent client, a client that disconnected within a request, and a client that pings for ever.
     let silent = connect();
     let mut half = connect();
     half.write_all(b"{\"request\":").unwrap();
@@ -232,18 +232,18 @@ fn idle_clients_lock_nobody_out() {
     writeln!(endless, "{request}").unwrap();
     assert_eq!(daemon.status()["reply"], "status");
 
-    // Many that never ask.
+    // Many silent clients.
     let many: Vec<_> = (0..200).map(|_| connect()).collect();
     assert_eq!(daemon.status()["reply"], "status");
     let (code, _, error) = command(&daemon, &["peers"]);
     assert_eq!(code, Some(0), "{error}");
-    // The first are told why they are closed.
+    // The oldest are told the reason and closed.
     let reply = last_line(&silent);
     assert!(
         reply["error"].as_str().unwrap().contains("s of silence"),
         "{reply}"
     );
-    // The last are still served.
+    // The newest are still served.
     let mut last = many.last().unwrap();
     writeln!(last, r#"{{"request":"peers"}}"#).unwrap();
     let mut line = String::new();
@@ -255,7 +255,7 @@ fn idle_clients_lock_nobody_out() {
 #[test]
 fn one_too_many_is_told_so() {
     let daemon = Daemon::start();
-    // Busy until they hang up, and some that never read.
+    // Busy clients, some of which never read.
     let key = "00".repeat(32);
     let busy: Vec<_> = (0..32)
         .map(|n| {
@@ -266,7 +266,7 @@ fn one_too_many_is_told_so() {
                 "report_sent": true,
             });
             writeln!(client, "{request}").unwrap();
-            // It is being answered from its first reply on.
+            // The client counts as busy from its first reply on.
             client.set_read_timeout(Some(PATIENCE)).unwrap();
             client.read_exact(&mut [0]).unwrap();
             client
@@ -287,7 +287,7 @@ fn one_too_many_is_told_so() {
         assert_eq!(code, Some(1), "{error}");
         assert!(error.contains(words), "{error}");
     }
-    // Those that hang up leave their seats, whatever they wait for.
+    // Clients that disconnect make room, even while they wait for a reply.
     drop(busy);
     wait_until("room for clients", || {
         let (code, _, error) = command(&daemon, &["status"]);
@@ -303,7 +303,7 @@ fn silent_clients_go_after_a_minute_when_there_are_many() {
     let first = connect();
     let others: Vec<_> = (0..16).map(|_| connect()).collect();
     assert_eq!(daemon.status()["reply"], "status");
-    // Those that ask now and then stay.
+    // Clients that send a request now and then stay.
     let ask_all = || {
         for client in &others {
             let mut client = client;
@@ -385,7 +385,7 @@ fn an_interrupted_ping_has_counted_what_it_sent() {
         let stdout = collect(child.stdout.take().unwrap());
         wait_until("pings to be sent", || {
             let sent = match unanswered {
-                // Only the daemon can tell.
+                // The only check is that the daemon survives.
                 true => daemon.counter("unreachable") - before,
                 false => stdout.lock().unwrap().matches("seq").count() as u64,
             };

@@ -82,10 +82,10 @@ fn what_is_no_frame_ends_its_own_peering_only() {
     watched.assert_unharmed();
 }
 
-/// Frames that the deployed nodes refuse, take for something else, or die of.
+/// Frames that deployed nodes refuse, misinterpret, or crash on.
 #[test]
 fn recorded_bad_frames_end_their_own_peering_only() {
-    // Taken or passed over (protocol section 3). The first two are beginnings, and no frames yet.
+    // Accepted or ignored (protocol section 3). The first two are incomplete frames.
     let harmless = [
         "version-1",
         "unknown-type-5",
@@ -149,7 +149,7 @@ fn unknown_types_and_trailing_bytes_are_passed_over() {
     peer.send(&frame(0, b"after a keepalive"));
     peer.send(&frame(255, &[]));
     peer.send(&KEEPALIVE);
-    // It is still there, and what follows is understood.
+    // The peering still works, and later frames are parsed.
     peer.send(&traffic(
         watched.daemon.key,
         &peer.key.clone(),
@@ -168,12 +168,12 @@ fn unknown_types_and_trailing_bytes_are_passed_over() {
 
 #[test]
 fn a_frame_that_would_outgrow_its_length_is_dropped() {
-    // The daemon is the root, so that no peer of it is nearer to a place that does not exist.
+    // The daemon is the root, so none of its peers is nearer to coordinates that do not exist.
     let [low, other, .., high] = seeds_by_key();
     let watched = Watched::of_seeds(high, low);
     let mut peer = watched.peer(key(other));
     let public = peer.key.public_key();
-    // Coordinates that lead nowhere give way to a watermark, which is longer.
+    // Coordinates that lead nowhere are replaced by a watermark, which is longer.
     let empty = traffic(watched.witness.key, &peer.key, vec![99], &[]).len();
     let payload = vec![5; MAX_FRAME_LEN - empty];
     let long = traffic(watched.witness.key, &peer.key, vec![99], &payload);
@@ -194,7 +194,7 @@ fn a_frame_that_would_outgrow_its_length_is_dropped() {
 
 #[test]
 fn forged_coordinates_lead_astray_for_seconds_only() {
-    // The daemon is the root, and everybody else right below it.
+    // The daemon is the root and the parent of all others.
     let [witness, liar, .., daemon] = seeds_by_key();
     let watched = Watched::of_seeds(daemon, witness);
     let mut liar = watched.peer(key(liar));
@@ -222,13 +222,13 @@ fn forged_coordinates_lead_astray_for_seconds_only() {
         push_traffic(&mut frame, &fields).unwrap();
         frame
     };
-    // A place that does not exist.
+    // Coordinates that do not exist.
     liar.send(&forge(vec![9999]));
     watched
         .daemon
         .ping(&watched.witness.key, PATIENCE)
         .expect("the snake leads there");
-    // The liar's own place. It gets what is for the witness, and keeps it.
+    // The attacker's own coordinates: it receives the frames for the witness and keeps them.
     wait_until("a frame to be led astray", || {
         liar.send(&forge(vec![port]));
         let lost = watched.daemon.ping(&watched.witness.key, PATIENCE / 100);
@@ -237,7 +237,7 @@ fn forged_coordinates_lead_astray_for_seconds_only() {
     let stolen = liar.next_traffic();
     let layout = TrafficLayout::parse(&stolen).unwrap();
     assert_eq!(layout.destination_key(&stolen), watched.witness.key);
-    // It does not last, and the answer sets things right.
+    // It does not last, and the answer corrects the coordinates.
     watched.daemon.wait_for_ping(&watched.witness.key);
     watched
         .daemon
@@ -253,7 +253,7 @@ fn coordinates_too_deep_for_any_tree_are_not_kept() {
     let public = peer.key.public_key();
     let deepest = Coordinates::from(vec![1; 65_000]);
     let before = watched.daemon.memory();
-    // Kept, these would be half a megabyte each.
+    // If these were stored, each would take half a megabyte.
     const FRAMES: u64 = 500;
     for number in 0..FRAMES {
         let mut source_key = watched.witness.key;
@@ -286,7 +286,7 @@ fn coordinates_too_deep_for_any_tree_are_not_kept() {
 
 #[test]
 fn a_frame_that_cannot_be_built_is_an_error_to_its_sender() {
-    // The daemon hangs below a hundred nodes with the highest port numbers there are.
+    // The path from the root to the daemon has a hundred nodes with the highest port numbers.
     let [daemon, witness, signers @ ..] = seeds_by_key();
     let watched = Watched::of_seeds(daemon, witness);
     let signers: Vec<_> = signers[154..].iter().rev().map(|s| key(*s)).collect();
@@ -300,7 +300,7 @@ fn a_frame_that_cannot_be_built_is_an_error_to_its_sender() {
             _ => Err(status),
         }
     });
-    // A thousand bytes are for its own coordinates. 64 KiB of payload fit the length field alone.
+    // Its own coordinates take a thousand bytes. 64 KiB of payload would fit only without them.
     let ping = |size: usize| {
         watched.daemon.try_ask(&json!({
             "request": "ping", "key": watched.witness.key.to_string(), "count": 1, "size": size,
@@ -334,7 +334,7 @@ fn more_peerings_than_a_byte_can_count() {
         let up = status["peers"].as_array().unwrap().len();
         if up == 301 { Ok(()) } else { Err(up) }
     });
-    // One with a high port number is served like any other.
+    // A peer with a high port number is served like any other.
     let last = watched.daemon.peer(&peers[299].key.public_key()).unwrap();
     assert!(last["port"].as_u64().unwrap() > 253, "{last}");
     drop(peers);
@@ -361,7 +361,7 @@ fn a_peer_that_stops_reading_is_let_go() {
         for _ in 0..20 {
             loud.send(&bytes);
         }
-        // It is not silent, it only does not read.
+        // The peer sends, but does not read.
         let _ = deaf.stream.write_all(&KEEPALIVE);
         if down() { Ok(()) } else { Err("still up") }
     });

@@ -14,7 +14,7 @@ use crate::watched::Watched;
 #[test]
 fn wrong_handshakes_are_refused() {
     let start = Start {
-        // A switch in the deployed nodes that turns verification off. Not in ours.
+        // Deployed nodes have this switch to turn verification off. This node does not.
         environment: &[("PINECONE_DISABLE_SIGNATURES", "1")],
         ..Start::default()
     };
@@ -56,7 +56,7 @@ fn wrong_handshakes_are_refused() {
             "handshakes_closed_early",
             "103 of 104 bytes",
         ),
-        // A browser on the public listener learns nothing but a key.
+        // A browser that connects learns nothing but the public key.
         (
             format!("GET / HTTP/1.1\r\nHost: a\r\n\r\n{:90}", "").into_bytes(),
             "handshakes_refused_version",
@@ -67,7 +67,7 @@ fn wrong_handshakes_are_refused() {
         let mut stream = connect(watched.address());
         stream.write_all(&bytes).unwrap();
         if let Err(e) = stream.shutdown(std::net::Shutdown::Write) {
-            // What it had not read when it refused resets the connection.
+            // Unread bytes reset the connection when the daemon closes it.
             assert_eq!(e.kind(), ErrorKind::NotConnected);
         }
         let answer = read_to_end(&mut stream);
@@ -94,10 +94,10 @@ fn our_own_handshake_sent_back_is_refused() {
 #[test]
 fn a_replayed_handshake_alone_is_not_believed() {
     let watched = Watched::start();
-    // Anybody whom the key's owner has ever connected to has these bytes.
+    // Every node that the owner of the key has ever connected to has these bytes.
     let mut thief = RawPeer::connect(watched.address(), key(1));
     let mut liar = watched.peer(key(2));
-    // An announcement that somebody else signed does not help.
+    // An announcement signed by another key does not help.
     let mut frame = chain(&[&key(3)], 1);
     liar.send(&frame);
     watched.assert_closed(&mut liar, "last signer is not the peer");
@@ -108,7 +108,7 @@ fn a_replayed_handshake_alone_is_not_believed() {
     liar.send(&frame);
     watched.assert_closed(&mut liar, "does not verify");
     watched.wait_for_counter("announcements_refused", 2);
-    // Nothing at all does not last.
+    // Without an announcement, the peering ends.
     assert!(thief.idle(Duration::from_secs(45)), "it is let go in time");
     watched.assert_closed(&mut thief, "no announcement within 30 s");
     watched.wait_for_counter("peers_unannounced", 1);
@@ -122,7 +122,7 @@ fn silent_connections_delay_nobody() {
     watched.wait_for_counter("connections_accepted", 51);
     let mut peer = watched.peer(key(1));
     peer.next_announcement();
-    // The good one was done while all the others were still waited for.
+    // The good handshake was completed while all others were still pending.
     assert_eq!(watched.daemon.counter("handshakes_timed_out"), 0);
     for stream in &mut silent {
         read_to_end(stream);
@@ -140,7 +140,7 @@ fn handshakes_are_bounded_for_each_address() {
     let silent: Vec<TcpStream> = (0..600).map(|_| connect(watched.address())).collect();
     watched.wait_for_counter("connections_over_cap", 88);
     watched.daemon.wait_for_log("too many connections");
-    // Another address gets in.
+    // Another address is accepted.
     let mut peer = RawPeer::over(connect_from(2, watched.address()), key(1));
     peer.next_announcement();
     assert_eq!(watched.daemon.counter("handshakes_timed_out"), 0);
@@ -148,7 +148,7 @@ fn handshakes_are_bounded_for_each_address() {
     watched.assert_unharmed();
 }
 
-/// They may come from an honest neighbour that somebody else has driven there.
+/// Connections from two silent hosts leave descriptors for a third.
 #[test]
 fn silent_hosts_leave_descriptors_to_others() {
     let daemon = Start {
@@ -171,7 +171,7 @@ fn silent_hosts_leave_descriptors_to_others() {
     drop(silent);
 }
 
-/// A connection from this address of the loopback interface.
+/// Connects from this address of the loopback interface.
 fn connect_from(host: u8, to: &str) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let from = std::net::SocketAddr::from(([127, 0, 0, host], 0));

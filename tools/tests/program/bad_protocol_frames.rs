@@ -26,7 +26,7 @@ fn announcements_with_too_many_signatures_are_ignored() {
             SecretKey::from_seed(&seed)
         })
         .collect();
-    // A root above all others.
+    // The key of the root is above all others.
     keys.sort_by_key(SecretKey::public_key);
     keys.reverse();
     let root = keys[0].public_key().to_string();
@@ -49,7 +49,7 @@ fn announcements_with_too_many_signatures_are_ignored() {
         watched.wait_for_counter("announcements_too_long", n);
         assert_ne!(watched.daemon.status()["root"]["key"], root.as_str());
     }
-    // The longest that is followed ends nothing, neither that peering nor, a hop on, another one.
+    // The longest announcement that is accepted ends no peering, neither here nor one hop further.
     let mut peer = announced(500);
     assert!(!peer.idle(Duration::from_secs(2)));
     assert_eq!(watched.daemon.status()["root"]["key"], root.as_str());
@@ -149,7 +149,7 @@ fn badly_signed_broadcasts_close_the_peering_only_when_they_go_on() {
     let status = watched.daemon.status();
     let root: PublicKey = status["root"]["key"].as_str().unwrap().parse().unwrap();
     let body = SignedBody::sign(&key(1), unix_ms(), root, 1).encode();
-    // Signed by another than it names.
+    // Signed by another key than it names.
     let mut bytes = Vec::new();
     push_broadcast(&mut bytes, (0, 5), &key(2).public_key(), &body).unwrap();
     peer.send(&bytes);
@@ -159,7 +159,7 @@ fn badly_signed_broadcasts_close_the_peering_only_when_they_go_on() {
         "once is forgiven"
     );
     for _ in 0..20 {
-        // Fails once the daemon has had enough.
+        // Fails once the daemon has closed the peering.
         let _ = peer.stream.write_all(&bytes);
     }
     watched.assert_closed(&mut peer, "badly signed broadcasts");
@@ -168,7 +168,7 @@ fn badly_signed_broadcasts_close_the_peering_only_when_they_go_on() {
 
 #[test]
 fn a_root_that_climbs_again_and_again_is_damped() {
-    // The highest of many keys, from the lowest of them up: each is above all before it.
+    // Many keys in ascending order: each is above all before it.
     let seeds = seeds_by_key();
     let [daemon, witness, peer, ..] = seeds;
     let watched = Watched::of_seeds(daemon, witness);
@@ -179,7 +179,7 @@ fn a_root_that_climbs_again_and_again_is_damped() {
         peer.send(&frame);
     }
     watched.wait_for_counter("root_changes_damped", 40);
-    // The others hear of a few only, and of the last one later.
+    // The other peer learns of only a few roots, and later of the last one.
     let heard = watched.witness.counter("root_changes");
     assert!(heard <= 40, "{heard} of {}", roots.len());
     watched.assert_unharmed();

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::daemon::{Daemon, Start, run, wait_until};
 
-/// A run with these arguments and `--json` that goes well.
+/// Runs the benchmark with these arguments and `--json`. It must succeed.
 fn report(through: &str, arguments: &[&str]) -> Value {
     let home = TempDir::new().unwrap();
     let all = [&["bench", "--json", "--through", through], arguments].concat();
@@ -18,7 +18,7 @@ fn report(through: &str, arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// At a rate far below what a node can do, everything comes, in order and as it was sent.
+/// At a rate far below the capacity of a node, all frames arrive in order and undamaged.
 fn assert_nothing_lost(report: &Value) {
     for name in ["lost", "reordered", "duplicates", "strange"] {
         assert_eq!(report[name], 0, "{name}: {report}");
@@ -32,7 +32,7 @@ fn assert_nothing_lost(report: &Value) {
     assert!(times[0] > 0.0 && times.is_sorted(), "{report}");
 }
 
-/// One line on standard error, nothing on standard output.
+/// Asserts one line on standard error and nothing on standard output.
 fn assert_fails(output: &Output, code: i32, words: &[&str]) {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{error}");
@@ -53,7 +53,7 @@ fn a_paced_load_goes_through_a_daemon_whole() {
         report["sent"].as_u64().unwrap(),
         report["left_out"].as_u64().unwrap(),
     );
-    // What a busy machine was too late for is left out, and said.
+    // Frames that a busy machine was too late for are omitted and reported.
     let due = (2000.0 * report["seconds"].as_f64().unwrap()) as u64;
     assert!(
         (due - 60..=due + 60).contains(&(sent + left_out)),
@@ -69,7 +69,7 @@ fn a_paced_load_goes_through_a_daemon_whole() {
     assert_eq!(node["process"]["pid"], daemon.process_id(), "{report}");
     assert!(node["process"]["us_per_frame"].is_f64(), "{report}");
 
-    // The daemon has seen them too, and both peers have left it again.
+    // The daemon has counted them too, and both peers have left.
     assert!(daemon.counter("bootstraps") >= 2);
     wait_until("the peers to leave", || {
         let status = daemon.status();
@@ -133,7 +133,7 @@ fn sampled_checks_count_all_frames() {
         let number = |name: &str| report[name].as_u64().unwrap();
         assert_eq!(report["check"], "sampled");
         let all = number("received") + number("lost");
-        // Protocol frames among the skipped ones may be taken for traffic.
+        // Protocol frames among the skipped ones may be counted as traffic.
         assert!(number("sent").abs_diff(all) <= 10, "{report}");
         assert!(number("skipped") <= number("received"), "{report}");
         assert_eq!((number("reordered"), number("strange")), (0, 0), "{report}");

@@ -1,6 +1,6 @@
-//! Hosts whose clocks are wrong, in a line of network namespaces.
+//! Hosts with wrong clocks, in a line of network namespaces.
 //!
-//! Linux gives a namespace no time of day of its own, so libfaketime shifts it for one process.
+//! Network namespaces share the time of day, so libfaketime shifts it for single processes.
 
 use pinecone_testing::{Need, skip};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ fn libfaketime() -> Option<PathBuf> {
     paths.find(|path| path.exists())
 }
 
-/// Starts the hosts, whose clocks are so many days ahead.
+/// Starts the hosts with their clocks ahead by these numbers of days.
 fn start(hosts: &Hosts, library: &Path, days_ahead: [i64; HOSTS]) -> Vec<Daemon> {
     let library = library.to_str().unwrap();
     let start = |(host, days): (usize, i64)| {

@@ -232,7 +232,7 @@ fn the_cause_of_a_wait_is_said_at_once_and_at_the_end() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = closed.local_addr().unwrap().to_string();
     drop(closed);
-    // A peer that never says a word.
+    // A peer that never sends a byte.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let list = format!("{address},{}", silent.local_addr().unwrap());
     let start = std::time::Instant::now();

@@ -1,4 +1,4 @@
-//! Running daemons, and waiting for what they do.
+//! Running daemons, and waiting for conditions.
 
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,7 +12,7 @@ use pinecone_wire::{PublicKey, SecretKey};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// What any one step may take on a busy machine.
+/// Time limit of a single step on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A `pinecone run`. Killed when dropped.
@@ -23,7 +23,7 @@ pub(crate) struct Daemon {
     pub(crate) key: PublicKey,
     /// `host:port` of each listener.
     pub(crate) listeners: Vec<String>,
-    /// The lines that it printed at its start.
+    /// The lines that it printed at the start.
     pub(crate) banner: String,
 }
 
@@ -31,23 +31,23 @@ pub(crate) struct Daemon {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Memory {
     pub(crate) rss: u64,
-    /// The most that it ever had.
+    /// The maximum so far.
     pub(crate) peak: u64,
 }
 
-/// How to start one.
+/// The parameters of a daemon.
 #[derive(Default)]
 pub(crate) struct Start<'a> {
-    /// Of the key; without it, the daemon makes one.
+    /// Seed of the key. By default, the daemon creates a key.
     pub(crate) seed: Option<u8>,
-    /// Default: a free port of 127.0.0.1.
+    /// The address to listen on. Default: a free port of 127.0.0.1.
     pub(crate) listen: Option<&'a str>,
     pub(crate) connect: Vec<String>,
     pub(crate) arguments: &'a [&'a str],
     pub(crate) environment: &'a [(&'a str, &'a str)],
     /// A network namespace to run in.
     pub(crate) namespace: Option<&'a str>,
-    /// Default: collected for [`Daemon::log`].
+    /// Standard error. Default: collected for [`Daemon::log`].
     pub(crate) stderr: Option<Stdio>,
     /// The limit on open files.
     pub(crate) files: Option<u32>,
@@ -56,7 +56,7 @@ pub(crate) struct Start<'a> {
 }
 
 impl Start<'_> {
-    /// Starts it, and waits until it listens.
+    /// Starts the daemon and waits until it listens.
     pub(crate) fn run(self) -> Daemon {
         let directory = TempDir::new().unwrap();
         let key_file = directory.path().join("key");
@@ -111,7 +111,7 @@ impl Start<'_> {
         panic!("no daemon: {}", daemon.log());
     }
 
-    /// The program, in the namespace and the cgroup and under the limit that were asked for.
+    /// Returns the program in the given namespace, cgroup and limit.
     fn program(&self) -> Command {
         let mut words = Vec::new();
         if let Some(namespace) = self.namespace {
@@ -136,12 +136,12 @@ impl Start<'_> {
 }
 
 impl Daemon {
-    /// One with a free port.
+    /// Starts a daemon with a free port.
     pub(crate) fn start() -> Self {
         Start::default().run()
     }
 
-    /// One that dials this one.
+    /// Starts a daemon that dials this one.
     pub(crate) fn start_peer(&self) -> Self {
         Start {
             connect: vec![self.address().to_owned()],
@@ -150,7 +150,7 @@ impl Daemon {
         .run()
     }
 
-    /// Where it listens.
+    /// Returns the first address that it listens on.
     pub(crate) fn address(&self) -> &str {
         &self.listeners[0]
     }
@@ -159,7 +159,7 @@ impl Daemon {
         self.child.id()
     }
 
-    /// What of the machine's memory it has, in bytes.
+    /// Returns its memory use.
     pub(crate) fn memory(&self) -> Memory {
         let path = format!("/proc/{}/status", self.process_id());
         let text = std::fs::read_to_string(path).unwrap();
@@ -178,12 +178,12 @@ impl Daemon {
         admin_path(&self.directory)
     }
 
-    /// Where its key is.
+    /// Returns the path of its key file.
     pub(crate) fn key_file(&self) -> PathBuf {
         self.directory.path().join("key")
     }
 
-    /// What it has logged so far.
+    /// Returns the log so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
@@ -197,7 +197,7 @@ impl Daemon {
         });
     }
 
-    /// Asks over the admin socket: the one reply.
+    /// Sends a request to the admin socket and returns the reply.
     pub(crate) fn ask(&self, request: &Value) -> Value {
         self.try_ask(request).unwrap()
     }
@@ -215,7 +215,7 @@ impl Daemon {
         self.ask(&json!({ "request": "status" }))
     }
 
-    /// A counter of the whole node.
+    /// Returns a counter of the whole node.
     pub(crate) fn counter(&self, name: &str) -> u64 {
         let status = self.status();
         let counter = &status["counters"][name];
@@ -224,7 +224,7 @@ impl Daemon {
             .unwrap_or_else(|| panic!("{name}: {status}"))
     }
 
-    /// The peering with that key, if it is up.
+    /// Returns the peering with that key, if it is up.
     pub(crate) fn peer(&self, key: &PublicKey) -> Option<Value> {
         let reply = self.ask(&json!({ "request": "peers" }));
         let peers = reply["peers"].as_array().unwrap();
@@ -232,7 +232,7 @@ impl Daemon {
         peers.iter().find(|peer| peer["key"] == key).cloned()
     }
 
-    /// Asks it to ping once: whether there was an answer, or why not.
+    /// Makes it ping once. Returns the reply, or an error if there was no answer.
     pub(crate) fn ping(&self, key: &PublicKey, timeout: Duration) -> Result<Value, String> {
         let reply = self
             .try_ask(&json!({
@@ -246,7 +246,7 @@ impl Daemon {
         }
     }
 
-    /// Pings until there is an answer.
+    /// Makes it ping until there is an answer.
     pub(crate) fn wait_for_ping(&self, key: &PublicKey) -> Value {
         wait_until(
             &format!("{} to reach {}", self.key.short(), key.short()),
@@ -259,13 +259,13 @@ impl Daemon {
         rustix::process::kill_process(id, signal).unwrap();
     }
 
-    /// Sends a signal and waits for the end.
+    /// Sends a signal and waits until the daemon has exited.
     pub(crate) fn end(self, signal: rustix::process::Signal) -> (ExitStatus, String) {
         self.signal(signal);
         self.wait_for_end()
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until the daemon has exited.
     pub(crate) fn wait_for_end(mut self) -> (ExitStatus, String) {
         let status = wait_until("the daemon to end", || {
             self.child.try_wait().unwrap().ok_or("runs")
@@ -280,20 +280,20 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Fails if it has ended.
+        // Fails if it has exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The program with its files in `home` alone.
+/// Returns the program with all its files in `home`.
 pub(crate) fn program(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pinecone"));
     at_home(&mut command, home);
     command
 }
 
-/// Runs the program to its end.
+/// Runs the program until it exits.
 pub(crate) fn run(home: &Path, arguments: &[&str]) -> Output {
     program(home)
         .args(arguments)
@@ -302,7 +302,7 @@ pub(crate) fn run(home: &Path, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// Tries until it is well, and fails with what was wrong last.
+/// Repeats `attempt` until it succeeds. Panics with its last error after [`PATIENCE`].
 pub(crate) fn wait_until<T, E: Display>(what: &str, attempt: impl FnMut() -> Result<T, E>) -> T {
     wait_at_most(PATIENCE, what, attempt)
 }
@@ -322,7 +322,7 @@ pub(crate) fn wait_at_most<T, E: Display>(
     }
 }
 
-/// A key that is the same in every run.
+/// Returns a key that is the same in every run.
 pub(crate) fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed(&[seed; 32])
 }
@@ -341,7 +341,7 @@ pub(crate) fn collect(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> 
     text
 }
 
-/// Writes a key file as the program wants it.
+/// Writes a key file with mode 0600.
 pub(crate) fn write_key(path: &Path, seed: u8) {
     use std::os::unix::fs::OpenOptionsExt;
     let mut file = std::fs::OpenOptions::new()

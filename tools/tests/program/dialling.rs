@@ -1,4 +1,4 @@
-//! Dialling and names, each host in a network namespace with a name server made for the test.
+//! Dialling and names, with each host in a network namespace with its own name server.
 
 use pinecone_testing::{Need, skip};
 use std::collections::HashMap;
@@ -13,17 +13,17 @@ use serde_json::Value;
 
 use crate::daemon::{Daemon, Start, wait_at_most, wait_until};
 
-/// For what waits for the resolver's own limits, on a busy machine.
+/// Time limit of steps that wait for the resolver's own limits, on a busy machine.
 const LONG: Duration = Duration::from_secs(60);
 
-/// A network namespace with loopback and a link to nowhere, and its files in `/etc/netns`.
+/// A network namespace with loopback and a dead link, and its files in `/etc/netns`.
 struct Host {
     name: String,
     files: PathBuf,
 }
 
 impl Host {
-    /// Name servers are asked in this order.
+    /// The name servers, in the order in which they are asked.
     fn new(what: &str, name_servers: &[&str]) -> Result<Self, String> {
         let name = format!("pinecone-{}-{what}", std::process::id());
         let host = Self {
@@ -49,7 +49,7 @@ impl Host {
         ip(&[&["-n", &self.name], arguments].concat())
     }
 
-    /// A network, 10.66.0.0/16, where everything vanishes.
+    /// Adds a network, 10.66.0.0/16, in which all packets are lost.
     fn add_black_hole(&self) {
         self.ip(&["link", "add", "hole", "type", "veth", "peer", "name", "end"])
             .unwrap();
@@ -60,7 +60,7 @@ impl Host {
             .unwrap();
     }
 
-    /// Runs something within the namespace, such as making a socket.
+    /// Runs a function within the namespace, for example to create a socket.
     fn within<T: Send>(&self, run: impl FnOnce() -> T + Send) -> T {
         let path = format!("/run/netns/{}", self.name);
         std::thread::scope(|scope| {
@@ -106,7 +106,7 @@ fn ip(arguments: &[&str]) -> Result<(), String> {
     Err(format!("ip {}: {error}", arguments.join(" ")))
 }
 
-/// Answers questions for addresses, until the process ends.
+/// Answers queries for addresses until the process exits.
 #[derive(Clone, Default)]
 struct NameServer(Arc<Mutex<HashMap<String, Vec<IpAddr>>>>);
 
@@ -131,7 +131,7 @@ impl NameServer {
         self.0.lock().unwrap().insert(name.to_owned(), addresses);
     }
 
-    /// One question, as the system's resolver asks.
+    /// Answers a query of the system's resolver.
     fn answer(&self, question: &[u8]) -> Option<Vec<u8>> {
         let mut labels = Vec::new();
         let mut at = 12;
@@ -156,7 +156,7 @@ impl NameServer {
             })
             .collect();
         let mut answer = question.get(..2)?.to_vec();
-        // A response; a name that is not known does not exist.
+        // A response. An unknown name does not exist.
         answer.extend([0x81, if known.is_some() { 0x80 } else { 0x83 }]);
         answer.extend([0, 1, 0, matching.len() as u8, 0, 0, 0, 0]);
         answer.extend(question.get(12..end)?);
@@ -225,12 +225,12 @@ fn name_servers_that_do_not_answer_delay_no_start() {
     let Some(host) = host("mute", &["127.0.0.2"]) else {
         return;
     };
-    // It is there, and says nothing.
+    // The server exists, but does not answer.
     let _mute = host.within(|| UdpSocket::bind("127.0.0.2:53").unwrap());
     let peer = host.start(1, "127.0.0.9:65432", &[], &[]);
     let mut connect: Vec<_> = (0..40).map(|n| format!("name-{n}.test:1")).collect();
     connect.push("127.0.0.9:65432".to_owned());
-    // The names take five seconds and more each; the address is connected meanwhile.
+    // Each name takes at least five seconds. The address is connected meanwhile.
     let daemon = host.start(2, "127.0.0.8:65432", &connect, &[]);
     wait_for_peering(&daemon, &peer);
     let status = daemon.status();
@@ -244,7 +244,7 @@ fn a_dead_first_name_server_leaves_time_to_connect() {
     let Some(host) = host("second", &["127.0.0.2", "127.0.0.1"]) else {
         return;
     };
-    // The resolver waits for the first for five seconds, whatever it asks.
+    // The resolver waits five seconds for the first server.
     let _mute = host.within(|| UdpSocket::bind("127.0.0.2:53").unwrap());
     let server = NameServer::start(&host, "127.0.0.1");
     server.set("peer.test", &["127.0.0.9"]);
@@ -261,7 +261,7 @@ fn ourselves_a_stranger_and_a_silent_host_behind_a_name_lead_to_the_peer() {
         return;
     };
     let server = NameServer::start(&host, "127.0.0.1");
-    // The resolver sorts them: whichever comes first, all but one are not the peer.
+    // The resolver sorts the addresses. Only one of them is the peer.
     let all = ["127.0.0.7", "127.0.0.8", "127.0.0.9", "127.0.0.10"];
     server.set("both.test", &all);
     let _silent = host.within(|| TcpListener::bind("127.0.0.7:65432").unwrap());
@@ -271,7 +271,7 @@ fn ourselves_a_stranger_and_a_silent_host_behind_a_name_lead_to_the_peer() {
             let _ = std::io::Write::write_all(&mut stream, &[b'x'; 104]);
         }
     });
-    // One name for two hosts, each of which dials it.
+    // One name for two hosts, which both dial it.
     let connect = ["both.test:65432".to_owned()];
     let left = host.start(1, "127.0.0.8:65432", &connect, &["--max-backoff", "2"]);
     let right = host.start(2, "127.0.0.9:65432", &connect, &["--max-backoff", "2"]);
@@ -305,7 +305,7 @@ fn a_second_node_with_our_key_is_told_of() {
             .filter(|line| line.contains("another node uses this key"));
         assert_eq!(lines.count(), 1, "{}", daemon.log());
     }
-    // A peer that once ran with our key is dialled again, and may have another by then.
+    // A peer that had our key is dialled again, as it may have another key by then.
     drop(first);
     let other = host.start(3, "127.0.0.8:65432", &[], &[]);
     wait_for_peering(&second, &other);
@@ -353,14 +353,14 @@ fn thousands_of_peers_that_swallow_packets_starve_nobody() {
     let holes: Vec<_> = (0..2500)
         .map(|n| format!("10.66.{}.{}:65432", 1 + n / 250, 1 + n % 250))
         .collect();
-    // The healthy one comes last.
+    // The healthy peer is the last in the list.
     let connect = [holes.join(","), "127.0.0.9:65432".to_owned()];
     let daemon = Start {
         seed: Some(2),
         listen: Some("127.0.0.8:65432"),
         connect: connect.to_vec(),
         namespace: Some(&host.name),
-        // Two for each of the 64 dials would be too many.
+        // Two descriptors for each of the 64 dials would be too many.
         files: Some(128),
         ..Start::default()
     }
@@ -369,7 +369,7 @@ fn thousands_of_peers_that_swallow_packets_starve_nobody() {
     let healthy = |daemon: &Daemon| daemon.peer(&peer.key);
     let mut most = 0;
     wait_at_most(Duration::from_secs(120), "the healthy peer", || {
-        // The admin socket answers all the time.
+        // The admin socket keeps answering.
         let status = daemon.status();
         let peers = status["static_peers"].as_array().unwrap();
         let dialling = peers
@@ -384,11 +384,11 @@ fn thousands_of_peers_that_swallow_packets_starve_nobody() {
         started.elapsed().as_secs_f64()
     );
     assert!((1..=64).contains(&most), "{most} dials at a time");
-    // Others get in beside the dials.
+    // Inbound connections are accepted meanwhile.
     let inbound = host.start(3, "127.0.0.7:65432", &["127.0.0.8:65432".to_owned()], &[]);
     wait_for_peering(&inbound, &daemon);
     let lines = daemon.log().lines().count();
     assert!(lines < 300, "{lines} lines: {}", daemon.log());
-    // Lost, it is not behind them.
+    // When it is lost, it does not queue behind the others.
     assert_eq!(static_peer(&daemon, 2500)["state"], "connected");
 }

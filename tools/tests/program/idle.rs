@@ -19,7 +19,7 @@ fn start(engine: &str) -> Daemon {
     .run()
 }
 
-/// A peer that stops is noticed 5 s after its last byte.
+/// A stopped peer is dropped 5 s after its last byte.
 fn is_noticed(daemon: &Daemon, peer: &Daemon) {
     let id = Pid::from_raw(peer.process_id() as i32).unwrap();
     kill_process(id, Signal::STOP).unwrap();
@@ -32,11 +32,11 @@ fn is_noticed(daemon: &Daemon, peer: &Daemon) {
 fn a_peer_after_an_idle_time_is_timed(engine: &str) {
     let daemon = start(engine);
     for _ in 0..2 {
-        // Time is what is tested: the worker sleeps for so long with no port.
+        // The test is about time: the worker must sleep this long without a port.
         std::thread::sleep(IDLE);
         let peer = daemon.start_peer();
         daemon.wait_for_ping(&peer.key);
-        // Keepalives alone hold the peering.
+        // Only keepalives keep the peering up.
         std::thread::sleep(QUIET);
         assert!(daemon.peer(&peer.key).is_some());
         is_noticed(&daemon, &peer);

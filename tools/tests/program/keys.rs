@@ -83,7 +83,7 @@ fn what_is_no_key_file_ends_with_code_2() {
             &["send", KEY, "--connect", "127.0.0.1:1"],
             &["recv", "--connect", "127.0.0.1:1"],
         ] {
-            // None of them waits.
+            // None of them blocks.
             let mut program = program(home.path());
             program.args(command).args(["--key-file", shown]);
             let output = ended(program.stdin(Stdio::null()));
@@ -134,13 +134,13 @@ fn a_key_is_for_one_node_at_a_time() {
         assert_fails(&output, 1, &["another node", shown, "--key-file"]);
     }
     assert!(!home.path().join("pinecone.sock").exists());
-    // By another name it is the same file.
+    // A link names the same file.
     let link = home.path().join("link");
     std::os::unix::fs::symlink(&path, &link).unwrap();
     let shown = link.to_str().unwrap();
     let output = run(home.path(), &["run", "--key-file", shown]);
     assert_fails(&output, 1, &["another node", shown]);
-    // Its public key may be asked for, and another key may be made beside it.
+    // Its public key can still be printed, and another key can be created next to it.
     let output = run(home.path(), &[&["pubkey"][..], &key_file].concat());
     assert_eq!(text(&output), daemon.key.to_string());
     let other = home.path().join("other");
@@ -148,7 +148,7 @@ fn a_key_is_for_one_node_at_a_time() {
         home.path(),
         &["genkey", "--key-file", other.to_str().unwrap()],
     ));
-    // Whoever holds it: a node for the moment does as well.
+    // A temporary node holds the file as well.
     let idle = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = idle.local_addr().unwrap().to_string();
     let mut receiver = program(home.path())
@@ -199,7 +199,7 @@ fn keys_go_round() {
         text(&run(home.path(), &["pubkey", "--key-file", shown])),
         public
     );
-    // The default directory is made whoever names it.
+    // The default directory is created even if it is given explicitly.
     let default = home.path().join("state/pinecone/key");
     text(&run(
         home.path(),
@@ -218,7 +218,7 @@ fn keys_go_round() {
 fn the_first_start_makes_a_key_that_later_ones_keep() {
     let home = TempDir::new().unwrap();
     let start = || {
-        // The default paths, so not by `Start`.
+        // Uses the default paths, so it does not use `Start`.
         let mut child = program(home.path())
             .args(["--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
@@ -244,7 +244,7 @@ fn the_first_start_makes_a_key_that_later_ones_keep() {
     };
     let first = start();
     assert!(first.starts_with("public key  "), "{first}");
-    // Killed, it leaves its socket behind, and the next one takes it over.
+    // A killed node leaves its socket behind, and the next one replaces it.
     assert!(home.path().join("pinecone.sock").exists());
     assert_eq!(start(), first);
 }

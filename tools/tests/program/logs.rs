@@ -1,4 +1,4 @@
-//! Logs that cannot be written, and logs that others would fill.
+//! Logs that cannot be written, and logs that other hosts try to fill.
 
 use pinecone_testing::{Need, skip};
 use std::fs::{File, OpenOptions};
@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use crate::daemon::{Daemon, Start, key, wait_until};
 use crate::raw_peer::{RawPeer, connect, read_to_end};
 
-/// Connections that are refused, each with a line in the log.
+/// Number of connections that are refused, each with a line in the log.
 const STRANGERS: u64 = 60;
 
 fn with_stderr(stderr: impl Into<Stdio>) -> Daemon {
@@ -22,7 +22,7 @@ fn with_stderr(stderr: impl Into<Stdio>) -> Daemon {
     .run()
 }
 
-/// A pipe that is full after a few lines.
+/// Creates a pipe that is full after a few lines.
 fn small_pipe() -> (PipeReader, PipeWriter) {
     let (reader, writer) = std::io::pipe().unwrap();
     rustix::pipe::fcntl_setpipe_size(&writer, 4096).unwrap();
@@ -32,13 +32,13 @@ fn small_pipe() -> (PipeReader, PipeWriter) {
 fn strangers(daemon: &Daemon) {
     for _ in 0..STRANGERS {
         let mut stream = connect(daemon.address());
-        // Fails if the daemon has had enough of it.
+        // Fails if the daemon has closed the connection.
         let _ = stream.write_all(&[0; 104]);
         read_to_end(&mut stream);
     }
 }
 
-/// The daemon has refused the strangers, peers with `peer`, and ends as it should.
+/// Asserts that the daemon has refused the strangers, peers with `peer`, and ends normally.
 fn assert_unharmed(daemon: Daemon, peer: &Daemon) {
     wait_until("the strangers to be refused", || {
         let refused = daemon.counter("handshakes_refused_version");
@@ -113,7 +113,7 @@ fn whoever_connects_in_a_loop_gets_few_lines_and_the_rest_is_counted() {
     for n in 0..LOOPS {
         drop(RawPeer::connect(daemon.address(), key(n as u8)));
     }
-    // All of them are in the log, or in a line that says how many are not.
+    // All lines are in the log or in the number of omitted lines.
     for kind in ["peering up", "peering down"] {
         wait_until(&format!("what became of {kind:?}"), || {
             let (lines, left_out) = lines(&daemon.log(), kind);
@@ -128,7 +128,7 @@ fn whoever_connects_in_a_loop_gets_few_lines_and_the_rest_is_counted() {
     assert!(daemon.counter("log_lines_left_out") >= up);
 }
 
-/// Lines of a kind in a log, and how many it says were left out.
+/// Returns the number of lines of a kind in a log, and the number that were omitted.
 fn lines(log: &str, kind: &str) -> (u64, u64) {
     let said = format!(" more lines like \"{kind}\" left out");
     let (mut lines, mut left_out) = (0, 0);

@@ -1,4 +1,4 @@
-//! The program as its users run it: real processes, real sockets.
+//! Tests of the program with real processes and real sockets.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,4 +1,4 @@
-//! Ours and the deployed implementation's in one network.
+//! Networks of this implementation and the deployed one.
 //!
 //! `PINECONE_GO_NODE` names the binary of a Go node. It is started with the arguments in
 //! `PINECONE_GO_NODE_ARGS`, split at blanks, `{listen}` and `{connect}` replaced by the address
@@ -31,14 +31,14 @@ fn a_go_node_between_two_of_ours() {
     };
     let arguments = env::var("PINECONE_GO_NODE_ARGS")
         .unwrap_or_else(|_| "-listen {listen} -connect {connect}".to_owned());
-    // A port that is free now; the Go node cannot say which one it took.
+    // A port that is free now, as the Go node does not print its port.
     let listen = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
     let listen = listen.to_string();
 
-    // One of ours is dialled by the Go node, the other one dials it.
+    // The Go node dials one of our nodes, and the other one dials the Go node.
     let left = Daemon::start();
     let place = |argument: &str| {
         let argument = argument.replace("{listen}", &listen);

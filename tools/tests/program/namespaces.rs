@@ -1,5 +1,5 @@
-//! Five hosts in a line, each a network namespace: links fail and heal, the root dies, and every
-//! pair that has a way finds it within 15 s.
+//! Five hosts in a line, each a network namespace: links fail and recover, the root dies, and every
+//! connected pair finds a route within 15 s.
 
 use pinecone_testing::{Need, skip};
 use std::process::Command;
@@ -14,7 +14,7 @@ pub(crate) const HOSTS: usize = 5;
 const ROOT: usize = HOSTS / 2;
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// The namespaces, which go when this does.
+/// The namespaces. Removed when dropped.
 pub(crate) struct Hosts(Vec<String>);
 
 impl Hosts {
@@ -45,12 +45,12 @@ impl Hosts {
         ip(&[&["-n", &self.0[host]], arguments].concat())
     }
 
-    /// The daemon of a host; it dials its neighbours.
+    /// Starts the daemon of a host, which dials its neighbours.
     fn start(&self, host: usize, seed: u8) -> Daemon {
         self.start_in(host, seed, &[])
     }
 
-    /// The same with these variables in its environment.
+    /// Starts the daemon with these environment variables.
     pub(crate) fn start_in(&self, host: usize, seed: u8, environment: &[(&str, &str)]) -> Daemon {
         let mut connect = Vec::new();
         if host > 0 {
@@ -91,7 +91,7 @@ fn ip(arguments: &[&str]) -> Result<(), String> {
     Err(format!("ip {}: {error}", arguments.join(" ")))
 }
 
-/// Every one reaches every other one, within the limit from `start` on.
+/// Asserts that every host reaches every other one within the limit after `start`.
 pub(crate) fn all_pairs_ping(what: &str, start: Instant, daemons: &[&Daemon]) {
     std::thread::scope(|scope| {
         for (from, to) in daemons
@@ -116,7 +116,7 @@ pub(crate) fn all_pairs_ping(what: &str, start: Instant, daemons: &[&Daemon]) {
     );
 }
 
-/// Sockets of a host that wait for an answer to their FIN.
+/// Returns the sockets of a host that wait for an answer to their FIN.
 fn waiting_for_fin(host: &str) -> usize {
     let output = Command::new("ip")
         .args(["netns", "exec", host, "cat", "/proc/net/tcp"])
@@ -140,7 +140,7 @@ fn a_line_of_hosts_survives_cuts_and_the_death_of_its_root() {
             return;
         }
     };
-    // The highest key, so the root, is in the middle.
+    // The root, with the highest key, is in the middle.
     let mut seeds: Vec<u8> = (1..=HOSTS as u8).collect();
     seeds.sort_by_key(|seed| key(*seed).public_key());
     seeds.swap(ROOT, HOSTS - 1);
@@ -153,7 +153,7 @@ fn a_line_of_hosts_survives_cuts_and_the_death_of_its_root() {
     for daemon in &daemons {
         assert_eq!(daemon.status()["root"]["key"], root.key.to_string());
     }
-    // The way is as long as the line.
+    // The path is as long as the line.
     let answer = a.ping(&d.key, LIMIT).unwrap();
     assert_eq!(answer["hops"], HOSTS - 2, "{answer}");
 

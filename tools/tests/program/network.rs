@@ -1,4 +1,4 @@
-//! Several processes, with bytes of real size through them.
+//! Several processes that transfer data of realistic size.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Stdio};
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::daemon::{Daemon, Start, collect, key, program, run, wait_until, write_key};
 use crate::raw_peer::RawPeer;
 
-/// A `pinecone recv`, its output collected.
+/// A `pinecone recv` whose output is collected.
 struct Receiver {
     child: Child,
     key: String,
@@ -85,13 +85,13 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        // Fails if it has ended.
+        // Fails if it has exited.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A `pinecone send`, to be fed.
+/// A `pinecone send` with a pipe as its input.
 struct Sender {
     child: Child,
     _home: TempDir,
@@ -162,7 +162,7 @@ fn peers_that_come_and_go_cost_others_nothing() {
             stdin.write_all(&sent).unwrap();
             drop(stdin);
         });
-        // To the same egress, and gone in the middle of a frame.
+        // To the same egress port, and disconnected in the middle of a frame.
         let noise = unrelated_traffic(to);
         let mut visits = 0;
         while !feeding.is_finished() || visits < 100 {
@@ -176,7 +176,7 @@ fn peers_that_come_and_go_cost_others_nothing() {
     assert!(!middle.log().contains("panicked"));
 }
 
-/// Twenty frames to that key.
+/// Returns twenty frames to that key.
 fn unrelated_traffic(to: PublicKey) -> Vec<u8> {
     let mut frames = Vec::new();
     for _ in 0..20 {
@@ -204,7 +204,7 @@ fn all_sizes_of_payload_pass_and_what_went_is_counted() {
         let sent = bytes(500_000);
         let (sender, mut stdin) = Sender::start(&middle, &receiver.key, &["--size", size]);
         stdin.write_all(&sent).unwrap();
-        // While the stream is open, the peering is there to be asked.
+        // While the stream is open, the counters of the peering can be read.
         wait_until("the static peer to have passed it all on", || {
             let peer = middle.peer(&to).ok_or("gone".to_owned())?;
             match peer["tx_traffic_bytes"].as_u64() {
@@ -225,7 +225,7 @@ fn nothing_and_little_by_little() {
     assert_eq!(send(&middle, &receiver.key, &[], &[]).0, Some(0));
     assert_eq!(receiver.end(), (Some(0), vec![]));
 
-    // What is typed arrives while the stream goes on.
+    // Typed lines arrive while the stream stays open.
     let home = TempDir::new().unwrap();
     let mut child = program(home.path())
         .args(["recv", "--connect", middle.address()])
@@ -348,7 +348,7 @@ fn a_static_peer_is_found_again_after_its_restart() {
 
 #[test]
 fn hop_limiting_ends_what_goes_too_far() {
-    // Eleven in a row: from one end to the other, ten have to pass it on.
+    // Eleven nodes in a line: from one end to the other, ten have to forward a frame.
     let mut line = vec![Daemon::start()];
     for _ in 1..12 {
         let last = line.last().unwrap();
@@ -359,7 +359,7 @@ fn hop_limiting_ends_what_goes_too_far() {
         };
         line.push(next.run());
     }
-    // Near ones answer.
+    // Near nodes answer.
     line[5].wait_for_ping(&line[2].key);
     wait_until("a frame to use up its hops", || {
         let answer = line[11].ping(&line[0].key, Duration::from_millis(200));
@@ -372,7 +372,7 @@ fn hop_limiting_ends_what_goes_too_far() {
     });
 }
 
-/// More comes than can be written: one line says so, however far the stream has come by then.
+/// If output cannot be written, `recv` prints one line, and its sender fails, at any point of the stream.
 #[test]
 fn recv_ends_with_one_line_when_its_output_cannot_be_written() {
     let daemon = Daemon::start();
@@ -405,7 +405,7 @@ fn recv_ends_with_one_line_when_its_output_cannot_be_written() {
             "{len} bytes: {said}"
         );
         assert_eq!(said.lines().count(), 1, "{len} bytes: {said}");
-        // The sender still has its input, and hears of the failure.
+        // The input of the sender is still open, and it is told of the failure.
         wait_until("the sender to end", || {
             sender.child.try_wait().unwrap().ok_or("runs")
         });

@@ -9,12 +9,12 @@ use crate::daemon::wait_until;
 
 pub(crate) const KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// The program says one line on standard error and nothing on standard output.
+/// Asserts the exit code, one line on standard error with these words, and nothing on standard output.
 pub(crate) fn assert_fails(output: &Output, code: i32, words: &[&str]) {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{error}");
     assert!(output.stdout.is_empty(), "{output:?}");
-    // What was logged before goes its own way.
+    // Log lines do not count.
     let lines: Vec<_> = error.lines().filter(|l| !l.contains(" INFO ")).collect();
     assert_eq!(lines.len(), 1, "{error}");
     assert!(lines[0].starts_with("pinecone: "), "{error}");
@@ -23,7 +23,7 @@ pub(crate) fn assert_fails(output: &Output, code: i32, words: &[&str]) {
     }
 }
 
-/// Runs a program that ends by itself, within a deadline.
+/// Runs a program that must exit by itself within a time limit.
 pub(crate) fn ended(program: &mut std::process::Command) -> Output {
     let program = program.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = program.spawn().unwrap();

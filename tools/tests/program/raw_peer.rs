@@ -1,4 +1,4 @@
-//! A peer made of bytes: does what it is told, right or wrong.
+//! A peer that sends arbitrary bytes.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -19,17 +19,17 @@ pub(crate) struct RawPeer {
 }
 
 impl RawPeer {
-    /// Connects and shakes hands.
+    /// Connects and performs the handshake.
     pub(crate) fn connect(address: &str, key: SecretKey) -> Self {
         Self::try_connect(address, key).unwrap()
     }
 
-    /// As [`Self::connect`], to a daemon that may end meanwhile.
+    /// Like [`Self::connect`], to a daemon that may exit meanwhile.
     pub(crate) fn try_connect(address: &str, key: SecretKey) -> io::Result<Self> {
         Self::try_over(try_connect(address)?, key)
     }
 
-    /// Shakes hands.
+    /// Performs the handshake.
     pub(crate) fn over(stream: TcpStream, key: SecretKey) -> Self {
         Self::try_over(stream, key).unwrap()
     }
@@ -46,7 +46,7 @@ impl RawPeer {
         })
     }
 
-    /// As [`Self::connect`], and announces itself as a root.
+    /// Like [`Self::connect`], and announces itself as a root.
     pub(crate) fn announced(address: &str, key: SecretKey) -> Self {
         let mut peer = Self::connect(address, key);
         peer.announce(1);
@@ -59,7 +59,7 @@ impl RawPeer {
         self.send(&frame);
     }
 
-    /// Takes the daemon for its parent, and announces that.
+    /// Chooses the daemon as its parent and announces that.
     pub(crate) fn follow(&mut self) {
         let payload = loop {
             let frame = self.next_frame().expect("an announcement");
@@ -73,7 +73,7 @@ impl RawPeer {
         self.send(&frame);
     }
 
-    /// The next traffic frame.
+    /// Returns the next traffic frame.
     pub(crate) fn next_traffic(&mut self) -> Vec<u8> {
         loop {
             let frame = self.next_frame().expect("a traffic frame");
@@ -87,7 +87,7 @@ impl RawPeer {
         self.stream.write_all(bytes).unwrap();
     }
 
-    /// The next frame that is no keepalive; nothing when the daemon has closed the stream.
+    /// Returns the next frame that is not a keepalive, or `None` when the daemon has closed the stream.
     pub(crate) fn next_frame(&mut self) -> Option<Vec<u8>> {
         let start = Instant::now();
         loop {
@@ -109,7 +109,7 @@ impl RawPeer {
         }
     }
 
-    /// The daemon's next announcement.
+    /// Returns the next announcement of the daemon.
     pub(crate) fn next_announcement(&mut self) -> Announcement {
         loop {
             let frame = self.next_frame().expect("an announcement");
@@ -124,7 +124,7 @@ impl RawPeer {
         while self.next_frame().is_some() {}
     }
 
-    /// Stays alive for so long, or until the daemon closes the stream: whether it did.
+    /// Sends keepalives for this time or until the daemon closes the stream. Returns whether it did.
     pub(crate) fn idle(&mut self, time: Duration) -> bool {
         let start = Instant::now();
         self.stream
@@ -132,7 +132,7 @@ impl RawPeer {
             .unwrap();
         let mut closed = false;
         while !closed && start.elapsed() < time {
-            // Fails when it is closed, which reading shows.
+            // Fails when the stream is closed, which the next read detects.
             let _ = self.stream.write_all(&KEEPALIVE);
             closed = match self.stream.read(&mut [0; 65536]) {
                 Ok(len) => len == 0,
@@ -144,7 +144,7 @@ impl RawPeer {
     }
 }
 
-/// A connection without a handshake.
+/// Connects without a handshake.
 pub(crate) fn connect(address: &str) -> TcpStream {
     try_connect(address).unwrap()
 }
@@ -156,14 +156,14 @@ fn try_connect(address: &str) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// The daemon's handshake.
+/// Reads the handshake of the daemon.
 pub(crate) fn read_handshake(stream: &mut TcpStream) -> [u8; HANDSHAKE_LEN] {
     let mut bytes = [0; HANDSHAKE_LEN];
     stream.read_exact(&mut bytes).unwrap();
     bytes
 }
 
-/// Everything that comes until the daemon closes the stream.
+/// Reads until the daemon closes the stream.
 pub(crate) fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     match stream.read_to_end(&mut bytes) {
@@ -174,12 +174,12 @@ pub(crate) fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     bytes
 }
 
-/// An announcement frame signed by these keys, root first, each with port 1.
+/// Returns an announcement frame signed by these keys, the root first, each with port 1.
 pub(crate) fn chain(signers: &[&SecretKey], sequence: u64) -> Vec<u8> {
     chain_of(signers, sequence, 1)
 }
 
-/// The same, each with this port.
+/// Returns an announcement frame signed by these keys, the root first, each with this port.
 pub(crate) fn chain_of(signers: &[&SecretKey], sequence: u64, port: u64) -> Vec<u8> {
     let mut payload = root_payload(&signers[0].public_key(), sequence);
     let mut frame = Vec::new();

@@ -1,4 +1,4 @@
-//! Signals to the daemon, and to commands that wait.
+//! Signals to the daemon and to waiting commands.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -47,7 +47,7 @@ fn two_signals_at_once_are_one() {
     }
 }
 
-/// Starts a command, and sends the signal when `arrived` comes back.
+/// Starts a command and sends the signal when `arrived` returns.
 fn stop(arguments: &[&str], signal: Signal, arrived: impl FnOnce()) -> Output {
     let home = TempDir::new().unwrap();
     let mut child: Child = program(home.path())
@@ -73,7 +73,7 @@ fn commands_that_wait_for_a_peering_end_on_signals() {
         for command in [&["ping", KEY][..], &["send", KEY], &["recv"]] {
             let arguments = [command, &["--connect", &address]].concat();
             let mut stream = None;
-            // It waits for a handshake that never comes.
+            // The command waits for a handshake that never comes.
             let output = stop(&arguments, signal, || stream = listener.accept().ok());
             assert!(stream.is_some());
             let said = String::from_utf8(output.stderr).unwrap();
@@ -84,7 +84,7 @@ fn commands_that_wait_for_a_peering_end_on_signals() {
             );
         }
     }
-    // It leaves signals to the system while it connects, and SIGINT may be ignored here.
+    // The command does not handle signals while it connects, and SIGINT may be ignored here.
     let mut stream = None;
     let output = stop(&["bench", "--through", &address], Signal::TERM, || {
         stream = listener.accept().ok();

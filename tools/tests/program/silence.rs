@@ -1,4 +1,4 @@
-//! Peers that are stopped: dropped in time, and without a trace.
+//! Stopped peers: they are dropped in time, and leave nothing behind.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(crate) fn closing_sockets(table: &str, wanted: impl Fn(&str) -> bool) -> usi
     states.filter(|state| ["04", "05"].contains(state)).count()
 }
 
-/// The daemon's own sockets in FIN-WAIT.
+/// Returns the daemon's sockets in FIN-WAIT.
 fn waiting_for_fin(daemon: &Daemon) -> usize {
     let port: u16 = daemon
         .address()
@@ -38,10 +38,10 @@ fn a_stopped_peer_is_dropped(engine: &str) {
         ..Start::default()
     }
     .run();
-    // Longer than the timer wheel goes round.
+    // Longer than a revolution of the timer wheel.
     std::thread::sleep(Duration::from_secs(8));
     let client = server.start_peer();
-    // The second time, an only peer has come back.
+    // The second time, the only peer has come back.
     for idle in [4, 1] {
         wait_until("the peering", || server.peer(&client.key).ok_or("none"));
         std::thread::sleep(Duration::from_secs(idle));

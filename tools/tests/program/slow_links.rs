@@ -1,5 +1,5 @@
-//! Links that are much slower than what is sent over them, and one that swallows long packets:
-//! peerings last, frames come soon, and the link is used.
+//! Links that are much slower than the traffic over them, and a link that drops long packets:
+//! peerings last, delays are short, and the link is used.
 //!
 //! All rates, each for a minute with both of TCP's usual congestion controls, are tried with
 //! `PINECONE_SLOW_LINKS=all`.
@@ -74,7 +74,7 @@ impl Hosts {
         run("ip", &[&["-n", &self.names[host]], arguments].concat())
     }
 
-    /// Links the nodes by a link of so many kbit/s each way, used by TCP with that congestion control.
+    /// Connects the nodes by a link of this rate in kbit/s each way, with that congestion control.
     fn link_slowly(&self, kbit: u32, congestion: &str) -> Result<(), String> {
         self.link((A, "slow", "10.78.0.1"), (B, "slow", "10.78.0.2"))?;
         for host in [A, B] {
@@ -100,7 +100,7 @@ impl Hosts {
                 "slow",
                 "root",
             ];
-            // The link's own queue, whose delay comes on top of ours: room for two full packets.
+            // The queue of the link adds its own delay: room for two full packets.
             let queue = if kbit < 256 { "400ms" } else { "100ms" };
             let shape = ["tbf", "rate", &rate, "burst", "3028", "latency", queue];
             run("tc", &[&qdisc[..], &shape[..]].concat())?;
@@ -108,7 +108,7 @@ impl Hosts {
         Ok(())
     }
 
-    /// Links the nodes over two bridges, between which packets over 1,200 bytes vanish.
+    /// Connects the nodes over two bridges, between which packets over 1,200 bytes are dropped.
     fn link_narrowly(&self) -> Result<(), String> {
         let (left, right) = (LOAD + 1, LOAD + 2);
         self.link((A, "slow", "10.78.0.1"), (left, "outer", ""))?;
@@ -132,7 +132,7 @@ impl Hosts {
         Ok(())
     }
 
-    /// Two daemons that are each other's peers.
+    /// Starts two daemons that are peers.
     fn nodes(&self, arguments: &[&str]) -> (Daemon, Daemon) {
         let start = |host: usize, connect: &[&str]| {
             Start {
@@ -151,7 +151,7 @@ impl Hosts {
         (a, b)
     }
 
-    /// Sends frames from a peer of A to a peer of B: what the load says of it.
+    /// Sends frames from a peer of A to a peer of B. Returns the report of the load.
     fn load(&self, size: &str, rate: f64, seconds: u64) -> Value {
         let home = TempDir::new().unwrap();
         let mut command = Command::new("ip");
@@ -192,7 +192,7 @@ fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
     Err(format!("{program} {}: {error}", arguments.join(" ")))
 }
 
-/// The peering of the two is the one that it was at the start.
+/// Asserts that the peering of the two is still the first one.
 fn assert_lasted(a: &Daemon, b: &Daemon) {
     for (node, other) in [(a, b), (b, a)] {
         let down = format!("peer={}", other.key);
@@ -218,7 +218,7 @@ fn overload(kbit: u32, congestion: &str, engine: &str, seconds: u64) {
     let most = f64::from(kbit) * 1000.0 / 8.0 / FRAME_LEN;
     let report = hosts.load("1200", most * 4.0, seconds);
     let median = report["latency_us"]["p50"].as_f64().unwrap() / 1e6;
-    // The last frames come when nothing is sent any more.
+    // The last frames arrive after sending has stopped.
     let received = report["received"].as_f64().unwrap();
     let used = received / (seconds as f64 + median) / most;
     println!(
@@ -229,7 +229,7 @@ fn overload(kbit: u32, congestion: &str, engine: &str, seconds: u64) {
     let limit = if kbit < 256 { 3.0 } else { 1.0 };
     assert!(median <= limit, "{report}");
     // Headers of TCP and IP take 4 %, and on the slowest link the nodes' own frames as much again.
-    // There TCP also takes seconds to find its pace.
+    // There TCP also takes seconds to find its rate.
     let least = if kbit < 256 { 0.6 } else { 0.85 };
     assert!(used > least, "{report}");
 }
@@ -251,10 +251,10 @@ fn an_overloaded_slow_link_keeps_its_peering_and_a_short_queue() {
     overload(256, "cubic", "epoll", 15);
 }
 
-/// 20 frames of 20,000 bytes a second over a path that drops long packets without a word.
+/// Sends 20 frames of 20,000 bytes per second over a path that drops long packets without a notice.
 #[test]
 fn a_path_that_swallows_long_packets_keeps_its_peering() {
-    // Before Linux 6.15, TCP may take longer to find it than the peer bears silence.
+    // Before Linux 6.15, TCP may take longer to find the length than the peer accepts silence.
     let finds_soon = Path::new("/proc/sys/net/ipv4/tcp_rto_max_ms").exists();
     for arguments in [&[][..], &["--mss", "1000"]] {
         if arguments.is_empty() && !finds_soon {

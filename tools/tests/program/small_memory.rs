@@ -1,4 +1,4 @@
-//! A container of 32 MiB: peers that make the node hold as much as it lets them.
+//! A container of 32 MiB, with peers that make the node store as much as its limits allow.
 
 use pinecone_testing::{Need, skip};
 use std::fs;
@@ -22,7 +22,7 @@ struct SmallGroup {
 }
 
 impl SmallGroup {
-    /// Returns nothing where this process may not make one.
+    /// Returns `None` if this process may not create one.
     fn make(name: &str) -> Option<Self> {
         let name = format!("pinecone-{name}-{}", std::process::id());
         let versions = [
@@ -68,7 +68,7 @@ fn announcements_coordinates_and_unfinished_frames_do_not_fill_it() {
     let limits = limits.unwrap_or_else(|| panic!("no limits: {}", daemon.banner));
     assert!(limits.contains("max-peers 32, "), "{limits}");
     assert!(limits.ends_with(", to fit the memory"), "{limits}");
-    // As many signatures as a node follows.
+    // As many signatures as a node accepts.
     let mut keys: Vec<_> = (0..490u32).map(numbered_key).collect();
     keys.sort_by_key(|key| std::cmp::Reverse(key.public_key()));
     let mut opening = handshake::encode(&keys[489]).to_vec();
@@ -89,7 +89,7 @@ fn announcements_coordinates_and_unfinished_frames_do_not_fill_it() {
         push_traffic(&mut frame, &fields).unwrap();
         frame
     };
-    // Coordinates of many made-up keys, as deep as any that are kept.
+    // Coordinates of many made-up keys, as long as the node stores.
     let deep: Coordinates = vec![1; 600].into();
     let mut coordinates = Vec::new();
     for n in 0..3000u32 {
@@ -131,7 +131,7 @@ fn numbered_key(n: u32) -> SecretKey {
     SecretKey::from_seed(&seed)
 }
 
-/// A connection from this address of the loopback interface; none where the daemon has ended.
+/// Connects from this address of the loopback interface. Returns `None` if the daemon has exited.
 fn connect(to: &str, from: u8) -> Option<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket
@@ -143,7 +143,7 @@ fn connect(to: &str, from: u8) -> Option<TcpStream> {
     Some(socket.into())
 }
 
-/// Sends as much of `rest` as the connection takes.
+/// Sends as much of `rest` as the connection accepts.
 fn feed(stream: &mut TcpStream, rest: &mut &[u8]) {
     while !rest.is_empty() {
         match stream.write(rest) {

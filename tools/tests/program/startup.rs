@@ -160,7 +160,7 @@ fn a_second_daemon_does_not_take_the_socket_of_the_first() {
     );
     assert_fails(&output, 1, &[shown, "another node", "--admin"]);
     assert_eq!(daemon.status()["public_key"], daemon.key.to_string());
-    // Nor any other file.
+    // No other file is replaced either.
     let file = home.path().join("file");
     fs::write(&file, "mine").unwrap();
     let shown = file.to_str().unwrap();
@@ -208,7 +208,7 @@ fn what_goes_to_one_place_is_said_there_once() {
         assert_eq!(lines, 1, "{once}: {said}");
     }
     assert!(!said.contains("node started"), "{said}");
-    // Two places get a line each.
+    // If they differ, each gets a line.
     let daemon = Daemon::start();
     daemon.wait_for_log("node started");
 }

@@ -53,7 +53,7 @@ fn a_missing_node_is_told_from_a_wrong_path() {
     drop(UnixListener::bind(&stale).unwrap());
     says(&stale, 1, "no node listens");
 
-    // Its file removed, a node still runs; a later one of the same name keeps its own file.
+    // A node whose socket file was removed still runs. It does not remove a later file at the same path.
     let mut first = Daemon::start();
     let path = first.admin();
     std::fs::remove_file(&path).unwrap();
@@ -100,7 +100,7 @@ fn a_stopped_node_is_reported_in_one_line() {
         assert!(error.contains(&expected), "{error}");
         assert_eq!(error.lines().count(), 1, "{error}");
     };
-    // This one has begun when the node stops.
+    // This series has begun when the node is stopped.
     let mut begun = start(&ping);
     let mut lines = BufReader::new(begun.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap().contains("seq=1")));

@@ -24,7 +24,7 @@ impl Watched {
         Self { daemon, witness }
     }
 
-    /// With keys of our choice.
+    /// Starts both with these keys.
     pub(crate) fn of_seeds(daemon: u8, witness: u8) -> Self {
         let start = Start {
             seed: Some(daemon),
@@ -45,7 +45,7 @@ impl Watched {
         self.daemon.address()
     }
 
-    /// A peer that has announced itself, and is known to the daemon.
+    /// Returns a peer that has announced itself to the daemon.
     pub(crate) fn peer(&self, key: SecretKey) -> RawPeer {
         let peer = RawPeer::announced(self.address(), key);
         let public = peer.key.public_key();
@@ -69,7 +69,7 @@ impl Watched {
         });
     }
 
-    /// The daemon closes the peering, says why, and counts it.
+    /// Asserts that the daemon closes the peering and logs the reason.
     pub(crate) fn assert_closed(&self, peer: &mut RawPeer, reason: &str) {
         peer.wait_closed();
         let public = peer.key.public_key().to_string();
@@ -86,7 +86,7 @@ impl Watched {
         });
     }
 
-    /// Both still run, the peering between them never ended, and carries.
+    /// Asserts that both still run, and that their peering never ended and works.
     pub(crate) fn assert_unharmed(mut self) {
         assert!(self.daemon.is_running(), "{}", self.daemon.log());
         self.witness
@@ -136,7 +136,7 @@ pub(crate) fn traffic(
     frame
 }
 
-/// All seeds, that of the lowest key first.
+/// Returns all seeds, that of the lowest key first.
 pub(crate) fn seeds_by_key() -> [u8; 256] {
     let mut seeds = std::array::from_fn(|seed| seed as u8);
     seeds.sort_by_key(|seed| key(*seed).public_key());

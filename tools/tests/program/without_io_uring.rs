@@ -1,4 +1,4 @@
-//! A daemon that may not have io_uring, or loses it while it runs.
+//! A daemon that may not use io_uring, or loses it while it runs.
 
 use pinecone_testing::{Need, skip};
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use crate::raw_peer::RawPeer;
 
 const WHY: &str = "io_uring cannot be set up: Operation not permitted";
 
-/// Runs `start` where `io_uring_setup` fails with EPERM, for itself and for the processes that it
+/// Runs `start` with `io_uring_setup` failing with EPERM, for itself and for the processes that it
 /// starts.
 fn without_io_uring<T: Send + 'static>(start: impl FnOnce() -> T + Send + 'static) -> T {
     let filtered = move || {
@@ -48,7 +48,7 @@ fn a_daemon_goes_without_and_says_so() {
     assert_eq!(engine["name"], "epoll");
     assert!(engine["reason"].as_str().unwrap().contains(WHY), "{engine}");
     assert_eq!(middle.log().matches(WHY).count(), 1, "{}", middle.log());
-    // Ways lead through it, and to it.
+    // Routes lead through it and to it.
     left.wait_for_ping(&right.key);
     right.wait_for_ping(&left.key);
     right.wait_for_ping(&middle.key);
@@ -141,7 +141,7 @@ fn a_worker_that_fails_is_one_line_and_exit_code_1() {
     wait_until("the end of the daemon", || {
         sequence += 1;
         let announcement = crate::raw_peer::chain(&[&root.key], sequence);
-        // Fails once it has ended.
+        // Fails once it has exited.
         let _ = std::io::Write::write_all(&mut root.stream, &announcement);
         if daemon.is_running() {
             Err("runs")

@@ -1,4 +1,4 @@
-//! The daemon's traffic counters: whether they add up.
+//! A check that the traffic counters of the daemon add up.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use serde_json::Value;
 
 use crate::daemon::{Daemon, wait_until};
 
-/// Sums over all peerings and workers.
+/// Sums of the counters of all peerings and workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ledger {
     pub(crate) received: u64,
     pub(crate) forwarded: u64,
     pub(crate) delivered: u64,
     pub(crate) queued: u64,
-    /// Traffic alone, by reason.
+    /// Drops of traffic frames, by reason.
     pub(crate) dropped: Vec<(String, u64)>,
 }
 
@@ -51,7 +51,7 @@ impl Ledger {
         ledger
     }
 
-    /// Waits until nothing is under way, and insists that all of it is accounted for.
+    /// Waits until no frame is in flight, and asserts that every frame is accounted for.
     pub(crate) fn settled(daemon: &Daemon) -> (Self, Value) {
         wait_until("the counters to add up", || {
             let status = daemon.status();
@@ -63,7 +63,7 @@ impl Ledger {
         })
     }
 
-    /// Frames received of which nothing more is known.
+    /// Returns the number of received frames that are not accounted for.
     pub(crate) fn missing(&self) -> i64 {
         let dropped: u64 = self.dropped.iter().map(|(_, frames)| frames).sum();
         let known = self.forwarded + self.delivered + self.queued + dropped;

@@ -1,4 +1,4 @@
-//! A real daemon under everything at once that peers do to it, and what it takes of the machine.
+//! A real daemon under many kinds of misbehaving peers at once, and its memory use.
 //! These tests have a process of their own, one after the other: they load the machine.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, dead_code)]

@@ -1,5 +1,5 @@
-//! What a daemon takes of the machine's memory: at its start, for each idle peering, and for a peer
-//! that does not take what is for it. Generous next to what is measured, and meant to be kept.
+//! The memory use of a daemon: at the start, for each idle peering, and for a peer that does not read.
+//! The limits are generous compared with the measured values.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -16,12 +16,12 @@ use crate::raw_peer::RawPeer;
 
 const AT_START: u64 = 30 << 20;
 const IDLE_PEERING: u64 = 64 << 10;
-/// The queue of 4 MiB, what of it is on its way to the kernel, and their bookkeeping.
+/// The queue of 4 MiB, the part of it that is being sent, and their bookkeeping.
 const STALLED_PEER: u64 = 6 << 20;
 const IDLE: u32 = 2000;
 const STALLED: u8 = 8;
 
-/// All stay alive and read while something is done.
+/// Keeps all peers alive and reading while `during` runs.
 fn kept<T>(peers: &[RawPeer], during: impl FnOnce() -> T) -> T {
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -49,7 +49,7 @@ fn two_workers(seed: u8) -> Daemon {
     .run()
 }
 
-/// The sum over all peerings of what its status says.
+/// Returns the sum of a status field over all peerings.
 fn sum(daemon: &Daemon, name: &str) -> u64 {
     let status = daemon.status();
     let peers = status["peers"].as_array().unwrap();
@@ -85,7 +85,7 @@ fn the_start_and_idle_peerings() {
             let known = peers.iter().filter(|peer| peer["root"].is_string()).count();
             (known == IDLE as usize).then_some(()).ok_or(known)
         });
-        // Until nothing moves: all of them have been told of the last root.
+        // Waits until nothing changes: all peers have learned of the last root.
         let mut last = sum(&daemon, "tx_protocol_bytes");
         wait_until("announcements to come to rest", || {
             std::thread::sleep(Duration::from_secs(1));
@@ -131,7 +131,7 @@ fn assert_stalled_peers_are_bounded(size: usize) {
             .ok_or(known)
     });
     for size in [1200, 64] {
-        // The buffers that are there anyway get used first.
+        // The buffers that exist anyway are used first.
         let frame = traffic(from, sink.key.public_key(), size);
         for _ in 0..200 {
             flood.send(&frame.repeat((256 << 10) / frame.len()));
@@ -162,7 +162,7 @@ fn assert_stalled_peers_are_bounded(size: usize) {
         each >> 10
     );
     assert!(each <= STALLED_PEER, "{each} bytes for a stalled peer");
-    // And they are let go.
+    // And the peers are dropped.
     wait_until("them to be closed", || {
         let left = daemon.status()["peers"].as_array().unwrap().len();
         let _ = flood.stream.write_all(&KEEPALIVE);

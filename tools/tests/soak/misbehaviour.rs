@@ -1,4 +1,4 @@
-//! Peers that do as they should not, again and again until told to stop.
+//! Peers that misbehave repeatedly until they are stopped.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -19,28 +19,28 @@ use socket2::SockRef;
 use crate::daemon::{PATIENCE, wait_until};
 use crate::raw_peer::chain;
 
-/// Everybody that misbehaves.
+/// All misbehaving peers.
 pub(crate) struct Crowd {
     pub(crate) shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// What they did.
+/// Counts of what they did.
 #[derive(Default)]
 pub(crate) struct Shared {
     over: AtomicBool,
-    /// Of the threads, how many have stopped what they did.
+    /// Number of threads that have stopped misbehaving.
     stopped: AtomicU64,
     /// The flood has ended, and its sink may leave.
     all_over: AtomicBool,
-    /// Connections that came and went.
+    /// Number of short connections.
     pub(crate) visits: AtomicU64,
-    /// Times that those who do not read were let go.
+    /// Number of times that peers that do not read were dropped.
     pub(crate) let_go: AtomicU64,
     /// Whole frames written, by the flood and byte by byte.
     pub(crate) flooded: AtomicU64,
     pub(crate) dripped: AtomicU64,
-    /// Frames that the flood's sink read.
+    /// Number of frames that the sink of the flood read.
     pub(crate) sunk: AtomicU64,
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Cast {
     pub(crate) drip: SecretKey,
     pub(crate) flood: SecretKey,
     pub(crate) sink: SecretKey,
-    /// Whom visitors and the dripping one send to.
+    /// The destinations of the visitors and of the peer that sends byte by byte.
     pub(crate) victim: PublicKey,
 }
 
@@ -90,10 +90,10 @@ impl Crowd {
             .push(std::thread::spawn(move || body(&address, &shared)));
     }
 
-    /// They stop what they do. The flood, its sink and the dripping one stay connected.
+    /// Stops the misbehaviour. The flood, its sink and the peer that sends byte by byte stay connected.
     pub(crate) fn stop(&self) {
         self.shared.over.store(true, Relaxed);
-        // All but the flood's sink.
+        // All but the sink of the flood.
         let others = self.threads.len() as u64 - 1;
         wait_until("everybody to stop", || {
             let stopped = self.shared.stopped.load(Relaxed);
@@ -101,7 +101,7 @@ impl Crowd {
         });
     }
 
-    /// All leave. Fails if one that should have been let be was not.
+    /// Disconnects all. Fails if a peer was dropped that should not have been.
     pub(crate) fn leave(self) {
         self.shared.over.store(true, Relaxed);
         self.shared.all_over.store(true, Relaxed);
@@ -120,7 +120,7 @@ impl Shared {
         self.stopped.fetch_add(1, Relaxed);
     }
 
-    /// Stays a peer until all leave.
+    /// Stays connected until all leave.
     fn stay(&self, stream: &mut TcpStream) {
         self.stop();
         while !self.all_over.load(Relaxed) {
@@ -131,7 +131,7 @@ impl Shared {
     }
 }
 
-/// Connects and shakes hands.
+/// Connects and performs the handshake.
 fn visit(address: &str, key: &SecretKey) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
@@ -147,7 +147,7 @@ fn announced(address: &str, key: &SecretKey) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Reads what is there, for the sake of reading. Whether the peering is up.
+/// Reads and discards what has arrived. Returns whether the peering is up.
 pub(crate) fn drain(stream: &TcpStream) -> bool {
     let mut bytes = [0; 65536];
     loop {
@@ -175,7 +175,7 @@ pub(crate) fn traffic(from: PublicKey, to: PublicKey, size: usize) -> Vec<u8> {
     frame
 }
 
-/// It is not silent, so only what it does not read can end it.
+/// Sends keepalives, so that only not reading can end the peering.
 fn never_reads(address: &str, key: &SecretKey, shared: &Shared) {
     while shared.goes_on() {
         let Ok(mut stream) = announced(address, key) else {
@@ -209,7 +209,7 @@ fn reads_a_byte_a_second(address: &str, key: &SecretKey, shared: &Shared) {
     shared.stop();
 }
 
-/// Odd, and in order: it must never be closed.
+/// Sends byte by byte. This is valid, so the peering must never be closed.
 fn sends_a_byte_at_a_time(address: &str, key: &SecretKey, to: PublicKey, shared: &Shared) {
     let mut stream = announced(address, key).unwrap();
     let frame = traffic(key.public_key(), to, 100);
@@ -224,7 +224,7 @@ fn sends_a_byte_at_a_time(address: &str, key: &SecretKey, to: PublicKey, shared:
     shared.stay(&mut stream);
 }
 
-/// As fast as they go. Half of the keys are the same again and again; some are above all others, so
+/// Connects as fast as possible. Half of the keys are reused; some are above all others, so
 /// that the root changes with them.
 fn comes_and_goes(address: &str, thread: u64, to: PublicKey, shared: &Shared) {
     for number in 0u64.. {
@@ -235,7 +235,7 @@ fn comes_and_goes(address: &str, thread: u64, to: PublicKey, shared: &Shared) {
         seed[..8]
             .copy_from_slice(&if number % 2 == 0 { number } else { number % 64 }.to_be_bytes());
         let key = SecretKey::from_seed(&seed);
-        // Fails where the daemon is faster: it may refuse whom it will.
+        // Fails if the daemon has already refused the connection.
         let _ = one_visit(address, &key, to, number);
         shared.visits.fetch_add(1, Relaxed);
     }
@@ -255,7 +255,7 @@ fn one_visit(address: &str, key: &SecretKey, to: PublicKey, number: u64) -> io::
             let frames = traffic(key.public_key(), to, 600).repeat(5);
             match number % 8 {
                 2 => stream.write_all(&frames)?,
-                // Cut in the middle of a frame, or of its header.
+                // Ends in the middle of a frame or of its header.
                 3 => stream.write_all(&frames[..frames.len() - 300])?,
                 4 => stream.write_all(&frames[..frames.len() - 723 + 5])?,
                 5 => {
@@ -263,13 +263,13 @@ fn one_visit(address: &str, key: &SecretKey, to: PublicKey, number: u64) -> io::
                     SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
                 }
                 6 => {
-                    // No frame: it is closed for that.
+                    // Not a frame, so the peering is closed.
                     stream.write_all(&frames)?;
                     stream.write_all(b"GET / HTTP/1.1\r\n\r\n")?;
                     while stream.read(&mut [0; 4096])? > 0 {}
                 }
                 _ => {
-                    // Gone with what is for it still under way.
+                    // Disconnects while frames for it are in flight.
                     stream.write_all(&traffic(key.public_key(), key.public_key(), 600))?;
                     stream.write_all(&frames)?;
                     stream.read_exact(&mut [0; 10])?;
@@ -280,7 +280,7 @@ fn one_visit(address: &str, key: &SecretKey, to: PublicKey, number: u64) -> io::
     Ok(())
 }
 
-/// As fast as the daemon takes it: most to somebody who reads, some to those who do not.
+/// Sends as fast as the daemon reads: mostly to a peer that reads, partly to peers that do not.
 fn floods(address: &str, key: &SecretKey, to: [PublicKey; 3], shared: &Shared) {
     let mut stream = announced(address, key).unwrap();
     let [sink, deaf, slow] = to.map(|to| traffic(key.public_key(), to, 1200));

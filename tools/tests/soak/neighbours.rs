@@ -1,4 +1,4 @@
-//! Peers that do as they should: they send at a steady rate, and look at all that comes.
+//! Well-behaved peers: they send at a steady rate and check everything that they receive.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -17,12 +17,12 @@ use pinecone_wire::{
 use crate::daemon::wait_until;
 use crate::raw_peer::RawPeer;
 
-/// Frames a second that each sends.
+/// Frames per second that each sends.
 pub(crate) const RATE: f64 = 500.0;
 const SIZES: [usize; 7] = [64, 1200, 300, 8000, 1200, 64, 20_000];
 const MARK: [u8; 8] = *b"soaksoak";
 
-/// One neighbour. Its threads end with the stream.
+/// A neighbour. Its threads end with the stream.
 pub(crate) struct Neighbour {
     pub(crate) key: PublicKey,
     stream: TcpStream,
@@ -30,25 +30,25 @@ pub(crate) struct Neighbour {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// What it did and saw.
+/// Counts of what it sent and received.
 #[derive(Default)]
 pub(crate) struct Counts {
-    /// Traffic frames wholly written.
+    /// Traffic frames that were completely written.
     pub(crate) sent: AtomicU64,
-    /// Frames of the other neighbour, each in its place and as it was sent.
+    /// Frames of the other neighbour that arrived in order and undamaged.
     pub(crate) received: AtomicU64,
-    /// Those of them that never came.
+    /// Frames of the other neighbour that never arrived.
     pub(crate) lost: AtomicU64,
-    /// Whatever else was sent here.
+    /// Other frames that arrived.
     pub(crate) others: AtomicU64,
     quiet: AtomicBool,
-    /// Whether it has sent its last.
+    /// Whether it has stopped sending.
     is_quiet: AtomicBool,
     over: AtomicBool,
 }
 
 impl Neighbour {
-    /// Two that send to each other.
+    /// Starts two neighbours that send to each other.
     pub(crate) fn pair(address: &str, keys: [SecretKey; 2]) -> [Self; 2] {
         let public = keys.each_ref().map(SecretKey::public_key);
         let [a, b] = keys.map(|key| RawPeer::announced(address, key));
@@ -79,7 +79,7 @@ impl Neighbour {
         &self.counts
     }
 
-    /// Sends no more traffic, but stays.
+    /// Stops sending traffic, but stays connected.
     pub(crate) fn be_quiet(&self) {
         self.counts.quiet.store(true, Relaxed);
         wait_until("a neighbour to be quiet", || {
@@ -88,7 +88,7 @@ impl Neighbour {
         });
     }
 
-    /// Leaves; fails if anything was not as it should be.
+    /// Disconnects. Fails if anything went wrong.
     pub(crate) fn leave(self) {
         self.counts.over.store(true, Relaxed);
         let _ = self.stream.shutdown(std::net::Shutdown::Both);
@@ -98,7 +98,7 @@ impl Neighbour {
     }
 }
 
-/// A frame with its number, filled with what follows from it.
+/// Returns a frame with its number and a payload that depends on it.
 fn push_numbered(frame: &mut Vec<u8>, from: PublicKey, to: PublicKey, number: u64) {
     frame.clear();
     let fields = TrafficFields {
@@ -127,7 +127,7 @@ fn write(stream: &mut TcpStream, from: PublicKey, to: PublicKey, counts: &Counts
     let mut frame = Vec::new();
     let mut keepalive = Instant::now();
     for number in 0.. {
-        // What a busy machine was late with is made up for.
+        // Frames that a busy machine was late with are sent now.
         let due = start + Duration::from_secs_f64(number as f64 / RATE);
         while counts.quiet.load(Relaxed) || Instant::now() < due {
             if counts.over.load(Relaxed) {

@@ -1,7 +1,7 @@
-//! "Must hold meanwhile": whatever some peers do, the others keep their rate, their order and their
+//! Whatever some peers do, the others keep their rate, their order and their
 //! frames; memory stays bounded; nothing crashes; and every frame is accounted for.
 //!
-//! Twenty seconds, or as many as `PINECONE_SOAK_SECONDS` says.
+//! Runs for 20 s, or for `PINECONE_SOAK_SECONDS`.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -14,12 +14,12 @@ use crate::ledger::Ledger;
 use crate::misbehaviour::{Cast, Crowd};
 use crate::neighbours::{Neighbour, RATE};
 
-/// What the daemon may have in memory at any time, in MiB: 30 at the start, 8 of receive buffers, 32
+/// The limit on the daemon's memory at any time, in MiB: 30 at the start, 8 of receive buffers, 32
 /// handed over between two workers that are both behind, 6 for each of the three that are flooded and of
 /// the four neighbours if they are not run for a while, 32 of keys and routes that visitors leave
 /// behind, and what the allocator makes of that.
 const MEMORY: u64 = 192 << 20;
-/// How much more it may have in the last quarter of the time than in the second.
+/// The limit on the growth of its memory from the second to the last quarter of the time.
 const GROWTH: u64 = 32 << 20;
 const WINDOW: Duration = Duration::from_secs(1);
 
@@ -29,7 +29,7 @@ fn misbehaviour_is_nobody_elses_trouble() {
     let seconds = std::env::var("PINECONE_SOAK_SECONDS").map_or(16, |s| s.parse().unwrap());
     let mut seeds: Vec<u8> = (0..=255).collect();
     seeds.sort_by_key(|seed| key(*seed).public_key());
-    // Those that do not read lowest, the daemon right above them.
+    // The keys of peers that do not read are the lowest; that of the daemon is the next.
     let mut seeds = seeds.into_iter();
     let mut next = || seeds.next().unwrap();
     let (deaf, slow, daemon) = (key(next()), key(next()), next());
@@ -80,7 +80,7 @@ fn misbehaviour_is_nobody_elses_trouble() {
     let (ledger, status) = Ledger::settled(&daemon);
     let peak = daemon.memory().peak;
 
-    // What it says is what those at the other ends saw.
+    // Its counters agree with those of its peers.
     let peer = |key: &pinecone_wire::PublicKey, name: &str| {
         let key = key.to_string();
         let peers = status["peers"].as_array().unwrap();
@@ -140,11 +140,11 @@ fn misbehaviour_is_nobody_elses_trouble() {
             .ok_or(sunk)
     });
 
-    // It was the load that it should have been.
+    // The load was as intended.
     assert!(count(&shared.visits) >= 20 * seconds, "hardly any visits");
     assert!(count(&shared.let_go) >= seconds / 10, "nobody was let go");
     assert!(count(&shared.dripped) > 0 && count(&shared.sunk) > 1000 * seconds);
-    // And nobody noticed.
+    // And no neighbour was affected.
     for (before, during) in before.iter().zip(&during) {
         assert!(
             *before >= 0.95 * RATE,
@@ -172,7 +172,7 @@ fn count(counter: &AtomicU64) -> u64 {
     counter.load(Relaxed)
 }
 
-/// Frames a second that came to each neighbour while something was done.
+/// Returns the frames per second that each neighbour received while `during` ran.
 fn rates(neighbours: &[Neighbour], during: impl FnOnce()) -> Vec<f64> {
     let now = || -> Vec<u64> {
         let came = neighbours.iter().map(|n| count(&n.counts().received));

@@ -1,4 +1,4 @@
-//! Names with several addresses, of which not every one is a peer.
+//! Names with several addresses, not all of which are peers.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -16,10 +16,10 @@ use crate::{
     Runtime, StaticPeerState, Transports,
 };
 
-/// Reached only by a failure.
+/// A time limit that is only reached on a failure.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// The addresses that the name has at the moment.
+/// The current addresses of the name.
 type Name = Arc<Mutex<Vec<SocketAddr>>>;
 
 fn key(n: u8) -> SecretKey {
@@ -30,9 +30,9 @@ fn name() -> PeerAddress {
     "a.name:1".parse().unwrap()
 }
 
-/// A node with this key for which every name has the addresses in `name`, ports included.
+/// Creates a node with this key for which every name has the addresses in `name`.
 fn node(n: u8, limits: Limits, name: &Name) -> Transports {
-    // A resolver gives no ports: the address of a peer does, so each gets an IP of its own.
+    // A resolver returns no ports, so each address has an IP of its own.
     let name = Arc::clone(name);
     let resolver = Resolver::new(move |_| Ok(name.lock().unwrap().clone()));
     Transports::resolving(Backend::Tokio, &key(n), limits, Extensions::NONE, resolver)
@@ -59,7 +59,7 @@ fn serve_with(transports: Transports, address: SocketAddr) -> Server {
     }
 }
 
-/// Addresses of loopback with one port that is free on all of them.
+/// Returns addresses of loopback with a port that is free on all of them.
 fn addresses<const N: usize>(first: u8) -> [SocketAddr; N] {
     let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = free.local_addr().unwrap().port();
@@ -81,7 +81,7 @@ async fn until(mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Takes connections and says nothing.
+/// Accepts connections and sends nothing.
 async fn silent(address: SocketAddr) {
     let listener = TcpListener::bind(address).await.unwrap();
     tokio::task::spawn_local(async move {
@@ -92,7 +92,7 @@ async fn silent(address: SocketAddr) {
     });
 }
 
-/// Takes connections and says something else than a node.
+/// Accepts connections and sends something that is not a handshake.
 async fn stranger(address: SocketAddr) {
     let listener = TcpListener::bind(address).await.unwrap();
     tokio::task::spawn_local(async move {
@@ -126,7 +126,7 @@ fn a_failed_handshake_a_silent_one_and_ourselves_lead_to_the_next_address() {
         let counters = ours.transports.counters();
         assert_eq!((counters.dialled, counters.dial_failed), (1, 0));
         assert_eq!((counters.refused_version, counters.timed_out), (1, 1));
-        // Both ends of the connection to ourselves.
+        // Both ends of the connection to this node itself.
         assert_eq!(counters.refused_own_key, 2);
     });
 }
@@ -204,7 +204,7 @@ fn the_limit_to_connect_does_not_include_the_lookup() {
 #[test]
 fn each_address_has_the_whole_limit_to_connect() {
     run(async {
-        // Queues that are full swallow what is sent to them.
+        // Listeners with full queues drop packets.
         let [first, second, third, good] = addresses(5);
         let full = [first, second, third].map(|address| {
             let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
@@ -216,7 +216,7 @@ fn each_address_has_the_whole_limit_to_connect() {
         });
         let found = Name::new(Mutex::new(vec![first, second, third, good]));
         let limits = Limits {
-            // Over before the fourth address would have its turn, were it for all together.
+            // A limit for all addresses together would expire before the fourth is tried.
             connect_timeout: Duration::from_millis(600),
             ..Limits::default()
         };

@@ -1,4 +1,4 @@
-//! What the tests of this crate share.
+//! Helpers for the tests of this crate.
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
@@ -13,7 +13,7 @@ use pinecone_transports::{
 use pinecone_wire::SecretKey;
 use tokio::sync::mpsc;
 
-/// Long enough for any machine; reached only by a failure.
+/// A time limit that is only reached on a failure.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
 pub fn key(n: u8) -> SecretKey {
@@ -75,18 +75,18 @@ impl Server {
     }
 }
 
-/// Binds an address as people write it.
+/// Binds an address in text form.
 pub fn bind(address: &str) -> Result<Vec<BoundListener>, ListenError> {
     BoundListener::bind(&address.parse()?)
 }
 
-/// An address on loopback where nothing listens.
+/// Returns an address on loopback where nothing listens.
 pub fn refused_address() -> PeerAddress {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     free.local_addr().unwrap().to_string().parse().unwrap()
 }
 
-/// Addresses of loopback that swallow what is sent to them: listeners whose queues are full.
+/// Returns addresses of loopback that drop packets: listeners with full queues.
 pub struct BlackHoles(Vec<(socket2::Socket, std::net::TcpStream)>);
 
 impl BlackHoles {
