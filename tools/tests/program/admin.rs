@@ -205,7 +205,7 @@ fn a_request_without_a_newline_is_served_at_the_end() {
     let daemon = Daemon::start();
     for (request, reply) in [
         (r#"{"request":"peers"}"#, "peers"),
-        (r#"{"request":"pe"#, "request not understood"),
+        (r#"{"request":"pe"#, "malformed request"),
     ] {
         let mut client = UnixStream::connect(daemon.admin()).unwrap();
         client.write_all(request.as_bytes()).unwrap();

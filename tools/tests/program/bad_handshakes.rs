@@ -100,7 +100,7 @@ fn a_replayed_handshake_alone_is_not_believed() {
     // An announcement signed by another key does not help.
     let mut frame = chain(&[&key(3)], 1);
     liar.send(&frame);
-    watched.assert_closed(&mut liar, "last signer is not the peer");
+    watched.assert_closed(&mut liar, "last signer of the announcement is not the peer");
     // Nor does a signature that does not verify.
     let mut liar = watched.peer(key(2));
     frame = chain(&[&key(2)], 2);
