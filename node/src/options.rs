@@ -184,7 +184,7 @@ impl NodeOptions {
         time("longest_wait", schedule.longest_wait, LEAST_INTERVAL, YEAR)?;
         for (name, value) in [
             ("lasting_after", schedule.lasting_after),
-            ("settled_after", schedule.settled_after),
+            ("good_after", schedule.good_after),
             ("spread", schedule.spread),
         ] {
             time(name, value, Duration::ZERO, YEAR)?;

@@ -39,7 +39,7 @@ use sender::{BATCH, Sender};
 use shared::{Phase, Progress, Shared};
 use sink::{Received, Sink, Tally};
 
-/// How long it may take until every flow has a route.
+/// Time limit until every flow has a route.
 const ROUTE_LIMIT: Duration = Duration::from_secs(30);
 /// Nodes that follow different roots for this long are not in the same network.
 const ROOT_LIMIT: Duration = Duration::from_secs(10);

@@ -21,9 +21,9 @@ const QUEUED_PIECES: usize = 64;
 const BATCH: usize = 16;
 /// Time for the last payloads of a stream to leave the node before it closes.
 const PARTING: Duration = Duration::from_millis(100);
-/// How often an abort is sent, as it may be lost.
+/// Number of times that an abort is sent, as it may be lost.
 const ABORTS: usize = 2;
-/// How long writing the data that has arrived may take after a signal.
+/// Time limit for writing the data that has arrived after a signal.
 const OUTPUT_LIMIT: Duration = Duration::from_secs(1);
 /// Number of ended streams that are known, so that late retransmissions do not reopen them.
 const MAX_ENDED: usize = 64;

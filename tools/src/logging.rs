@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::log_filter;
 use crate::stderr;
 
-/// What is logged to standard error.
+/// The options of the log.
 #[derive(Debug, Args)]
 pub(crate) struct LogOptions {
     /// Log level: error, warn, info, debug, trace or off; or a filter in the syntax of RUST_LOG.

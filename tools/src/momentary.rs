@@ -11,9 +11,9 @@ use crate::failure::Failure;
 use crate::secret::{KeyLock, NodeKey};
 use crate::{addresses, secret, start_failure, stderr};
 
-/// How long joining the network may take unless the user says otherwise.
+/// Default time limit for joining the network.
 pub(crate) const JOIN_LIMIT: Duration = Duration::from_secs(15);
-/// How often the state of a joining node is polled.
+/// Interval at which the state of a joining node is polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Which side of an exchange the node takes.

@@ -9,7 +9,7 @@ use rustix::fs::fstat;
 
 use crate::failure::Failure;
 
-/// How long writing an optional text may take.
+/// Time limit for writing an optional text.
 const OFFER_LIMIT: Duration = Duration::from_secs(1);
 
 /// Writes `text` to standard output if possible. Does not fail if it is closed, full or stalled.

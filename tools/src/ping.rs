@@ -15,7 +15,7 @@ use crate::output::{counted, print};
 use crate::ping_series::{Pings, Series, Step};
 use crate::signals::Signals;
 
-/// How long to wait for an answer unless the user says otherwise.
+/// Default time to wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The least time that the running node gets for a reply, as it may be busy.
 const MIN_REPLY_LIMIT: Duration = Duration::from_secs(1);

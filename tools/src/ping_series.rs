@@ -22,7 +22,7 @@ pub(crate) struct Series {
     /// Bytes of filler.
     pub(crate) size: u32,
     pub(crate) interval: Duration,
-    /// How long to wait for each answer.
+    /// Time to wait for each answer.
     pub(crate) timeout: Duration,
 }
 

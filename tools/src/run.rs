@@ -17,7 +17,7 @@ use crate::{addresses, cores, files, limits, memory, output, start_failure};
 
 /// The target of the log line that repeats the banner.
 const STARTED: &str = "pinecone::started";
-/// How long closing the peerings may take after a signal.
+/// Time limit for closing the peerings after a signal.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs the node. Returns when SIGTERM or SIGINT has arrived and all peerings are closed.

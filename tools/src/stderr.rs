@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 /// Bytes of lines that may be queued.
 const CAPACITY: usize = 1 << 20;
-/// How long the program may wait for standard error at its end.
+/// Time limit for writing to standard error at the end of the program.
 const END_LIMIT: Duration = Duration::from_secs(1);
 
 /// Queues a line to be written.
@@ -110,9 +110,9 @@ struct Shared {
 struct Queue {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
-    /// Whether the last line did not fit.
+    /// True if the last line did not fit.
     overflowed: bool,
-    /// Whether the thread is writing a line.
+    /// True if the thread is writing a line.
     writing: bool,
     lost: u64,
     /// Lost lines that have not been reported yet.

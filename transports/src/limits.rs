@@ -20,7 +20,7 @@ pub struct Limits {
     /// the most, unless its own address has as many: then it is closed. Both are counted in
     /// [`TransportCounters::over_cap`](crate::TransportCounters::over_cap).
     pub inbound_handshakes: usize,
-    /// The same number for one remote address (IPv6: one /64), so that no host takes every place.
+    /// Number of such connections for one remote address (IPv6: one /64), so that no host takes every place.
     /// Default: 512, and never more than half of what open files allow.
     pub inbound_handshakes_per_address: usize,
     /// Longest TCP segment that either side of a connection sends, in bytes, for paths that drop longer

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::direction::Direction;
 
-/// How long a sighting waits for its counterpart.
+/// Time that a sighting waits for its counterpart.
 pub(crate) const COUNTERPART_WITHIN: Duration = Duration::from_secs(3);
 /// Number of sightings that may wait, as strangers can cause them.
 const MOST_WAITING: usize = 64;

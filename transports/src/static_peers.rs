@@ -38,7 +38,7 @@ pub struct DialSchedule {
     pub lasting_after: Duration,
     /// A peering that has lasted this long is good: the count of failures is reset, and the peer is
     /// dialled at once when the peering is lost. Default: 60 s.
-    pub settled_after: Duration,
+    pub good_after: Duration,
     /// After the loss of a good peering, the dial is delayed by a random part of this time, so that the
     /// peers of a node that has restarted do not dial it all at once. Default: 1 s.
     pub spread: Duration,
@@ -49,7 +49,7 @@ impl Default for DialSchedule {
         Self {
             longest_wait: Duration::from_secs(300),
             lasting_after: Duration::from_secs(10),
-            settled_after: Duration::from_secs(60),
+            good_after: Duration::from_secs(60),
             spread: Duration::from_secs(1),
         }
     }
@@ -108,7 +108,7 @@ pub struct DueDial {
     pub peer: PeerAddress,
     /// The addresses that were looked up.
     pub addresses: Vec<SocketAddr>,
-    /// Whether the connect timeout is short now, because the peer has not failed yet and others queue
+    /// True if the connect timeout is short now, because the peer has not failed yet and others queue
     /// behind it. The next attempt gets the full timeout.
     pub short: bool,
 }
@@ -254,7 +254,7 @@ impl StaticPeers {
         };
         peer.status.last_error = Some(reason);
         let lasted = now.saturating_sub(since);
-        if lasted >= schedule.settled_after {
+        if lasted >= schedule.good_after {
             peer.status.failures = 0;
             let until = now + schedule.spread.mul_f64(self.random.random::<f64>());
             peer.status.state = StaticPeerState::Waiting { until };
@@ -269,9 +269,9 @@ impl StaticPeers {
     /// Returns the status of all static peers at this time, in the order of the list.
     #[must_use]
     pub fn status(&self, now: Duration) -> Vec<StaticPeerStatus> {
-        let settled_after = self.schedule.settled_after;
+        let good_after = self.schedule.good_after;
         let status = |peer: &Peer| match peer.status.state {
-            StaticPeerState::Connected { since } if now.saturating_sub(since) >= settled_after => {
+            StaticPeerState::Connected { since } if now.saturating_sub(since) >= good_after => {
                 StaticPeerStatus {
                     failures: 0,
                     last_error: None,

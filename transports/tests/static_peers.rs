@@ -274,7 +274,7 @@ proptest! {
 fn fast() -> DialSchedule {
     DialSchedule {
         longest_wait: Duration::from_millis(5),
-        settled_after: Duration::ZERO,
+        good_after: Duration::ZERO,
         spread: Duration::from_millis(5),
         ..DialSchedule::default()
     }

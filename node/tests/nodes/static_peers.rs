@@ -12,7 +12,7 @@ fn quick(n: u8) -> Builder {
         secret_key: Some(key(n)),
         dial_schedule: DialSchedule {
             longest_wait: Duration::from_millis(100),
-            settled_after: Duration::ZERO,
+            good_after: Duration::ZERO,
             spread: Duration::from_millis(100),
             ..DialSchedule::default()
         },

@@ -15,7 +15,7 @@ use super::protocol::{MAX_REPLY, Reply, Request};
 use crate::directories;
 use crate::failure::Failure;
 
-/// How long the node may be silent while it owes an answer.
+/// Time that the node may be silent while it owes an answer.
 pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// The admin socket of the running node.

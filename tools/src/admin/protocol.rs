@@ -43,7 +43,7 @@ pub(crate) struct PingRequest {
     pub(crate) interval_ms: u64,
     /// Milliseconds to wait for each answer.
     pub(crate) timeout_ms: u64,
-    /// Whether a [`Reply::Sent`] reports each ping when it is sent.
+    /// True if a [`Reply::Sent`] is to report each ping when it is sent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) report_sent: bool,
 }

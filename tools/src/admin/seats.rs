@@ -9,7 +9,7 @@ use tokio::time::Instant;
 const KEPT: usize = 16;
 /// Number of clients that may be connected.
 const MAX: usize = 32;
-/// How long a client may be silent while more than [`KEPT`] are connected.
+/// Time that a client may be silent while more than [`KEPT`] are connected.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// The connected clients.

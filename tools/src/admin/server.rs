@@ -23,9 +23,9 @@ use crate::ping_series::{Pings, Series, Step};
 
 /// A client that does not read its reply for this long is disconnected.
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
-/// How often to look for silent clients, and for clients that have disconnected during a reply.
+/// Interval of the check for silent clients, and for clients that have disconnected during a reply.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a dismissed client may take to read the reason.
+/// Time limit for a dismissed client to read the reason.
 const PARTING_LIMIT: Duration = Duration::from_secs(1);
 /// Number of dismissed clients that are told the reason at the same time. Others are just closed.
 const MAX_PARTING: usize = 64;

@@ -57,11 +57,11 @@ pub(crate) struct Link {
     /// The length of the last traffic frame.
     frame_len: usize,
     bulk: bool,
-    /// Whether reads are small because the rest may be skipped.
+    /// True if reads are small because the rest may be skipped.
     pub(crate) sampling: bool,
-    /// Whether the last read returned few bytes.
+    /// True if the last read returned few bytes.
     small: bool,
-    /// Whether bytes were skipped, so that the next bytes may not begin with a frame.
+    /// True if bytes were skipped, so that the next bytes may not begin with a frame.
     skipped: bool,
     output: Vec<u8>,
 }
@@ -71,9 +71,9 @@ pub(crate) struct Link {
 pub(crate) struct Place {
     /// The root that the link's control plane follows.
     pub(crate) root: PublicKey,
-    /// Whether the node has announced itself.
+    /// True if the node has announced itself.
     pub(crate) announced: bool,
-    /// Whether the link has bootstrapped, or never will because it is the root.
+    /// True if the link has bootstrapped, or never will because it is the root.
     pub(crate) joined: bool,
 }
 

@@ -38,7 +38,7 @@ pub(crate) struct BenchOptions {
     /// Frames per second of all flows together, or `max`: as fast as the node reads.
     #[arg(long, value_name = "max|N", default_value = "max")]
     pub(super) rate: Rate,
-    /// Whether sinks check every frame, or only count those that wait in a full socket.
+    /// Check every frame, or only count frames that wait in a full socket.
     #[arg(long, value_enum, default_value_t = Check::All)]
     pub(super) check: Check,
     /// Time to send for.

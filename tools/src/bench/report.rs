@@ -20,9 +20,9 @@ pub(crate) struct Report {
     pub(crate) pairs: u32,
     /// Requested frames per second, or `None` for as many as possible.
     pub(crate) rate: Option<f64>,
-    /// How long frames were sent, in seconds.
+    /// Time for which frames were sent, in seconds.
     pub(crate) seconds: f64,
-    /// How long it took until every flow had a route.
+    /// Time until every flow had a route, in seconds.
     pub(crate) route_seconds: f64,
     pub(crate) sent: u64,
     pub(crate) received: u64,
@@ -43,7 +43,7 @@ pub(crate) struct Report {
     pub(crate) offered_frames_per_second: f64,
     /// Frames received per second, while frames were sent.
     pub(crate) frames_per_second: f64,
-    /// The same in Gbit/s, counting whole frames.
+    /// Received Gbit/s of whole frames, while frames were sent.
     pub(crate) gbit_per_second: f64,
     /// `None` if no frame arrived.
     pub(crate) latency_us: Option<Latency>,

@@ -159,5 +159,5 @@ impl Shared {
     }
 }
 
-/// How often a busy thread runs its control plane.
+/// Interval at which a busy thread runs its control plane.
 pub(crate) const TEND_EVERY: Duration = Duration::from_millis(5);

@@ -18,7 +18,7 @@ pub(crate) struct Sink {
     pub(crate) number: usize,
     pub(crate) tally: Tally,
     pub(crate) shared: Arc<Shared>,
-    /// Whether frames that wait in the socket may be counted without being read.
+    /// True if frames that wait in the socket may be counted without being read.
     pub(crate) sampled: bool,
 }
 

@@ -10,9 +10,9 @@ use super::state::{Failure, SILENCE, State};
 const CAPACITY: u64 = 512;
 /// Bytes of these pieces.
 const CAPACITY_BYTES: usize = 8 << 20;
-/// How long the receiver stays after the end, as the last acknowledgement may be lost.
+/// Time that the receiver stays after the end, as the last acknowledgement may be lost.
 const LINGER: Duration = Duration::from_secs(5);
-/// How often that acknowledgement is repeated.
+/// Interval at which that acknowledgement is repeated.
 const REPEAT: Duration = Duration::from_millis(250);
 
 /// The latest piece before any has arrived. No transmission has this number.
@@ -36,7 +36,7 @@ pub(crate) struct Receiver {
     latest: (u64, u64),
     ack_due: bool,
     last_ack: Duration,
-    /// Whether the last acknowledgement announced little room.
+    /// True if the last acknowledgement announced little room.
     said_full: bool,
     last_heard: Duration,
     complete_since: Option<Duration>,

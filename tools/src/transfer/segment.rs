@@ -33,7 +33,7 @@ pub(crate) enum Kind<'a> {
         sequence: u64,
         /// Number of this transmission. Every retransmission has its own.
         transmission: u64,
-        /// Whether this is the last piece of the stream.
+        /// True if this is the last piece of the stream.
         last: bool,
         bytes: &'a [u8],
     },

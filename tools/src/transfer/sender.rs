@@ -13,9 +13,9 @@ const MAX_WINDOW: usize = 1 << 20;
 const INITIAL_WINDOW: usize = 128 << 10;
 /// A piece is lost if this many later transmissions have overtaken it.
 const REORDERING: u64 = 5;
-/// How often the receiver is probed while nothing is in flight.
+/// Interval at which the receiver is probed while nothing is in flight.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
-/// How often the close is sent, as it may be lost. Without it, the receiver lingers.
+/// Number of times that the close is sent, as it may be lost. Without it, the receiver lingers.
 const CLOSES: u32 = 2;
 
 /// The sending end.
@@ -29,7 +29,7 @@ pub(crate) struct Sender {
     /// The first piece that has never been sent.
     unsent: u64,
     lost: BTreeSet<u64>,
-    /// Whether the last piece has been pushed.
+    /// True if the last piece has been pushed.
     finished: bool,
 
     /// The first piece that the receiver has no room for.

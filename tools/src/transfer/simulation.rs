@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// What the channel does to each payload.
+/// The effect of the channel on each payload.
 #[derive(Clone, Debug)]
 struct Channel {
     seed: u64,

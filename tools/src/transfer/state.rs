@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How long one side continues without hearing from the other.
+/// Time that one side continues without hearing from the other.
 pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 
 /// The state of a stream.
@@ -20,7 +20,7 @@ pub(crate) enum State {
 /// The reason why a stream ended early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// Nothing was heard for [`SILENCE`].
+    /// The other side was silent for [`SILENCE`].
     Silence,
     /// The receiver takes another stream at the moment.
     Busy,

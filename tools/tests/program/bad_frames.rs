@@ -5,15 +5,13 @@ use std::io::Write;
 use std::time::Duration;
 
 use pinecone_wire::frame::KEEPALIVE;
-use pinecone_wire::traffic::push_traffic;
-use pinecone_wire::{
-    Coordinates, MAX_FRAME_LEN, SecretKey, TrafficFields, TrafficLayout, Watermark,
-};
+use pinecone_wire::{Coordinates, MAX_FRAME_LEN, SecretKey, TrafficLayout};
 use serde_json::json;
 
 use crate::daemon::{PATIENCE, key, wait_at_most, wait_until};
 use crate::raw_peer::{RawPeer, chain_of};
-use crate::watched::{Watched, frame, header, seeds_by_key, traffic};
+use crate::traffic::{traffic, traffic_with};
+use crate::watched::{Watched, frame, header, seeds_by_key};
 
 #[test]
 fn what_is_no_frame_ends_its_own_peering_only() {
@@ -126,7 +124,7 @@ fn recorded_bad_frames_end_their_own_peering_only() {
 #[test]
 fn half_a_frame_and_gone() {
     let watched = Watched::start();
-    let whole = traffic(watched.witness.key, &key(1), vec![], &[1; 30000]);
+    let whole = traffic(key(1).public_key(), watched.witness.key, &[1; 30000]);
     for cut in [1, 9, 10, 11, 100, whole.len() - 1] {
         let mut peer = watched.peer(key(1));
         peer.send(&whole[..cut]);
@@ -150,12 +148,8 @@ fn unknown_types_and_trailing_bytes_are_passed_over() {
     peer.send(&frame(255, &[]));
     peer.send(&KEEPALIVE);
     // The peering still works, and later frames are parsed.
-    peer.send(&traffic(
-        watched.daemon.key,
-        &peer.key.clone(),
-        vec![],
-        b"?",
-    ));
+    let question = traffic(peer.key.public_key(), watched.daemon.key, b"?");
+    peer.send(&question);
     wait_until("the frames to be counted", || {
         let now = watched.daemon.peer(&key(1).public_key()).ok_or("closed")?;
         match (&now["drops"]["unknown_type"], &now["rx_traffic_frames"]) {
@@ -174,9 +168,11 @@ fn a_frame_that_would_outgrow_its_length_is_dropped() {
     let mut peer = watched.peer(key(other));
     let public = peer.key.public_key();
     // Coordinates that lead nowhere are replaced by a watermark, which is longer.
-    let empty = traffic(watched.witness.key, &peer.key, vec![99], &[]).len();
-    let payload = vec![5; MAX_FRAME_LEN - empty];
-    let long = traffic(watched.witness.key, &peer.key, vec![99], &payload);
+    let (none, nowhere) = (Coordinates::default(), Coordinates::from(vec![99]));
+    let to_nowhere =
+        |payload: &[u8]| traffic_with(&none, public, &nowhere, watched.witness.key, payload);
+    let empty = to_nowhere(&[]).len();
+    let long = to_nowhere(&vec![5; MAX_FRAME_LEN - empty]);
     assert_eq!(long.len(), MAX_FRAME_LEN);
     peer.send(&long);
     wait_until("the drop to be counted", || {
@@ -208,19 +204,9 @@ fn forged_coordinates_lead_astray_for_seconds_only() {
         }
     });
     let forge = |coordinates: Vec<u64>| {
-        let mut frame = Vec::new();
-        let fields = TrafficFields {
-            extra: 0,
-            hop_limit: 10,
-            destination: &Coordinates::default(),
-            source: &coordinates.into(),
-            destination_key: watched.daemon.key,
-            source_key: watched.witness.key,
-            watermark: Watermark::START,
-            payload: b"I am the witness",
-        };
-        push_traffic(&mut frame, &fields).unwrap();
-        frame
+        let none = Coordinates::default();
+        let (from, to) = (watched.witness.key, watched.daemon.key);
+        traffic_with(&coordinates.into(), from, &none, to, b"I am the witness")
     };
     // Coordinates that do not exist.
     liar.send(&forge(vec![9999]));
@@ -258,18 +244,8 @@ fn coordinates_too_deep_for_any_tree_are_not_kept() {
     for number in 0..FRAMES {
         let mut source_key = watched.witness.key;
         source_key.0[..8].copy_from_slice(&number.to_be_bytes());
-        let mut frame = Vec::new();
-        let fields = TrafficFields {
-            extra: 0,
-            hop_limit: 10,
-            destination: &Coordinates::default(),
-            source: &deepest,
-            destination_key: watched.daemon.key,
-            source_key,
-            watermark: Watermark::START,
-            payload: &[],
-        };
-        push_traffic(&mut frame, &fields).unwrap();
+        let none = Coordinates::default();
+        let frame = traffic_with(&deepest, source_key, &none, watched.daemon.key, &[]);
         peer.send(&frame);
     }
     wait_until("all to arrive", || {
@@ -350,7 +326,7 @@ fn a_peer_that_stops_reading_is_let_go() {
     let watched = Watched::start();
     let mut deaf = watched.peer(key(1));
     let mut loud = watched.peer(key(2));
-    let bytes = traffic(key(1).public_key(), &key(2), vec![], &[9; 32000]);
+    let bytes = traffic(key(2).public_key(), key(1).public_key(), &[9; 32000]);
     let down = || {
         let log = watched.daemon.log();
         let key = key(1).public_key().to_string();

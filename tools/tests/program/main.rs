@@ -24,6 +24,7 @@ mod silence;
 mod slow_links;
 mod small_memory;
 mod startup;
+mod traffic;
 mod unreachable_node;
 mod watched;
 mod without_io_uring;

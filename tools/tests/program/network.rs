@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use pinecone_wire::traffic::push_traffic;
-use pinecone_wire::{Coordinates, PublicKey, TrafficFields, Watermark};
+use pinecone_wire::PublicKey;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::daemon::{Daemon, Start, collect, key, program, run, wait_until, write_key};
 use crate::raw_peer::RawPeer;
+use crate::traffic::traffic;
 
 /// A `pinecone recv` whose output is collected.
 struct Receiver {
@@ -178,21 +178,7 @@ fn peers_that_come_and_go_cost_others_nothing() {
 
 /// Returns twenty frames to that key.
 fn unrelated_traffic(to: PublicKey) -> Vec<u8> {
-    let mut frames = Vec::new();
-    for _ in 0..20 {
-        let fields = TrafficFields {
-            extra: 0,
-            hop_limit: 10,
-            destination: &Coordinates::default(),
-            source: &Coordinates::default(),
-            destination_key: to,
-            source_key: key(1).public_key(),
-            watermark: Watermark::START,
-            payload: &[9; 1000],
-        };
-        push_traffic(&mut frames, &fields).unwrap();
-    }
-    frames
+    traffic(key(1).public_key(), to, &[9; 1000]).repeat(20)
 }
 
 #[test]

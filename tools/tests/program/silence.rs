@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use crate::daemon::{Daemon, Start, key, wait_at_most, wait_until};
 use crate::raw_peer::RawPeer;
 
-/// Of the sockets in `/proc/net/tcp` whose line is `wanted`, those in FIN-WAIT-1 or FIN-WAIT-2.
+/// Returns the sockets in `/proc/net/tcp` whose line is `wanted` and that are in FIN-WAIT-1 or FIN-WAIT-2.
 pub(crate) fn closing_sockets(table: &str, wanted: impl Fn(&str) -> bool) -> usize {
     let lines = table.lines().skip(1).filter(|line| wanted(line));
     let states = lines.filter_map(|line| line.split_whitespace().nth(3));

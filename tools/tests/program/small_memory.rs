@@ -7,12 +7,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use pinecone_wire::traffic::push_traffic;
-use pinecone_wire::{Coordinates, PublicKey, SecretKey, TrafficFields, Watermark, handshake};
+use pinecone_wire::{Coordinates, PublicKey, SecretKey, handshake};
 use socket2::{Domain, Socket, Type};
 
 use crate::daemon::{PATIENCE, Start, wait_until};
 use crate::raw_peer::chain;
+use crate::traffic::traffic_with;
 
 const BYTES: u64 = 32 << 20;
 
@@ -67,27 +67,15 @@ fn announcements_coordinates_and_unfinished_frames_do_not_fill_it() {
         .find(|line| line.starts_with("limits "));
     let limits = limits.unwrap_or_else(|| panic!("no limits: {}", daemon.banner));
     assert!(limits.contains("max-peers 32, "), "{limits}");
-    assert!(limits.ends_with(", to fit the memory"), "{limits}");
+    assert!(limits.ends_with(", lowered to fit the memory"), "{limits}");
     // As many signatures as a node accepts.
     let mut keys: Vec<_> = (0..490u32).map(numbered_key).collect();
     keys.sort_by_key(|key| std::cmp::Reverse(key.public_key()));
     let mut opening = handshake::encode(&keys[489]).to_vec();
     opening.extend(chain(&keys.iter().collect::<Vec<_>>(), 1));
     let key = keys[489].public_key();
-    let traffic = |source_key, source: &Coordinates, payload| {
-        let mut frame = Vec::new();
-        let fields = TrafficFields {
-            extra: 0,
-            hop_limit: 10,
-            destination: &Coordinates::default(),
-            source,
-            destination_key: daemon.key,
-            source_key,
-            watermark: Watermark::START,
-            payload,
-        };
-        push_traffic(&mut frame, &fields).unwrap();
-        frame
+    let traffic = |from, source: &Coordinates, payload| {
+        traffic_with(source, from, &Coordinates::default(), daemon.key, payload)
     };
     // Coordinates of many made-up keys, as long as the node stores.
     let deep: Coordinates = vec![1; 600].into();

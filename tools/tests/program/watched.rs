@@ -1,8 +1,7 @@
 //! A daemon whose healthy peering is watched while other peers misbehave.
 
+use pinecone_wire::SecretKey;
 use pinecone_wire::frame::HEADER_LEN;
-use pinecone_wire::traffic::push_traffic;
-use pinecone_wire::{Coordinates, PublicKey, SecretKey, TrafficFields, Watermark};
 
 use crate::daemon::{Daemon, PATIENCE, Start, key, wait_until};
 use crate::raw_peer::RawPeer;
@@ -112,27 +111,6 @@ pub(crate) fn header(kind: u8, len: u16) -> Vec<u8> {
 pub(crate) fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
     let mut frame = header(kind, (HEADER_LEN + body.len()) as u16);
     frame.extend(body);
-    frame
-}
-
-pub(crate) fn traffic(
-    to: PublicKey,
-    from: &SecretKey,
-    destination: Vec<u64>,
-    payload: &[u8],
-) -> Vec<u8> {
-    let mut frame = Vec::new();
-    let fields = TrafficFields {
-        extra: 0,
-        hop_limit: 10,
-        destination: &destination.into(),
-        source: &Coordinates::default(),
-        destination_key: to,
-        source_key: from.public_key(),
-        watermark: Watermark::START,
-        payload,
-    };
-    push_traffic(&mut frame, &fields).unwrap();
     frame
 }
 

@@ -52,7 +52,7 @@ impl Ledger {
     }
 
     /// Waits until no frame is in flight, and asserts that every frame is accounted for.
-    pub(crate) fn settled(daemon: &Daemon) -> (Self, Value) {
+    pub(crate) fn when_idle(daemon: &Daemon) -> (Self, Value) {
         wait_until("the counters to add up", || {
             let status = daemon.status();
             let ledger = Self::of(&status);

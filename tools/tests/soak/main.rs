@@ -12,6 +12,8 @@ mod neighbours;
 #[path = "../program/raw_peer.rs"]
 mod raw_peer;
 mod soak;
+#[path = "../program/traffic.rs"]
+mod traffic;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -11,7 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::alone;
 use crate::daemon::{Daemon, Start, key, wait_at_most, wait_until};
-use crate::misbehaviour::{drain, traffic};
+use crate::misbehaviour::{drain, filled};
 use crate::raw_peer::RawPeer;
 
 const AT_START: u64 = 30 << 20;
@@ -132,7 +132,7 @@ fn assert_stalled_peers_are_bounded(size: usize) {
     });
     for size in [1200, 64] {
         // The buffers that exist anyway are used first.
-        let frame = traffic(from, sink.key.public_key(), size);
+        let frame = filled(from, sink.key.public_key(), size);
         for _ in 0..200 {
             flood.send(&frame.repeat((256 << 10) / frame.len()));
             drain(&sink.stream);
@@ -141,7 +141,7 @@ fn assert_stalled_peers_are_bounded(size: usize) {
     let before = daemon.memory().rss;
     let frames: Vec<_> = stalled
         .iter()
-        .flat_map(|peer| traffic(from, peer.key.public_key(), size))
+        .flat_map(|peer| filled(from, peer.key.public_key(), size))
         .collect();
     let mut most = 0;
     wait_until("their queues to be full", || {

@@ -8,16 +8,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use pinecone_wire::frame::KEEPALIVE;
-use pinecone_wire::traffic::push_traffic;
-use pinecone_wire::{
-    Coordinates, FrameType, HANDSHAKE_LEN, PublicKey, SecretKey, Split, TrafficFields, Watermark,
-    handshake, split,
-};
+use pinecone_wire::{FrameType, HANDSHAKE_LEN, PublicKey, SecretKey, Split, handshake, split};
 use rustix::net::RecvFlags;
 use socket2::SockRef;
 
 use crate::daemon::{PATIENCE, wait_until};
 use crate::raw_peer::chain;
+use crate::traffic::traffic;
 
 /// All misbehaving peers.
 pub(crate) struct Crowd {
@@ -44,7 +41,7 @@ pub(crate) struct Shared {
     pub(crate) sunk: AtomicU64,
 }
 
-/// Who takes part. The keys of those that do not read must be below the daemon's, or else what is
+/// The participants. The keys of those that do not read must be below the daemon's, or else what is
 /// for them goes to the neighbours while they are away, as it should.
 pub(crate) struct Cast {
     pub(crate) deaf: SecretKey,
@@ -159,20 +156,8 @@ pub(crate) fn drain(stream: &TcpStream) -> bool {
     }
 }
 
-pub(crate) fn traffic(from: PublicKey, to: PublicKey, size: usize) -> Vec<u8> {
-    let mut frame = Vec::new();
-    let fields = TrafficFields {
-        extra: 0,
-        hop_limit: 10,
-        destination: &Coordinates::default(),
-        source: &Coordinates::default(),
-        destination_key: to,
-        source_key: from,
-        watermark: Watermark::START,
-        payload: &vec![0x5a; size],
-    };
-    push_traffic(&mut frame, &fields).unwrap();
-    frame
+pub(crate) fn filled(from: PublicKey, to: PublicKey, size: usize) -> Vec<u8> {
+    traffic(from, to, &vec![0x5a; size])
 }
 
 /// Sends keepalives, so that only not reading can end the peering.
@@ -212,7 +197,7 @@ fn reads_a_byte_a_second(address: &str, key: &SecretKey, shared: &Shared) {
 /// Sends byte by byte. This is valid, so the peering must never be closed.
 fn sends_a_byte_at_a_time(address: &str, key: &SecretKey, to: PublicKey, shared: &Shared) {
     let mut stream = announced(address, key).unwrap();
-    let frame = traffic(key.public_key(), to, 100);
+    let frame = filled(key.public_key(), to, 100);
     while shared.goes_on() {
         for byte in &frame {
             stream.write_all(&[*byte]).expect("still a peer");
@@ -252,7 +237,7 @@ fn one_visit(address: &str, key: &SecretKey, to: PublicKey, number: u64) -> io::
         1 => drop(visit(address, key)?),
         _ => {
             let mut stream = announced(address, key)?;
-            let frames = traffic(key.public_key(), to, 600).repeat(5);
+            let frames = filled(key.public_key(), to, 600).repeat(5);
             match number % 8 {
                 2 => stream.write_all(&frames)?,
                 // Ends in the middle of a frame or of its header.
@@ -270,7 +255,7 @@ fn one_visit(address: &str, key: &SecretKey, to: PublicKey, number: u64) -> io::
                 }
                 _ => {
                     // Disconnects while frames for it are in flight.
-                    stream.write_all(&traffic(key.public_key(), key.public_key(), 600))?;
+                    stream.write_all(&filled(key.public_key(), key.public_key(), 600))?;
                     stream.write_all(&frames)?;
                     stream.read_exact(&mut [0; 10])?;
                 }
@@ -283,7 +268,7 @@ fn one_visit(address: &str, key: &SecretKey, to: PublicKey, number: u64) -> io::
 /// Sends as fast as the daemon reads: mostly to a peer that reads, partly to peers that do not.
 fn floods(address: &str, key: &SecretKey, to: [PublicKey; 3], shared: &Shared) {
     let mut stream = announced(address, key).unwrap();
-    let [sink, deaf, slow] = to.map(|to| traffic(key.public_key(), to, 1200));
+    let [sink, deaf, slow] = to.map(|to| filled(key.public_key(), to, 1200));
     let round = [sink.repeat(14), deaf, slow].concat();
     let bytes = round.repeat(12);
     while shared.goes_on() {

@@ -8,14 +8,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use pinecone_wire::frame::KEEPALIVE;
-use pinecone_wire::traffic::push_traffic;
-use pinecone_wire::{
-    Coordinates, FrameType, PublicKey, SecretKey, Split, TrafficFields, TrafficLayout, Watermark,
-    split,
-};
+use pinecone_wire::{FrameType, PublicKey, SecretKey, Split, TrafficLayout, split};
 
 use crate::daemon::wait_until;
 use crate::raw_peer::RawPeer;
+use crate::traffic::traffic;
 
 /// Frames per second that each sends.
 pub(crate) const RATE: f64 = 500.0;
@@ -42,7 +39,7 @@ pub(crate) struct Counts {
     /// Other frames that arrived.
     pub(crate) others: AtomicU64,
     quiet: AtomicBool,
-    /// Whether it has stopped sending.
+    /// True if it has stopped sending.
     is_quiet: AtomicBool,
     over: AtomicBool,
 }
@@ -99,19 +96,8 @@ impl Neighbour {
 }
 
 /// Returns a frame with its number and a payload that depends on it.
-fn push_numbered(frame: &mut Vec<u8>, from: PublicKey, to: PublicKey, number: u64) {
-    frame.clear();
-    let fields = TrafficFields {
-        extra: 0,
-        hop_limit: 10,
-        destination: &Coordinates::default(),
-        source: &Coordinates::default(),
-        destination_key: to,
-        source_key: from,
-        watermark: Watermark::START,
-        payload: &payload(number),
-    };
-    push_traffic(frame, &fields).unwrap();
+fn numbered(from: PublicKey, to: PublicKey, number: u64) -> Vec<u8> {
+    traffic(from, to, &payload(number))
 }
 
 fn payload(number: u64) -> Vec<u8> {
@@ -124,7 +110,6 @@ fn payload(number: u64) -> Vec<u8> {
 
 fn write(stream: &mut TcpStream, from: PublicKey, to: PublicKey, counts: &Counts) {
     let start = Instant::now();
-    let mut frame = Vec::new();
     let mut keepalive = Instant::now();
     for number in 0.. {
         // Frames that a busy machine was late with are sent now.
@@ -142,7 +127,7 @@ fn write(stream: &mut TcpStream, from: PublicKey, to: PublicKey, counts: &Counts
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-        push_numbered(&mut frame, from, to, number);
+        let frame = numbered(from, to, number);
         if let Err(e) = stream.write_all(&frame) {
             assert!(counts.over.load(Relaxed), "the daemon closed: {e}");
             return;

@@ -77,7 +77,7 @@ fn misbehaviour_is_nobody_elses_trouble() {
     });
     crowd.stop();
     neighbours.iter().for_each(Neighbour::be_quiet);
-    let (ledger, status) = Ledger::settled(&daemon);
+    let (ledger, status) = Ledger::when_idle(&daemon);
     let peak = daemon.memory().peak;
 
     // Its counters agree with those of its peers.
