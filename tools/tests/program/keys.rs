@@ -36,8 +36,8 @@ fn malformed_keys_end_with_code_2() {
         (b" \n", "empty"),
         (b"\xff\xfe\x00\x01", "not text"),
         (&[0xff; 100_000], "longer than 1024 bytes"),
-        (&KEY.as_bytes()[1..], "63 characters"),
-        (longer.as_bytes(), "66 characters"),
+        (&KEY.as_bytes()[1..], "63 bytes"),
+        (longer.as_bytes(), "66 bytes"),
         (&[b'0'; 2_000_000], "longer than 1024 bytes"),
     ] {
         fs::write(&path, content).unwrap();
