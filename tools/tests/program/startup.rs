@@ -168,7 +168,7 @@ fn a_second_daemon_does_not_take_the_socket_of_the_first() {
         home.path(),
         &["run", "--listen", "127.0.0.1:0", "--admin", shown],
     );
-    assert_fails(&output, 2, &[shown, "no socket"]);
+    assert_fails(&output, 2, &[shown, "not a socket"]);
     assert_eq!(fs::read(&file).unwrap(), b"mine");
 }
 
