@@ -192,7 +192,11 @@ fn what_cannot_be_benched_is_said_in_a_line() {
     let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = stranger.local_addr().unwrap().to_string();
     let hangs_up = std::thread::spawn(move || drop(stranger.accept().unwrap()));
-    assert_fails(&bench(&["--through", &address]), 1, &["not a Pinecone node"]);
+    assert_fails(
+        &bench(&["--through", &address]),
+        1,
+        &["not a Pinecone node"],
+    );
     hangs_up.join().unwrap();
     for (arguments, words) in [
         (&[][..], &["--through"][..]),
