@@ -1,65 +1,66 @@
-//! Whether a worker waits for a batch: for several frames of sparse traffic together, in place of
-//! waking up for each.
+//! The decision whether a worker waits for several small frames together instead of waking up for each.
 //!
-//! Waking up costs more than a small frame does. Waiting costs every frame time, and is worth
-//! nothing where peers send their next frame only when they have got an answer: then the wait makes
-//! nothing come that would not have come anyway. So a worker waits only if
+//! Waking up costs more than forwarding a small frame. Waiting delays every frame, and is useless where
+//! peers send their next frame only after an answer: then a wait brings nothing that would not have
+//! arrived anyway. So a worker waits only if
 //!
-//! 1. the arrivals of late came so densely that several are to be expected within the wait,
-//! 2. they were small: bulk comes in batches of its own,
-//! 3. they came from several ports: one flow and its answers are two at the most.
+//! 1. recent arrivals were so dense that several are to be expected within the wait,
+//! 2. they were small, as bulk arrives in batches of its own,
+//! 3. they came from several ports, since one flow and its answers use at most two,
 //!
-//! and that has lasted for some turns. It stops at once when a wait has brought nothing, or two in a
-//! row have brought one arrival each, or when arrivals have become sparser than before it began,
-//! which says that they wait for us. Then it stays off for some turns, for twice as many if that
-//! was soon after it had begun.
+//! and that has lasted for some iterations. It stops at once when a wait brings nothing, when two waits
+//! in a row bring one arrival each, or when arrivals have become sparser than before it began, which
+//! means that peers wait for this worker. Waiting then stays off for some iterations, and for twice as
+//! many if it had begun only recently.
 
 use std::time::Duration;
 
-/// Arrivals to be expected for a wait to pay.
+/// Number of expected arrivals for which a wait pays.
 const EXPECTED: f64 = 4.0;
-/// Fewest ports among the last [`WINDOW`] arrivals.
+/// Minimum number of ports among the last [`WINDOW`] arrivals.
 const PORTS: u32 = 4;
-/// Arrivals that make up the recent past.
+/// Number of arrivals that make up the recent past.
 const WINDOW: u32 = 32;
 /// Mean bytes of an arrival above which it is bulk.
 const BULK: f64 = 4096.0;
-/// How much sparser arrivals may become while we wait for batches.
+/// Factor by which the gap between arrivals may grow while the worker waits for batches.
 const SPARSER: f64 = 2.0;
-/// The longest gap taken into account: after silence, recent arrivals count soon again.
+/// The longest gap taken into account, in nanoseconds: after silence, recent arrivals soon count again.
 const LONGEST_GAP: f64 = 1e6;
-/// Turns of dense traffic without a wait: before the first one and after one in vain; and at the
-/// most.
+/// Number of iterations of dense traffic without a wait, before the first one and after one in vain;
+/// and the maximum.
 const FIRST_PAUSE: u32 = 128;
 const LONGEST_PAUSE: u32 = 1 << 16;
-/// Waits in a row that paid, after which the next pause is a short one.
+/// Number of waits in a row that paid, after which the next pause is a short one.
 const PROVEN: u32 = 64;
 
-/// What has arrived of late, and what came of waiting.
+/// Statistics of recent arrivals, and of the waits for them.
 pub(crate) struct Batching {
     limit: Duration,
-    /// Mean nanoseconds from one arrival to the next.
+    /// Mean nanoseconds between two arrivals.
     gap: f64,
     /// Mean bytes of an arrival.
     len: f64,
-    /// The ports of the current window, as bits of a small hash; those of the last one, counted.
+    /// The ports of the current window as bits of a small hash, and the number of ports in the last
+    /// one.
     seen: u64,
     seen_arrivals: u32,
     ports: u32,
-    /// Nanoseconds since the last turn that brought something.
+    /// Nanoseconds since the last iteration with an arrival.
     quiet: f64,
     /// The gap when waiting began.
     gap_before: Option<f64>,
-    /// Turns of dense traffic to come without waiting, and how many it will be the next time.
+    /// Iterations of dense traffic left without waiting, and the number of them for the next pause.
     pause: u32,
     next_pause: u32,
-    /// Waits that paid since waiting began, and whether the last one was meager.
+    /// Number of waits that paid since waiting began, and whether the last one brought fewer than two
+    /// arrivals.
     proven: u32,
     meager: bool,
 }
 
 impl Batching {
-    /// Waits for at most `limit`; never, if that is zero.
+    /// Creates statistics for waits of at most `limit`. If that is zero, there are no waits.
     pub(crate) const fn new(limit: Duration) -> Self {
         Self {
             limit,
@@ -77,12 +78,12 @@ impl Batching {
         }
     }
 
-    /// How long to wait for a batch now, if at all.
+    /// Returns how long to wait for a batch now, if at all.
     pub(crate) fn wait(&mut self) -> Option<Duration> {
         let expected = self.limit.as_nanos() as f64 / self.gap;
         let pays = expected >= EXPECTED && self.len <= BULK && self.ports >= PORTS;
         if !pays {
-            // What comes after this must last to count.
+            // Dense traffic must last for a while to count.
             self.pause = self.pause.max(FIRST_PAUSE);
         }
         if self.pause > 0 {
@@ -94,8 +95,8 @@ impl Batching {
         Some(self.limit)
     }
 
-    /// Accounts for a turn: how long it took from the last one to this, what arrived (port and bytes
-    /// of each), and whether it waited for a batch.
+    /// Accounts for an iteration: the time since the last one, the arrivals (port and bytes of each),
+    /// and whether it waited for a batch.
     pub(crate) fn iteration(
         &mut self,
         elapsed: Duration,
@@ -130,7 +131,7 @@ impl Batching {
         }
     }
 
-    /// Judges a wait by the arrivals that it brought.
+    /// Judges a wait by the number of arrivals that it brought.
     fn judge(&mut self, arrivals: u32) {
         let sparser = (self.gap_before).is_some_and(|before| self.gap > before * SPARSER);
         let was_meager = std::mem::replace(&mut self.meager, arrivals < 2);

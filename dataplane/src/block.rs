@@ -1,10 +1,7 @@
 //! Blocks of frames on their way from one worker to another.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use crossbeam::queue::ArrayQueue;
-
 use crate::PortId;
+use crate::sync::{ArrayQueue, AtomicUsize, Ordering};
 
 /// Maximum number of blocks that wait between two workers, and of bytes in them; a single block may
 /// be larger.
@@ -98,5 +95,49 @@ impl BlockQueue {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
+    }
+}
+
+#[cfg(all(test, loom))]
+mod tests {
+    use loom::sync::Arc;
+    use loom::thread;
+
+    use super::*;
+
+    /// Blocks are handed over in order and whole, none is lost, and the bytes that wait are counted
+    /// whatever the order of the two workers' steps.
+    #[test]
+    fn blocks_are_handed_over_in_order_and_counted() {
+        loom::model(|| {
+            let queue = Arc::new(BlockQueue::new());
+            let giver = thread::spawn({
+                let queue = Arc::clone(&queue);
+                move || {
+                    let mut refused = Vec::new();
+                    for number in 0..2u8 {
+                        // Two of them are too many to wait together.
+                        let mut block = queue.take_empty();
+                        assert!(block.bytes.is_empty());
+                        block.bytes = vec![number; BLOCK_BYTES / 2 + 1];
+                        block.frames = 1;
+                        refused.extend(queue.push(block).err());
+                    }
+                    refused
+                }
+            });
+            let take = || {
+                let block = queue.pop()?;
+                queue.put_empty(Block::default());
+                Some(block)
+            };
+            let mut taken: Vec<_> = (0..2).filter_map(|_| take()).collect();
+            let refused = giver.join().unwrap();
+            taken.extend(std::iter::from_fn(take));
+            let number = |block: &Block| block.bytes[0];
+            assert!(taken.iter().map(number).is_sorted());
+            assert_eq!(taken.len() + refused.len(), 2);
+            assert_eq!(queue.bytes.load(Ordering::Relaxed), 0);
+        });
     }
 }

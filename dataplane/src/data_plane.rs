@@ -60,8 +60,8 @@ impl DataPlane {
         }
     }
 
-    /// Sets up a data plane of one worker that has no thread: the caller drives it, on the thread that makes
-    /// this call. Reports come as from [`Self::start`]. [`Self::begin_shutdown`] ends the worker.
+    /// Sets up a data plane of one worker without a thread: the caller drives it, on the thread that
+    /// makes this call. It reports as with [`Self::start`]. [`Self::begin_shutdown`] ends the worker.
     ///
     /// The engine is epoll, since an io_uring costs each worker much more memory.
     ///
@@ -110,7 +110,7 @@ impl DataPlane {
         Ok((this, receiver))
     }
 
-    /// Makes what workers share. None has been started yet.
+    /// Sets up what workers share, but no worker.
     fn prepare(
         engine: EngineKind,
         options: DataPlaneOptions,
@@ -336,7 +336,7 @@ impl DataPlane {
         self.begin_shutdown();
         for thread in threads {
             if thread.join().is_err() {
-                tracing::error!("a worker had panicked");
+                tracing::error!("a worker thread panicked");
             }
         }
         // Frames that were handed over to a worker that had ended.

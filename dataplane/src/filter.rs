@@ -1,4 +1,4 @@
-//! Packet filters, which are the application's code on worker threads.
+//! Packet filters of the application, which run on worker threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::PortId;
 /// let short: Arc<dyn PacketFilter> = Arc::new(|frame: &TrafficFrame<'_>| frame.bytes().len() <= 1500);
 /// ```
 pub trait PacketFilter: Send + Sync {
-    /// Returns whether the frame may go on.
+    /// Reports whether the frame may pass.
     fn pass(&self, frame: &TrafficFrame<'_>) -> bool;
 }
 
@@ -46,7 +46,8 @@ pub enum FrameClass {
     Outgoing,
     /// It is for this node's key.
     Incoming,
-    /// It comes from a peer and is for another key. It may still be delivered here, if no node has that key.
+    /// It comes from a peer and is for another key. It may still be delivered here, if no node has
+    /// that key.
     Transit,
 }
 
@@ -65,13 +66,13 @@ impl<'a> TrafficFrame<'a> {
         }
     }
 
-    /// Returns the port that the frame came in by, or [`PortId::LOCAL`] for one that this node sends.
+    /// Returns the port that the frame arrived at, or [`PortId::LOCAL`] for one that this node sends.
     #[must_use]
     pub const fn ingress(&self) -> PortId {
         self.ingress
     }
 
-    /// Returns whether this node sends the frame, receives it, or forwards it.
+    /// Returns the direction of the frame: sent, received or forwarded by this node.
     #[must_use]
     pub fn class(&self) -> FrameClass {
         if self.ingress == PortId::LOCAL {
@@ -83,13 +84,13 @@ impl<'a> TrafficFrame<'a> {
         }
     }
 
-    /// Returns the key that the frame claims to be from. Nothing proves it.
+    /// Returns the source key that the frame carries, which nothing proves.
     #[must_use]
     pub fn source(&self) -> PublicKey {
         self.layout.source_key(self.bytes)
     }
 
-    /// Returns the key that the frame is for.
+    /// Returns the destination key.
     #[must_use]
     pub fn destination(&self) -> PublicKey {
         self.layout.destination_key(self.bytes)
@@ -107,7 +108,7 @@ impl<'a> TrafficFrame<'a> {
         self.bytes
     }
 
-    /// Returns where the parts of the frame are.
+    /// Returns the layout of the frame.
     #[must_use]
     pub const fn layout(&self) -> &'a TrafficLayout {
         self.layout
@@ -128,17 +129,17 @@ impl GuardedFilter {
         }
     }
 
-    /// Returns whether the frame may go on.
+    /// Reports whether the frame may pass.
     #[inline]
     pub(crate) fn pass(&self, frame: &TrafficFrame<'_>) -> bool {
         if self.panicked.load(Ordering::Relaxed) {
             return true;
         }
-        // After a panic, the filter is not called again.
+        // After a panic, the filter is not called again, so it cannot be seen in a broken state.
         let call = AssertUnwindSafe(|| self.filter.pass(frame));
         catch_unwind(call).unwrap_or_else(|_| {
             if !self.panicked.swap(true, Ordering::Relaxed) {
-                tracing::error!("the packet filter panicked and is taken out: frames pass unseen");
+                tracing::error!("the packet filter panicked and has been removed: all frames pass");
             }
             false
         })

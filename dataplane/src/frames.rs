@@ -1,21 +1,21 @@
-//! What the way out needs to know of whole frames: where one ends, whether it is traffic, and which
-//! flow it belongs to. Nothing is checked here: the way in has.
+//! Properties of whole frames that egress needs. The frames have been checked on ingress, so nothing is
+//! checked here.
 
 use pinecone_wire::frame::HEADER_LEN;
 
 use crate::buffer::{IterationMemory, ReceiveBuffers, Segment};
 
-/// Whether a whole frame is traffic, and not protocol.
+/// Reports whether a whole frame is traffic.
 pub(crate) fn is_traffic(frame: &[u8]) -> bool {
     frame.get(5) == Some(&3)
 }
 
-/// Whether a whole frame is a tree announcement.
+/// Reports whether a whole frame is a tree announcement.
 pub(crate) fn is_announcement(frame: &[u8]) -> bool {
     frame.get(5) == Some(&1)
 }
 
-/// The frames that lie behind each other in `piece`.
+/// Returns the frames in `piece`, which are adjacent.
 pub(crate) fn frames_in(piece: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = piece;
     std::iter::from_fn(move || {
@@ -26,12 +26,12 @@ pub(crate) fn frames_in(piece: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// How many of these are traffic.
+/// Returns the number of traffic frames in `piece`.
 pub(crate) fn traffic_in(piece: &[u8]) -> u64 {
     frames_in(piece).filter(|f| is_traffic(f)).count() as u64
 }
 
-/// What tells flows apart: both keys.
+/// Returns a hash of both keys, which distinguishes flows.
 pub(crate) fn flow_hash(frame: &[u8]) -> u64 {
     let number = |at: usize| {
         frame
@@ -50,19 +50,19 @@ pub(crate) fn flow_hash(frame: &[u8]) -> u64 {
     mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
 }
 
-/// The length of the frame that `bytes` begin with.
+/// Returns the length of the frame that `bytes` begin with.
 pub(crate) fn frame_len(bytes: &[u8]) -> Option<usize> {
     let length = bytes.get(8..HEADER_LEN)?.first_chunk()?;
     Some(usize::from(u16::from_be_bytes(*length)))
 }
 
-/// The frames that a list of segments holds, each as the pieces it lies in.
+/// Returns the frames in a list of segments, each as the pieces that it lies in.
 pub(crate) fn frames_of<'a>(
     segments: &'a [Segment],
-    turn: &'a IterationMemory,
+    memory: &'a IterationMemory,
     receive: &'a ReceiveBuffers,
 ) -> impl Iterator<Item = Vec<&'a [u8]>> {
-    let mut pieces = segments.iter().map(|s| turn.bytes(s, receive));
+    let mut pieces = segments.iter().map(|s| memory.bytes(s, receive));
     let mut rest: &[u8] = &[];
     std::iter::from_fn(move || {
         if rest.is_empty() {

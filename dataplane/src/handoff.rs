@@ -1,5 +1,5 @@
-//! Frames on their way from the worker that received them to the one that owns their egress port:
-//! gathered into blocks, handed over whole.
+//! Handing frames over from the worker that received them to the one that owns their egress port, in
+//! blocks.
 
 use std::sync::Arc;
 
@@ -7,25 +7,25 @@ use crate::block::{Block, HandedBurst};
 use crate::ingress::Burst;
 use crate::mailbox::Mailbox;
 
-/// Bytes at which a block is handed over before its turn ends. Each costs the other worker a send a
-/// port: with a quarter of this, a burst of small frames took it two.
+/// Bytes at which a block is handed over before the iteration ends. Each block costs the other worker
+/// one send for each port. With a quarter of this, a burst of small frames took two.
 const BLOCK_LEN: usize = 256 << 10;
-/// Bytes that an open block may grow to while the other worker is behind, and how many of them one
-/// port may take: a flood for one must not cost the others their frames.
+/// Bytes that an open block may grow to while the other worker is behind, and bytes that one port may
+/// take of them: a flood for one port must not cost the others their frames.
 const BEHIND_LEN: usize = 6 << 20;
 const BEHIND_PORT: usize = 4 << 20;
-/// One worker's open blocks, one for each other worker.
+/// The open blocks of a worker, one for each other worker.
 pub(crate) struct Handoff {
     open: Vec<Block>,
-    /// What each slot of another worker has been given since that worker fell behind.
+    /// The bytes that each slot of another worker has been given since that worker fell behind.
     behind: Vec<Vec<u32>>,
     mailboxes: Vec<Arc<Mailbox>>,
     me: usize,
-    /// Frames handed over so far.
+    /// The number of frames handed over so far.
     pub(crate) handed_over: u64,
     /// Workers that sleep and have been given something.
     asleep: Vec<usize>,
-    /// Frames for workers that have failed.
+    /// The number of frames dropped because their worker has failed.
     lost: u64,
 }
 
@@ -42,14 +42,14 @@ impl Handoff {
         }
     }
 
-    /// Adds frames for a port in `slot` of `worker`. Returns how many that worker is too far behind
-    /// to take.
+    /// Adds frames for a port in `slot` of `worker`. Returns the number of frames dropped because that
+    /// worker is too far behind.
     pub(crate) fn push(&mut self, worker: usize, slot: u32, burst: &Burst<'_>) -> u64 {
         let len = burst.head.len() + burst.bytes.len();
         let full = self.open[worker].bytes.len() + len > BLOCK_LEN;
         if full && !self.open[worker].bursts.is_empty() {
             match self.flush_one(worker) {
-                // Much is to come: the other need not wait for the end of our turn.
+                // Much is to follow, so the other worker need not wait for the end of this iteration.
                 true => self.mailboxes[worker].bell.ring(),
                 false if self.has_room(worker, slot, len) => {}
                 false => return u64::from(burst.frames),
@@ -71,8 +71,8 @@ impl Handoff {
         0
     }
 
-    /// Hands over whatever is open. False if some worker could not take it: to be tried again soon.
-    /// Who sleeps must be woken then: see [`Self::take_asleep`].
+    /// Hands over all open blocks. Returns false if a worker could not take its block: try again soon.
+    /// Wake the workers of [`Self::take_asleep`] afterwards.
     pub(crate) fn flush(&mut self) -> bool {
         let mut all = true;
         for worker in 0..self.open.len() {
@@ -88,24 +88,24 @@ impl Handoff {
         all
     }
 
-    /// A worker that sleeps, with its mailbox; whoever asks must wake it.
+    /// Takes a worker that sleeps, with its mailbox. The caller must wake it.
     pub(crate) fn take_asleep(&mut self) -> Option<(usize, Arc<Mailbox>)> {
         let worker = self.asleep.pop()?;
         Some((worker, Arc::clone(&self.mailboxes[worker])))
     }
 
-    /// How many frames were dropped since this was last asked for, as their worker has failed.
+    /// Takes the number of frames dropped because their worker has failed.
     pub(crate) fn take_lost(&mut self) -> u64 {
         std::mem::take(&mut self.lost)
     }
 
-    /// Drops what is open, and says how many frames that were.
+    /// Drops all open blocks. Returns the number of frames in them.
     pub(crate) fn give_up(&mut self) -> u64 {
         let open = self.open.iter_mut().map(std::mem::take);
         open.map(|block| block.frames).sum()
     }
 
-    /// Whether a frame for this slot may still be taken on though its worker is behind. Counts it.
+    /// Reports whether a frame for this slot fits although its worker is behind, and counts it if so.
     fn has_room(&mut self, worker: usize, slot: u32, len: usize) -> bool {
         let behind = &mut self.behind[worker];
         if behind.len() <= slot as usize {
@@ -120,7 +120,7 @@ impl Handoff {
         fits
     }
 
-    /// Hands over one block, or keeps it open. Wakes nobody.
+    /// Hands over one block, or keeps it open. Does not wake the other worker.
     fn flush_one(&mut self, worker: usize) -> bool {
         if self.mailboxes[worker].is_closed() {
             self.lost += std::mem::take(&mut self.open[worker]).frames;
@@ -129,7 +129,7 @@ impl Handoff {
         }
         let queue = &self.mailboxes[worker].blocks[self.me];
         let mut empty = queue.take_empty();
-        // A reallocation would copy what is there.
+        // Without this, the buffer would be reallocated and copied while it is filled.
         empty.bytes.reserve(BLOCK_LEN);
         let block = std::mem::replace(&mut self.open[worker], empty);
         let frames = block.frames;
@@ -163,7 +163,7 @@ mod tests {
         (Handoff::new(mailboxes, 0), to)
     }
 
-    /// Offers a frame: whether it was taken.
+    /// Offers a frame. Returns whether it was taken.
     fn push(handoff: &mut Handoff, slot: u32) -> bool {
         let burst = Burst {
             ingress: PortId(1),
@@ -191,7 +191,7 @@ mod tests {
                 taken += usize::from(push(&mut handoff, slot % 10)) * FRAME.len();
             }
             assert!(taken <= (4 << 20) + BEHIND_LEN, "{taken}");
-            // The worker takes one block, which makes room for one: not for one of any size.
+            // The worker takes one block, which makes room for another of bounded size.
             taken -= to.blocks[0].pop().expect("a block").bytes.len();
         }
         let mut came = take_all(&to);

@@ -1,5 +1,5 @@
-//! The way in: whole frames found in what a port received, their next hops, and what changes in
-//! them on the way through. Frames are looked up in batches, so that their cache misses overlap.
+//! Ingress: finds the whole frames in what a port received, decides about them, and patches them.
+//! Frames are looked up in batches, so that their cache misses overlap.
 
 use std::sync::Arc;
 
@@ -16,19 +16,19 @@ use crate::counters::{DropReason, PortCounters};
 use crate::delivery::Delivery;
 use crate::filter::{GuardedFilter, TrafficFrame};
 
-/// Finds next hops. One a worker; it keeps its scratch memory from batch to batch.
+/// Routes the frames that a worker receives. It keeps its scratch memory from batch to batch.
 pub(crate) struct Router {
     fib: FibReader,
     policy: Policy,
     /// Traffic frames to look up together.
     pending: Vec<Pending>,
-    /// Traffic that came of late: frames and bytes.
+    /// Traffic since the last [`Self::take_mean_len`]: frames and bytes.
     ingested: (u64, u64),
     /// The rewritten head of a frame that grows.
     head: Vec<u8>,
 }
 
-/// What a router was told about frames.
+/// How frames are treated.
 pub(crate) struct Policy {
     pub(crate) delivery: Arc<dyn Delivery>,
     pub(crate) filter: Option<Arc<GuardedFilter>>,
@@ -40,38 +40,38 @@ pub(crate) struct Policy {
 struct Pending {
     at: u32,
     layout: TrafficLayout,
-    /// Of its watermark.
+    /// The sequence of its watermark.
     sequence: u64,
-    /// The frame's class; `None` if the filter drops the frame.
+    /// The frame's class, or `None` if the filter drops the frame.
     class: Option<Class>,
 }
 
-/// Whole frames behind each other that go out of one port.
+/// Adjacent whole frames with the same egress port.
 #[derive(Clone, Copy)]
 pub(crate) struct Burst<'a> {
-    /// The port that they came in by.
+    /// The port that they arrived at.
     pub(crate) ingress: PortId,
     pub(crate) egress: PortId,
-    /// How many frames.
+    /// The number of frames.
     pub(crate) frames: u32,
-    /// What goes before `bytes`: the rewritten head of a single frame, or nothing.
+    /// Bytes to send before `bytes`: the rewritten head of a single frame, or nothing.
     pub(crate) head: &'a [u8],
-    /// The frames, or the payload behind the rewritten head.
+    /// The frames, or the payload of a frame with a rewritten head.
     pub(crate) bytes: &'a [u8],
-    /// Where these lie.
+    /// The memory that `bytes` lie in, from offset `at` on.
     pub(crate) place: Place,
     pub(crate) at: usize,
 }
 
-/// What a port is to the router.
+/// The port that frames arrive at.
 pub(crate) struct Ingress<'a> {
     pub(crate) port: PortId,
     pub(crate) counters: &'a PortCounters,
 }
 
-/// Where the router hands frames on to.
+/// Takes the frames that the router hands on.
 pub(crate) trait Output {
-    /// Takes a protocol frame on; false if there is no room.
+    /// Takes a protocol frame. Returns false if there is no room for it.
     fn protocol(&mut self, frame: &[u8]) -> bool;
 
     /// Takes a burst of traffic frames, or returns how many were dropped, and why.
@@ -106,15 +106,15 @@ impl Router {
         self.policy.filter = filter;
     }
 
-    /// The mean length of the traffic frames since this was last asked for; 0 if there were none.
+    /// Returns the mean length of the traffic frames since the last call; 0 if there were none.
     pub(crate) fn take_mean_len(&mut self) -> usize {
         let (frames, bytes) = std::mem::take(&mut self.ingested);
         (bytes / frames.max(1)) as usize
     }
 
-    /// Takes all whole frames off `bytes`, which lie at `place`, beginning at `at`, and hands them
-    /// to `output` or to this node. Returns where the first frame that is not whole begins, and why
-    /// the port must be closed, if it must.
+    /// Takes all whole frames off `bytes`, which lie at `place`, beginning at `at`, and hands them to
+    /// `output` or to this node. Returns where the first partial frame begins, and an error if the port
+    /// must be closed.
     pub(crate) fn ingest(
         &mut self,
         ingress: &Ingress<'_>,
@@ -179,7 +179,7 @@ impl Router {
         (at, result)
     }
 
-    /// Decides about all pending frames, in their order.
+    /// Decides about all pending frames, in order.
     fn route(
         &mut self,
         ingress: &Ingress<'_>,
@@ -205,7 +205,7 @@ impl Router {
     }
 }
 
-/// Pending frames, and what it takes to route them.
+/// Pending frames, and all that is needed to route them.
 struct Batch<'a, O> {
     fib: &'a Snapshot,
     policy: &'a Policy,
@@ -227,7 +227,7 @@ impl<O: Output> simd::Work for Batch<'_, O> {
 impl<O: Output> Batch<'_, O> {
     #[inline(always)]
     fn route(&mut self) {
-        // First pass: the tree, and all SNEK lookups at once.
+        // First pass: classify all frames, and collect their SNEK lookups.
         let mut lookups = Destinations::new();
         for i in 0..self.pending.len() {
             let Pending { at, layout, .. } = self.pending[i];
@@ -236,7 +236,7 @@ impl<O: Output> Batch<'_, O> {
         }
         let fib = self.fib;
         let found = fib.find(&lookups);
-        // Second pass: what becomes of each frame.
+        // Second pass: decide about each frame.
         let mut open: Option<Open> = None;
         for i in 0..self.pending.len() {
             let Pending {
@@ -309,7 +309,7 @@ impl<O: Output> Batch<'_, O> {
         self.hand_on(open);
     }
 
-    /// The class of a frame, unless the filter drops it.
+    /// Classifies a frame. Returns `None` if the filter drops it.
     #[inline(always)]
     fn classify(
         &self,
@@ -377,22 +377,22 @@ impl Ingress<'_> {
     }
 }
 
-/// Moves as many bytes of `bytes` as the frame that `carry` begins still misses. Returns how many
-/// were taken, and whether `carry` is a whole frame now.
-pub(crate) fn complete(carry: &mut Vec<u8>, bytes: &[u8]) -> Result<(usize, bool), FrameError> {
+/// Moves bytes that complete the frame begun in `partial` from the start of `bytes`. Returns the number
+/// of bytes taken, and whether `partial` is a whole frame now.
+pub(crate) fn complete(partial: &mut Vec<u8>, bytes: &[u8]) -> Result<(usize, bool), FrameError> {
     let mut taken = 0;
     loop {
-        match split(carry)? {
+        match split(partial)? {
             Split::Frame(_) => return Ok((taken, true)),
             Split::Missing(missing) => {
                 let more = &bytes[taken..bytes.len().min(taken + missing)];
                 if more.is_empty() {
                     return Ok((taken, false));
                 }
-                if carry.len() >= HEADER_LEN {
-                    carry.reserve_exact(missing);
+                if partial.len() >= HEADER_LEN {
+                    partial.reserve_exact(missing);
                 }
-                carry.extend_from_slice(more);
+                partial.extend_from_slice(more);
                 taken += more.len();
             }
         }

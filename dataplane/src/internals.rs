@@ -1,5 +1,5 @@
-//! What the benches measure of this crate's inside. No interface: anything here may change at any
-//! time, and nothing but `benches/` may use it.
+//! Internals of this crate that the benches measure. This is no interface: anything here may change at
+//! any time, and nothing but `benches/` may use it.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::queue::{FlowQueue, QueueLimits};
 pub struct EgressQueue(FlowQueue);
 
 impl EgressQueue {
-    /// Of at most so many bytes, with a target delay if one is given in milliseconds.
+    /// Creates a queue of at most `bytes`, with a target delay in milliseconds if there is one.
     #[must_use]
     pub fn new(bytes: usize, delay: Option<u64>) -> Self {
         let limits = QueueLimits {
@@ -26,8 +26,8 @@ impl EgressQueue {
         Self(FlowQueue::new(limits))
     }
 
-    /// Queues a frame of a flow, from an ingress port, at a time in milliseconds; returns how many
-    /// were dropped for it.
+    /// Queues a frame of a flow, from an ingress port, at a time in milliseconds. Returns the number of
+    /// frames dropped.
     pub fn push(&mut self, port: u32, flow: u64, frame: Box<[u8]>, now: u64) -> u64 {
         self.0.push(PortId(port), flow, frame, usize::MAX, now)
     }
@@ -38,7 +38,7 @@ impl EgressQueue {
     }
 }
 
-/// One of two workers, as far as handing over goes.
+/// The hand-over of one of two workers.
 pub struct HandoffEnd {
     handoff: Handoff,
     mailbox: Arc<Mailbox>,
@@ -46,10 +46,10 @@ pub struct HandoffEnd {
 }
 
 impl HandoffEnd {
-    /// Two workers' ends.
+    /// Creates the hand-overs of two workers.
     ///
     /// # Errors
-    /// If their bells cannot be had.
+    /// Their bells cannot be created.
     pub fn pair() -> io::Result<[Self; 2]> {
         let mailboxes = [
             Arc::new(Mailbox::new(2, 16)?),
@@ -62,7 +62,7 @@ impl HandoffEnd {
         }))
     }
 
-    /// Adds a frame for the other worker; false if that one is too far behind.
+    /// Adds a frame for the other worker. Returns false if that one is too far behind.
     pub fn push(&mut self, frame: &[u8]) -> bool {
         let burst = Burst {
             ingress: PortId(2),
@@ -76,12 +76,12 @@ impl HandoffEnd {
         self.handoff.push(1 - self.me, 0, &burst) == 0
     }
 
-    /// Ends a turn; false if the other is too far behind.
+    /// Ends an iteration. Returns false if the other worker is too far behind.
     pub fn flush(&mut self) -> bool {
         self.handoff.flush()
     }
 
-    /// Takes what the other worker has handed over, and gives each piece of it to `take`.
+    /// Takes what the other worker has handed over, and passes each burst to `take`.
     pub fn take(&mut self, mut take: impl FnMut(&[u8])) {
         let queue = &self.mailbox.blocks[1 - self.me];
         while let Some(block) = queue.pop() {

@@ -1,21 +1,25 @@
-//! Moving frames: the workers, and the engines that they run on.
+//! The data plane of a Pinecone node: workers that move frames between connected sockets.
 //!
-//! A worker is a thread with its own ring, ports and buffers. It takes frames off stream sockets, finds
-//! their next hop in an immutable snapshot of the [forwarding tables](pinecone_fib) and puts them on
-//! another socket; it decides nothing. Protocol frames go up to whoever holds the [`Report`] channel; what that one
-//! decides comes back as table changes and as frames to send.
+//! A worker has an engine (io_uring or epoll), ports and buffers of its own. It receives frames from
+//! stream sockets, looks up their next hop in an immutable snapshot of the [forwarding
+//! tables](pinecone_fib), and sends them on another socket. It reports protocol frames to the control
+//! plane through the [`Report`] channel. The control plane answers with changes to the tables and with
+//! frames to send.
 //!
-//! What may not enter: routing decisions, signatures, clocks other than the coarse one of the
-//! workers' timers, and anything that locks or allocates per forwarded frame. `unsafe` lives in
-//! `engine` and `buffer` alone.
+//! Routing decisions do not belong here: they live in `controlplane`, and the decision about a frame in
+//! `fib`. Nothing in this crate checks signatures, and the only clock is the coarse one of the workers'
+//! timers. Nothing locks or allocates for each forwarded frame. `unsafe` is allowed in the modules
+//! `engine` and `buffer` only.
 
 mod backlog;
 mod batching;
 mod block;
 mod buffer;
+mod closing;
 mod counters;
 mod data_plane;
 mod delivery;
+mod doorbell;
 mod driven;
 mod egress;
 mod engine;
@@ -34,6 +38,7 @@ mod port_map;
 mod queue;
 mod registry;
 mod report;
+mod sync;
 mod timers;
 mod worker;
 

@@ -1,22 +1,22 @@
-//! How others reach a worker: queues that it empties once a turn, and a bell for when it sleeps.
+//! A worker's mailbox: queues that it empties once an iteration, and a bell that wakes it.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use crossbeam::queue::{ArrayQueue, SegQueue};
-use rustix::event::{EventfdFlags, eventfd};
 
 use crate::backlog::Backlog;
 use crate::block::BlockQueue;
+use crate::closing::Closing;
 use crate::counters::PortCounters;
+use crate::doorbell::Doorbell;
 use crate::filter::GuardedFilter;
 
 use crate::report::{Budget, CloseReason};
 use crate::{PortId, PortOptions};
 
-/// What a worker is told.
+/// A command for a worker.
 pub(crate) enum Command {
     Add(NewPort),
     Remove { port: PortId, reason: CloseReason },
@@ -25,7 +25,7 @@ pub(crate) enum Command {
     Shutdown,
 }
 
-/// A port to take over.
+/// A port for a worker to take over.
 pub(crate) struct NewPort {
     pub(crate) port: PortId,
     pub(crate) stream: OwnedFd,
@@ -34,17 +34,17 @@ pub(crate) struct NewPort {
     pub(crate) budget: Arc<Budget>,
 }
 
-/// One worker's queues.
+/// The queues of a worker.
 pub(crate) struct Mailbox {
     pub(crate) commands: SegQueue<Command>,
     pub(crate) injected: ArrayQueue<Vec<u8>>,
     /// Bytes of injected frames that the worker has not sent on.
     pub(crate) backlog: Backlog,
-    /// One from each worker, so that each has one writer.
+    /// Blocks from each worker, in a queue of its own so that each queue has one writer.
     pub(crate) blocks: Box<[BlockQueue]>,
     pub(crate) bell: Doorbell,
-    /// Whether the worker has failed and empties its queues no more.
-    closed: AtomicBool,
+    /// Whether the worker has failed and no longer empties its queues.
+    closing: Closing,
 }
 
 impl Mailbox {
@@ -57,10 +57,11 @@ impl Mailbox {
             backlog: Backlog::default(),
             blocks: (0..workers).map(|_| BlockQueue::new()).collect(),
             bell: Doorbell::new()?,
-            closed: AtomicBool::new(false),
+            closing: Closing::new(),
         })
     }
 
+    /// Gives the worker a command. A worker that has failed gets none: the command is dropped.
     pub(crate) fn tell(&self, command: Command) {
         self.commands.push(command);
         if self.is_closed() {
@@ -70,10 +71,9 @@ impl Mailbox {
         }
     }
 
-    /// Closes the queues of a worker that has failed, and says how many frames were in them.
+    /// Closes the queues of a worker that has failed. Returns the number of frames in them.
     pub(crate) fn close(&self) -> u64 {
-        // SeqCst here and in `tell`: either that one sees it, or we see its command.
-        self.closed.store(true, Ordering::SeqCst);
+        self.closing.close();
         self.bell.awake();
         self.drop_commands();
         while self.injected.pop().is_some() {}
@@ -81,17 +81,17 @@ impl Mailbox {
         self.drop_blocks()
     }
 
+    /// Reports whether the worker has failed. Call this after putting something into a queue.
     pub(crate) fn is_closed(&self) -> bool {
-        std::sync::atomic::fence(Ordering::SeqCst);
-        self.closed.load(Ordering::SeqCst)
+        self.closing.is_closed()
     }
 
-    /// Drops the commands that wait, and the sockets of ports in them.
+    /// Drops the commands that wait, and the sockets in them.
     fn drop_commands(&self) {
         while self.commands.pop().is_some() {}
     }
 
-    /// Drops the blocks that wait, and says how many frames were in them.
+    /// Drops the blocks that wait. Returns the number of frames in them.
     pub(crate) fn drop_blocks(&self) -> u64 {
         let waiting = self
             .blocks
@@ -100,81 +100,10 @@ impl Mailbox {
         waiting.map(|block| block.frames).sum()
     }
 
+    /// Reports whether all queues are empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.commands.is_empty()
             && self.injected.is_empty()
             && self.blocks.iter().all(BlockQueue::is_empty)
-    }
-}
-
-/// Wakes a worker, at the price of a system call only if it sleeps.
-pub(crate) struct Doorbell {
-    event: OwnedFd,
-    /// The worker's io_uring, if it has one: other rings can send it a message.
-    ring: OnceLock<OwnedFd>,
-    asleep: AtomicBool,
-}
-
-impl Doorbell {
-    fn new() -> io::Result<Self> {
-        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self {
-            event,
-            ring: OnceLock::new(),
-            asleep: AtomicBool::new(false),
-        })
-    }
-
-    /// To be called after something was put into a queue.
-    pub(crate) fn ring(&self) {
-        if self.must_wake() {
-            self.wake();
-        }
-    }
-
-    /// The same without the waking: whether the worker sleeps. Who is told so must wake it, as nobody
-    /// else will.
-    #[must_use]
-    pub(crate) fn must_wake(&self) -> bool {
-        // SeqCst on both sides: either we see that it sleeps, or it sees what we queued.
-        std::sync::atomic::fence(Ordering::SeqCst);
-        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed)
-    }
-
-    /// Wakes it by its descriptor.
-    pub(crate) fn wake(&self) {
-        // A full counter (the only failure) wakes as well as one more would.
-        let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
-    }
-
-    /// Says by which ring the worker can be woken too.
-    pub(crate) fn set_io_uring(&self, ring: OwnedFd) {
-        let _ = self.ring.set(ring);
-    }
-
-    /// That ring.
-    pub(crate) fn io_uring(&self) -> Option<BorrowedFd<'_>> {
-        self.ring.get().map(AsFd::as_fd)
-    }
-
-    /// Says that the worker is about to sleep; it must look at its queues once more after this.
-    pub(crate) fn about_to_sleep(&self) {
-        self.asleep.store(true, Ordering::Relaxed);
-        std::sync::atomic::fence(Ordering::SeqCst);
-    }
-
-    /// Says that the worker is awake.
-    pub(crate) fn awake(&self) {
-        self.asleep.store(false, Ordering::Relaxed);
-    }
-
-    /// Takes the ring off the descriptor, so that it can be polled again.
-    pub(crate) fn silence(&self) {
-        let mut count = [0; 8];
-        let _ = rustix::io::read(&self.event, &mut count);
-    }
-
-    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
-        self.event.as_fd()
     }
 }

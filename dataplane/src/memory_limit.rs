@@ -1,38 +1,38 @@
-//! How much memory this process may use: the limit of its cgroup, or what the system has.
+//! The memory that this process may use: the limit of its cgroup, or the memory of the system.
 
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Most of the memory that traffic may wait in by default, and the share of it.
+/// The maximum memory for waiting traffic by default, and its share of all memory.
 const QUEUE_MAX: u64 = 256 << 20;
 const QUEUE_SHARE: u64 = 8;
 
 /// An amount of memory, and what limits it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryLimit {
-    /// Bytes.
+    /// The amount in bytes.
     pub bytes: u64,
-    /// Whether a cgroup limits it to so much, and not the size of the machine.
+    /// Whether a cgroup sets this limit, rather than the size of the machine.
     pub is_cgroup: bool,
 }
 
 impl MemoryLimit {
-    /// Reads the limit of this process. `None` if the system does not tell.
+    /// Reads the limit of this process. Returns `None` if the system does not tell.
     #[must_use]
     pub fn read() -> Option<Self> {
         Self::below(Path::new("/"))
     }
 
-    /// The default of [`DataPlaneOptions::queue_bytes`](crate::DataPlaneOptions::queue_bytes): an
-    /// eighth of the memory, and at most 256 MiB.
+    /// Returns the default of `DataPlaneOptions::queue_bytes`: an eighth of the memory, and at most 256
+    /// MiB.
     #[must_use]
     pub fn default_queue_bytes(limit: Option<Self>) -> usize {
         let share = limit.map_or(QUEUE_MAX, |limit| limit.bytes / QUEUE_SHARE);
         share.min(QUEUE_MAX) as usize
     }
 
-    /// As [`Self::read`], with another root directory.
+    /// Reads the limit below another root directory.
     fn below(root: &Path) -> Option<Self> {
         let cgroup = cgroup_limit(root);
         let system = system_memory(root);
@@ -59,15 +59,15 @@ impl fmt::Display for MemoryLimit {
     }
 }
 
-/// A mounted hierarchy of cgroups that may limit memory.
+/// A mounted cgroup hierarchy that may limit memory.
 struct Hierarchy {
-    /// Which of its cgroups is mounted, and where.
+    /// The path of the cgroup that is mounted, and the mount point.
     root: PathBuf,
     at: PathBuf,
     is_v2: bool,
 }
 
-/// The least limit of the process's cgroup and of all cgroups above it, in both versions.
+/// Returns the lowest limit of the process's cgroup and of all cgroups above it, in both versions.
 fn cgroup_limit(root: &Path) -> Option<u64> {
     let cgroups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
     let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).ok()?;
@@ -133,7 +133,7 @@ mod tests {
                       36 31 0:30 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n";
     const V2: &str = "41 31 0:38 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n";
 
-    /// A root directory with these files, and a machine of 8 GiB.
+    /// Returns the limit with these files, on a machine of 8 GiB.
     fn limit(files: &[(&str, &str)]) -> Option<MemoryLimit> {
         let root = tempfile::tempdir().unwrap();
         let meminfo = (

@@ -1,4 +1,4 @@
-//! How a data plane is set up, and what came of it.
+//! Options of a data plane, and errors at its start.
 
 use std::fmt;
 use std::io;
@@ -9,34 +9,39 @@ use crate::LinkType;
 use crate::memory_limit::MemoryLimit;
 use crate::port_map::{MAX_PORTS, MAX_WORKERS};
 
-/// How to start the workers.
+/// Options of a data plane.
 #[derive(Clone, Debug)]
 pub struct DataPlaneOptions {
-    /// How many worker threads, at least 1.
+    /// Number of worker threads, from 1 to 250, 1 by default.
     pub workers: usize,
-    /// The core that each worker is pinned to, in order. Empty: none is pinned.
+    /// The core that each worker is pinned to, in order. If empty, no worker is pinned.
     pub cores: Vec<usize>,
-    /// Which engine moves the bytes.
+    /// The engine that moves the bytes.
     pub engine: EngineChoice,
-    /// Whether traffic with a hop limit of 1 or less is dropped, and other traffic's lowered.
+    /// Whether traffic with a hop limit of 1 or less is dropped, and the hop limit of other traffic
+    /// lowered.
     pub hop_limiting: bool,
-    /// Most bytes of traffic that wait for one port that does not take them, 4 MiB by default. What
-    /// comes on top pushes out the oldest of the flow that has most.
+    /// Maximum number of bytes of traffic that wait for one port whose socket is full, 4 MiB by
+    /// default. Beyond it, the oldest frames of the longest flow are dropped.
     pub port_queue_bytes: usize,
-    /// The same for all ports together, shared out between the workers. By default an eighth of the
-    /// memory that there is, and at most 256 MiB ([`MemoryLimit`]). Where it is used up, a port's new frames push out its own old ones.
+    /// Maximum number of bytes of traffic that wait for all ports together, shared out between the
+    /// workers. By default an eighth of the memory, and at most 256 MiB ([`MemoryLimit`]). When it is
+    /// used up, a port's new frames push out its own old ones.
     pub queue_bytes: usize,
-    /// The delay that a flow's traffic may keep having in a port's queue, 100 ms by default. Above it
-    /// frames are dropped from the flow's head, ever more of them (CoDel), and at four times as much
-    /// all of them as long as a newer one waits. `None` is as long as the queue's bounds allow.
+    /// The delay that a flow's traffic may keep having in a port's queue, 100 ms by default. Above it,
+    /// frames are dropped from the head of the flow, more and more often (CoDel). At four times the
+    /// delay, all frames are dropped that have a newer one behind them. `None` is no limit on the
+    /// delay.
     pub queue_delay: Option<Duration>,
-    /// Most bytes of protocol frames that wait for one port, 1 MiB by default.
+    /// Maximum number of bytes of protocol frames that wait for one port, 1 MiB by default.
     pub port_protocol_bytes: usize,
-    /// Most bytes of one port's protocol frames that wait for the control plane, 256 KiB by default.
+    /// Maximum number of bytes of one port's protocol frames that wait for the control plane, 256 KiB
+    /// by default.
     pub port_pending_bytes: usize,
-    /// The same for all ports together, 64 MiB by default.
+    /// Maximum number of bytes of all ports' protocol frames that wait for the control plane, 64 MiB by
+    /// default.
     pub pending_bytes: usize,
-    /// The highest port number, from 1 to 16,777,215. By default what the limit on open files allows.
+    /// The highest port number, from 1 to 16,777,215. By default, the limit on open files.
     pub max_ports: usize,
     /// Number of receive buffers of each worker: a power of two from 2 to 32,768, 16 by default. A
     /// buffer takes no memory until bytes are received into it.
@@ -49,20 +54,20 @@ pub struct DataPlaneOptions {
     /// Maximum number of frames of local origin that wait for one worker, from 1 to 1,048,576,
     /// 4,096 by default.
     pub local_frames: usize,
-    /// How long a worker goes on looking for something to do before it sleeps: saves the time to
-    /// wake it, at the price of its core. By default it sleeps at once.
+    /// How long a worker spins for something to do before it sleeps, which saves the time to wake it at
+    /// the price of its core. By default it sleeps at once.
     pub busy_poll: Option<Duration>,
-    /// The core of a kernel thread that takes io_uring's requests from memory, for all workers, so
-    /// that these need not enter the kernel. Where it cannot be had, [`EngineInfo`] says so.
+    /// The core of a kernel thread that takes io_uring requests from memory for all workers, so that
+    /// they need not enter the kernel. [`EngineInfo`] tells where that is not available.
     pub sqpoll: Option<usize>,
-    /// Bytes from which on a send of what has waited for a full TCP socket is made without copying
-    /// them to the kernel. Where that cannot be had, [`EngineInfo`] says so. By default never.
+    /// Size in bytes from which sends of queued frames to TCP sockets are made without copying them to
+    /// the kernel; never by default. [`EngineInfo`] tells where that is not available.
     pub zero_copy: Option<usize>,
-    /// How long a worker may wait for several small frames together when many come, from several
-    /// ports that do not wait for each other's; zero, the default, is never. Only io_uring can wait
-    /// so, and who spins or has a kernel thread does not.
+    /// How long a worker may wait for several small frames together, when many arrive from several
+    /// ports that do not wait for each other. Zero, the default, is never. Only io_uring can wait so,
+    /// and a worker that spins or has a kernel thread does not.
     pub batch_wait: Duration,
-    /// Use nothing of the kernel that Linux 6.1 does not have. For ruling newer features out.
+    /// Whether to use only features that Linux 6.1 has, to rule out newer ones as a cause of trouble.
     pub baseline: bool,
 }
 
@@ -95,8 +100,8 @@ impl Default for DataPlaneOptions {
 }
 
 impl DataPlaneOptions {
-    /// Options for a node with little traffic that shares its process with many others. It uses little
-    /// memory, and few file descriptors and ports.
+    /// Returns options for a node with little traffic that shares its process with many others. Such a
+    /// data plane takes little memory.
     #[must_use]
     pub fn small() -> Self {
         Self {
@@ -176,13 +181,13 @@ impl DataPlaneOptions {
     }
 }
 
-/// Which engine moves the bytes.
+/// The choice of an engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EngineChoice {
-    /// The best that this kernel and its rules allow.
+    /// The best engine that this kernel and its rules allow.
     #[default]
     Auto,
-    /// io_uring or nothing.
+    /// io_uring; an error where it is not available.
     Uring,
     /// Readiness polling with epoll, which every kernel has.
     Epoll,
@@ -213,23 +218,23 @@ impl FromStr for EngineChoice {
     }
 }
 
-/// The engine that runs, and on what.
+/// The engine in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineInfo {
     /// Its name.
     pub name: &'static str,
-    /// What of the kernel it uses, and why it was chosen: one line for an operator.
+    /// Why it was chosen, and the parts of the kernel in use: one line for an operator.
     pub description: String,
-    /// The core of each worker, where pinned.
+    /// The core of each worker, where it is pinned.
     pub cores: Vec<Option<usize>>,
 }
 
-/// What a new port is like.
+/// Options of a port.
 #[derive(Clone, Copy, Debug)]
 pub struct PortOptions {
-    /// What it runs over.
+    /// The kind of link.
     pub link: LinkType,
-    /// Whether keepalives are sent and expected. In-process peerings may do without.
+    /// Whether keepalives are sent and expected. Peerings within a process may do without them.
     pub keepalives: bool,
 }
 
@@ -255,16 +260,16 @@ pub enum DataPlaneError {
         /// The number of workers.
         workers: usize,
     },
-    /// A thread cannot run on that core.
+    /// A worker's thread cannot run on its core.
     #[error(
         "cannot pin worker {worker} to core {core}: {source}; choose one of the cores that this process may use"
     )]
     Pin {
-        /// Which worker.
+        /// The number of the worker.
         worker: usize,
-        /// Which core.
+        /// The core.
         core: usize,
-        /// What the kernel said.
+        /// The error of the system call.
         source: io::Error,
     },
     /// io_uring cannot be set up.
@@ -272,15 +277,15 @@ pub enum DataPlaneError {
         "io_uring cannot be set up: {source}; it needs Linux 6.1 or later and must not be forbidden (sysctl kernel.io_uring_disabled, container seccomp profile, memlock limit); the engines auto and epoll do without"
     )]
     Uring {
-        /// What the kernel said.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// Something else went wrong at start.
+    /// A worker cannot be started for another reason.
     #[error("cannot start worker {worker}: {source}")]
     Start {
-        /// Which worker.
+        /// The number of the worker.
         worker: usize,
-        /// What the kernel said.
+        /// The error of the system call.
         source: io::Error,
     },
 }

@@ -1,4 +1,4 @@
-//! What workers tell whoever decides: protocol frames, and ports that closed.
+//! Reports of workers to the control plane: protocol frames, and ports that closed.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,38 +13,38 @@ use crate::PortId;
 pub enum Report {
     /// A protocol frame that a peer sent.
     Frame(ProtocolFrame),
-    /// A port is closed: its descriptor is shut, its number is free. Exactly one for each port
-    /// that was added.
+    /// A port is closed: its descriptor is closed, and its number is free. There is exactly one such
+    /// report for each port that was added.
     Closed {
-        /// Which.
+        /// The port.
         port: PortId,
-        /// Why.
+        /// The reason.
         reason: CloseReason,
     },
-    /// A worker has ended that should not have. Its ports close; it takes no more.
+    /// A worker has failed. Its ports close, and it takes no new ones.
     WorkerFailed(WorkerError),
 }
 
-/// Why a worker ended that nobody had told to.
+/// Why a worker failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WorkerError {
-    /// A system call without which its engine cannot go on failed.
+    /// A system call failed without which the engine cannot go on.
     #[error("worker {worker} failed: {call}: {}", std::io::Error::from_raw_os_error(*.error))]
     System {
-        /// Its number.
+        /// The number of the worker.
         worker: usize,
-        /// The call.
+        /// The system call.
         call: &'static str,
         /// The error number.
         error: i32,
     },
-    /// It panicked.
+    /// The worker panicked.
     #[error("worker {worker} panicked: {message}")]
     Panicked {
-        /// Its number.
+        /// The number of the worker.
         worker: usize,
-        /// The panic's message.
+        /// The message of the panic.
         message: Arc<str>,
     },
 }
@@ -52,7 +52,7 @@ pub enum WorkerError {
 /// Why a port closed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CloseReason {
-    /// Somebody on this node asked for it, and said why.
+    /// This node closed it, for this reason.
     #[error("{0}")]
     Requested(Cow<'static, str>),
     /// The peer ended the stream.
@@ -61,10 +61,10 @@ pub enum CloseReason {
     /// The peer sent nothing for 5 s.
     #[error("peer was silent for 5 s")]
     Dead,
-    /// The peer took not one byte of a write for 5 s.
+    /// The peer took no byte of a write for 5 s.
     #[error("the peer took no bytes for 5 s")]
     WriteTimeout,
-    /// The peer began a frame and did not go on with it.
+    /// The peer began a frame and did not continue it.
     #[error("a frame did not end within 5 s and came at less than 1 KiB/s")]
     SlowFrame,
     /// The peer sent something that is not a frame.
@@ -82,17 +82,18 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// Whether the peer does not answer. A connection that is shut down would then wait for it.
+    /// Reports whether the peer does not answer. If so, an orderly shutdown of the connection would
+    /// wait for it.
     pub(crate) const fn is_silence(&self) -> bool {
         matches!(self, Self::Dead | Self::WriteTimeout | Self::SlowFrame)
     }
 }
 
-/// A whole protocol frame, copied out of the receive buffer. Holding it counts against what its
-/// port may have pending; dropping it frees the place.
+/// A whole protocol frame, copied out of the receive buffer. It counts against the bounds of its port
+/// and of all ports until it is dropped.
 #[derive(Debug)]
 pub struct ProtocolFrame {
-    /// The port that it came from.
+    /// The port that it arrived at.
     pub port: PortId,
     bytes: Box<[u8]>,
     budget: Arc<Budget>,
@@ -106,7 +107,7 @@ impl ProtocolFrame {
         &self.bytes
     }
 
-    /// Takes a place in both budgets, or gives up.
+    /// Copies a frame, if both budgets have room for it.
     pub(crate) fn new(
         port: PortId,
         frame: &[u8],

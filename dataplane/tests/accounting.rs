@@ -1,5 +1,5 @@
-//! Whatever a run is ended by, every traffic frame that came in has gone out, was delivered, or was
-//! dropped for a reason: the rig checks it when it is dropped, here with as much under way as can be.
+//! Accounting: however a run ends, every traffic frame that arrived has been sent, delivered, or
+//! dropped for a reason. The rig checks that when it is dropped, here with much under way.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -24,8 +24,8 @@ fn a_shutdown_in_the_middle_of_it_all() {
     }
 }
 
-/// Four peers send to four others and to us as fast as they can, one of which does not read, and one
-/// comes and goes, until at least so many frames have come; then everything is shut down.
+/// Four peers send to four others and to this node as fast as they can. One of the receivers does not
+/// read, and another peer comes and goes. After this many frames, everything is shut down.
 fn flood(engine: EngineChoice, workers: usize, frames: u64) {
     let mut rig = Rig::with(engine, workers, |options| {
         options.port_queue_bytes = 256 << 10
@@ -34,7 +34,7 @@ fn flood(engine: EngineChoice, workers: usize, frames: u64) {
     for port in 11..11 + SINKS {
         rig.route(to(port), port, 7);
     }
-    // Nobody reads what is for this one.
+    // Nobody reads from this port.
     let _deaf = sinks.pop();
     std::thread::scope(|scope| {
         for port in 1..=SENDERS {
@@ -44,7 +44,7 @@ fn flood(engine: EngineChoice, workers: usize, frames: u64) {
                 keys.push(key(0x55));
                 for i in 0.. {
                     let all = keys.iter().map(|key| traffic(*key, 7, &payload(i, 300)));
-                    // Ends with the port.
+                    // The write fails when the port closes.
                     if end.write_all(&all.collect::<Vec<_>>().concat()).is_err() {
                         return;
                     }

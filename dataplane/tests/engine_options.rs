@@ -1,4 +1,4 @@
-//! The options of engines: what each does, and what comes of it where it cannot be had.
+//! Options of engines: their effects, and what happens where they are not available.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -18,7 +18,7 @@ fn sleeps(rig: &Rig) -> u64 {
 }
 
 #[test]
-fn who_spins_hears_of_everything_without_sleeping() {
+fn a_spinning_worker_notices_everything_without_sleeping() {
     for engine in ENGINES {
         let mut rig = Rig::with(engine, 2, |options| {
             options.busy_poll = Some(Duration::from_secs(600));
@@ -62,7 +62,7 @@ fn sleepers_are_woken_by_message_and_by_eventfd() {
             b.write_all(&frame).unwrap();
             assert_eq!(read_frame(&mut a), frame);
         }
-        // A worker counts after it has sent.
+        // A worker updates its counters after it has sent.
         rig.wait_for(|rig| {
             let stats = rig.plane().worker_stats();
             stats.iter().all(|worker| worker.handed_over == 200)
@@ -74,7 +74,7 @@ fn sleepers_are_woken_by_message_and_by_eventfd() {
 }
 
 #[test]
-fn who_spins_sleeps_when_nothing_comes_for_long() {
+fn a_spinning_worker_sleeps_after_a_while() {
     for engine in ENGINES {
         let mut rig = Rig::with(engine, 1, |options| {
             options.busy_poll = Some(Duration::from_micros(200));
@@ -135,7 +135,7 @@ fn without_a_kernel_thread_workers_enter_the_kernel_and_say_so() {
     }
 }
 
-/// From a port to another, which different workers have if there are several.
+/// Forwards from one port to another, which belong to different workers if there are several.
 fn forwards(rig: &mut Rig) {
     let (mut a, mut b) = (rig.port(1), rig.port(2));
     rig.route(key(0x77), 2, 7);
@@ -149,7 +149,7 @@ fn forwards(rig: &mut Rig) {
 
 #[test]
 fn drains_without_a_copy_arrive_unchanged() {
-    // As new kernels do it, and as old ones; and where a kernel thread does it.
+    // With all features, with those of old kernels, and with a kernel thread.
     let changes: [fn(&mut DataPlaneOptions); 3] = [
         |_| {},
         |options| options.baseline = true,
@@ -166,7 +166,7 @@ fn drains_without_a_copy_arrive_unchanged() {
         assert!(description.contains(wanted), "{description}");
         let (mut a, mut b) = (rig.tcp_port(1), rig.tcp_port(2));
         rig.route(key(0x77), 2, 7);
-        // More than sockets hold, before anything is read.
+        // More than the sockets hold, before anything is read.
         const FRAMES: usize = 1500;
         let writer = std::thread::spawn(move || {
             for i in 0..FRAMES {
@@ -192,7 +192,7 @@ fn drains_without_a_copy_arrive_unchanged() {
         if keepalives == 0 {
             assert_eq!(read_frame(&mut b), KEEPALIVE);
         }
-        rig.settle();
+        rig.wait_until_balanced();
         let (to, worker) = (rig.counters(2), &rig.plane().worker_stats()[0]);
         assert!(worker.zero_copy_sends > 0, "{worker:?}");
         assert_eq!(
@@ -219,7 +219,7 @@ fn a_peer_that_never_reads_can_be_closed_while_the_kernel_reads_its_frames() {
         panic!("something else is reported");
     };
     assert_eq!(port, PortId(2));
-    // The slot is another port's now.
+    // The slot belongs to another port now.
     let mut c = rig.tcp_port(3);
     rig.route(key(0x77), 3, 8);
     let frame = traffic(key(0x77), 8, &payload(1, 100));

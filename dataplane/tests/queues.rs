@@ -1,4 +1,4 @@
-//! The bounds of queues and buffers, with real workers and peers that do not read or all write at
+//! Bounds of queues and buffers, with real workers and peers that do not read, or that all write at
 //! once.
 
 mod rig;
@@ -36,7 +36,7 @@ fn all_ports_together_are_bounded() {
     };
     let now = queued(&rig);
     assert!(now.iter().sum::<u64>() <= 1 << 20, "{now:?}");
-    // Who came first has no more than its own bound, and every later one had some room.
+    // The first port has no more than its own bound, and each later one had some room.
     assert!(now.iter().all(|&bytes| bytes <= 768 << 10), "{now:?}");
     assert!((2..6).any(|p| rig.counters(p).dropped(DropReason::QueueFull) > 0));
 }
@@ -59,7 +59,7 @@ fn frames_that_wait_too_long_are_dropped_if_asked_for() {
             if number == frames {
                 return b;
             }
-            // A peer that takes a frame each millisecond: the queue stands for seconds.
+            // A peer that takes one frame each millisecond: the queue would last for seconds.
             std::thread::sleep(Duration::from_millis(1));
         }
     });
@@ -72,7 +72,7 @@ fn frames_that_wait_too_long_are_dropped_if_asked_for() {
     a.write_all(&traffic(key(0x77), 7, &payload(frames, 8000)))
         .unwrap();
     let _b = reader.join().unwrap();
-    rig.settle();
+    rig.wait_until_balanced();
     assert_eq!(rig.counters(2).dropped(DropReason::QueueFull), 0);
 }
 
@@ -84,7 +84,7 @@ fn scarce_receive_buffers_go_round() {
     });
     let mut first = rig.port(1);
     let mut others: Vec<_> = (2..2 + PORTS).map(|port| rig.port(port)).collect();
-    // The worker is held up in the filter until all of them have something for it.
+    // The filter holds up the worker until all of them have sent something.
     let (entered, gate) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(())));
     let closed = gate.lock().unwrap();
     rig.filter({
@@ -102,8 +102,8 @@ fn scarce_receive_buffers_go_round() {
     }
     drop(closed);
     rig.wait_for(|r| (2..2 + PORTS).all(|port| r.counters(port).rx_protocol_frames == 1));
-    // Each waits for its turn; arming all of them for every free buffer would fail some 10,000
-    // times here, and with ten thousand ports for so long that they are taken for dead.
+    // Sockets are armed one after another. Arming all of them for every free buffer would fail some
+    // 10,000 times here, and with ten thousand ports for so long that their peers count as dead.
     let failed = rig.plane().worker_stats()[0].out_of_buffers;
     assert!((1..4 * u64::from(PORTS)).contains(&failed), "{failed}");
 }
@@ -119,7 +119,7 @@ fn peers_whose_bytes_have_not_been_read_are_not_silent() {
     let mut others: Vec<_> = (2..2 + PORTS)
         .map(|port| rig.port_with(port, true))
         .collect();
-    // For longer than a peer may be silent.
+    // This takes longer than a peer may be silent.
     rig.filter(|_, _| {
         std::thread::sleep(Duration::from_millis(5500));
         true
@@ -131,7 +131,7 @@ fn peers_whose_bytes_have_not_been_read_are_not_silent() {
     rig.wait_for(|r| (2..2 + PORTS).all(|port| r.counters(port).rx_protocol_frames == 1));
 }
 
-/// The keys that tell flows apart are the sender's to write; the port that it comes in by is not.
+/// A sender chooses the keys that distinguish flows, but not the ingress port.
 #[test]
 fn an_honest_flow_keeps_its_share_against_ten_thousand_invented_sources() {
     // With two workers, frames are handed over.
@@ -152,7 +152,7 @@ fn an_honest_flow_keeps_its_share_against_ten_thousand_invented_sources() {
                 for number in (0..sources).cycle() {
                     let marked = payload(sources as usize, 2000);
                     let mut frame = traffic(key(0x77), 7, &marked);
-                    // The source's key lies behind that of the destination.
+                    // The source key follows the destination key.
                     let at = frame.windows(32).position(|w| w == [0x11; 32]).unwrap();
                     let source = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
                     frame[at..at + 8].copy_from_slice(&source.to_be_bytes());
@@ -167,7 +167,7 @@ fn an_honest_flow_keeps_its_share_against_ten_thousand_invented_sources() {
         while frames < 4000 {
             let is_honest = rig::number(&read_frame(&mut out)) == 1;
             frames += 1;
-            // What the socket took before the queue was full says nothing.
+            // The frames that the socket took before the queue was full do not count.
             from_one += usize::from(frames > 1000 && is_honest);
             if frames % 8 == 0 {
                 std::thread::sleep(Duration::from_millis(1));

@@ -1,4 +1,4 @@
-//! Where io_uring is forbidden: epoll instead, or one clear error.
+//! Data planes where io_uring is forbidden: epoll instead, or one clear error.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -30,7 +30,7 @@ fn forbid_io_uring(error: i32) {
 
 #[test]
 fn auto_takes_epoll_says_so_and_forwards() {
-    // As a container forbids it, and as an old kernel does not know it.
+    // As in a container that forbids it, and on an old kernel that does not have it.
     let errors = [
         (libc::EPERM, "Operation not permitted"),
         (libc::ENOSYS, "Function not implemented"),

@@ -1,7 +1,9 @@
-//! Workers that cannot go on: each is forbidden the system call that it waits in, or panics.
+//! Workers that cannot go on, because a system call that they wait in is forbidden, or because they
+//! panic.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[macro_use]
 mod rig;
 
 use std::collections::BTreeMap;
@@ -17,7 +19,7 @@ use rig::{Rig, key, payload, read_frame, traffic};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
 const KEY: PublicKey = key(0x77);
-/// What makes the worker that gets it fail.
+/// A payload that makes the worker that receives it fail.
 const BAIT: &[u8] = b"bait";
 
 /// Makes waiting fail with ENOMEM for the calling thread alone.
@@ -42,7 +44,7 @@ fn forbid_waiting() {
     apply_filter(&program).unwrap();
 }
 
-/// A rig whose workers do this when they get the bait. Filters run on the worker's own thread.
+/// A rig whose workers call `fail` when they receive the bait. Filters run on the worker's own thread.
 fn rig(engine: EngineChoice, workers: usize, fail: fn()) -> Rig {
     let rig = Rig::new(engine, workers);
     rig.filter(move |_, frame| {
@@ -58,7 +60,7 @@ fn bait() -> Vec<u8> {
     traffic(key(0x66), 7, BAIT)
 }
 
-/// The failure that is reported next, and the ports that close for it.
+/// Returns the failure that is reported next, and the ports that close for it.
 fn failure(rig: &Rig, ports: usize) -> (WorkerError, Vec<u32>) {
     let error = loop {
         if let Report::WorkerFailed(error) = rig.report() {
@@ -94,7 +96,7 @@ fn a_failed_worker_closes_its_ports_and_says_why(engine: EngineChoice) {
         error: libc::ENOMEM,
     };
     assert_eq!((error, closed), (expected.clone(), vec![1, 2]));
-    // The peers learn of it at once.
+    // The peers notice at once.
     for peer in [&mut a, &mut b] {
         assert_eq!(peer.read(&mut [0]).unwrap(), 0);
     }
@@ -114,7 +116,7 @@ fn a_failed_worker_closes_its_ports_and_says_why(engine: EngineChoice) {
 
 fn the_other_workers_go_on_and_rest(engine: EngineChoice) {
     let mut rig = rig(engine, 2, forbid_waiting);
-    // Ports go to the workers in turns.
+    // Ports are assigned to the workers alternately.
     let (mut a, _b) = (rig.port(1), rig.port(2));
     let (_c, mut d) = (rig.port(3), rig.port(4));
     rig.route(KEY, 1, 7);
@@ -126,13 +128,13 @@ fn the_other_workers_go_on_and_rest(engine: EngineChoice) {
     let (_, closed) = failure(&rig, 2);
     assert_eq!(closed, [1, 3]);
     rig.wait_for(|r| r.counters(4).rx_traffic_frames == 2000);
-    // New ports are for who is left.
+    // New ports go to the worker that is left.
     let mut e = rig.port(5);
     rig.route(key(0x78), 5, 9);
     let frame = traffic(key(0x78), 9, b"there");
     d.write_all(&frame).unwrap();
     assert_eq!(read_frame(&mut e), frame);
-    // A worker that offers blocks again and again does not sleep for longer than 200 us.
+    // A worker that offers blocks again and again would not sleep for longer than 200 us.
     rig.wait_for(|r| {
         let iterations = |r: &Rig| r.plane().worker_stats()[1].iterations;
         let before = iterations(r);
@@ -153,19 +155,8 @@ fn a_worker_that_panics_has_failed(engine: EngineChoice) {
     };
     assert_eq!((error, closed), (expected, vec![1]));
     assert_eq!(a.read(&mut [0]).unwrap_or(0), 0);
-    // The frames of that turn are in no counter.
+    // The frames of the failed iteration are in no counter.
     std::mem::forget(rig);
-}
-
-macro_rules! with_every_engine {
-    ($($test:ident)*) => {
-        mod uring {
-            $(#[test] fn $test() { super::$test(pinecone_dataplane::EngineChoice::Uring) })*
-        }
-        mod epoll {
-            $(#[test] fn $test() { super::$test(pinecone_dataplane::EngineChoice::Epoll) })*
-        }
-    };
 }
 
 with_every_engine! {

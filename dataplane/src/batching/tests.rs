@@ -2,7 +2,7 @@ use super::*;
 
 const LIMIT: Duration = Duration::from_micros(100);
 
-/// A worker as the rule sees it. Time passes in microseconds.
+/// A worker as the decision sees it. Time is in microseconds.
 struct Simulated {
     batching: Batching,
     waits: u32,
@@ -18,7 +18,8 @@ impl Simulated {
         }
     }
 
-    /// Frames that come every `gap` microseconds, whatever we do, from `ports` in iteration.
+    /// Frames that arrive every `gap` microseconds, whatever the worker does, from each of `ports` in
+    /// turn.
     fn open_loop(&mut self, frames: u32, gap: u32, ports: u32, len: usize) {
         let mut port = 0;
         let mut left = frames;
@@ -39,7 +40,7 @@ impl Simulated {
         for _ in 0..iterations {
             let waited = self.batching.wait();
             match waited {
-                // All have come, and none can send while we wait.
+                // All have arrived, and none can send during the wait.
                 Some(wait) => {
                     let all = (0..2 * flows).step_by(2).map(|port| (port, 200));
                     self.iteration(answer.max(wait.as_micros() as u32), all, waited);

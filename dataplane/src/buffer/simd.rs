@@ -1,20 +1,20 @@
-//! Compiling one piece of work for several processors, and choosing at run time.
+//! Code compiled for several processors, of which one version is chosen at run time.
 
-/// What is worth compiling more than once: a batch, not a single step.
+/// Work that is worth compiling several times: a batch, not a single step.
 pub(crate) trait Work {
-    /// Must be `#[inline(always)]`, as all that it is to gain for.
+    /// Does the work. This and all that gains from it must be `#[inline(always)]`.
     fn run(self);
 }
 
-/// Runs `work`, compiled for the vector and bit instructions that this processor has.
+/// Does the work, compiled for the vector and bit instructions that this processor has.
 #[inline(always)]
 pub(crate) fn run(work: impl Work) {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("bmi2") && is_x86_feature_detected!("lzcnt") {
             if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
-                // SAFETY: the processor has what the function is compiled for, as it says itself;
-                // every one with AVX-512BW, BMI2 and LZCNT has what these build upon.
+                // SAFETY: the processor reports the features that the function is compiled for; every
+                // processor with AVX-512BW, BMI2 and LZCNT has those that they build upon.
                 return unsafe { with_avx512(work) };
             }
             if is_x86_feature_detected!("avx2") {

@@ -21,7 +21,7 @@ pub(crate) enum EngineKind {
     Epoll,
 }
 
-/// What has happened to a slot.
+/// An event of a slot.
 pub(crate) enum Event {
     /// Bytes arrived: these of this receive buffer.
     Received {

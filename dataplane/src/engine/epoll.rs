@@ -26,7 +26,7 @@ const EVENTS: usize = 1024;
 /// Identifies the doorbell's events, in place of a slot.
 const BELL: u64 = u64::MAX;
 
-/// One worker's polling, descriptors and memory.
+/// The epoll instance, descriptors and memory of a worker.
 pub(crate) struct Epoll {
     epoll: OwnedFd,
     ready: Vec<epoll::Event>,
@@ -181,7 +181,7 @@ impl Engine for Epoll {
         let entry = std::mem::take(&mut self.slots[slot as usize]);
         let Some(stream) = entry.stream else { return };
         hang_up(&stream, reset);
-        // Others may hold the socket: closing ours would not end the polling.
+        // Another descriptor may refer to the socket, so closing this one would not end the polling.
         let _ = epoll::delete(&self.epoll, &stream);
         if entry.listed {
             self.readable.retain(|listed| *listed != slot);
@@ -206,7 +206,7 @@ impl Engine for Epoll {
     }
 
     fn send(&mut self, slot: u32, outgoing: Outgoing, mode: SendMode) {
-        // As for the other engine: a drain outlives the iteration.
+        // A drain outlives the iteration, as in the other engine.
         assert!(mode == SendMode::Inline || outgoing.segments.is_empty());
         assert!(self.slots[slot as usize].drain.is_none());
         if mode == SendMode::Drain {

@@ -1,4 +1,4 @@
-//! What the kernel knows of a socket, and how much it may hold back.
+//! Socket options and states: readiness, TCP's progress, and bounds on what the kernel may hold back.
 #![allow(unsafe_code)]
 
 use std::mem::{MaybeUninit, size_of};
@@ -8,26 +8,26 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SendFlags, Shutdown};
 
-/// Where `tcpi_rtt` and `tcpi_bytes_acked` are in `struct tcp_info`, which only grows at its end. The
-/// libc crate's does not reach so far on every target.
+/// Offsets of `tcpi_rtt` and `tcpi_bytes_acked` in `struct tcp_info`, which only grows at its end. The
+/// libc crate's struct is too short on some targets.
 const RTT_AT: usize = 68;
 const BYTES_ACKED_AT: usize = 120;
-/// The socket option that bounds the time between two retransmissions (Linux 6.15), which the libc
-/// crate does not name.
+/// The socket option that bounds the time between two retransmissions (Linux 6.15). The libc crate does
+/// not have it.
 const TCP_RTO_MAX_MS: libc::c_int = 44;
-/// Bounds of that bound, in milliseconds: the least that the kernel takes, and its own.
+/// Bounds of that option in milliseconds: the least that the kernel takes, and its default.
 const RETRY_MIN_MS: u32 = 1000;
 const RETRY_MAX_MS: u32 = 120_000;
 
 /// The state of a TCP connection.
 pub(super) struct TcpState {
-    /// Bytes that the peer has acknowledged so far.
+    /// Number of bytes that the peer has acknowledged.
     pub(super) acked: u64,
     /// The smoothed round-trip time, in microseconds.
     pub(super) rtt_us: u32,
 }
 
-/// What a socket is ready for at this moment.
+/// The readiness of a socket at this moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Readiness {
     /// Bytes, or the end of the stream, wait to be read.
@@ -48,13 +48,13 @@ pub(super) fn readiness(stream: &OwnedFd) -> Readiness {
     }
 }
 
-/// Whether it is a TCP socket.
+/// Reports whether it is a TCP socket.
 pub(super) fn is_tcp(stream: &OwnedFd) -> bool {
     let domain = rustix::net::sockopt::socket_domain(stream);
     domain.is_ok_and(|d| d == AddressFamily::INET || d == AddressFamily::INET6)
 }
 
-/// The state of the connection; nothing if it is no TCP socket.
+/// Returns the state of the connection, or `None` if it is not a TCP socket.
 pub(super) fn tcp_state(stream: &OwnedFd) -> Option<TcpState> {
     let mut info = MaybeUninit::<[u8; BYTES_ACKED_AT + 8]>::zeroed();
     let mut len = size_of::<[u8; BYTES_ACKED_AT + 8]>() as libc::socklen_t;
@@ -82,8 +82,8 @@ pub(super) fn tcp_state(stream: &OwnedFd) -> Option<TcpState> {
     })
 }
 
-/// Lets TCP try again often enough that a peering outlasts a few losses in a row: within a second, or
-/// three round trips where they are longer. Without effect on older kernels.
+/// Makes TCP retransmit often enough that a peering survives several losses in a row: within a second,
+/// or within three round trips where they are longer. Has no effect on older kernels.
 pub(super) fn retry_soon(stream: &OwnedFd, rtt_us: u32) {
     let most = (rtt_us / 1000)
         .saturating_mul(3)
@@ -91,24 +91,24 @@ pub(super) fn retry_soon(stream: &OwnedFd, rtt_us: u32) {
     set_tcp_option(stream, TCP_RTO_MAX_MS, most);
 }
 
-/// Limits the bytes that the kernel takes and cannot send yet, or lifts the limit. Without effect if
-/// it is no TCP socket.
+/// Limits the bytes that the kernel takes and cannot send yet, or lifts the limit. Has no effect on
+/// other sockets than TCP's.
 pub(super) fn limit_unsent(stream: &OwnedFd, limit: Option<usize>) {
-    // Zero is the system's own.
+    // Zero is the system's default.
     let limit = limit.map_or(0, |bytes| {
         libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX)
     });
     set_tcp_option(stream, libc::TCP_NOTSENT_LOWAT, limit);
 }
 
-/// Sends what the socket takes now; returns how many bytes that is.
+/// Sends what the socket takes at once. Returns the number of bytes.
 pub(super) fn send_at_once(stream: &OwnedFd, bytes: &[u8]) -> usize {
-    // An error comes again with the next send.
+    // The next send meets an error again.
     rustix::net::send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).unwrap_or(0)
 }
 
-/// Ends a stream both ways, no matter who else holds its descriptor. A reset does not wait for an
-/// answer of the peer; only TCP has it.
+/// Ends a stream in both directions, no matter who else holds its descriptor. A reset, which only TCP
+/// has, does not wait for an answer of the peer.
 pub(super) fn hang_up(stream: &OwnedFd, reset: bool) {
     if reset {
         // Some kernels do not disconnect a socket that is being read from.
@@ -121,7 +121,7 @@ pub(super) fn hang_up(stream: &OwnedFd, reset: bool) {
     let _ = rustix::net::shutdown(stream, Shutdown::Both);
 }
 
-/// Sets an option; a socket or kernel that does not have it stays as it is.
+/// Sets an option. Has no effect on a socket or kernel that does not have it.
 fn set_tcp_option(stream: &OwnedFd, option: libc::c_int, value: libc::c_int) {
     // SAFETY: the kernel reads one integer, which lives as long as the call.
     unsafe {

@@ -45,7 +45,7 @@ const OFFERED_MIN: usize = 2;
 /// Received bytes that make an iteration a large one.
 const LARGE_ITERATION: usize = 256 << 10;
 
-/// One worker's ring, descriptors and memory.
+/// The ring, descriptors and memory of a worker.
 pub(crate) struct Uring {
     ring: IoUring,
     entrance: Entrance,
@@ -435,8 +435,8 @@ impl Uring {
             let len = self.memory.parts().1.buffer_len();
             probe::set_receive_cap(&mut request, len as u32);
         }
-        // SAFETY: a receive that selects buffers names no memory; the buffers of its group live as
-        // long as the engine, whose drop waits for completions, or leaks.
+        // SAFETY: a receive that selects buffers names no memory; the buffers of its group live as long
+        // as the engine, whose drop waits for completions, or leaks them.
         unsafe { self.push(&request.user_data(tag(Op::Receive, slot))) };
     }
 
@@ -450,14 +450,14 @@ impl Uring {
         unsafe { self.push(&poll.user_data(tag(Op::Bell, 0))) };
     }
 
-    /// Queues a request, submitting first if the queue is full. If the kernel takes none, the next
-    /// [`Self::enter`] fails.
+    /// Queues a request, after submitting others if the queue is full. If the kernel takes none, the
+    /// next [`Self::enter`] fails.
     ///
     /// # Safety
     /// What the request points to must stay valid until it completes.
     unsafe fn push(&mut self, request: &squeue::Entry) {
         loop {
-            // SAFETY: passed on to the caller.
+            // SAFETY: the caller vouches for the request.
             if unsafe { self.ring.submission().push(request) }.is_ok() {
                 return;
             }

@@ -105,8 +105,8 @@ fn room_and_frames_are_bounds_too() {
     assert_eq!((dropped, few.frames()), (6, 4));
 }
 
-/// A flow of 10,000-byte frames comes twice as fast as it goes: how many milliseconds the frames
-/// that went had waited, towards the end, and how many were dropped late.
+/// Frames of 10,000 bytes arrive twice as fast as they leave. Returns how many milliseconds the frames
+/// that left had waited, towards the end, and how many frames were dropped late.
 fn overload(delay: Option<u64>) -> (Vec<u64>, u64) {
     let mut queue = FlowQueue::new(QueueLimits {
         bytes: 1 << 30,
@@ -137,7 +137,7 @@ fn a_target_delay_shortens_the_wait() {
     assert!(late > 10_000 && *most <= 80, "{most} ms, {late} dropped");
 }
 
-/// On a slow link, where a frame takes longer than the target.
+/// A slow link, on which a frame takes longer than the target.
 #[test]
 fn a_lone_frame_goes_out_however_long_it_has_waited() {
     let mut queue = FlowQueue::new(QueueLimits {
@@ -200,11 +200,11 @@ proptest! {
     }
 }
 
-/// What the queue holds, kept as simply as can be: frames in the order in which they came, each with
-/// its ingress port, flow, number and length.
+/// The content of the queue in its simplest form: frames in order of arrival, each with its ingress
+/// port, flow, number and length.
 type Naive = Vec<(PortId, u8, u32, usize)>;
 
-/// Which frame must go when there are too many; nothing if two would do.
+/// Returns the frame to drop when there are too many, or `None` if several are possible.
 fn longest(naive: &Naive) -> Option<usize> {
     fn most<K: Copy + PartialEq>(lengths: &[(K, usize)]) -> Option<K> {
         let sum = |key: K| {
@@ -263,7 +263,7 @@ proptest! {
         prop_assert!(naive.iter().all(|f| left.contains(&f.2)));
     }
 
-    /// One flow from a port of its own keeps its share whatever the other port invents.
+    /// A flow from a port of its own keeps its share, whatever keys the other port invents.
     #[test]
     fn a_port_with_many_sources_takes_no_more_than_its_share(
         honest_len in 100usize..20_000,
@@ -274,7 +274,7 @@ proptest! {
         let mut queue = FlowQueue::new(QueueLimits { bytes: 1 << 20, frames: usize::MAX, delay });
         let (mut sent, mut number) = ([0usize; 2], 0);
         for now in 0..4000u64 {
-            // Each of them alone would be too much.
+            // Each port alone would be too much.
             for (port, len) in [(A, honest_len), (B, other_len)] {
                 for _ in 0..=24_000 / len {
                     number += 1;

@@ -91,7 +91,7 @@ impl<E: Engine> EventLoop<E> {
         let mut failed = Vec::new();
         if iteration.take_completed(events, account(&mut ports.egress, &mut failed))? {
             ports.close_failed(&mut iteration, std::mem::take(&mut failed), events);
-            // What a full socket refused begins to drain before the wait.
+            // Bytes that a full socket refused begin to drain before the wait.
             ports.egress.flush(&mut iteration.outbox());
         }
         ports.release_injected();
@@ -149,7 +149,7 @@ fn timeout(ports: &Ports, handed_over: bool) -> Option<Duration> {
     Some(Duration::from_millis(due.saturating_sub(now)))
 }
 
-/// What waiting changes.
+/// The parts of a worker that a wait changes.
 struct Waiter<'a> {
     ports: &'a mut Ports,
     batching: &'a mut Batching,

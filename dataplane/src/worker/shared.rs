@@ -1,4 +1,4 @@
-//! What the workers of a data plane share.
+//! State that the workers of a data plane share.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::port_map::PortMap;
 use crate::registry::Registry;
 use crate::report::{Budget, Report};
 
-/// What the workers of a data plane share.
+/// State that the workers of a data plane share.
 pub(crate) struct Shared {
     pub(crate) options: DataPlaneOptions,
     pub(crate) engine: EngineKind,

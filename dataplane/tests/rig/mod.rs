@@ -1,4 +1,4 @@
-//! A data plane with Unix socket pairs for peers.
+//! A data plane whose peers are Unix socket pairs.
 #![allow(
     dead_code,
     missing_docs,
@@ -25,6 +25,33 @@ use pinecone_fib::FibWriter;
 use pinecone_wire::traffic::push_traffic;
 use pinecone_wire::{Coordinates, PublicKey, TrafficFields, TrafficLayout, Watermark};
 
+/// Makes a test of each function and engine.
+#[allow(unused_macros)]
+macro_rules! with_every_engine {
+    ($($test:ident)*) => {
+        mod uring {
+            $(#[test] fn $test() { super::$test(pinecone_dataplane::EngineChoice::Uring.into()) })*
+        }
+        mod epoll {
+            $(#[test] fn $test() { super::$test(pinecone_dataplane::EngineChoice::Epoll.into()) })*
+        }
+    };
+}
+
+/// Makes a test of each function, with these options.
+#[allow(unused_macros)]
+macro_rules! with_options {
+    ($name:ident, $engine:ident, $change:expr, $($test:ident)*) => {
+        mod $name {
+            const SETTING: crate::rig::Setting = crate::rig::Setting {
+                engine: pinecone_dataplane::EngineChoice::$engine,
+                change: $change,
+            };
+            $(#[test] fn $test() { super::$test(SETTING) })*
+        }
+    };
+}
+
 const DEADLINE: Duration = Duration::from_secs(20);
 
 pub struct Rig {
@@ -35,7 +62,7 @@ pub struct Rig {
     counters: BTreeMap<u32, Arc<PortCounters>>,
 }
 
-/// An engine, and what else is not as by default.
+/// An engine, and changes to the default options.
 #[derive(Clone, Copy)]
 pub struct Setting {
     pub engine: EngineChoice,
@@ -90,7 +117,7 @@ impl Rig {
             workers,
             engine: setting.engine,
             max_ports: 256,
-            // Peers here stop reading as they like, and then want all that waited.
+            // Some tests let peers stop reading, and then expect all frames that waited.
             queue_delay: None,
             ..DataPlaneOptions::default()
         };
@@ -115,7 +142,7 @@ impl Rig {
         &self.plane
     }
 
-    /// A port without keepalives; returns the peer's end.
+    /// Adds a port without keepalives. Returns the peer's end.
     pub fn port(&mut self, port: u32) -> UnixStream {
         self.port_with(port, false)
     }
@@ -127,7 +154,7 @@ impl Rig {
         theirs
     }
 
-    /// The same over TCP.
+    /// Adds a TCP port without keepalives. Returns the peer's end.
     pub fn tcp_port(&mut self, port: u32) -> TcpStream {
         self.tcp_port_with(port, false)
     }
@@ -150,11 +177,11 @@ impl Rig {
         let before = ports(&self.plane);
         let counters = self.plane.add_port(PortId(port), ours, options);
         self.counters.insert(port, counters);
-        // A worker takes it on in its own time; frames for it would be dropped until then.
+        // A worker takes the port some time later; frames for it would be dropped until then.
         self.wait_for(|r| ports(&r.plane) > before);
     }
 
-    /// Takes a route out as one that has expired.
+    /// Expires a route.
     pub fn expire(&mut self, key: PublicKey) {
         assert!(self.fib.expire_route(&key));
         self.fib.publish();
@@ -173,7 +200,7 @@ impl Rig {
         self.counters[&port].snapshot()
     }
 
-    /// All ports ever, and local traffic.
+    /// The sum of the counters of all ports, open or closed, and of local traffic.
     pub fn total(&self) -> CountersSnapshot {
         let mut total = CountersSnapshot::default();
         self.plane
@@ -192,7 +219,7 @@ impl Rig {
         self.delivered.frames.lock().unwrap().clone()
     }
 
-    /// Makes a worker panic that delivers a frame.
+    /// Makes a worker panic when it delivers a frame.
     pub fn panic_on_delivery(&self) {
         self.delivered.panics.store(true, Ordering::Relaxed);
     }
@@ -205,8 +232,8 @@ impl Rig {
         }
     }
 
-    /// Waits until every traffic frame that came in is accounted for.
-    pub fn settle(&self) {
+    /// Waits until every traffic frame that arrived is accounted for.
+    pub fn wait_until_balanced(&self) {
         self.wait_for(|r| {
             let total = r.total();
             total.queued_frames == 0 && is_balanced(&total)
@@ -233,7 +260,7 @@ impl Rig {
 }
 
 impl Drop for Rig {
-    /// At the end of every run the counters add up, whatever was under way.
+    /// At the end of every run the counters must add up, whatever was under way.
     fn drop(&mut self) {
         self.plane.shutdown();
         let total = self.total();
@@ -247,7 +274,7 @@ impl Drop for Rig {
     }
 }
 
-/// Whether all traffic that came has gone somewhere. Some drops are of protocol frames.
+/// Reports whether all traffic that arrived is accounted for. Some drops are of protocol frames.
 fn is_balanced(total: &CountersSnapshot) -> bool {
     let protocol = [
         DropReason::ProtocolQueueFull,
@@ -259,7 +286,7 @@ fn is_balanced(total: &CountersSnapshot) -> bool {
     total.rx_traffic_frames == total.tx_traffic_frames + total.delivered_frames + dropped
 }
 
-/// A core that this process may use.
+/// Returns a core that this process may use.
 pub fn usable_core() -> usize {
     let allowed = rustix::thread::sched_getaffinity(None).unwrap();
     (0..rustix::thread::CpuSet::MAX_CPU)
@@ -271,7 +298,7 @@ pub const fn key(byte: u8) -> PublicKey {
     PublicKey([byte; 32])
 }
 
-/// A payload that tells its number.
+/// Returns a payload that contains a number.
 pub fn payload(number: usize, size: usize) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..size).map(|i| (i * 7 + number) as u8).collect();
     bytes
@@ -281,13 +308,13 @@ pub fn payload(number: usize, size: usize) -> Vec<u8> {
     bytes
 }
 
-/// The number of a frame with such a payload of four bytes or more.
+/// Returns the number in a frame with such a payload of four bytes or more.
 pub fn number(frame: &[u8]) -> usize {
     let layout = TrafficLayout::parse(frame).unwrap();
     u32::from_be_bytes(*layout.payload(frame).first_chunk().unwrap()) as usize
 }
 
-/// Traffic as it looks behind the node whose route for `to` has `sequence`.
+/// Returns traffic as it looks after the node whose route for `to` has `sequence`.
 pub fn traffic(to: PublicKey, sequence: u64, payload: &[u8]) -> Vec<u8> {
     traffic_with(to, Watermark { key: to, sequence }, payload)
 }
@@ -321,7 +348,7 @@ fn build(
     frame
 }
 
-/// Reads one frame, whatever its type.
+/// Reads one frame of any type.
 pub fn read_frame(from: &mut impl Read) -> Vec<u8> {
     let mut frame = vec![0; 10];
     from.read_exact(&mut frame).expect("header");

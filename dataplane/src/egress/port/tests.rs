@@ -45,7 +45,7 @@ impl Bench {
         }
     }
 
-    /// A frame that lies by itself.
+    /// Pushes a frame that has no neighbour in memory.
     fn push(&mut self, number: u32, len: usize) {
         let bytes = frame(number, len);
         let id = self.memory.own(bytes.clone());
@@ -61,7 +61,7 @@ impl Bench {
         self.port.push_traffic(&burst, &mut self.memory, 0);
     }
 
-    /// Lets the socket take up to `room` bytes of the next send; the frames that it got whole.
+    /// Lets the socket take up to `room` bytes of the next send. Returns these bytes.
     fn send(&mut self, room: usize) -> Option<Vec<u8>> {
         let outgoing = match self.port.next_send(0)? {
             Send::Inline(outgoing) | Send::Drain(outgoing) => outgoing,
@@ -91,7 +91,7 @@ impl Bench {
 
 #[test]
 fn order_holds_whatever_the_socket_takes() {
-    // More frames than one send takes, too long to be gathered, and short ones between.
+    // More frames than one send takes: some too long to be gathered, and short ones between.
     for (room, frames) in [
         (usize::MAX, 3000),
         (0, 3000),
@@ -122,8 +122,8 @@ fn order_holds_whatever_the_socket_takes() {
     }
 }
 
-/// A send has a thousand pieces at the most: frames that waited are put next to each other, or a port
-/// with small ones would never catch up.
+/// A send has at most about a thousand pieces. Frames that waited share pieces, or a port with small
+/// frames would never catch up.
 #[test]
 fn small_frames_that_waited_share_pieces() {
     let mut bench = Bench::new(|_| {});
@@ -192,7 +192,7 @@ fn protocol_frames_go_first() {
     assert_eq!(numbers[..3], [0, 1000, 1]);
 }
 
-/// What is in a drain can be neither overtaken nor dropped: on a slow link that must be little.
+/// A drain can be neither overtaken nor dropped, so it must be small on a slow link.
 #[test]
 fn a_slow_link_gets_small_drains_and_recovers() {
     let mut bench = Bench::new(|options| options.queue_delay = None);
@@ -204,7 +204,7 @@ fn a_slow_link_gets_small_drains_and_recovers() {
     };
     (bench.port).sent(first, 1300, 0, &bench.memory, &bench.receive);
     let mut now = 0;
-    // How long a drain is when the link takes so many bytes in a millisecond.
+    // Makes a drain over a link that takes `rate` bytes in a millisecond. Returns its length.
     let mut drain = |bench: &mut Bench, rate: usize| {
         let Some(Send::Drain(drain)) = bench.port.next_send(now) else {
             panic!("nothing waits");
@@ -254,7 +254,7 @@ fn the_first_long_send_after_silence_goes_behind_a_keepalive() {
     assert!(!bench.port.needs_keepalive_first(60_000));
 }
 
-/// An announcement is not sent again, so the newest must not be dropped, and others only for it.
+/// An announcement is not sent again: the newest must not be dropped, and others only for it.
 #[test]
 fn too_many_protocol_frames_leave_announcements() {
     let mut bench = Bench::new(|options| options.port_protocol_bytes = 1000);
@@ -278,7 +278,7 @@ fn too_many_protocol_frames_leave_announcements() {
         bench.port.push_protocol(protocol(2, 100 + n));
     }
     assert!(sent(&mut bench).into_iter().eq(10..20));
-    // Once they have been sent, all others are as good as each other.
+    // Once they have been sent, all other frames are equal.
     for n in 50..70 {
         bench.port.push_protocol(protocol(2, n));
     }

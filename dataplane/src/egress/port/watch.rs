@@ -44,7 +44,7 @@ pub(super) struct Watch {
     due: u64,
 }
 
-/// What else a judgement depends on.
+/// The state of a port that its timers depend on.
 pub(super) struct Now {
     /// The time.
     pub(super) now: u64,
@@ -56,7 +56,7 @@ pub(super) struct Now {
     pub(super) is_idle: bool,
 }
 
-/// What to do for a port whose timers are due.
+/// The actions due for a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Due {
     /// Whether to send a keepalive.

@@ -1,4 +1,4 @@
-//! The ring through which receive buffers are given to the kernel.
+//! The ring through which the kernel is given receive buffers.
 
 use std::io;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -8,23 +8,23 @@ use io_uring::types::BufRingEntry;
 
 use crate::buffer::{ReceiveBuffers, Region};
 
-/// The one buffer group of a ring.
+/// The only buffer group of a ring.
 pub(super) const GROUP: u16 = 0;
 
-/// The kernel takes buffers from the head, we give them at the tail.
+/// A ring of buffers. The kernel takes them from the head; the worker gives them at the tail.
 pub(super) struct BufferRing {
     memory: Region,
     mask: u16,
     tail: u16,
-    /// How many buffers the kernel has.
+    /// The number of buffers that the kernel has.
     out: usize,
-    /// Those that it does not have and nobody holds. The last one back is the first to go out
-    /// again, while caches still have it.
+    /// The buffers that neither the kernel nor the worker has in use. The last one returned is the
+    /// first to be given again, while caches still have it.
     spare: Vec<u16>,
 }
 
 impl BufferRing {
-    /// Registers a ring for the buffers and lets the kernel have them all.
+    /// Registers a ring for the buffers and gives all of them to the kernel.
     pub(super) fn new(ring: &IoUring, receive: &ReceiveBuffers) -> io::Result<Self> {
         let count = receive.count();
         let memory = Region::new(usize::from(count) * size_of::<BufRingEntry>());
@@ -45,28 +45,28 @@ impl BufferRing {
         Ok(this)
     }
 
-    /// Leaves the ring's memory to the kernel for good. No buffer may be given after this.
+    /// Leaks the memory of the ring, which the kernel still uses. No buffer may be given afterwards.
     pub(super) fn leak(&mut self) {
         self.spare.clear();
         std::mem::forget(std::mem::replace(&mut self.memory, Region::new(0)));
     }
 
-    /// How many buffers the kernel has.
+    /// The number of buffers that the kernel has.
     pub(super) const fn out(&self) -> usize {
         self.out
     }
 
-    /// The kernel has filled a buffer.
+    /// Notes that the kernel has filled a buffer.
     pub(super) fn taken(&mut self) {
         self.out = self.out.saturating_sub(1);
     }
 
-    /// Takes a buffer back that nobody holds any more.
+    /// Takes back a buffer that is no longer held.
     pub(super) fn take_back(&mut self, id: u16) {
         self.spare.push(id);
     }
 
-    /// Lets the kernel have `count` buffers, or all that there are.
+    /// Gives buffers until the kernel has `count` of them, or all that there are.
     pub(super) fn offer(&mut self, count: usize, receive: &ReceiveBuffers) {
         let missing = count.saturating_sub(self.out).min(self.spare.len());
         for id in self
@@ -82,7 +82,7 @@ impl BufferRing {
         }
     }
 
-    /// Puts a buffer behind the tail; the kernel sees it after [`Self::publish`].
+    /// Puts a buffer at the tail. The kernel sees it after [`Self::publish`].
     fn give(&mut self, id: u16, receive: &ReceiveBuffers) {
         let index = usize::from(self.tail & self.mask);
         // SAFETY: the index is below the number of entries that the region was made for, and the
@@ -96,7 +96,7 @@ impl BufferRing {
         self.out += 1;
     }
 
-    /// Lets the kernel see what was given.
+    /// Shows the kernel the buffers that were given.
     fn publish(&self) {
         // SAFETY: the ring's base is that of a live registered ring; its tail lies in the unused
         // field of the first entry, is aligned, and is only ever accessed atomically.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, types};
 
-/// How long the kernel may say that it is short of something before that is taken for its last word.
+/// How long the kernel may report a shortage before that counts as an error.
 const SHORTAGE: Duration = Duration::from_secs(10);
 
 const GETEVENTS: u32 = 1 << 0;
@@ -18,19 +18,19 @@ const SQ_WAIT: u32 = 1 << 2;
 const EXT_ARG: u32 = 1 << 3;
 const REGISTERED_RING: u32 = 1 << 4;
 
-/// How a ring is named in the system call. The crate can do so by the ring's registered number only
-/// as long as one submitter lives, which would borrow the ring for ever.
+/// How a ring is named in the system call. The io-uring crate can use the registered number of a ring
+/// only while one submitter lives, which would borrow the ring for good.
 pub(super) struct Entrance {
     fd: RawFd,
     flags: u32,
-    /// Whether a kernel thread takes requests by itself.
+    /// Whether a kernel thread takes the requests.
     polled: bool,
-    /// Since when the kernel has been short of something.
+    /// Since when the kernel has reported a shortage.
     short_since: Cell<Option<Instant>>,
 }
 
 impl Entrance {
-    /// Registers the ring with the calling thread, which alone may enter it then: that spares the
+    /// Registers the ring with the calling thread, which alone may enter it afterwards. That saves the
     /// kernel a look into the process's table of descriptors each time.
     pub(super) fn new(ring: &IoUring) -> Self {
         #[repr(C)]
@@ -57,7 +57,7 @@ impl Entrance {
                 1,
             )
         };
-        // Fails only if the thread has registered many others already.
+        // Fails only if the thread has registered many rings already.
         let (fd, flags) = match registered {
             1 => (update.offset as RawFd, REGISTERED_RING),
             _ => (fd, 0),
@@ -71,8 +71,8 @@ impl Entrance {
         }
     }
 
-    /// Submits what is queued, runs what work the kernel has waiting, and waits until there are
-    /// `want` completions or the time is up.
+    /// Submits what is queued, runs the kernel's pending work, and waits until there are `want`
+    /// completions or the time is up.
     pub(super) fn enter(
         &self,
         ring: &mut IoUring,
@@ -81,7 +81,7 @@ impl Entrance {
     ) -> io::Result<()> {
         let mut flags = self.flags | GETEVENTS;
         if self.polled {
-            // Either the thread sees what was queued, or we see that it sleeps.
+            // Either the thread sees what was queued, or this sees that it sleeps.
             atomic::fence(atomic::Ordering::SeqCst);
             if ring.submission().need_wakeup() {
                 flags |= SQ_WAKEUP;
@@ -110,9 +110,9 @@ impl Entrance {
                 Ok(())
             }
             Err(e) => match e.raw_os_error() {
-                // A time-out, or a signal.
+                // A timeout, or a signal.
                 Some(libc::ETIME | libc::EINTR) => Ok(()),
-                // Completions that must be reaped first, or memory that is not to be had now.
+                // Completions must be reaped first, or memory is short at the moment.
                 Some(libc::EBUSY | libc::EAGAIN) => {
                     let since = self.short_since.get().unwrap_or_else(Instant::now);
                     self.short_since.set(Some(since));

@@ -1,4 +1,4 @@
-//! What requests carry so that their completions can be told apart.
+//! The user data of requests, by which their completions are identified.
 
 /// A kind of request.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -8,11 +8,11 @@ pub(super) enum Op {
     Send = 2,
     Bell = 3,
     Cancel = 4,
-    /// A drain without a copy; it carries its number among those, not its slot.
+    /// A drain without a copy. Its user data has its number among those, not its slot.
     ZeroCopy = 5,
-    /// What we send to wake the worker of this number, which completes only if it fails.
+    /// A message that wakes the worker of this number. It completes only if it fails.
     Wake = 6,
-    /// What another worker has sent to wake us.
+    /// A message from another worker that wakes this one.
     Woken = 7,
 }
 
@@ -21,11 +21,11 @@ pub(super) enum Op {
 pub(super) enum Kind {
     Inline,
     Drain,
-    /// A drain without a copy, of this number.
+    /// A drain without a copy, with its number.
     ZeroCopy(u32),
 }
 
-/// What a send carries.
+/// Returns the user data of a send.
 pub(super) fn send_tag(slot: u32, kind: Kind) -> u64 {
     match kind {
         Kind::Inline | Kind::Drain => tag(Op::Send, slot),
@@ -33,7 +33,7 @@ pub(super) fn send_tag(slot: u32, kind: Kind) -> u64 {
     }
 }
 
-/// What a request of this kind, about this slot, carries.
+/// Returns the user data of a request of this kind for this slot.
 pub(super) const fn tag(op: Op, slot: u32) -> u64 {
     (op as u64) << 32 | slot as u64
 }

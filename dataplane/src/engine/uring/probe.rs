@@ -1,4 +1,5 @@
-//! What this kernel's io_uring can do: found out by trying, since version numbers lie.
+//! The features of this kernel's io_uring, found by trying them, since version numbers are not
+//! reliable.
 
 use std::fmt;
 use std::io;
@@ -13,9 +14,9 @@ use super::request::SEND_VECTORIZED;
 use crate::DataPlaneOptions;
 use crate::engine::poller::SharedPoller;
 
-/// Entries of the completion queue for each of the submission queue.
+/// Number of entries of the completion queue for each entry of the submission queue.
 const CQ_ENTRIES: u32 = 8;
-/// How long a kernel thread looks for requests in vain before it sleeps.
+/// How long a kernel thread looks for requests before it sleeps.
 const SQPOLL_IDLE_MS: u32 = 100;
 
 /// The optional parts of io_uring in use.
@@ -25,28 +26,28 @@ pub(crate) struct Features {
     pub(crate) setup: Setup,
     /// Slots below this number are registered files.
     pub(crate) fixed_files: u32,
-    /// One SEND takes many pieces; else SENDMSG does.
+    /// Whether one SEND takes many pieces; otherwise SENDMSG does.
     pub(crate) vectored_send: bool,
-    /// A multishot receive can be told how much to take in one go.
+    /// Whether a multishot receive can be limited in how much it takes at once.
     pub(crate) receive_cap: bool,
-    /// Sleeping workers are woken by messages from ring to ring.
+    /// Whether sleeping workers are woken by messages between rings.
     pub(crate) messages: bool,
-    /// Bytes from which on drains are sent without a copy.
+    /// Size in bytes from which drains are sent without a copy.
     pub(crate) zero_copy: Option<usize>,
-    /// What was asked for and cannot be had, and why.
+    /// Options that are not available, and why.
     pub(crate) denied: Vec<String>,
 }
 
-/// Ring set-ups, best first.
+/// Ways to set up a ring, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Setup {
     /// A kernel thread on this core takes requests and runs completions.
     Polled(u32),
-    /// Completions run when we ask, and no indirection array.
+    /// Completions run when the worker asks for them, and there is no indirection array.
     DeferNoArray,
-    /// Completions run when we ask.
+    /// Completions run when the worker asks for them.
     Defer,
-    /// Completions run when we enter the kernel.
+    /// Completions run when the worker enters the kernel.
     Cooperative,
 }
 
@@ -82,7 +83,7 @@ impl fmt::Display for Features {
     }
 }
 
-/// Names the limit on locked memory where the kernel refuses memory: a low one is the usual reason.
+/// Adds the limit on locked memory to an error about memory, as a low limit is its usual cause.
 pub(super) fn name_limit(error: io::Error) -> io::Error {
     let limit = getrlimit(Resource::Memlock).current;
     match limit {
@@ -97,7 +98,7 @@ pub(super) fn name_limit(error: io::Error) -> io::Error {
     }
 }
 
-/// Builds the best ring that the kernel lets us have; says what was asked for in vain.
+/// Builds the best ring that the kernel allows. Also returns the options that are not available.
 pub(super) fn build_ring(
     options: &DataPlaneOptions,
     poller: &SharedPoller,
@@ -125,7 +126,7 @@ pub(super) fn build_ring(
             builder.setup_no_sqarray();
         }
         if options.busy_poll.is_some() {
-            // Who spins sees in memory that there is work to enter the kernel for.
+            // Lets a worker that spins see pending work without a system call.
             builder.setup_taskrun_flag();
         }
         match builder.build(sq) {
@@ -136,7 +137,7 @@ pub(super) fn build_ring(
     Err(last)
 }
 
-/// Builds a ring that a kernel thread polls: a new one for the first worker, which others share.
+/// Builds a ring with a kernel thread: a new one for the first worker, which others share.
 fn build_polled(sq: u32, cq: u32, core: u32, poller: &SharedPoller) -> io::Result<IoUring> {
     let mut first = poller.lock();
     let mut builder = IoUring::builder();
@@ -157,8 +158,8 @@ fn build_polled(sq: u32, cq: u32, core: u32, poller: &SharedPoller) -> io::Resul
     Ok(ring)
 }
 
-/// Limits what a multishot receive takes before it ends, so that one socket cannot take all
-/// buffers in one go. The crate does not expose the field.
+/// Limits what a multishot receive takes before it ends, so that one socket cannot take all buffers at
+/// once. The io-uring crate does not expose the field.
 pub(super) fn set_receive_cap(request: &mut squeue::Entry, bytes: u32) {
     const OPTLEN_AT: usize = 44;
     const { assert!(size_of::<squeue::Entry>() == 64) };
@@ -174,7 +175,7 @@ pub(super) fn set_receive_cap(request: &mut squeue::Entry, bytes: u32) {
 }
 
 impl Features {
-    /// Tries what is optional. The ring is fresh: nothing else is under way.
+    /// Tries the optional features on a fresh ring, which has no other requests.
     pub(super) fn probe(
         ring: &mut IoUring,
         setup: Setup,
@@ -182,7 +183,7 @@ impl Features {
         options: &DataPlaneOptions,
     ) -> io::Result<Self> {
         let (max_ports, baseline) = (options.max_ports as u32, options.baseline);
-        // Fails under a low limit on descriptors; plain ones do as well.
+        // Fails under a low limit on open files; plain descriptors work as well.
         let fixed_files = match ring.submitter().register_files_sparse(max_ports) {
             Ok(()) => max_ports,
             Err(_) => 0,
@@ -237,14 +238,15 @@ fn vectored_send(ring: &mut IoUring) -> io::Result<bool> {
     .flags(libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
     .build();
     let result = run(ring, &request)?;
-    // A kernel that does not know the flag might send the array's own first bytes.
+    // A kernel that does not know the flag might send the bytes of the array itself.
     let mut got = [0; 4];
     let n = rustix::net::recv(&theirs, &mut got, rustix::net::RecvFlags::DONTWAIT)
         .map_or(0, |(n, _)| n);
     Ok(result == 2 && got.get(..n) == Some(b"ab"))
 }
 
-/// What an engine cannot do without: buffers are there since 5.19, this since 6.0.
+/// Checks for multishot receives (Linux 6.0), without which the engine does not work. Registered buffer
+/// rings are older (5.19).
 fn multishot_receive(ring: &mut IoUring) -> io::Result<()> {
     match receive_end(ring, None)? {
         0 => Ok(()),
@@ -256,7 +258,7 @@ fn receive_cap(ring: &mut IoUring, bytes: usize) -> io::Result<bool> {
     Ok(receive_end(ring, Some(bytes as u32))? == 0)
 }
 
-/// The result of a multishot receive where the peer has ended the stream: it returns at once and
+/// Returns the result of a multishot receive from a stream that has ended. It completes at once and
 /// takes no buffer.
 fn receive_end(ring: &mut IoUring, cap: Option<u32>) -> io::Result<i32> {
     let (ours, theirs) = pair()?;
@@ -268,9 +270,9 @@ fn receive_end(ring: &mut IoUring, cap: Option<u32>) -> io::Result<i32> {
     run(ring, &request)
 }
 
-/// Runs one request that completes at once, and returns its result.
+/// Runs one request that completes at once. Returns its result.
 fn run(ring: &mut IoUring, request: &squeue::Entry) -> io::Result<i32> {
-    // SAFETY: what the request points to belongs to the caller, which waits here for its completion.
+    // SAFETY: the caller owns what the request points to, and waits here for its completion.
     let pushed = unsafe { ring.submission().push(request) };
     pushed.map_err(|_| io::Error::other("submission queue is full"))?;
     loop {

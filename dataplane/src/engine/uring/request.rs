@@ -1,4 +1,4 @@
-//! Making requests: what a socket is called, and which operation sends.
+//! Building requests.
 
 use std::os::fd::RawFd;
 
@@ -6,10 +6,10 @@ use io_uring::{opcode, squeue, types};
 
 use super::op::Kind;
 
-/// `IORING_SEND_VECTORIZED`, which the crate does not name: the buffer is an array of iovecs.
+/// `IORING_SEND_VECTORIZED`, which the io-uring crate does not have: the buffer is an array of iovecs.
 pub(super) const SEND_VECTORIZED: u16 = 1 << 5;
 
-/// How a request names a socket.
+/// A socket as requests name it.
 pub(super) struct Target {
     pub(super) slot: u32,
     pub(super) fd: RawFd,
@@ -17,7 +17,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// The request for the socket by its descriptor, or by its place among the registered ones.
+    /// Builds a request for the socket by its descriptor, or by its index among the registered ones.
     pub(super) fn entry(
         &self,
         plain: impl FnOnce(types::Fd) -> squeue::Entry,
@@ -31,8 +31,8 @@ impl Target {
     }
 }
 
-/// A send of these pieces, or of `message` made to name them, which must both stay as they are until
-/// it completes.
+/// Builds a send of these pieces, perhaps through `message`. Both must stay unchanged until it
+/// completes.
 pub(super) fn send(
     target: &Target,
     pieces: &[libc::iovec],

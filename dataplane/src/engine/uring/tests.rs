@@ -9,10 +9,10 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_fi
 
 use super::*;
 
-/// Who refuses a message sleeps on, so it is woken by its bell: here because what should be its ring
-/// is none, in earnest because its completion queue is full, or the ring about to go.
+/// If MSG_RING fails, the worker is woken through its eventfd. Here it fails because the target is not
+/// a ring; in practice, because the target's completion queue is full or the ring is being closed.
 #[test]
-fn who_refuses_a_message_is_woken_by_its_bell() {
+fn a_failed_message_wakes_the_worker_through_its_eventfd() {
     let own = Arc::new(Mailbox::new(2, 16).unwrap());
     let (poller, options) = (SharedPoller::default(), DataPlaneOptions::default());
     let mut engine = Uring::new(own, &poller, &options).unwrap();
@@ -31,10 +31,13 @@ fn who_refuses_a_message_is_woken_by_its_bell() {
         poll(&mut fds, Some(&rustix::time::Timespec::default())).unwrap() == 1
     };
     engine.wake(1, &sleeper);
-    assert!(!is_woken(), "before the message was sent");
+    assert!(
+        !is_woken(),
+        "the worker is woken before the message is sent"
+    );
     let deadline = Instant::now() + Duration::from_secs(10);
     while !is_woken() {
-        assert!(Instant::now() < deadline, "nobody wakes it");
+        assert!(Instant::now() < deadline, "the worker is never woken");
         let timeout = Some(Duration::from_millis(10));
         engine.wait(wait(timeout), &mut Vec::new()).unwrap();
     }
