@@ -9,34 +9,27 @@ use std::sync::OnceLock;
 use pinecone_wire::traffic::push_traffic;
 use pinecone_wire::{BuildError, Coordinates, PublicKey, TrafficFields, Watermark};
 
-/// A sequence of pseudorandom numbers that is the same in every run (SplitMix64).
+/// A sequence of pseudorandom numbers that is the same in every run.
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub struct Random(pinecone_testing::Random);
 
 impl Random {
     /// Creates the sequence of a seed.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(pinecone_testing::Random::new(seed))
     }
 
     /// Returns the next number.
     #[must_use]
     pub const fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
+        self.0.number()
     }
 
     /// Returns the next 32 bytes as a key. About half of such keys are points of the curve.
     #[must_use]
     pub fn key(&mut self) -> PublicKey {
-        let mut bytes = [0; 32];
-        for word in bytes.chunks_exact_mut(8) {
-            word.copy_from_slice(&self.number().to_be_bytes());
-        }
-        PublicKey(bytes)
+        PublicKey(self.0.bytes())
     }
 
     /// Returns a key whose first 64 bits are those of all other such keys.

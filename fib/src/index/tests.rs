@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use pinecone_testing::Random;
 use proptest::prelude::*;
 
 use super::bits::{BITS, common_bits, slot};
@@ -65,16 +66,8 @@ fn contents<V: Clone>(index: &Index<V>) -> (Vec<(PublicKey, V)>, Nodes, usize) {
     (all, nodes, levels)
 }
 
-fn random_key(seed: &mut u64) -> PublicKey {
-    let mut key = PublicKey::MIN;
-    for chunk in key.0.chunks_mut(8) {
-        *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = *seed;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        chunk.copy_from_slice(&(z ^ (z >> 31)).to_be_bytes());
-    }
-    key
+fn random_key(random: &mut Random) -> PublicKey {
+    PublicKey(random.bytes())
 }
 
 /// Keys that share a prefix of any length with one of a few, as ground keys do.
@@ -188,24 +181,24 @@ fn neighbour(mut key: PublicKey, up: bool) -> PublicKey {
 
 #[test]
 fn an_edit_copies_only_its_path() {
-    let mut seed = 7;
+    let mut random = Random::new(7);
     let mut index = Index::default();
     let len = 100_000 / SCALE;
     for i in 0..len as u32 {
-        index.insert(random_key(&mut seed), i);
+        index.insert(random_key(&mut random), i);
     }
     let (_, before, levels) = contents(&index);
     assert!(levels <= 5, "{levels} levels for {len} random keys");
     let bytes = index.bytes();
     assert!(bytes < len * 100, "{bytes} bytes");
     let kept = index.clone();
-    let key = random_key(&mut seed);
+    let key = random_key(&mut random);
     index.insert(key, 1);
     let (_, one, _) = contents(&index);
     let copied = one.difference(&before).count();
     assert!((1..=levels + 1).contains(&copied), "{copied} nodes copied");
     for i in 0..100 {
-        index.insert(random_key(&mut seed), i);
+        index.insert(random_key(&mut random), i);
     }
     let (_, many, _) = contents(&index);
     let copied = many.difference(&before).count();
@@ -221,10 +214,10 @@ fn an_edit_copies_only_its_path() {
 
 #[test]
 fn removing_shrinks_the_tree() {
-    let mut seed = 9;
+    let mut random = Random::new(9);
     let mut index = Index::default();
     let len = 50_000 / SCALE;
-    let keys: Vec<_> = (0..len).map(|_| random_key(&mut seed)).collect();
+    let keys: Vec<_> = (0..len).map(|_| random_key(&mut random)).collect();
     keys.iter()
         .for_each(|k| assert!(index.insert(*k, ()).is_none()));
     for (n, key) in keys.iter().enumerate().take(len - len / 50) {
@@ -246,10 +239,10 @@ fn removing_shrinks_the_tree() {
 #[test]
 fn keys_that_share_a_long_prefix_stay_shallow() {
     for shared in [5, 8, 9, 20] {
-        let mut seed = 3;
+        let mut random = Random::new(3);
         let mut index = Index::default();
         for i in 0..(20_000 / SCALE) as u32 {
-            let mut key = random_key(&mut seed);
+            let mut key = random_key(&mut random);
             key.0[..shared].fill(0x5a);
             index.insert(key, i);
         }
@@ -262,16 +255,16 @@ fn keys_that_share_a_long_prefix_stay_shallow() {
 /// while the child keeps its name.
 #[test]
 fn a_shortcut_follows_edits_in_place() {
-    let mut seed = 13;
+    let mut random = Random::new(13);
     let mut index = Index::default();
     let (len, rounds) = if cfg!(miri) { (150, 2) } else { (2000, 50) };
-    let mut keys: Vec<_> = (0..len).map(|_| random_key(&mut seed)).collect();
+    let mut keys: Vec<_> = (0..len).map(|_| random_key(&mut random)).collect();
     for key in &keys {
         index.insert(*key, ());
     }
     for _ in 0..rounds {
         for _ in 0..2 {
-            for key in std::iter::repeat_with(|| random_key(&mut seed)).take(10) {
+            for key in std::iter::repeat_with(|| random_key(&mut random)).take(10) {
                 index.insert(key, ());
                 keys.push(key);
             }
@@ -295,18 +288,18 @@ fn a_shortcut_follows_edits_in_place() {
 /// can number.
 #[test]
 fn clones_can_be_edited() {
-    let mut seed = 11;
+    let mut random = Random::new(11);
     let mut index = Index::default();
     let mut model = BTreeMap::new();
     let (len, edits) = if cfg!(miri) { (40, 120) } else { (2000, 6000) };
     for i in 0..len {
-        let key = random_key(&mut seed);
+        let key = random_key(&mut random);
         index.insert(key, i);
         model.insert(key, i);
     }
     let (mut clone, mut cloned) = (index.clone(), model.clone());
     for i in 0..edits {
-        let key = random_key(&mut seed);
+        let key = random_key(&mut random);
         index.insert(key, i);
         model.insert(key, i);
         let view = index.clone();
@@ -326,10 +319,10 @@ fn clones_can_be_edited() {
 
 #[test]
 fn a_compacted_index_fills_its_leaves() {
-    let mut seed = 7;
+    let mut random = Random::new(7);
     let mut index = Index::default();
     for n in 0..300u32 {
-        index.insert(random_key(&mut seed), n);
+        index.insert(random_key(&mut random), n);
     }
     let before = contents(&index);
     index.compact();

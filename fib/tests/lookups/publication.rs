@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use pinecone_fib::{FibWriter, NextHop, PortId, Snapshot};
+use pinecone_testing::Random;
 use pinecone_wire::{Coordinates, PublicKey, Watermark};
 
 use crate::tree;
-use crate::worlds::Random;
 
 /// Readers of a published snapshot see a refresh without publication, but not a new source.
 #[test]
 fn a_refresh_needs_no_publication() {
-    let mut random = Random(1);
-    let (own, key) = (PublicKey::MIN, random.key());
+    let mut random = Random::new(1);
+    let (own, key) = (PublicKey::MIN, PublicKey(random.bytes()));
     let (mut writer, fib) = FibWriter::new(own);
     writer.set_route(key, PortId(3), 10);
     writer.publish();
@@ -63,11 +63,13 @@ fn what_is_set_again_is_not_published() {
 #[test]
 fn ten_thousand_peers_under_one_node() {
     const PEERS: u32 = if cfg!(miri) { 100 } else { 10_000 };
-    let mut random = Random(5);
-    let (mut writer, fib) = FibWriter::new(random.key());
+    let mut random = Random::new(5);
+    let (mut writer, fib) = FibWriter::new(PublicKey(random.bytes()));
     let mut reader = fib.reader();
     let own_ports = [4, 1, 2, 3, 4, 5, 6, 7, 8];
-    let keys: BTreeMap<_, _> = (1..=PEERS).map(|port| (port, random.key())).collect();
+    let keys: BTreeMap<_, _> = (1..=PEERS)
+        .map(|port| (port, PublicKey(random.bytes())))
+        .collect();
     let below = |more: &[u64]| Coordinates::from([&own_ports, more].concat());
     writer.set_coordinates(below(&[]));
     for order in [0, 1] {

@@ -1,44 +1,12 @@
 //! Random histories of a node's tables against the model.
 
 use pinecone_fib::{FibReader, FibWriter, PortId, Rescue, Snapshot, SnekQuery};
+use pinecone_testing::Random;
 use pinecone_wire::{Coordinates, PublicKey, Watermark};
 
 use crate::frames::{Outcome, forward};
 use crate::model::Model;
 use crate::tree;
-
-/// splitmix64: the same worlds in every run.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.next() % n as u64).unwrap()
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
-    }
-
-    pub(crate) fn key(&mut self) -> PublicKey {
-        let mut key = PublicKey::MIN;
-        for chunk in key.0.chunks_mut(8) {
-            chunk.copy_from_slice(&self.next().to_be_bytes());
-        }
-        key
-    }
-}
 
 /// The keys and ports of a world: few, so that they meet often.
 struct World {
@@ -49,9 +17,9 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let count = 6 + random.below(60);
-        let mut keys: Vec<_> = (0..count).map(|_| random.key()).collect();
+        let mut keys: Vec<_> = (0..count).map(|_| PublicKey(random.bytes())).collect();
         if random.chance(40) {
             // Ground keys: many share a long prefix.
             let (base, shared) = (keys[0], 1 + random.below(31));
@@ -96,7 +64,7 @@ impl World {
             5..8 => {
                 let (port, coordinates) = (self.port(), self.coordinates());
                 // Sometimes two peers have the same preference.
-                let preference = self.random.next() % 20;
+                let preference = self.random.number() % 20;
                 writer.set_peer_coordinates(port, coordinates.clone(), preference);
                 model.peers.insert(port, (coordinates, preference));
             }
@@ -122,7 +90,7 @@ impl World {
                 }
             }
             12..20 => {
-                let (key, port, sequence) = (self.key(), self.port(), self.random.next() % 5);
+                let (key, port, sequence) = (self.key(), self.port(), self.random.number() % 5);
                 writer.set_route(key, port, sequence);
                 if model.routes.insert(key, (port, sequence)).is_none() {
                     model.expired.remove(&key);
@@ -150,7 +118,7 @@ impl World {
     fn destination(&mut self) -> PublicKey {
         let mut key = self.key();
         match self.random.below(6) {
-            0 => key = self.random.key(),
+            0 => key = PublicKey(self.random.bytes()),
             // The form in which the IPv6 adapter asks.
             1 => key.0[15..].fill(0),
             2 => key.0[31] = key.0[31].wrapping_add(1),
@@ -165,7 +133,7 @@ impl World {
         }
         Watermark {
             key: self.destination(),
-            sequence: self.random.next() % 5,
+            sequence: self.random.number() % 5,
         }
     }
 
@@ -195,7 +163,7 @@ impl World {
             let before = match self.random.chance(30) {
                 true => Watermark {
                     key: self.key(),
-                    sequence: self.random.next() % 3,
+                    sequence: self.random.number() % 3,
                 },
                 false => query.watermark,
             };

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
+use pinecone_testing::Random;
 use proptest::prelude::*;
 
 use super::*;
@@ -34,15 +35,8 @@ struct Outcome {
 }
 
 fn run(channel: &Channel, data: &[u8], piece: usize) -> Outcome {
-    let mut random = channel.seed;
-    let mut below = move |limit: u64| {
-        // SplitMix64.
-        random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit.max(1)
-    };
+    let mut random = Random::new(channel.seed);
+    let mut below = move |limit: u64| random.number() % limit.max(1);
     let mut now = Duration::ZERO;
     let mut sender = Sender::new(now, 7, piece);
     let mut receiver: Option<Receiver> = None;

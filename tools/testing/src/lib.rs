@@ -3,8 +3,12 @@
 //! This crate depends on no other crate of the workspace. A helper that only one crate needs belongs in that
 //! crate.
 
+mod random;
+
 use std::fmt::Display;
 use std::io::Write;
+
+pub use self::random::Random;
 
 /// The environment variable that lists the needs, separated by commas, for which no test may be skipped.
 pub const REQUIRE: &str = "PINECONE_REQUIRE";

@@ -1,44 +1,12 @@
 //! Random histories of a RIB against the model.
 
 use pinecone_fib::{FibWriter, NextHop, PortId};
+use pinecone_testing::Random;
 use pinecone_wire::{Coordinates, PublicKey, Watermark};
 
 use super::model::{Kind, Model};
 use super::{LINKS, Peer, route, tree};
 use crate::rib::Rib;
-
-/// splitmix64: the same worlds in every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())]
-    }
-
-    fn key(&mut self) -> PublicKey {
-        let mut key = PublicKey::MIN;
-        for chunk in key.0.chunks_mut(8) {
-            chunk.copy_from_slice(&self.next().to_be_bytes());
-        }
-        key
-    }
-}
 
 /// The keys, ports and roots of a world: few, so that they meet often.
 struct World {
@@ -51,9 +19,9 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let count = 6 + random.below(60);
-        let mut keys: Vec<_> = (0..count).map(|_| random.key()).collect();
+        let mut keys: Vec<_> = (0..count).map(|_| PublicKey(random.bytes())).collect();
         if random.chance(40) {
             // Ground keys: many share a long prefix.
             let (base, shared) = (keys[0], 1 + random.below(31));
@@ -65,7 +33,7 @@ impl World {
         sorted.sort();
         let top = &sorted[count - 3..];
         let roots = (0..3)
-            .map(|_| (random.pick(top), random.next() % 3))
+            .map(|_| (random.pick(top), random.number() % 3))
             .collect();
         let ports = 1 + random.below(14);
         Self {
@@ -102,7 +70,7 @@ impl World {
         for signer in signers.iter_mut().skip(1) {
             signer.1 = self.random.pick(&self.keys);
         }
-        signers.push((1 + self.random.next() % 9, key));
+        signers.push((1 + self.random.number() % 9, key));
         Peer {
             key,
             link: self.random.pick(&LINKS[..4]),
@@ -137,7 +105,7 @@ impl World {
                 rib.set_position(model.root, model.coordinates.clone());
             }
             9..17 => {
-                let (key, port, sequence) = (self.key(), self.port(), self.random.next() % 5);
+                let (key, port, sequence) = (self.key(), self.port(), self.random.number() % 5);
                 rib.insert_route(route(key, port, sequence));
                 model.routes.insert(key, (port, sequence));
             }
@@ -153,7 +121,7 @@ impl World {
     fn destination(&mut self) -> PublicKey {
         let mut key = self.key();
         match self.random.below(6) {
-            0 => key = self.random.key(),
+            0 => key = PublicKey(self.random.bytes()),
             1 => key.0[15..].fill(0),
             2 => key.0[31] = key.0[31].wrapping_add(1),
             _ => {}
@@ -167,7 +135,7 @@ impl World {
         }
         Watermark {
             key: self.destination(),
-            sequence: self.random.next() % 5,
+            sequence: self.random.number() % 5,
         }
     }
 
