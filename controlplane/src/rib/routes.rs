@@ -1,5 +1,6 @@
-//! The SNEK routes a node knows, indexed by key, age, source and destination (protocol section 5).
-//! Nothing here is a scan: all lists are linked through the slots.
+//! The SNEK routes of a node, indexed by key, age, source and destination (protocol section 5).
+//!
+//! No operation scans: all lists are linked through the slots.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,31 +14,32 @@ use crate::key_index::KeyIndex;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) key: PublicKey,
-    /// The peering that its bootstrap came from: where frames for the key go.
+    /// The port that its bootstrap came from, to which frames for the key go.
     pub(crate) source: PortId,
-    /// Where the bootstrap went on to, if it did not end here.
+    /// The port that the bootstrap went on to, if it did not end here.
     pub(crate) destination: Option<PortId>,
     pub(crate) sequence: u64,
     pub(crate) last_seen: Duration,
-    /// Whether it has been told, since then, that its path is broken where its bootstraps go on.
+    /// Whether the key has been notified since its last bootstrap that the path is broken beyond `destination`.
     pub(crate) told: bool,
-    /// Whether its last bootstrap has come as a correction only, which goes no further up the snake.
+    /// Whether its last bootstrap came only as a correction, which is not forwarded up the snake.
     pub(crate) corrected: bool,
-    /// Where [`Recent`](crate::recent::RecentBootstraps) has the bootstrap that it was last seen by.
+    /// The place of its last bootstrap in [`RecentBootstraps`](crate::recent::RecentBootstraps).
     pub(crate) recent: u32,
 }
 
-/// Whether a route of a new key may be taken.
+/// The room for a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
+    /// There is room.
     Free,
-    /// If the oldest route of this peering gives way.
+    /// There is room if the oldest route from this port is evicted.
     Evict(PortId),
+    /// There is no room.
     None,
 }
 
-/// All routes. There may be millions, each of which takes a slot and a place in the index: about 100
-/// bytes.
+/// All routes. There may be millions. Each takes a slot and a place in the index: about 100 bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
     by_key: KeyIndex,
@@ -47,32 +49,32 @@ pub(crate) struct Routes {
     by_age: List,
     by_source: BTreeMap<PortId, List>,
     by_destination: BTreeMap<PortId, List>,
-    /// How many routes each source brought, most last.
+    /// The number of routes from each source, the largest last.
     sizes: BTreeSet<(u32, PortId)>,
 }
 
 #[derive(Debug, Default)]
 struct Slots(Vec<Slot>);
 
-/// More routes than this stay where they are: moving them would hold up the control plane for
+/// Maximum number of routes that are moved to smaller memory. Moving more would block the control plane for
 /// milliseconds.
 const MOST_MOVED: usize = 16_384;
-/// Room for fewer than this is too little to give back.
+/// Minimum number of slots that is worth shrinking.
 const LEAST_SHRUNK: usize = if cfg!(test) { 4 } else { 64 };
-/// No slot, or no port.
+/// Sentinel: no slot, or no port.
 const NONE: u32 = u32::MAX;
-/// The bit of [`Slot::last_seen`] that says whether a route has been told that its path is broken.
+/// The bit of [`Slot::last_seen`] for [`Route::told`].
 const TOLD: u64 = 1 << 63;
 /// The bit of [`Slot::last_seen`] for [`Route::corrected`].
 const CORRECTED: u64 = 1 << 62;
 
-/// A route, and its place in three lists. Packed, as there may be millions.
+/// A route, and its links in three lists. Packed, as there may be millions.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, packed(4))]
 struct Slot {
     key: PublicKey,
     sequence: u64,
-    /// In nanoseconds: enough for 146 years. The top bits are [`TOLD`] and [`CORRECTED`].
+    /// In nanoseconds, enough for 146 years. The top bits are [`TOLD`] and [`CORRECTED`].
     last_seen: u64,
     source: u32,
     destination: u32,
@@ -82,7 +84,7 @@ struct Slot {
 
 const _: () = assert!(size_of::<Slot>() == 84);
 
-/// Which list a link belongs to.
+/// The list that a link belongs to.
 #[derive(Clone, Copy)]
 enum By {
     Age = 0,
@@ -113,15 +115,15 @@ impl Routes {
         Some(self.slots.get(at).route())
     }
 
-    /// How many routes `source` brought.
+    /// Returns the number of routes from `source`.
     pub(crate) fn learned_from(&self, source: PortId) -> usize {
         self.by_source
             .get(&source)
             .map_or(0, |list| list.len as usize)
     }
 
-    /// Whether a route of a new key from `source` may be taken: not beyond its own share, and
-    /// when all is full only at the expense of a peering that brought more.
+    /// Returns the room for a route of a new key from `source`. A source has at most `max_per_peer` routes. Once there
+    /// are `max` routes, a new one evicts another from a source that has more.
     pub(crate) fn room(&self, source: PortId, max: usize, max_per_peer: usize) -> Room {
         let own = self.learned_from(source);
         if own >= max_per_peer {
@@ -136,7 +138,7 @@ impl Routes {
         }
     }
 
-    /// Inserts or replaces. The route that its key had before.
+    /// Inserts or replaces a route. Returns the previous route of its key.
     pub(crate) fn insert(&mut self, route: Route) -> Option<Route> {
         let known = self.find(&route.key);
         let before = known.map(|at| self.slots.get(at).route());
@@ -155,7 +157,7 @@ impl Routes {
             }
             None => {
                 if self.slots.0.len() == self.slots.0.capacity() {
-                    // Doubling would leave half of it unused, at every node of a simulated network.
+                    // Doubling would leave half of the memory unused, at every node of a simulated network.
                     self.slots.0.reserve_exact(8 + self.slots.0.len() / 8);
                 }
                 self.slots.0.push(slot);
@@ -184,30 +186,29 @@ impl Routes {
         Some(route)
     }
 
-    /// The route that has not been seen for the longest time.
+    /// Returns the least recently seen route.
     pub(crate) fn oldest(&self) -> Option<Route> {
         self.first_of(&self.by_age)
     }
 
-    /// The same, of those that `source` brought.
+    /// Returns the least recently seen route from `source`.
     pub(crate) fn oldest_from(&self, source: PortId) -> Option<Route> {
         self.first_of(self.by_source.get(&source)?)
     }
 
-    /// One of the routes whose bootstraps went on to `port`.
+    /// Returns one of the routes whose bootstraps went on to `port`.
     pub(crate) fn first_going_to(&self, port: PortId) -> Option<Route> {
         self.first_of(self.by_destination.get(&port)?)
     }
 
-    /// The key has been told that its path is broken.
+    /// Records that `key` has been notified that its path is broken.
     pub(crate) fn set_told(&mut self, key: &PublicKey) {
         if let Some(at) = self.find(key) {
             self.slots.get_mut(at).last_seen |= TOLD;
         }
     }
 
-    /// The bootstrap that the route was last seen by goes on to `destination`, after it had come as a
-    /// correction.
+    /// Records that the last bootstrap of `key` is forwarded to `destination`, after it had come as a correction.
     pub(crate) fn pass_on(&mut self, key: &PublicKey, destination: Option<PortId>) {
         if let Some(at) = self.find(key) {
             self.unlink_destination(at);
@@ -218,7 +219,7 @@ impl Routes {
         }
     }
 
-    /// The bootstraps of `key` went on to nowhere.
+    /// Records that the bootstraps of `key` go on to nowhere.
     pub(crate) fn forget_destination(&mut self, key: &PublicKey) {
         if let Some(at) = self.find(key) {
             self.unlink_destination(at);
@@ -226,7 +227,7 @@ impl Routes {
         }
     }
 
-    /// The routes whose bootstraps went on to `port` went on to `other`, or nowhere.
+    /// Changes the destination of all routes with the destination `port` to `other`.
     pub(crate) fn move_destination(&mut self, port: PortId, other: Option<PortId>) {
         let mut gone = self.by_destination.remove(&port).unwrap_or_default();
         while gone.len > 0 {
@@ -237,7 +238,7 @@ impl Routes {
         }
     }
 
-    /// The routes that `port` brought are `other`'s, behind those that are already. Their keys.
+    /// Changes the source of all routes from `port` to `other`, behind those that are there already. Returns their keys.
     pub(crate) fn move_source(&mut self, port: PortId, other: PortId) -> Vec<PublicKey> {
         let Some(mut gone) = self.by_source.remove(&port) else {
             return Vec::new();
@@ -261,8 +262,8 @@ impl Routes {
         keys
     }
 
-    /// Moves the routes to smaller memory where they use less than two thirds of what they have: after
-    /// a start or a change of the root there are many more than later.
+    /// Moves the routes to smaller memory if they use less than two thirds of it. After a start or a change of root
+    /// there are many more routes than later.
     fn shrink(&mut self) {
         let (used, slots) = (self.len(), self.slots.0.len());
         if 3 * used >= 2 * slots || slots < LEAST_SHRUNK || used > MOST_MOVED {
@@ -279,7 +280,7 @@ impl Routes {
             self.by_key.insert(&slot.key, to);
             self.slots.0.push(*slot);
             from = slot.links[By::Age as usize].next;
-            // Where it is now.
+            // The new place.
             slot.recent = to;
         }
         let moved = |at: &mut u32| {
@@ -310,7 +311,7 @@ impl Routes {
         (list.len > 0).then(|| self.slots.get(list.first).route())
     }
 
-    /// A route from the same source as before. Most are this.
+    /// Replaces a route by one from the same source, which is the common case.
     fn refresh(&mut self, at: u32, route: &Route) {
         self.slots.unlink(By::Age, &mut self.by_age, at);
         self.slots.link(By::Age, &mut self.by_age, at);
@@ -376,7 +377,7 @@ impl Slots {
         &mut self.0[at as usize]
     }
 
-    /// Puts a slot at the end of a list.
+    /// Appends a slot to a list.
     fn link(&mut self, by: By, list: &mut List, at: u32) {
         self.get_mut(at).links[by as usize] = Link {
             previous: list.last,
@@ -391,7 +392,7 @@ impl Slots {
     }
 
     fn unlink(&mut self, by: By, list: &mut List, at: u32) {
-        // A link left behind would name a slot that may be another's, or gone, when routes move.
+        // A stale link could refer to another route's slot, or to none, when routes move.
         let link = &mut self.get_mut(at).links;
         let Link { previous, next } = link[by as usize];
         link[by as usize] = Link::default();
@@ -408,7 +409,7 @@ impl Slots {
 }
 
 impl Slot {
-    /// In no list yet.
+    /// Creates a slot that is in no list.
     fn new(route: &Route) -> Self {
         Self {
             key: route.key,
