@@ -131,17 +131,9 @@ impl Peers {
         }
     }
 
-    /// Returns whether `payload` was the last announcement sent to a peer.
-    pub(crate) fn was_told(&self, port: PortId, payload: &Arc<[u8]>) -> bool {
-        self.get(port)
-            .is_some_and(|peer| peer.told.as_ref() == Some(payload))
-    }
-
-    /// Records the payload of an announcement that is sent to a peer.
-    pub(crate) fn record_told(&mut self, port: PortId, payload: &Arc<[u8]>) {
-        if let Some(peer) = self.by_port.get_mut(&port) {
-            peer.told = Some(Arc::clone(payload));
-        }
+    /// Returns the payload of the last announcement sent to a peer, for whoever sends the next.
+    pub(crate) fn told_mut(&mut self, port: PortId) -> Option<&mut Option<Arc<[u8]>>> {
+        Some(&mut self.by_port.get_mut(&port)?.told)
     }
 
     /// Records that a peer brought a bootstrap of `key`.

@@ -68,7 +68,10 @@ impl Signed {
     /// Sends the announcement to one peer, unless it was the last one sent there. A deployed node takes a repeat from
     /// its parent for bad news.
     fn push(&self, cx: &mut Context, port: PortId) {
-        if cx.peers.was_told(port, &self.payload) {
+        let Some(told) = cx.peers.told_mut(port) else {
+            return;
+        };
+        if told.as_ref() == Some(&self.payload) {
             cx.counters.announcements_unchanged += 1;
             return;
         }
@@ -81,7 +84,7 @@ impl Signed {
             &self.signature,
         );
         if built.is_ok() {
-            cx.peers.record_told(port, &self.payload);
+            *told = Some(Arc::clone(&self.payload));
         }
         cx.send_built(port, frame, built);
     }
