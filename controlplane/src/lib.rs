@@ -38,7 +38,8 @@ mod snake;
 mod status;
 mod tree;
 mod trusted;
-pub mod verify;
+pub mod verified_bodies;
+mod verify;
 
 pub use config::Config;
 pub use control_plane::ControlPlane;
@@ -49,4 +50,5 @@ pub use events::{Effect, Event};
 pub use input::{NewPeer, Now};
 pub use limits::LimitError;
 pub use status::{PeerStatus, Status};
+pub use verified_bodies::VerifiedBodies;
 pub use verify::{Unverified, Verified};

@@ -142,6 +142,19 @@ impl Unverified {
         }
     }
 
+    /// Takes the signatures as valid, on the word of [`VerifiedBodies::contains`](crate::VerifiedBodies::contains).
+    #[must_use]
+    pub fn trust(self) -> Verified {
+        Verified {
+            claim: self.claim,
+            port: self.port,
+            serial: self.serial,
+            verdict: Ok(()),
+            keys: Vec::new(),
+            checked: 0,
+        }
+    }
+
     /// Returns how many signatures [`Self::verify`] verifies. Each takes about 30 µs.
     #[must_use]
     pub fn cost(&self) -> usize {

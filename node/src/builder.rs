@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 
 use crate::event::Subscribers;
 use crate::{
-    EngineChoice, Events, Node, NodeOptions, PacketFilter, ReceiveFor, ReceiveQueue, StartError,
-    start,
+    EngineChoice, Events, Host, Node, NodeOptions, PacketFilter, ReceiveFor, ReceiveQueue,
+    StartError, start,
 };
 
 /// Sets the options of a node and starts it.
@@ -22,6 +22,7 @@ use crate::{
 pub struct Builder {
     options: NodeOptions,
     subscribers: Arc<Subscribers>,
+    host: Option<Host>,
 }
 
 impl From<NodeOptions> for Builder {
@@ -29,13 +30,17 @@ impl From<NodeOptions> for Builder {
         Self {
             options,
             subscribers: Arc::default(),
+            host: None,
         }
     }
 }
 
 impl Clone for Builder {
     fn clone(&self) -> Self {
-        Self::from(self.options.clone())
+        Self {
+            host: self.host.clone(),
+            ..Self::from(self.options.clone())
+        }
     }
 }
 
@@ -234,6 +239,13 @@ impl Builder {
         self.subscribers.subscribe()
     }
 
+    /// Puts the node on the threads of a host, which it shares with others. Such a node has one worker, with the
+    /// epoll engine, and no threads of its own: see [`Host`].
+    pub fn on(mut self, host: &Host) -> Self {
+        self.host = Some(host.clone());
+        self
+    }
+
     /// Starts the node, and returns when it listens.
     ///
     /// # Errors
@@ -265,6 +277,6 @@ impl Builder {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_blocking(self) -> Result<Node, StartError> {
-        start::start(self.options, self.subscribers).map(Node::from)
+        start::start(self.options, self.subscribers, self.host.as_ref()).map(Node::from)
     }
 }

@@ -3,11 +3,11 @@
 //! A [`Control`] is driven by calls of [`Control::iterate`]: on a thread of its own by [`Control::run`], or
 //! together with others by a [host](crate::Host).
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crossbeam::channel::{Receiver, select};
-use pinecone_controlplane::{ControlPlane, Effect, NewPeer};
+use pinecone_controlplane::{ControlPlane, Effect, NewPeer, Now, VerifiedBodies};
 use pinecone_dataplane::{CloseReason, DataPlane, PortId, PortOptions, Report};
 use pinecone_transports::StaticPeerId;
 use pinecone_wire::PublicKey;
@@ -45,6 +45,8 @@ pub(crate) struct Parts {
     pub(crate) bandwidth_interval: Duration,
     pub(crate) own: PublicKey,
     pub(crate) transports: NodeTransports,
+    /// Bodies that other nodes of the process have verified.
+    pub(crate) verified: Option<Arc<Mutex<VerifiedBodies>>>,
     /// Why the node failed, once it has.
     pub(crate) failure: Arc<OnceLock<NodeError>>,
 }
@@ -233,7 +235,10 @@ impl Control {
             match report {
                 Report::Frame(frame) => {
                     let now = self.parts.clock.now();
-                    self.parts.control.frame(now, frame.port, frame.bytes());
+                    match self.parts.verified.clone() {
+                        None => self.parts.control.frame(now, frame.port, frame.bytes()),
+                        Some(verified) => self.frame(now, frame.port, frame.bytes(), &verified),
+                    }
                 }
                 Report::Closed { port, reason } => self.port_closed(port, &reason),
                 Report::WorkerFailed(error) => self.fail(error.into()),
@@ -243,6 +248,25 @@ impl Control {
             }
         }
         true
+    }
+
+    /// Handles a frame whose body another node of the process may have verified.
+    fn frame(&mut self, now: Now, port: PortId, frame: &[u8], bodies: &Mutex<VerifiedBodies>) {
+        let Some(frame) = self.parts.control.admit(now, port, frame) else {
+            return;
+        };
+        // Not held while a signature is verified.
+        let lock = || bodies.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = lock().contains(&frame);
+        let verified = match is_known {
+            true => frame.trust(),
+            false => {
+                let verified = frame.verify();
+                lock().insert(&verified);
+                verified
+            }
+        };
+        self.parts.control.apply(now, verified);
     }
 
     fn work_with_verifiers(&mut self) -> bool {
@@ -505,6 +529,25 @@ impl Control {
         self.parts.local.close();
         // It hands over nothing more once it has ended; what it has is dropped with the channel.
         self.parts.transports.stop();
+    }
+
+    /// Tells the workers to close all ports and to end.
+    pub(crate) fn shut_workers_down(&self) {
+        self.dataplane.begin_shutdown();
+    }
+
+    /// Reports whether there are reports or commands to handle.
+    pub(crate) fn has_input(&self) -> bool {
+        !self.reports.is_empty() || !self.parts.commands.is_empty()
+    }
+
+    /// Reports whether the transports have ended, once [`Self::begin_close`] has told them to. What they have
+    /// made meanwhile is dropped.
+    pub(crate) fn have_transports_ended(&mut self) -> bool {
+        while let Ok(command) = self.parts.commands.try_recv() {
+            self.command(command);
+        }
+        self.transports_ended
     }
 
     /// Takes note of the ports that the workers, which have ended, have closed.

@@ -32,6 +32,7 @@
 //! Routing decisions do not belong here: they live in `controlplane`. The format of bytes lives in
 //! `wire`, moving frames in `dataplane`, and making streams in `transports`.
 
+mod bell;
 mod builder;
 mod clock;
 mod closings;
@@ -39,6 +40,8 @@ mod command;
 mod control;
 mod error;
 mod event;
+mod host;
+mod hosted;
 mod intake;
 mod joining;
 mod key;
@@ -52,6 +55,7 @@ mod pin;
 mod reach;
 mod report;
 mod runtime;
+mod shard;
 mod start;
 mod status;
 mod stream_options;
@@ -65,6 +69,7 @@ pub use error::{
     StartError, TryRecvError,
 };
 pub use event::{Event, Events, PeerBandwidth};
+pub use host::{Host, HostOptions};
 pub use key::{KeyFile, KeyFileError, generate_key};
 pub use log_limit::LogLimit;
 pub use node::{Node, pipe};

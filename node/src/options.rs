@@ -7,7 +7,10 @@ use std::time::Duration;
 use pinecone_transports::{DialSchedule, Limits};
 use pinecone_wire::SecretKey;
 
-use crate::{ControlConfig, DataPlaneOptions, LimitError, MemoryLimit, OptionError, PacketFilter};
+use crate::{
+    ControlConfig, DataPlaneOptions, EngineChoice, LimitError, MemoryLimit, OptionError,
+    PacketFilter,
+};
 
 /// The least that a bound on waiting protocol frames may be: the longest frame.
 const LEAST_PENDING: u64 = 65_536;
@@ -18,6 +21,8 @@ const MAX_VERIFY_THREADS: usize = 256;
 const MAX_DIALS: usize = 65_536;
 const LEAST_INTERVAL: Duration = Duration::from_millis(10);
 const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
+/// The memory that the limits of a small node's control plane are fit to.
+const SMALL_MEMORY: u64 = 32 << 20;
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -139,6 +144,27 @@ impl Default for ReceiveQueue {
 }
 
 impl NodeOptions {
+    /// Returns options for one of many nodes in a process: smaller queues and buffers than by default, at most 64
+    /// peers, and the epoll engine, which needs less memory. Such a node takes well under 600 KB; on a
+    /// [host](crate::Host) it has no threads of its own either.
+    #[must_use]
+    pub fn small() -> Self {
+        let mut options = Self {
+            dataplane: DataPlaneOptions {
+                engine: EngineChoice::Epoll,
+                ..DataPlaneOptions::small()
+            },
+            receive_queue: ReceiveQueue {
+                payloads: 64,
+                bytes: 1 << 20,
+            },
+            ..Self::default()
+        };
+        options.control.fit_memory(SMALL_MEMORY);
+        options.control.max_peers = 64;
+        options
+    }
+
     /// Lowers the limits on state that peers can create, for a machine or a container with little
     /// memory. Limits that are lower already stay.
     pub fn fit_memory(&mut self, memory: MemoryLimit) {

@@ -1,37 +1,46 @@
 //! Starts the parts of a node in the order in which they need each other.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, unbounded};
+use crossbeam::channel::unbounded;
 use pinecone_controlplane::ControlPlane;
-use pinecone_dataplane::DataPlane;
-use pinecone_fib::FibWriter;
+use pinecone_dataplane::{DataPlane, EngineInfo};
+use pinecone_fib::{Fib, FibWriter};
 use pinecone_transports::{Listen, PeerAddress, parse_static_peers};
 use pinecone_wire::timing::BROADCAST_INTERVAL;
 use rand::TryRng;
 use rand::rngs::SysRng;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::command::CommandSender;
 use crate::control::{Control, Parts};
 use crate::event::{EventSender, Subscribers};
+use crate::host::{self, Host};
+use crate::hosted::{End, HostedNode};
 use crate::local::Local;
 use crate::node::Inner;
 use crate::pin::pin_to;
 use crate::runtime::{self, NodeTransports, RuntimeThread};
+use crate::shard::{Seat, Shard};
 use crate::verifiers::Verifiers;
-use crate::{ControlConfig, NodeError, NodeOptions, StartError, generate_key};
+use crate::{
+    ControlConfig, DataPlaneOptions, NodeError, NodeOptions, PacketFilter, StartError, generate_key,
+};
 
 /// Starts a node. On an error, everything that ran already has ended when this returns.
 pub(crate) fn start(
     mut options: NodeOptions,
     subscribers: Arc<Subscribers>,
+    host: Option<&Host>,
 ) -> Result<Inner, StartError> {
     options.check()?;
+    if host.is_some() {
+        host::check(&options)?;
+    }
     let key = match options.secret_key.take() {
         Some(key) => key,
         None => generate_key().map_err(no_random_numbers)?,
@@ -67,7 +76,9 @@ pub(crate) fn start(
     let local = Arc::new(local);
 
     let (sender, commands) = unbounded();
-    let sender = CommandSender::new(sender, None);
+    let seat = host.map(Host::seat);
+    let waker = seat.as_ref().map(|(_, seat)| seat.waker());
+    let sender = CommandSender::new(sender, waker);
     let (requests, receiver) = mpsc::unbounded_channel();
     let setup = runtime::Setup {
         key: key.clone(),
@@ -82,7 +93,11 @@ pub(crate) fn start(
     // Before the control thread, whose core they must not inherit.
     let verifiers = Verifiers::start(options.verify_threads)
         .map_err(|source| system("start the verifier threads", source))?;
-    let transports = match start_transports(setup, options.runtime_core) {
+    let transports = match host {
+        Some(host) => host.runtime().serve(setup),
+        None => start_transports(setup, options.runtime_core),
+    };
+    let transports = match transports {
         Ok(transports) => transports,
         Err(error) => {
             verifiers.end();
@@ -108,25 +123,23 @@ pub(crate) fn start(
         bandwidth_interval: options.bandwidth_interval,
         own,
         transports,
+        verified: host.map(Host::verified),
         failure: Arc::clone(&failure),
     };
 
-    let started = DataPlane::start(options.dataplane.clone(), fib, local.clone());
-    let (dataplane, reports) = match started {
-        Ok((dataplane, reports)) => (Arc::new(dataplane), reports),
-        Err(error) => {
-            parts.end();
-            return Err(error.into());
-        }
+    let forwarding = Forwarding {
+        options: options.dataplane.clone(),
+        fib,
+        local: Arc::clone(&local),
+        filter: options.packet_filter.take(),
     };
-    local.attach(Arc::downgrade(&dataplane));
-    if let Some(filter) = options.packet_filter.take() {
-        dataplane.set_filter(Some(filter));
-    }
-    let control = Control::new(parts, Arc::clone(&dataplane), reports);
-    let (control_thread, ended, ended_blocking) = start_control(control, options.control_core)?;
+    let (end, ended, ended_blocking) = End::new();
+    let running = match seat {
+        Some((shard, seat)) => start_hosted(shard, seat, parts, forwarding, end)?,
+        None => start_alone(parts, forwarding, options.control_core, end)?,
+    };
 
-    let info = dataplane.info();
+    let info = &running.engine;
     tracing::info!(
         // A target of its own: a program that prints the same elsewhere can leave it out.
         target: "pinecone::started",
@@ -144,7 +157,7 @@ pub(crate) fn start(
         own,
         listeners,
         local,
-        dataplane: Arc::downgrade(&dataplane),
+        dataplane: running.dataplane,
         control: sender,
         runtime: requests,
         inbox: tokio::sync::Mutex::new(inbox),
@@ -152,7 +165,7 @@ pub(crate) fn start(
         ended,
         ended_blocking,
         failure,
-        control_thread: Mutex::new(Some(control_thread)),
+        control_thread: Mutex::new(running.control_thread),
     })
 }
 
@@ -171,12 +184,123 @@ fn start_transports(
     }
 }
 
-type ControlThread = (JoinHandle<()>, watch::Receiver<()>, Receiver<()>);
+/// What a data plane starts from.
+struct Forwarding {
+    options: DataPlaneOptions,
+    fib: Fib,
+    local: Arc<Local>,
+    filter: Option<Arc<dyn PacketFilter>>,
+}
 
-fn start_control(control: Control, core: Option<usize>) -> Result<ControlThread, StartError> {
+/// A node whose data plane and control run.
+struct Running {
+    dataplane: Weak<DataPlane>,
+    engine: EngineInfo,
+    /// The thread of the control, if the node does not share one.
+    control_thread: Option<JoinHandle<()>>,
+}
+
+/// Connects a data plane that has just started with what sends through it.
+fn connect(
+    dataplane: DataPlane,
+    local: &Local,
+    filter: Option<Arc<dyn PacketFilter>>,
+) -> Arc<DataPlane> {
+    let dataplane = Arc::new(dataplane);
+    local.attach(Arc::downgrade(&dataplane));
+    if filter.is_some() {
+        dataplane.set_filter(filter);
+    }
+    dataplane
+}
+
+/// Starts the data plane and the control of a node on threads of their own.
+fn start_alone(
+    parts: Parts,
+    forwarding: Forwarding,
+    core: Option<usize>,
+    end: End,
+) -> Result<Running, StartError> {
+    let Forwarding {
+        options,
+        fib,
+        local,
+        filter,
+    } = forwarding;
+    let (dataplane, reports) = match DataPlane::start(options, fib, local.clone()) {
+        Ok(started) => started,
+        Err(error) => {
+            parts.end();
+            return Err(error.into());
+        }
+    };
+    let dataplane = connect(dataplane, &local, filter);
+    let weak = Arc::downgrade(&dataplane);
+    let engine = dataplane.info().clone();
+    let thread = start_control(Control::new(parts, dataplane, reports), core, end)?;
+    Ok(Running {
+        dataplane: weak,
+        engine,
+        control_thread: Some(thread),
+    })
+}
+
+/// Starts the data plane and the control of a node on a thread that it shares.
+fn start_hosted(
+    shard: &Shard,
+    seat: Seat,
+    parts: Parts,
+    forwarding: Forwarding,
+    end: End,
+) -> Result<Running, StartError> {
+    let (reply, started) = std::sync::mpsc::sync_channel(1);
+    let make = move || {
+        let Forwarding {
+            options,
+            fib,
+            local,
+            filter,
+        } = forwarding;
+        match DataPlane::driven(options, fib, local.clone()) {
+            Ok((dataplane, reports, worker)) => {
+                let dataplane = connect(dataplane, &local, filter);
+                let running = Running {
+                    dataplane: Arc::downgrade(&dataplane),
+                    engine: dataplane.info().clone(),
+                    control_thread: None,
+                };
+                // The starting thread waits for this.
+                let _ = reply.send(Ok(running));
+                let control = Control::new(parts, dataplane, reports);
+                Some(HostedNode::new(control, worker, end))
+            }
+            Err(error) => {
+                let _ = reply.send(Err((Box::new(parts), error)));
+                None
+            }
+        }
+    };
+    shard.add(seat, Box::new(make));
+    match started.recv() {
+        Ok(Ok(running)) => Ok(running),
+        Ok(Err((parts, error))) => {
+            // Here, as it waits and the shared thread must not.
+            parts.end();
+            Err(error.into())
+        }
+        Err(_) => {
+            let source = std::io::Error::other("its thread panicked");
+            Err(system("start the node", source))
+        }
+    }
+}
+
+fn start_control(
+    control: Control,
+    core: Option<usize>,
+    end: End,
+) -> Result<JoinHandle<()>, StartError> {
     let (ready, started) = std::sync::mpsc::sync_channel(1);
-    let (end, ended) = watch::channel(());
-    let (end_blocking, ended_blocking) = crossbeam::channel::bounded(0);
     let run = move || {
         // The starting thread waits for the answer.
         match pin_to("control", core) {
@@ -190,7 +314,7 @@ fn start_control(control: Control, core: Option<usize>) -> Result<ControlThread,
             }
         }
         // The last to go, when all else of the node has ended.
-        drop((end, end_blocking));
+        drop(end);
     };
     let thread = std::thread::Builder::new()
         .name("pinecone-control".to_owned())
@@ -201,7 +325,7 @@ fn start_control(control: Control, core: Option<usize>) -> Result<ControlThread,
         Err(system("start the control thread", source))
     };
     match started.recv().unwrap_or_else(ended_at_once) {
-        Ok(()) => Ok((thread, ended, ended_blocking)),
+        Ok(()) => Ok(thread),
         Err(error) => {
             let _ = thread.join();
             Err(error)
