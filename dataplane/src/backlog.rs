@@ -13,7 +13,7 @@ pub(crate) const BACKLOG_LIMIT: usize = 256 << 10;
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     bytes: AtomicUsize,
-    /// Whether there may be tasks, so that workers need not lock.
+    /// True if there may be tasks, so that workers need not lock.
     waited_for: AtomicBool,
     tasks: Mutex<Vec<Waker>>,
 }

@@ -2,7 +2,7 @@
 
 use crate::sync::{AtomicBool, Ordering, fence};
 
-/// Whether the queues of a worker are closed.
+/// The state of the queues of a worker: open or closed.
 ///
 /// The worker's side closes them and then empties them. A sender puts something into a queue, and
 /// empties it if it is closed by then. So nothing stays in a queue.

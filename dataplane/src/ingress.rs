@@ -28,7 +28,7 @@ pub(crate) struct Router {
     head: Vec<u8>,
 }
 
-/// How frames are treated.
+/// Rules for the treatment of frames.
 pub(crate) struct Policy {
     pub(crate) delivery: Arc<dyn Delivery>,
     pub(crate) filter: Option<Arc<GuardedFilter>>,

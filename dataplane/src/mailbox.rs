@@ -43,7 +43,7 @@ pub(crate) struct Mailbox {
     /// Blocks from each worker, in a queue of its own so that each queue has one writer.
     pub(crate) blocks: Box<[BlockQueue]>,
     pub(crate) bell: Doorbell,
-    /// Whether the worker has failed and no longer empties its queues.
+    /// True if the worker has failed and no longer empties its queues.
     closing: Closing,
 }
 

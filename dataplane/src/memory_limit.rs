@@ -13,7 +13,7 @@ const QUEUE_SHARE: u64 = 8;
 pub struct MemoryLimit {
     /// The amount in bytes.
     pub bytes: u64,
-    /// Whether a cgroup sets this limit, rather than the size of the machine.
+    /// True if a cgroup sets this limit, rather than the size of the machine.
     pub is_cgroup: bool,
 }
 

@@ -5,6 +5,8 @@ use std::io;
 use std::str::FromStr;
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
+
 use crate::LinkType;
 use crate::memory_limit::MemoryLimit;
 use crate::port_map::{MAX_PORTS, MAX_WORKERS};
@@ -18,7 +20,7 @@ pub struct DataPlaneOptions {
     pub cores: Vec<usize>,
     /// The engine that moves the bytes.
     pub engine: EngineChoice,
-    /// Whether traffic with a hop limit of 1 or less is dropped, and the hop limit of other traffic
+    /// True if traffic with a hop limit of 1 or less is dropped, and the hop limit of other traffic
     /// lowered.
     pub hop_limiting: bool,
     /// Maximum number of bytes of traffic that wait for one port whose socket is full, 4 MiB by
@@ -54,7 +56,7 @@ pub struct DataPlaneOptions {
     /// Maximum number of frames of local origin that wait for one worker, from 1 to 1,048,576,
     /// 4,096 by default.
     pub local_frames: usize,
-    /// How long a worker spins for something to do before it sleeps, which saves the time to wake it at
+    /// The time for which a worker spins for something to do before it sleeps, which saves the time to wake it at
     /// the price of its core. By default it sleeps at once.
     pub busy_poll: Option<Duration>,
     /// The core of a kernel thread that takes io_uring requests from memory for all workers, so that
@@ -63,17 +65,21 @@ pub struct DataPlaneOptions {
     /// Size in bytes from which sends of queued frames to TCP sockets are made without copying them to
     /// the kernel; never by default. [`EngineInfo`] tells where that is not available.
     pub zero_copy: Option<usize>,
-    /// How long a worker may wait for several small frames together, when many arrive from several
+    /// The time that a worker may wait for several small frames together, when many arrive from several
     /// ports that do not wait for each other. Zero, the default, is never. Only io_uring can wait so,
     /// and a worker that spins or has a kernel thread does not.
     pub batch_wait: Duration,
-    /// Whether to use only features that Linux 6.1 has, to rule out newer ones as a cause of trouble.
+    /// True to use only features that Linux 6.1 has, to rule out newer ones as a cause of trouble.
     pub baseline: bool,
 }
 
 impl Default for DataPlaneOptions {
     fn default() -> Self {
-        let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        // Miri has no such call.
+        let descriptors = match cfg!(miri) {
+            true => None,
+            false => getrlimit(Resource::Nofile).current,
+        };
         Self {
             workers: 1,
             cores: Vec::new(),
@@ -234,7 +240,7 @@ pub struct EngineInfo {
 pub struct PortOptions {
     /// The kind of link.
     pub link: LinkType,
-    /// Whether keepalives are sent and expected. Peerings within a process may do without them.
+    /// True if keepalives are sent and expected. Peerings within a process may do without them.
     pub keepalives: bool,
 }
 

@@ -18,8 +18,8 @@ impl Simulated {
         }
     }
 
-    /// Frames that arrive every `gap` microseconds, whatever the worker does, from each of `ports` in
-    /// turn.
+    /// Frames that arrive every `gap` microseconds, whatever the worker does, from each of `ports` one
+    /// after another.
     fn open_loop(&mut self, frames: u32, gap: u32, ports: u32, len: usize) {
         let mut port = 0;
         let mut left = frames;

@@ -2,7 +2,7 @@
 
 use crate::sync::{AtomicBool, Ordering, fence};
 
-/// Whether a worker sleeps, or is about to.
+/// The sleep state of a worker. True if it sleeps or is about to.
 pub(super) struct Sleep(AtomicBool);
 
 impl Sleep {

@@ -42,9 +42,9 @@ pub(crate) struct Port {
     pub(crate) partial: Vec<u8>,
     /// Why the port is closing, if it is.
     pub(crate) closing: Option<CloseReason>,
-    /// Whether it is in its worker's list of ports to flush.
+    /// True if it is in its worker's list of ports to flush.
     pub(super) dirty: bool,
-    /// Whether traffic can go into the batch: nothing waits that must go before it.
+    /// True if traffic can go into the batch: nothing waits that must go before it.
     direct: bool,
     batch: TrafficBatch,
     /// Frames that arrived when the batch was full. They go to the queue after what the socket refuses
@@ -59,7 +59,7 @@ pub(crate) struct Port {
     /// Bytes in the queue that are of local origin, as last shown.
     backlog: usize,
     total: Rc<Total>,
-    /// Whether a send is under way.
+    /// True if a send is under way.
     sending: bool,
     pacing: Pacing,
     watch: Watch,

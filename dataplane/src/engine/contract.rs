@@ -46,7 +46,7 @@ pub(crate) struct Sent {
     pub(crate) result: Result<usize, i32>,
 }
 
-/// How a send treats a socket that is full.
+/// The treatment of a socket that is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendMode {
     /// The send takes what the socket takes at once. It may point into the iteration's memory.
@@ -55,12 +55,12 @@ pub(crate) enum SendMode {
     Drain,
 }
 
-/// How to wait.
+/// Parameters of a wait.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait {
     /// The longest wait for an event; `None` is without a bound.
     pub(crate) timeout: Option<Duration>,
-    /// How long to wait first for several events together, if the engine can.
+    /// The time to wait first for several events together, if the engine can.
     pub(crate) batch: Option<Duration>,
     /// The number of bytes to receive, approximately.
     pub(crate) enough: usize,

@@ -41,7 +41,7 @@ pub(crate) struct Epoll {
     readable: VecDeque<u32>,
     /// Events that have not been handed out.
     done: Vec<Event>,
-    /// Whether an event in `done` points into the iteration's memory.
+    /// True if an event in `done` points into the iteration's memory.
     memory_in_use: bool,
     /// Kept for its allocation.
     pieces: Vec<IoSlice<'static>>,
@@ -53,11 +53,11 @@ pub(crate) struct Epoll {
 #[derive(Default)]
 struct Slot {
     stream: Option<OwnedFd>,
-    /// Whether it is in the list of slots to read from.
+    /// True if it is in the list of slots to read from.
     listed: bool,
-    /// Whether the stream has ended.
+    /// True if the stream has ended.
     ended: bool,
-    /// Whether polling reports that the socket takes bytes. It stays on until it reports so in vain:
+    /// True if polling reports that the socket takes bytes. It stays on until it reports so in vain:
     /// one drain often follows another.
     polls_out: bool,
     drain: Option<Drain>,
@@ -416,7 +416,7 @@ impl Epoll {
         result
     }
 
-    /// Turns polling for room in the socket on or off.
+    /// Switches polling for room in the socket on or off.
     fn poll_out(&mut self, slot: u32, on: bool) {
         let entry = &mut self.slots[slot as usize];
         let Some(stream) = entry.stream.as_ref().filter(|_| entry.polls_out != on) else {

@@ -9,7 +9,7 @@ pub(crate) struct Memory {
     receive: ReceiveBuffers,
     /// Receive buffers that are held.
     in_use: Vec<u16>,
-    /// How many of these have been handled: all that were filled before the last wait.
+    /// The number of these that have been handled: all that were filled before the last wait.
     handled: usize,
 }
 

@@ -8,7 +8,7 @@ use crate::frames::{frames_in, is_traffic};
 pub(crate) struct Outgoing {
     /// Whole frames, one or several to a piece. The first may have been sent in part.
     pub(crate) owned: Vec<Box<[u8]>>,
-    /// How much of the first owned frame has been sent before.
+    /// The number of bytes of the first owned frame that have been sent before.
     pub(crate) skip: usize,
     /// Traffic frames where they lie.
     pub(crate) segments: Vec<Segment>,

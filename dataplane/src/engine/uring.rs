@@ -35,9 +35,9 @@ use crate::mailbox::Mailbox;
 
 /// Number of arrivals that end a wait for a batch.
 const BATCH: usize = 8;
-/// How long to spin for completions of inline sends that a kernel thread makes, before sleeping.
+/// The time to spin for completions of inline sends that a kernel thread makes, before sleeping.
 const INLINE_SPIN: Duration = Duration::from_micros(50);
-/// How often dropping an engine waits for 10 ms until the kernel no longer uses its memory.
+/// The number of times that dropping an engine waits for 10 ms until the kernel no longer uses its memory.
 const DROP_WAITS: usize = 300;
 
 /// Minimum number of receive buffers that the kernel has, if there are as many.
@@ -81,7 +81,7 @@ struct Slot {
     closing: bool,
     /// The send under way, and its kind.
     sending: Option<(Outgoing, Kind)>,
-    /// Whether drains may be sent without a copy, as on TCP sockets.
+    /// True if drains may be sent without a copy, as on TCP sockets.
     zero_copy: bool,
     tcp: bool,
     send_flags: i32,

@@ -1,7 +1,7 @@
 //! Controlled delay (RFC 8289): drops from the head of a queue whose delay stays above a target, more
 //! and more often until it does not.
 
-/// How long a delay may stay above the target, in milliseconds: a long round trip.
+/// The time in milliseconds for which a delay may stay above the target: a long round trip.
 const INTERVAL_MS: u64 = 100;
 
 /// The state of one flow. Times are in milliseconds.

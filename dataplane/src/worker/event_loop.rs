@@ -11,12 +11,12 @@ use super::shared::Shared;
 use crate::batching::Batching;
 use crate::engine::{Driver, Engine, EngineKind, Event, Sending, Settling};
 
-/// How soon a block is offered again to a worker that was too far behind to take it.
+/// The time after which a block is offered again to a worker that was too far behind to take it.
 const HANDOVER_RETRY: Duration = Duration::from_micros(200);
-/// How often a worker that shuts down looks whether it is done.
+/// The time between two looks of a worker that shuts down whether it is done.
 const SHUTDOWN_CHECK: Duration = Duration::from_millis(10);
 
-/// Whether an iteration waits for events.
+/// The way in which an iteration waits for events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiting {
     /// The iteration spins or sleeps until there is something to do, as the options say.
@@ -36,9 +36,9 @@ pub(super) struct EventLoop<E> {
     late: Vec<Event>,
     /// When the last wait returned, since the worker started.
     now: Duration,
-    /// Whether all frames for other workers have been handed over.
+    /// True if all frames for other workers have been handed over.
     handed_over: bool,
-    /// Whether others have been told that the worker sleeps.
+    /// True if others have been told that the worker sleeps.
     asleep: bool,
 }
 

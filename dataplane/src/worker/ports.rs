@@ -20,7 +20,7 @@ use crate::mailbox::{Command, Mailbox, NewPort};
 use crate::port_map::Owner;
 use crate::report::{CloseReason, Report};
 
-/// How long a worker that shuts down waits for its ports to close.
+/// The time that a worker that shuts down waits for its ports to close.
 const SHUTDOWN: Duration = Duration::from_secs(3);
 /// Frames of local origin taken in one iteration.
 const INJECTED_PER_ITERATION: usize = 512;

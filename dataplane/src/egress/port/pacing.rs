@@ -8,8 +8,8 @@ pub(super) const DRAIN_MAX: usize = 512 << 10;
 /// A drain faster than this may grow, and one slower than that must shrink, in milliseconds.
 const DRAIN_FAST_MS: u64 = 10;
 const DRAIN_SLOW_MS: u64 = 200;
-/// How long a drain on a slow link should take, and for how long the kernel may have unsent bytes
-/// there, in milliseconds.
+/// The time that a drain on a slow link should take, and the time for which the kernel may have unsent
+/// bytes there, in milliseconds.
 const DRAIN_AIM_MS: usize = 50;
 const UNSENT_MS: usize = 50;
 /// Bounds of what the kernel may have unsent on a slow link.
@@ -23,7 +23,7 @@ pub(super) struct Pacing {
     drain_limit: usize,
     /// Bytes that the kernel may have unsent, if that is limited.
     unsent_limit: Option<usize>,
-    /// Whether the kernel has not been told of the limit.
+    /// True if the kernel has not been told of the limit.
     is_new: bool,
 }
 

@@ -24,7 +24,7 @@ pub(super) struct TrafficBatch {
     sources: Vec<(PortId, u64)>,
     /// The gather block that is being filled, and the number of bytes in it.
     block: Option<(u16, usize)>,
-    /// Whether the last segment ends where the block is filled up to.
+    /// True if the last segment ends where the block is filled up to.
     gathering: bool,
 }
 

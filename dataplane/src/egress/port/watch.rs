@@ -9,10 +9,10 @@ const DEAD_MS: u64 = 5000;
 /// A frame that has begun ends within this time, or this many bytes of it arrive: 1 KiB a second.
 const FRAME_MS: u64 = 5000;
 const FRAME_BYTES: usize = 5 << 10;
-/// How long a write may go without progress, in milliseconds: as long as the peer bears silence, and
+/// The time in milliseconds that a write may go without progress: as long as the peer bears silence, and
 /// longer than TCP takes to find that long segments do not get through (3.2 s).
 const WRITE_MS: u64 = 5000;
-/// How often to look for the progress of a long write, in milliseconds.
+/// The time between two looks for the progress of a long write, in milliseconds.
 const LOOK_MS: u64 = 1000;
 /// Milliseconds of silence after which a long send goes behind a keepalive in a segment of its own.
 pub(super) const QUIET_MS: u64 = 1000;
@@ -28,7 +28,7 @@ pub(in crate::egress) trait Socket {
 
 /// When things happened last on a port, in milliseconds since its worker started.
 pub(super) struct Watch {
-    /// Whether keepalives are sent and expected.
+    /// True if keepalives are sent and expected.
     keepalives: bool,
     last_rx: u64,
     last_tx: u64,
@@ -52,14 +52,14 @@ pub(super) struct Now {
     pub(super) looked_at: u64,
     /// The length of the partial frame.
     pub(super) partial: usize,
-    /// Whether a keepalive could be sent: nothing is being sent or waits to be.
+    /// True if a keepalive could be sent: nothing is being sent or waits to be.
     pub(super) is_idle: bool,
 }
 
 /// The actions due for a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Due {
-    /// Whether to send a keepalive.
+    /// True to send a keepalive.
     pub(super) keepalive: bool,
     /// When to look again.
     pub(super) next: Option<u64>,

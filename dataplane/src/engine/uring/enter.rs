@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use io_uring::{IoUring, types};
 
-/// How long the kernel may report a shortage before that counts as an error.
+/// The time for which the kernel may report a shortage before that counts as an error.
 const SHORTAGE: Duration = Duration::from_secs(10);
 
 const GETEVENTS: u32 = 1 << 0;
@@ -18,12 +18,12 @@ const SQ_WAIT: u32 = 1 << 2;
 const EXT_ARG: u32 = 1 << 3;
 const REGISTERED_RING: u32 = 1 << 4;
 
-/// How a ring is named in the system call. The io-uring crate can use the registered number of a ring
+/// The name of a ring in the system call. The io-uring crate can use the registered number of a ring
 /// only while one submitter lives, which would borrow the ring for good.
 pub(super) struct Entrance {
     fd: RawFd,
     flags: u32,
-    /// Whether a kernel thread takes the requests.
+    /// True if a kernel thread takes the requests.
     polled: bool,
     /// Since when the kernel has reported a shortage.
     short_since: Cell<Option<Instant>>,

@@ -15,7 +15,7 @@ struct Entry {
     slot: Option<u32>,
     /// The frames, once the send has completed; until then the slot has them.
     frames: Vec<Box<[u8]>>,
-    /// Whether the kernel has finished reading before the send has completed.
+    /// True if the kernel has finished reading before the send has completed.
     finished_early: bool,
 }
 

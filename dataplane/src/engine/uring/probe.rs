@@ -16,21 +16,21 @@ use crate::engine::poller::SharedPoller;
 
 /// Number of entries of the completion queue for each entry of the submission queue.
 const CQ_ENTRIES: u32 = 8;
-/// How long a kernel thread looks for requests before it sleeps.
+/// The time for which a kernel thread looks for requests before it sleeps.
 const SQPOLL_IDLE_MS: u32 = 100;
 
 /// The optional parts of io_uring in use.
 #[derive(Clone, Debug)]
 pub(crate) struct Features {
-    /// How the ring was set up.
+    /// The way in which the ring was set up.
     pub(crate) setup: Setup,
     /// Slots below this number are registered files.
     pub(crate) fixed_files: u32,
-    /// Whether one SEND takes many pieces; otherwise SENDMSG does.
+    /// True if one SEND takes many pieces; otherwise SENDMSG does.
     pub(crate) vectored_send: bool,
-    /// Whether a multishot receive can be limited in how much it takes at once.
+    /// True if a multishot receive can be limited in how much it takes at once.
     pub(crate) receive_cap: bool,
-    /// Whether sleeping workers are woken by messages between rings.
+    /// True if sleeping workers are woken by messages between rings.
     pub(crate) messages: bool,
     /// Size in bytes from which drains are sent without a copy.
     pub(crate) zero_copy: Option<usize>,
