@@ -167,7 +167,12 @@ const CASES: u32 = if cfg!(miri) { 2 } else { 4_000 };
 
 #[test]
 fn frames_make_progress_and_none_goes_in_a_circle() {
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(CASES));
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: CASES,
+        // Miri isolates tests from the file system.
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
     let rescued = std::cell::Cell::new([0, 0]);
     let result = runner.run(&world(), |(keys, parents, more, steps)| {
         let keys: Vec<_> = keys

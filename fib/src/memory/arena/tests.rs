@@ -3,7 +3,7 @@ use std::sync::atomic::AtomicBool;
 use super::*;
 
 /// The number of versions of a long history. Miri is a thousand times slower.
-const VERSIONS: u64 = if cfg!(miri) { 50 } else { 4000 };
+const VERSIONS: u64 = if cfg!(miri) { 20 } else { 4000 };
 
 #[test]
 fn a_view_sees_its_version_and_no_other() {
@@ -114,8 +114,11 @@ fn many_chunks() {
 /// Readers find complete nodes of their version while the owner keeps replacing all of them.
 #[test]
 fn readers_beside_an_editing_owner() {
+    const NODES: u32 = if cfg!(miri) { 5 } else { 50 };
     let mut arena = Arena::new();
-    let mut ids: Vec<_> = (0..50).map(|_| arena.alloc([0u64; 20]).unwrap()).collect();
+    let mut ids: Vec<_> = (0..NODES)
+        .map(|_| arena.alloc([0u64; 20]).unwrap())
+        .collect();
     let shared = Mutex::new((0, ids.clone(), arena.clone()));
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -127,7 +130,7 @@ fn readers_beside_an_editing_owner() {
                         assert_eq!(view.get(id), Some(&[version; 20]));
                     }
                     // Any other slot holds a node of that version, or none that the view sees.
-                    for id in 0..400 {
+                    for id in 0..8 * NODES {
                         assert!(view.get(id).is_none_or(|node| *node == [version; 20]));
                     }
                 }
