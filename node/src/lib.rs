@@ -53,6 +53,7 @@ mod peerings;
 mod pending_pings;
 mod pin;
 mod reach;
+mod received;
 mod report;
 mod runtime;
 mod shard;
@@ -87,11 +88,11 @@ pub use pinecone_wire::{
     Coordinates, Extensions, FrameError, KeyError, PublicKey, SecretKey, Signature, TrafficLayout,
     VerifyingKey,
 };
+pub use received::Received;
 pub use status::{
     Counter, OwnKeyElsewhere, Peer, PingReply, StaticPeer, StaticPeerState, Status, Worker,
 };
 pub use stream_options::StreamOptions;
-pub use traffic::Received;
 
 /// The snippets of the guide, which are tested with those of the documentation.
 #[cfg(doctest)]

@@ -6,20 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pinecone_wire::PublicKey;
 
-use crate::{Closed, Node, PacketFilter, SendError, TryRecvError};
-
-/// A payload that arrived at a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Received {
-    /// The key that the payload claims to be from. Nothing proves it.
-    pub source: PublicKey,
-    /// The key that the payload is for: the node's own, unless it
-    /// [receives for any key](crate::ReceiveFor::AnyKey).
-    pub destination: PublicKey,
-    /// The payload.
-    pub payload: Bytes,
-}
+use crate::{Closed, Node, PacketFilter, Received, SendError, TryRecvError};
 
 impl Node {
     /// Sends a payload to a key. Like any datagram it may be lost, and nobody reports that.

@@ -15,15 +15,6 @@ use syn::ext::IdentExt;
 use syn::visit::{self, Visit};
 use syn::{Item, UseTree};
 
-/// Pairs of files, in alphabetical order, that may import each other.
-const EXCEPTIONS: &[(&str, &str)] = &[
-    (
-        "controlplane/src/rib.rs",
-        "controlplane/src/rib/bootstraps.rs",
-    ),
-    ("node/src/node.rs", "node/src/traffic.rs"),
-];
-
 /// Longer chains of re-exports are not followed.
 const MOST_STEPS: usize = 16;
 
@@ -380,9 +371,7 @@ fn no_two_files_import_each_other() {
             });
             names.sort();
             let [a, b] = names;
-            if !EXCEPTIONS.contains(&(&a, &b)) {
-                wrong.push(format!("{a} and {b}"));
-            }
+            wrong.push(format!("{a} and {b}"));
         }
     }
     assert!(files > 100, "only {files} modules found");
