@@ -11,9 +11,9 @@ const MAX_SOURCES: usize = 16_384;
 
 /// A token bucket for forwarded broadcasts that fills up in a minute.
 ///
-/// Below the limit every broadcast is forwarded. Above it, a source that has been served in the current round is
-/// served again only from what the waiting sources leave over. When no source waits, the next round begins. So
-/// the sources whose broadcasts come first in a minute do not win every time.
+/// Below the limit every broadcast is forwarded. Above it, a source that has been served in the current round is served
+/// again only from what the waiting sources leave over. When no source waits, the next round begins. So the sources
+/// whose broadcasts arrive first in a minute do not win every time.
 #[derive(Debug)]
 pub(crate) struct BroadcastBudget {
     /// The budget at the time `at`, expressed as the time in which it accrues.
@@ -23,7 +23,7 @@ pub(crate) struct BroadcastBudget {
     served: HashSet<PublicKey>,
     /// Sources that were held back and not served in this round, with the time at which that last happened.
     waiting: HashMap<PublicKey, Duration>,
-    /// When sources that no longer wait were last removed.
+    /// The time at which sources that no longer wait were last removed.
     swept: Duration,
 }
 

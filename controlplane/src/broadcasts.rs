@@ -23,7 +23,7 @@ const FLOOD_LIMIT: u8 = 4;
 #[derive(Default)]
 pub(crate) struct Broadcasts {
     by_key: HashMap<PublicKey, Seen>,
-    /// In order of expiry. An entry is live only while `by_key` agrees with it.
+    /// The keys in order of expiry. An entry is live only while `by_key` agrees with it.
     queue: VecDeque<(Duration, PublicKey)>,
     /// Number of keys for each peering (by its serial number) that brought them.
     by_peering: BTreeMap<u64, usize>,

@@ -1,4 +1,4 @@
-//! What an operator can configure.
+//! The settings of a control plane.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ const PLAUSIBLE_CLOCK_MS: u64 = 1_735_689_600_000;
 /// [counter](crate::Counters) of what it rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Whether this node sends wakeup broadcasts (protocol section 8). Those of others are handled either way.
-    /// Default: true.
+    /// Set if this node sends wakeup broadcasts (protocol section 8). Those of others are handled either way. Default:
+    /// true.
     pub wakeup_broadcasts: bool,
     /// The initial hop limit of this node's wakeup broadcasts, from 1 to 5. At 1 they reach only its peers. Routing
     /// does not use them, and at 5, as in deployed nodes, each costs every nearby node a frame. Default: 2.
@@ -25,9 +25,9 @@ pub struct Config {
     /// The maximum number of others' wakeup broadcasts forwarded in a minute. Above it, their sources are served in
     /// rounds. Default: 64. Counter: `broadcasts_held_back`.
     pub max_broadcasts_forwarded: usize,
-    /// Whether broken paths are corrected. When the path of a key changes, its bootstrap is then also sent along the
-    /// old path, so that the rest of a broken path does not attract frames for up to ten seconds. When a peering is
-    /// lost, the nodes whose paths used it are notified. Peers that do not offer the same in their handshakes, such as
+    /// Set if broken paths are corrected. When the path of a key changes, its bootstrap is then also sent along the old
+    /// path, so that the rest of a broken path does not attract frames for up to ten seconds. When a peering is lost,
+    /// the nodes whose paths used it are notified. Peers that do not offer this extension in their handshakes, such as
     /// deployed nodes, receive none of these frames. Default: true. Counters: `bootstraps_corrected`,
     /// `break_notices_sent`.
     pub correct_paths: bool,
@@ -44,13 +44,12 @@ pub struct Config {
     pub max_routes: usize,
     /// The maximum number of routes learned from one peering. Default: 1,000,000. Counter: `routes_refused`.
     pub max_routes_per_peer: usize,
-    /// How far the sequence of a bootstrap or broadcast (Unix milliseconds) may be ahead of this node's clock.
-    /// Default: 24 h, because many clocks are wrong. Not applied while this node's clock is before 2025, as on machines
-    /// without a battery-backed clock. Counters: `bootstraps_future`,
-    /// `broadcasts_future`.
+    /// The maximum time by which the sequence of a bootstrap or broadcast (Unix milliseconds) may be ahead of this
+    /// node's clock. Default: 24 h, because many clocks are wrong. Not applied while this node's clock is before 2025,
+    /// as on machines without a battery-backed clock. Counters: `bootstraps_future`, `broadcasts_future`.
     pub max_sequence_lead: Duration,
-    /// How long the sequence of a route is remembered after the route is gone, so that its bootstrap cannot be
-    /// replayed. Default: 60 s. Counter: `bootstraps_stale`.
+    /// The time for which the sequence of a route is remembered after the route is gone, so that its bootstrap cannot
+    /// be replayed. Default: 60 s. Counter: `bootstraps_stale`.
     pub sequence_memory: Duration,
     /// The maximum number of sequences remembered after their routes are gone. Beyond it the oldest is evicted. Default: 500,000. Counter:
     /// `sequences_forgotten`.
@@ -74,11 +73,10 @@ pub struct Config {
     pub root_change_window: Duration,
     /// The delay for root changes beyond [`max_root_changes`](Self::max_root_changes). Default: 10 s.
     pub root_change_delay: Duration,
-    /// How often one root may be lost within [`root_flap_window`](Self::root_flap_window) and still be followed at
-    /// once when it returns. After that many losses, no new parent is selected for it for
+    /// The number of times that one root may be lost within [`root_flap_window`](Self::root_flap_window) and still be
+    /// followed at once when it returns. After that many losses, no new parent is selected for it for
     /// [`root_change_delay`](Self::root_change_delay) from its last loss, twice as long after the next, and so on up to
-    /// [`root_flap_hold`](Self::root_flap_hold). Default: 16. Counter:
-    /// `root_flaps_damped`.
+    /// [`root_flap_hold`](Self::root_flap_hold). Default: 16. Counter: `root_flaps_damped`.
     pub max_root_flaps: usize,
     /// The window of [`max_root_flaps`](Self::max_root_flaps). Default: 600 s.
     pub root_flap_window: Duration,

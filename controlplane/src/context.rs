@@ -1,4 +1,4 @@
-//! What the tree, the snake and broadcasts share.
+//! The state that the tree, the snake and broadcasts share.
 
 use pinecone_fib::PortId;
 use pinecone_wire::{BuildError, Extensions, PublicKey, SignedBody};

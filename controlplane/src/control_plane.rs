@@ -23,7 +23,7 @@ use crate::{Config, Effect, Now};
 
 /// The routing decisions of one node. See the documentation of the crate.
 pub struct ControlPlane {
-    /// What the parts below share.
+    /// The state that the parts below share.
     cx: Context,
     tree: Tree,
     snake: Snake,

@@ -23,7 +23,7 @@ pub struct CoordinateCache {
     /// Entries in order of expiry: those of keys that this node has not sent to, and those of the others.
     strangers: BTreeSet<(Duration, PublicKey)>,
     acquaintances: BTreeSet<(Duration, PublicKey)>,
-    /// When this node last sent to a key, to the second; and the same in order of time.
+    /// The time at which this node last sent to a key, to the second; and the same entries in order of time.
     sent: HashMap<PublicKey, Duration>,
     sent_order: BTreeSet<(Duration, PublicKey)>,
     refused: u64,

@@ -33,19 +33,19 @@ counters! {
     announcements_too_long,
     /// Announcements not sent because they were identical to the last one sent on that peering.
     announcements_unchanged,
-    /// Announcements signed with our key that this node did not sign.
+    /// Announcements signed with this node's key that this node did not sign.
     announcements_own_elsewhere,
     /// Bootstraps received.
     bootstraps,
-    /// Bootstraps received with our own key.
+    /// Bootstraps received with this node's key.
     bootstraps_own,
-    /// Of these, bootstraps that this node did not sign.
+    /// Bootstraps received with this node's key that it did not sign.
     bootstraps_own_elsewhere,
-    /// Bootstraps dropped because their root is not ours.
+    /// Bootstraps dropped because their root is not the one that this node follows.
     bootstraps_other_root,
     /// Bootstraps dropped because they are not newer than the last one of their key.
     bootstraps_stale,
-    /// Bootstraps dropped because they are too far ahead of our clock.
+    /// Bootstraps dropped because they are too far ahead of this node's clock.
     bootstraps_future,
     /// Malformed bootstraps.
     bootstraps_malformed,
@@ -53,13 +53,13 @@ counters! {
     bootstraps_bad_signature,
     /// Bootstraps accepted that ended here because they have no next hop.
     bootstraps_ended,
-    /// Bootstraps accepted but not forwarded because they would have gone back where they came from.
+    /// Bootstraps accepted but not forwarded because their next hop was the port that they came from.
     bootstraps_backwards,
     /// Bootstraps accepted but not forwarded because their watermark would have got worse.
     bootstraps_watermark,
     /// Bootstraps forwarded.
     bootstraps_forwarded,
-    /// Of these, bootstraps that took a detour because their next hop was where they came from.
+    /// Bootstraps forwarded on a detour because their next hop was the port that they came from.
     bootstraps_detoured,
     /// Bootstraps handed over to a new neighbour of their key on the snake.
     bootstraps_handed_over,
@@ -71,11 +71,11 @@ counters! {
     break_notices_sent,
     /// Notices of broken paths not sent because of a limit.
     break_notices_held_back,
-    /// Bootstraps of our own that were sent early because of a notice.
+    /// Bootstraps of this node sent early because of a notice.
     paths_renewed,
     /// Bootstraps also sent another way because their next hop may not forward them.
     bootstraps_doubled,
-    /// Bootstraps of our own sent.
+    /// Bootstraps of this node sent.
     bootstraps_sent,
     /// Routes refused because of a limit.
     routes_refused,
@@ -85,15 +85,15 @@ counters! {
     sequences_forgotten,
     /// Broadcasts received.
     broadcasts,
-    /// Broadcasts received with our own key.
+    /// Broadcasts received with this node's key.
     broadcasts_own,
-    /// Of these, broadcasts that this node did not sign.
+    /// Broadcasts received with this node's key that it did not sign.
     broadcasts_own_elsewhere,
-    /// Broadcasts dropped because their root is not ours.
+    /// Broadcasts dropped because their root is not the one that this node follows.
     broadcasts_other_root,
     /// Broadcasts dropped because they were seen before or came too soon after the last.
     broadcasts_repeated,
-    /// Broadcasts dropped because they are too far ahead of our clock.
+    /// Broadcasts dropped because they are too far ahead of this node's clock.
     broadcasts_future,
     /// Broadcasts dropped because of a bad signature.
     broadcasts_bad_signature,
@@ -103,7 +103,7 @@ counters! {
     broadcasts_held_back,
     /// Copies of broadcasts forwarded.
     broadcasts_forwarded,
-    /// Copies of our own broadcasts sent.
+    /// Copies of this node's broadcasts sent.
     broadcasts_sent,
     /// Malformed frames. Each ended its peering.
     frames_malformed,
@@ -115,7 +115,7 @@ counters! {
     frames_too_long,
     /// Peerings ended by this node.
     peers_closed,
-    /// Peerings refused because the peer presented our own key.
+    /// Peerings refused because the peer presented this node's key.
     peers_own_key,
     /// Peerings refused because of the limit.
     peers_over_limit,
@@ -127,7 +127,7 @@ counters! {
     root_changes_damped,
     /// Parents not selected because their root flaps.
     root_flaps_damped,
-    /// Signatures of our own made.
+    /// Signatures made by this node.
     signatures_made,
     /// Signatures verified, good or bad.
     signatures_checked,

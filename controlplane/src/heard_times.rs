@@ -8,7 +8,7 @@ const MAX_KEYS: usize = 7;
 /// The last few keys that a peering brought, with the time at which each signed, relative to this node's monotonic
 /// time, in milliseconds.
 ///
-/// Of a key only the XOR of its parts is kept. Whoever makes up keys that collide replaces only their own.
+/// Only the XOR of the parts of a key is kept. A peer that makes up keys that collide replaces only its own.
 #[derive(Debug, Default)]
 pub(crate) struct HeardTimes(Vec<(u64, i64)>);
 

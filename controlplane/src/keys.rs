@@ -16,7 +16,7 @@ pub(crate) enum Signer {
         known: Generations<PublicKey, VerifyingKey>,
         trusted: Box<Trusted>,
     },
-    /// For simulators: accepts every signature, and signs with zeros.
+    /// A signer for simulators, which accepts every signature and signs with zeros.
     Unsigned(PublicKey),
 }
 

@@ -13,7 +13,7 @@ const LONGEST: u64 = 10 * 365 * 24 * 60 * 60;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LimitError {
-    /// No limit has this name.
+    /// The name is not that of a limit.
     #[error("no limit is called {name}; the limits are {}", known.join(", "))]
     Unknown {
         /// The unknown name.

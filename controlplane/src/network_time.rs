@@ -11,8 +11,8 @@
 //!   least two keys must have been heard.
 //! - The node signs with its own clock, unless three quarters of the votes say that it is ahead or behind by more than
 //!   half of what others accept. At least three keys must have been heard. A node at the end of a line may only ever
-//!   hear its neighbour's. If the clock is ahead, others refuse the node's bootstraps, so it believes a single key after
-//!   a few seconds. That key's clock may be the wrong one, in which case its node is about to find out. If the clock is
+//!   hear its neighbour's. If the clock is ahead, others refuse the node's bootstraps, so it believes a single key
+//!   after a few seconds. That key's clock may be the wrong one, in which case its node soon finds out. If the clock is
 //!   behind, that does harm for at most 70 s after a restart, so a single key is not believed.
 //! - A node that begins to sign with another time tells its peers at once by a broadcast.
 //!
@@ -47,11 +47,11 @@ const WARNING_GAP: Duration = Duration::from_secs(3600);
 pub(crate) struct NetworkTime {
     votes: Votes,
     counted: Option<Duration>,
-    /// Whether times have been heard since the votes were counted.
+    /// Set if times have been heard since the votes were counted.
     changed: bool,
     /// The network's time minus the clock's, in milliseconds, where they disagree.
     disagreement: Option<i64>,
-    /// Since when the clock is said to be ahead.
+    /// The time since which the votes have said that the clock is ahead.
     ahead_since: Option<Duration>,
     /// The vote that the node signs by, instead of its clock.
     adopted: Option<i64>,
@@ -63,7 +63,7 @@ pub(crate) struct NetworkTime {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) struct TimeChange {
-    /// Whether the node must also broadcast to its peers.
+    /// Set if the node must also broadcast to its peers.
     pub(crate) broadcast: bool,
 }
 
@@ -136,7 +136,7 @@ impl NetworkTime {
             .map_or(now.unix_ms, |vote| unix_ms_of(vote, now))
     }
 
-    /// Compares the clock with the network's time and decides which to sign with. To be called once a second. Warns
+    /// Compares the clock with the network's time and decides which to sign with. Must be called once a second. Warns
     /// once an hour if they disagree.
     #[must_use]
     pub(crate) fn maintain(

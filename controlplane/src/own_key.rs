@@ -28,12 +28,13 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 /// Number of own sequences that are remembered: those of about five minutes.
 const SENT: usize = 128;
 
-/// What the node knows of frames signed with its key.
+/// The node's knowledge about frames signed with its key.
 #[derive(Debug, Default)]
 pub(crate) struct OwnKey {
     /// The last sequences that the node has signed, the oldest first.
     sent: VecDeque<u64>,
-    /// When a frame with this node's signature was first inspected, and the Unix time in milliseconds then.
+    /// The time at which a frame with this node's signature was first inspected, monotonic and as Unix time in
+    /// milliseconds.
     started: Option<(Duration, u64)>,
     /// The highest sequence of this node as a root that others have announced.
     root_heard: u64,

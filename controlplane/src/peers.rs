@@ -24,18 +24,18 @@ pub(crate) struct Peer {
     pub(crate) times: HeardTimes,
     /// The payload of the last announcement sent to it.
     told: Option<Arc<[u8]>>,
-    /// When it brought badly signed broadcasts.
+    /// The times at which it brought badly signed broadcasts.
     offences: VecDeque<Duration>,
 }
 
-/// Whose bootstraps a peer has ever brought.
+/// The kinds of bootstraps that a peer has ever brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Brought {
-    /// None.
+    /// It has brought none.
     Nothing,
-    /// Only those of its own key.
+    /// It has brought only those of its own key.
     Own,
-    /// Those of other keys, too.
+    /// It has brought those of other keys, too.
     Others,
 }
 

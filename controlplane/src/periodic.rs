@@ -23,12 +23,13 @@ impl Periodic {
         Self { every, next: first }
     }
 
-    /// Returns when it is due next.
+    /// Returns the time at which it is due next.
     pub(crate) fn next(&self) -> Duration {
         self.next
     }
 
-    /// If the timer is due, returns the time at which it was, the latest if several were missed, and rearms it.
+    /// Returns the time at which the timer was due, and rearms it, if it is due. If several were missed, returns the
+    /// latest.
     pub(crate) fn take(&mut self, now: Duration) -> Option<Duration> {
         let late = now.checked_sub(self.next)?;
         let missed = late.as_nanos() / self.every.as_nanos();

@@ -31,7 +31,7 @@ impl Ports {
         self.free.push(Reverse(port.0));
     }
 
-    /// Returns how many numbers are in use.
+    /// Returns the number of ports in use.
     pub(crate) fn in_use(&self) -> usize {
         self.highest as usize - self.free.len()
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hashbrown::HashTable;
 use pinecone_wire::PublicKey;
 
-/// The last sequences of keys whose route is gone, so that their bootstraps cannot be replayed.
+/// The last sequences of keys whose route is gone, kept so that their bootstraps cannot be replayed.
 ///
 /// Where paths change there are far more entries than routes, so an entry holds only a hash of its key: 48 bits,
 /// with a secret seed. With a million entries, one key in 10^8 is mistaken for another and has to wait for its next
@@ -31,7 +31,7 @@ struct Entry {
     hash: u64,
     /// The lower 32 bits of the sequence.
     low: u32,
-    /// When it expires, in tenths of a second: enough for 13 years.
+    /// The time at which it expires, in tenths of a second: enough for 13 years.
     until: u32,
 }
 

@@ -1,9 +1,9 @@
 //! The RIB: the announcements of all peers, all routes, and the selection of the best next hops.
 //!
-//! [`Rib`] keeps the last tree announcement of each peer and the SNEK routes. For each key that peers have
-//! announced it selects a port ([`near`], protocol section 6), and for tree routing the peers that follow our
-//! root (section 4). It programs the FIB with the results, as a routing daemon programs a kernel. Bootstraps
-//! are routed by the RIB ([`bootstraps`]).
+//! [`Rib`] keeps the last tree announcement of each peer and the SNEK routes. For each key that peers have announced it
+//! selects a port ([`near`], protocol section 6), and for tree routing the peers that follow the node's root (section
+//! 4). It programs the FIB with the results, as a routing daemon programs a kernel. Bootstraps are routed by the RIB
+//! ([`bootstraps`]).
 //!
 //! The RIB has no index of its own in which near keys and routes are ordered by key: it reads the FIB's by
 //! [`FibWriter::entry_above`], because a second one would take as much memory for each route as the FIB
@@ -39,20 +39,20 @@ const EXPIRY_BATCH: Duration = Duration::from_millis(10);
 pub(crate) struct Rib {
     own: PublicKey,
     fib: FibWriter,
-    /// Boxed, as most nodes have far fewer peers than a node of the map has room for.
+    /// The values are boxed, as most nodes have far fewer peers than a node of the map has room for.
     adjacencies: BTreeMap<PortId, Box<Adjacency>>,
     near: NearKeys,
     parent: Option<PortId>,
-    /// The root that we follow, and its sequence.
+    /// The root that the node follows, and its sequence.
     root: (PublicKey, u64),
     /// The key of the root and the port towards it, where there is a parent.
     up: Option<(PublicKey, PortId)>,
-    /// The port of a peer that has our own key.
+    /// The port of a peer that has the node's own key.
     own_key_port: Option<PortId>,
     routes: Routes,
     /// Expired routes that traffic may still follow.
     expired: ExpiredRoutes,
-    /// When routes last expired.
+    /// The time at which routes last expired.
     last_expiry: Option<Duration>,
 }
 
@@ -74,7 +74,7 @@ impl Rib {
         }
     }
 
-    /// Publishes what has changed in the FIB.
+    /// Publishes the changes of the FIB.
     pub(crate) fn publish(&mut self) {
         self.fib.publish();
     }
@@ -142,8 +142,8 @@ impl Rib {
         self.program_near(touched);
     }
 
-    /// Sets the root that we follow and our coordinates below it. The tree routes by way of the peers that
-    /// follow exactly that root and sequence.
+    /// Sets the root that the node follows and its coordinates below that root. The tree routes by way of the peers
+    /// that follow exactly that root and sequence.
     pub(crate) fn set_position(&mut self, root: (PublicKey, u64), coordinates: Coordinates) {
         self.fib.set_coordinates(coordinates);
         if std::mem::replace(&mut self.root, root) == root {
@@ -232,7 +232,8 @@ impl Rib {
         }
     }
 
-    /// Returns when [`Self::expire_route`] or [`Self::forget_expired`] has something to do, in batches.
+    /// Returns the time at which [`Self::expire_route`] or [`Self::forget_expired`] next has something to do, in
+    /// batches.
     pub(crate) fn next_expiry(&self) -> Option<Duration> {
         let batch = self
             .last_expiry
@@ -242,7 +243,7 @@ impl Rib {
         expiry.into_iter().chain(self.expired.next()).min()
     }
 
-    /// Gives the routes that came by way of `port` to `other`, a peering with the same node.
+    /// Moves the routes that came from `port` to `other`, a peering with the same node.
     pub(crate) fn move_source(&mut self, port: PortId, other: PortId) {
         for key in self.routes.move_source(port, other) {
             if let Some(route) = self.routes.get(&key) {
@@ -251,23 +252,22 @@ impl Rib {
         }
     }
 
-    /// Notes that the bootstraps that went on to `port` went on to `other`, or nowhere.
+    /// Records that the bootstraps that were forwarded to `port` were forwarded to `other`, or to no port.
     pub(crate) fn move_destination(&mut self, port: PortId, other: Option<PortId>) {
         self.routes.move_destination(port, other);
     }
 
-    /// Notes that the bootstrap by which the route of `key` was last seen goes on to `destination`, after it
-    /// had come as a correction.
+    /// Records that the last bootstrap of `key` is forwarded to `destination`, after it had come as a correction.
     pub(crate) fn pass_on(&mut self, key: &PublicKey, destination: Option<PortId>) {
         self.routes.pass_on(key, destination);
     }
 
-    /// Notes that the bootstraps of `key` went on to nowhere.
+    /// Records that the bootstraps of `key` were forwarded to no port.
     pub(crate) fn forget_destination(&mut self, key: &PublicKey) {
         self.routes.forget_destination(key);
     }
 
-    /// Notes that `key` has been told that its path is broken.
+    /// Records that `key` has been notified that its path is broken.
     pub(crate) fn set_told(&mut self, key: &PublicKey) {
         self.routes.set_told(key);
     }

@@ -2,8 +2,8 @@
 //!
 //! # Which bootstraps are accepted
 //!
-//! The protocol asks that the root is exactly ours, the signature good, and the sequence newer than the live route's.
-//! Beyond that, a bootstrap is refused if its sequence is
+//! The protocol asks that the root is exactly the one that this node follows, the signature good, and the sequence
+//! newer than the live route's. Beyond that, a bootstrap is refused if its sequence is
 //! - further ahead of this node's clock, and of the [network's time](crate::network_time), than
 //!   [`Config::max_sequence_lead`](crate::Config), or
 //! - not above the last accepted sequence of that key, under whatever root, while the route lives and for
@@ -15,42 +15,44 @@
 //!
 //! # When the node bootstraps, and which routes it keeps
 //!
-//! The node does better than the protocol asks in seven ways. On the wire they show only as frames that come sooner or
-//! get further:
+//! The node does better than the protocol asks in seven ways. On the wire they show only as frames that are sent sooner
+//! or get further:
 //! - After a change it bootstraps three times within three seconds, not once. A bootstrap finds its way by routes that
 //!   others have set up, and after a change those do not exist yet. The next regular bootstrap is five seconds away, so
 //!   the snake would otherwise repair one link every five seconds.
-//! - When a peering is lost, the routes that came by it are removed, but not those whose bootstraps went on over it. What
-//!   is behind them is still there, and they live as long as they would have.
+//! - When a peering is lost, the routes that came from it are removed, but not those whose bootstraps were forwarded
+//!   over it. The nodes that they lead to are still there, and the routes live as long as they would have.
 //! - If there is a second peering with the same node, the routes of the first move to it.
 //! - When a route to a new key is added, the latest bootstrap of the key right below it is handed over to the new key,
-//!   as its next bootstrap will go there anyway. Five seconds are long where every key waits for the one above it. A
+//!   as its next bootstrap will be sent there anyway. Five seconds are long, as every key waits for the one above it. A
 //!   node that has that bootstrap already drops it.
-//! - A bootstrap that would go back where it came from has met the rest of a broken path. It goes on to the next key
-//!   above that lies another way. It cannot loop, as no node accepts it twice.
-//! - A bootstrap that goes on to a peer that has brought none also goes another way: see below.
+//! - A bootstrap whose next hop is the port that it came from has met the rest of a broken path. It is forwarded to the
+//!   next key above that another port leads to. It cannot loop, as no node accepts it twice.
+//! - A bootstrap that is forwarded to a peer that has brought none is also sent another way: see below.
 //! - Traffic that would otherwise be dropped may follow a route for [a moment](crate::rib) after it has expired.
 //!
 //! # Peers that may swallow bootstraps
 //!
-//! Nobody notices a bootstrap that is swallowed: a node whose bootstraps go by a peer that forwards none cannot be
+//! Nobody notices a bootstrap that is swallowed: a node whose bootstraps pass a peer that forwards none cannot be
 //! reached by key and never hears of it. But a peer that forwards bootstraps sooner or later brings some. So a
-//! bootstrap that goes on to a peer that has been there for [`ROUTE_LIFETIME`](pinecone_wire::timing::ROUTE_LIFETIME)
-//! and has brought only its own is doubled. The copy also goes towards the next key above, by a way that, as announced,
-//! does not pass that peer ([`Rib::bootstrap_around`](crate::rib::Rib::bootstrap_around)). If the peer itself has the
-//! next key, its own bootstraps are enough, as a leaf has no others to forward. Each node accepts a bootstrap once, so
-//! both ways together leave a tree, and where they meet the later one ends.
+//! bootstrap that is forwarded to a peer that has been there for
+//! [`ROUTE_LIFETIME`](pinecone_wire::timing::ROUTE_LIFETIME) and has brought only its own is doubled. The copy is also
+//! sent towards the next key above, by a way that, as announced, does not pass that peer
+//! ([`Rib::bootstrap_around`](crate::rib::Rib::bootstrap_around)). If the peer itself has the next key, its own
+//! bootstraps are enough, as a leaf has no others to forward. Each node accepts a bootstrap once, so both ways together
+//! leave a tree, and where they meet the later one ends.
 //!
 //! # Corrections
 //!
-//! With [`Config::correct_paths`](crate::Config), a bootstrap that comes another way than the last one of its key is
-//! also sent to where that came from, and one that goes on another way to where that went on to. There lies the old
-//! path. It may be broken anywhere, and its routes would draw frames to the break for up to ten seconds. The copy sent
-//! there is a correction. Its watermark is its own key, and nothing is closer to a key than the key itself, so by the
-//! protocol a receiver accepts it and does not forward it. This node forwards it along the old path only. Each node
-//! accepts a bootstrap once and points to where it came from, so whatever ways it goes it leaves a tree. Where paths do
-//! not change, nothing is sent. When a peering ends, [notices] are sent, too. Corrections go only to peers that offer to
-//! correct paths.
+//! With [`Config::correct_paths`](crate::Config), a bootstrap that arrives from another port than the last one of its
+//! key is also sent to the port that the last one came from. One that is forwarded to another port than the last one is
+//! also sent to the port that the last one was forwarded to. The old path lies there. It may be broken anywhere, and
+//! its routes would draw frames to the break for up to ten seconds. The copy sent there is a correction. Its watermark
+//! is its own key, and nothing is closer to a key than the key itself, so by the protocol a receiver accepts it and
+//! does not forward it. This node forwards it along the old path only. Each node accepts a bootstrap once and points to
+//! the port that it came from, so the bootstrap leaves a tree, whatever ways it takes. As long as paths do not change,
+//! nothing is sent. When a peering ends, [notices] are sent, too. Corrections go only to peers that offer to correct
+//! paths.
 //!
 //! A correction may overtake the bootstrap itself, which then arrives with a known sequence. It is still forwarded up
 //! the snake, once, as the nodes above have not seen it. The route stays as it is, so that the tree remains one.

@@ -18,11 +18,11 @@ pub struct Status {
     pub own_sequence: u64,
     /// The parent's port and key.
     pub parent: Option<(PortId, PublicKey)>,
-    /// Whether the node has dropped its parent and waits before it selects another.
+    /// Set if the node has dropped its parent and waits before it selects another.
     pub waiting: bool,
     /// The node's coordinates in the tree.
     pub coordinates: Coordinates,
-    /// How far the node's clock is behind the network's time, in milliseconds (negative: ahead of it), if the
+    /// The time by which the node's clock is behind the network's, in milliseconds (negative: ahead of it), if the
     /// difference is more than half of [`Config::max_sequence_lead`](crate::Config::max_sequence_lead).
     pub clock_behind_ms: Option<i64>,
     /// The key of the descending node: the one with the next lower key on the snake.
@@ -42,13 +42,13 @@ pub struct PeerStatus {
     pub key: PublicKey,
     /// The type of its link.
     pub link: LinkType,
-    /// How long it has been up.
+    /// The time since the peering began.
     pub up: Duration,
     /// The root and sequence that the peer announced last. None before its first announcement.
     pub root: Option<(PublicKey, u64)>,
     /// The peer's coordinates, as it announced them.
     pub coordinates: Option<Coordinates>,
-    /// Whether the peer is the parent.
+    /// Set if the peer is the parent.
     pub parent: bool,
     /// The number of routes learned from it.
     pub routes: usize,

@@ -35,15 +35,15 @@ pub(crate) struct Tree {
     /// The parent's key as last reported to subscribers.
     reported_parent: Option<PublicKey>,
     position: Position,
-    /// When to select a parent again, after the last one was dropped for bad news.
+    /// The time at which to select a parent again, after the last one was dropped for bad news.
     waiting: Option<Duration>,
-    /// When the node announces itself with a new sequence, if it is the root.
+    /// The time at which the node announces itself with a new sequence, if it is the root.
     root_due: Duration,
     /// The arrival number of the next announcement.
     arrivals: u64,
     candidates: Candidates,
     damping: Damping,
-    /// Whether the parent has moved to a higher root of which the peers have not been told yet.
+    /// Set if the parent has moved to a higher root of which the peers have not been told yet.
     untold: bool,
     outgoing: Outgoing,
 }
@@ -52,9 +52,9 @@ pub(crate) struct Tree {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) struct Received {
-    /// Whether a new parent was selected: bootstrap soon.
+    /// Set if a new parent was selected: bootstrap soon.
     pub(crate) new_parent: bool,
-    /// Whether this is the first announcement from its key: answer with a broadcast.
+    /// Set if this is the first announcement from its key: answer with a broadcast.
     pub(crate) first_of_key: bool,
 }
 
@@ -233,7 +233,7 @@ impl Tree {
         new_parent
     }
 
-    /// Returns when [`Self::tick`] next has something to do.
+    /// Returns the time at which [`Self::tick`] next has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let root_due = self.parent.is_none().then_some(self.root_due);
         [self.waiting, self.damping.deferred(), root_due]

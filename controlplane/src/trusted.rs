@@ -9,9 +9,9 @@ use crate::generations::Generations;
 /// Announcements that come down the same branch of the tree begin alike, so each costs little more than its last
 /// signature.
 ///
-/// A prefix is identified by a number that is never reused. It stands for exact bytes: those of the prefix before
-/// it and everything after that. So nothing counts as verified that was not, and no verdict differs from that of
-/// verifying again. A prefix that was dropped is verified again.
+/// A prefix is identified by a number that is never reused. It stands for exact bytes: those of the prefix before it
+/// and everything after that. So only signatures that were verified count as verified, and no verdict differs from that
+/// of verifying again. A prefix that was dropped is verified again.
 pub(crate) struct Trusted {
     prefixes: Generations<Step, u64>,
     last: u64,
@@ -36,7 +36,7 @@ impl Trusted {
         }
     }
 
-    /// Returns how many signatures of an announcement, counted from the root, need no verification. Its first
+    /// Returns the number of signatures of an announcement, counted from the root, that need no verification. Its first
     /// signer must be its root.
     pub(crate) fn known(&self, announcement: &Announcement) -> usize {
         let (mut before, mut number) = (0, announcement.root_sequence());

@@ -5,7 +5,7 @@ use pinecone_wire::PublicKey;
 use crate::generations::Generations;
 use crate::verify::{Bootstrap, Check, Claim, Unverified, Verified};
 
-/// Bodies kept. All together take some 2 MiB.
+/// Maximum number of bodies kept. Together they take about 2 MiB.
 const LIMIT: usize = 8192;
 
 /// Remembers the bodies of bootstraps and broadcasts whose signature is valid, for nodes of one process that
@@ -15,7 +15,7 @@ const LIMIT: usize = 8192;
 /// not kept, as they would push out valid ones.
 pub struct VerifiedBodies(Generations<Identity, ()>);
 
-/// All that a verdict depends on: the key that signs, and every field of the body.
+/// The inputs of a verdict: the key that signs, and every field of the body.
 type Identity = (PublicKey, u64, PublicKey, u64, [u8; 64]);
 
 impl Default for VerifiedBodies {

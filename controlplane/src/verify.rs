@@ -74,7 +74,7 @@ pub(crate) struct Bootstrap {
 /// The signatures to verify, and the keys known for that.
 #[derive(Debug)]
 pub(crate) enum Check {
-    /// No signature: the frame has none, or this is a simulator.
+    /// No signature is verified: the frame has none, or this is a simulator.
     Nothing,
     /// The signature of the body, with its key if it is cached.
     Body(Option<VerifyingKey>),
@@ -86,7 +86,7 @@ pub(crate) enum Check {
 }
 
 impl Unverified {
-    /// Verifies the signatures. The verdict is that of verifying each signature by itself.
+    /// Verifies the signatures. The verdict is the same as that of verifying each signature by itself.
     #[must_use]
     pub fn verify(self) -> Verified {
         let mut keys = Vec::new();
@@ -155,7 +155,7 @@ impl Unverified {
         }
     }
 
-    /// Returns how many signatures [`Self::verify`] verifies. Each takes about 30 µs.
+    /// Returns the number of signatures that [`Self::verify`] verifies. Each takes about 30 µs.
     #[must_use]
     pub fn cost(&self) -> usize {
         match (&self.claim, &self.check) {

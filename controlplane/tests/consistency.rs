@@ -32,7 +32,7 @@ enum Step {
         sequence: u64,
         signers: Vec<(u64, u8)>,
     },
-    /// `watermark`: none is the initial one. `ours`: under our root.
+    /// `watermark`: none is the initial one. `ours`: under this node's root.
     Bootstrap {
         port: u32,
         key: u8,
@@ -59,7 +59,7 @@ enum Step {
     Wait {
         ms: u64,
     },
-    /// The caller's clock goes back, without a tick.
+    /// The caller's clock is set back, without a tick.
     Back {
         ms: u64,
     },
@@ -228,7 +228,7 @@ impl World {
                 self.now.unix_ms += ms;
                 self.node.tick(self.now);
                 let next = self.node.next_deadline().unwrap();
-                // The node ignores that its time goes back.
+                // The node's time does not go backwards.
                 assert!(next > self.now.monotonic);
             }
             Step::Back { ms } => {

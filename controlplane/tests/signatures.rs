@@ -12,7 +12,7 @@ use pinecone_fib::{LinkType, PortId};
 use pinecone_wire::{AnnouncementError, Coordinates, PublicKey, SecretKey, Watermark, frame};
 use serde_json::Value;
 
-/// Below the sequences in the vectors, within the allowed lead.
+/// A time below the sequences in the vectors, within the allowed lead.
 const UNIX_MS: u64 = 1_795_357_600_000;
 
 fn read(text: &str) -> Vec<Value> {
@@ -96,7 +96,7 @@ fn every_recorded_announcement() {
         node.frame(now(), port, &announcement);
         let (closed, _) = effects(&mut node);
         let verdict = &case["go"];
-        // Ours differs: a number in a longer form than necessary (81 02 flipped is 80 02) is malformed.
+        // This implementation differs: a number in a longer form than necessary (81 02 flipped is 80 02) is malformed.
         if [
             "non-canonical-sequence-signed-as-sent",
             "bit-flipped-at-130",
@@ -156,8 +156,8 @@ fn every_body(
         node.frame(now(), port, &build(&key, &payload));
         let (closed, events) = effects(&mut node);
         let counters = node.counters();
-        // Ours differs: numbers in longer forms than necessary (81 48 flipped is 80 48) and a truncated signature are
-        // malformed.
+        // This implementation differs: numbers in longer forms than necessary (81 48 flipped is 80 48) and a truncated
+        // signature are malformed.
         let malformed = [
             "all-0x80",
             "non-canonical-sequence",

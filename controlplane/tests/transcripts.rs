@@ -1,6 +1,6 @@
-//! Recorded conversations of deployed nodes. One of our nodes replaces each of them in turn. It receives what that node
-//! received at the same times, and must send what that node sent: announcements and forwarded frames to the byte. Only
-//! announcements that repeat the last one on their peering are left out.
+//! Recorded conversations of deployed nodes. A node of this implementation replaces each of them in turn. It receives
+//! what that node received at the same times, and must send what that node sent: announcements and forwarded frames to
+//! the byte. Only announcements that repeat the last one on their peering are left out.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -285,9 +285,9 @@ fn check(text: &str) {
                 );
             }
             assert_eq!(ours.len(), theirs.len(), "{name} to {peer}");
-            // When a node bootstraps depends on its own timer, which jitters relative to what it receives. Ours also
-            // bootstraps at once where theirs waits (for another parent by a higher root). But none of theirs may be
-            // missing or come later.
+            // The time at which a node bootstraps depends on its own timer, which jitters relative to its input. This
+            // implementation also bootstraps at once where the recorded node waits (for another parent by a higher
+            // root). But none of the recorded bootstraps may be missing or come later.
             for (at, theirs) in their_bootstraps {
                 let around = at.saturating_sub(BOOTSTRAP_US)..at + JITTER_US;
                 assert!(

@@ -1,9 +1,9 @@
 //! The recorded tree scenarios, step by step, through the public API. Their keys are not points of the curve, so nothing
 //! is signed.
 //!
-//! The deployed node repeats some announcements on the same peering. Ours leaves those out, and must send all others.
-//! The deployed node also takes a repeat from its parent for bad news. Ours must not react to it, and then receives the
-//! same news with other signatures, which is not a repeat.
+//! The deployed node repeats some announcements on the same peering. This implementation leaves those out, and must
+//! send all others. The deployed node also takes a repeat from its parent for bad news. This implementation must not
+//! react to it, and then receives the same news with other signatures, which is not a repeat.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -114,7 +114,7 @@ impl Scenario<'_> {
                                 .collect(),
                         ));
                     }
-                    // The recorded timer serves only the tree. Ours also bootstraps.
+                    // The recorded timer serves only the tree. That of this implementation also bootstraps.
                     (_, Frame::Bootstrap { .. }) if step["op"] == "timer" => {}
                     (header, _) => others.push((port.0, header.kind.byte())),
                 },
@@ -160,7 +160,7 @@ fn every_recorded_scenario() {
             let before = scenario.node.status();
             let (sent, others, closed) = scenario.run(step);
             // A Go node that loses its parent moves to a lower sequence of the same root, and its peers close their
-            // peerings because of that. Ours is root in between, so the rest of the scenario differs.
+            // peerings because of that. This implementation is root in between, so the rest of the scenario differs.
             if scenario.key(&step["cur_root"]) == before.root
                 && number(&step["cur_rseq"]) < before.root_sequence
             {

@@ -1,4 +1,4 @@
-//! Which signatures are verified, and that verifying them on other threads changes nothing.
+//! The choice of signatures to verify, and verification on other threads, which changes nothing.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -166,7 +166,7 @@ fn announcements_down_one_branch_cost_one_verification_each() {
         node.peers().iter().filter(|p| p.root.is_some()).count(),
         101
     );
-    // One of them is our own signature.
+    // One of them is the node's own signature.
     assert_eq!(counters.signatures_checked, 2 + 1 + 100, "{counters}");
     assert_eq!(counters.signatures_known, 2 + 99 * 3);
     assert_eq!(counters.peers_closed, 0);
@@ -282,7 +282,7 @@ fn one_of_two_copies_in_flight_is_accepted() {
     assert_eq!(node.counters().bootstraps_other_root, 1);
 }
 
-/// The same good and bad frames have the same effects with and without verification on other threads.
+/// Good and bad frames have the same effects with and without verification on other threads.
 #[test]
 fn verifying_on_other_threads_changes_nothing() {
     let secrets = secrets(44);

@@ -20,14 +20,14 @@ pub type Destinations = ArrayVec<PublicKey, BATCH>;
 /// The options of a node that affect forwarding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ForwardingOptions {
-    /// If set, frames are dropped when their hop limit is used up.
+    /// Set if frames are dropped when their hop limit is used up.
     pub hop_limiting: bool,
 }
 
 /// A traffic frame in transit.
 #[derive(Clone, Copy, Debug)]
 pub struct Transit {
-    /// The port by which the frame came in; [`PortId::LOCAL`] for a frame of this node's own.
+    /// The port that the frame came from; [`PortId::LOCAL`] for a frame that this node sends.
     pub ingress: PortId,
     /// The layout of the frame.
     pub layout: TrafficLayout,
@@ -74,7 +74,7 @@ pub enum Fate {
 /// The reason why a frame is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Undeliverable {
-    /// No next hop towards the destination is known.
+    /// The node knows no next hop towards the destination.
     NoRoute,
     /// The next hop is the port that the frame came from.
     Backwards,
@@ -145,7 +145,7 @@ impl Snapshot {
                     return Fate::Drop(Undeliverable::NoRoute);
                 };
                 let before = layout.watermark_with(frame, sequence);
-                // Where coordinates have led to a dead end, the route by key may lead back.
+                // If the coordinates have led to a dead end, the route by key may lead back to the ingress.
                 let from = match layout.has_destination() {
                     true => PortId::LOCAL,
                     false => ingress,
@@ -239,7 +239,7 @@ fn pass_on(
     Ok(())
 }
 
-/// Writes the new watermark into a frame that goes on. If the frame grows, its new head goes into `head`.
+/// Writes the new watermark into a frame that is forwarded. If the frame grows, its new head goes into `head`.
 #[inline(always)]
 fn patch(
     egress: PortId,

@@ -4,14 +4,14 @@ use pinecone_wire::{PublicKey, Watermark};
 
 use crate::port::PortId;
 
-/// Where a frame goes.
+/// The next hop of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextHop {
-    /// To this node.
+    /// This node.
     Local,
-    /// Out of a port.
+    /// The peer at this port.
     Port(PortId),
-    /// Nowhere.
+    /// There is no next hop.
     None,
 }
 

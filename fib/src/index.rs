@@ -1,11 +1,10 @@
 //! A persistent ordered index over 32-byte keys. A clone costs two references, and an edit copies only
 //! the path to what it changes.
 //!
-//! A branch looks at six bits of the key. It skips the bits that all keys below it share, so that keys
-//! ground to share leading bits cost no more levels than others. The 64 slots of a branch are divided
-//! into ranges, one for each child. Ranges need not be aligned and are never empty, so the next child
-//! in key order is that of the next range. A leaf holds up to 13 keys in order, found by the four bytes
-//! after the bits that they share.
+//! A branch reads six bits of the key. It skips the bits that all keys below it share, so that keys ground to share
+//! leading bits cost no more levels than others. The 64 slots of a branch are divided into ranges, one for each child.
+//! Ranges need not be aligned and are never empty, so the next child in key order is that of the next range. A leaf
+//! holds up to 13 keys in order, found by the four bytes after the bits that they share.
 //!
 //! A node is named by its place in an [`Arena`]. The name tells whether the node is a branch or a leaf,
 //! so that what a lookup needs of the node can be prefetched before any of it is read.
@@ -71,7 +70,7 @@ impl<V> Clone for Index<V> {
 }
 
 impl<V> Index<V> {
-    /// Returns the most bytes that its nodes have ever taken.
+    /// Returns the number of bytes that the nodes took when there were most of them.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.branches.bytes() + self.leaves.bytes()
@@ -206,7 +205,7 @@ impl<V> Index<V> {
         }
     }
 
-    /// Returns the root, if it is a branch that looks at a key's first bits.
+    /// Returns the root, if it is a branch that reads a key's first bits.
     fn root_branch(&self) -> Option<&Branch> {
         self.branch(self.root).filter(|root| root.depth == 0)
     }

@@ -7,8 +7,8 @@
 //! - Any other frame takes a detour: to the next known key towards its destination that another port
 //!   leads to.
 //!
-//! Each rule improves the watermark, or follows the path of the bootstrap that the watermark names.
-//! So a frame makes progress, as it does without them.
+//! Each rule improves the watermark, or follows the path of the bootstrap that the watermark names. So a frame makes
+//! progress, as it does without these rules.
 
 use pinecone_wire::{PublicKey, Watermark};
 
@@ -21,12 +21,12 @@ use crate::snapshot::{Forward, Snapshot};
 /// The number of known keys that are considered for a detour.
 const DETOUR_TRIES: usize = 16;
 
-/// The rule by which a traffic frame goes on that the protocol's lookup alone would have dropped.
+/// The rule by which a traffic frame is forwarded that the protocol's lookup alone would have dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rescue {
     /// The frame follows a route that has just expired.
     ExpiredRoute,
-    /// The frame goes towards another key than the one that the lookup found.
+    /// The frame is forwarded towards another key than the one that the lookup found.
     Detour,
 }
 

@@ -52,7 +52,7 @@ pub struct SnekQuery {
 /// Traffic lookups whose cache misses overlap, one for each destination.
 pub struct SnekBatch<'a>(Searches<'a, SnekEntry>);
 
-/// The decision about a traffic frame, and its new watermark if it goes on.
+/// The decision about a traffic frame, and its new watermark if it is forwarded.
 pub(crate) struct Forward<'a> {
     pub(crate) decision: Decision,
     pub(crate) key: &'a PublicKey,
@@ -186,8 +186,8 @@ impl Snapshot {
         self.bound(destination).hop()
     }
 
-    /// Returns the result of a lookup that may use no route. Once a watermark rules out a route, every
-    /// further route is worse still, but near keys have no watermark to meet.
+    /// Returns the result of a lookup that may use no route. Once a watermark rules out a route, it also rules out
+    /// every further route, but no watermark rules out a near key.
     #[cold]
     fn near_hop(&self, destination: &PublicKey) -> Hop<'_> {
         match self.near.successor(destination, false) {

@@ -13,16 +13,15 @@ use crate::tree::TreeBuilder;
 
 /// The writer of the tables. It has one owner; readers see its changes after [`Self::publish`].
 ///
-/// The cost of a change grows with the logarithm of the table's size. A change copies what readers may
-/// be looking at and never changes it in place, except for the sequence of a route that is refreshed.
+/// The cost of a change grows with the logarithm of the table's size. A change copies the nodes that readers may see
+/// and never changes them in place, except for the sequence of a route that is refreshed.
 #[derive(Debug)]
 pub struct FibWriter {
     working: Snapshot,
     /// Set if the working state differs from the published one.
     dirty: bool,
     published: Arc<ArcSwap<Snapshot>>,
-    /// Snapshots that readers may still be looking at. They are dropped here, because a drop would
-    /// delay a reader.
+    /// Snapshots that readers may still use. They are dropped here, because a drop would delay a reader.
     retired: Vec<Arc<Snapshot>>,
     tree: TreeBuilder,
     /// The most expired routes at any time since their index was last compacted.
@@ -94,8 +93,8 @@ impl FibWriter {
         self.working.up = up;
     }
 
-    /// Sets the port of a peer that has the same key as this node. Frames to which no known key is
-    /// closer go there, where this node would otherwise take them.
+    /// Sets the port of a peer that has the same key as this node. Frames to which no known key is closer are sent
+    /// there; otherwise this node would take them.
     pub fn set_own_key_port(&mut self, port: Option<PortId>) {
         self.dirty |= self.working.own_key_port != port;
         self.working.own_key_port = port;

@@ -11,9 +11,9 @@ const HOPS_AT: usize = 9;
 /// The direction of a [`Ping`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PingType {
-    /// On its way to the destination.
+    /// A request, on its way to the destination.
     Ping,
-    /// On its way back to the origin.
+    /// An answer, on its way back to the origin.
     Pong,
 }
 

@@ -31,8 +31,8 @@ impl ControlPlane {
         Some(unverified)
     }
 
-    /// Does the last step of [`Self::frame`]. Decides again whether the frame is accepted, as things may have changed
-    /// since it was admitted.
+    /// Does the last step of [`Self::frame`]. Decides again whether the frame is accepted, as the state may have
+    /// changed since it was admitted.
     pub fn apply(&mut self, now: Now, verified: Verified) {
         self.set_now(now);
         let peer = self.cx.peers.get(verified.port);
@@ -179,7 +179,7 @@ impl ControlPlane {
         self.close(port, reason);
     }
 
-    /// Acts on a frame. `room` is the room for the route of a bootstrap. None: things may have changed since the
+    /// Acts on a frame. `room` is the room for the route of a bootstrap. None: the state may have changed since the
     /// bootstrap was admitted, so it must be admitted again.
     fn act_on(&mut self, verified: Verified, room: Option<Room>) {
         let Verified {

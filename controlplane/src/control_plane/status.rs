@@ -1,4 +1,4 @@
-//! What operators can see of the node.
+//! Reports of the node's state for operators.
 
 use pinecone_wire::PublicKey;
 

@@ -17,7 +17,7 @@ pub(crate) struct Announced {
     pub(crate) received: Duration,
     /// Node-wide arrival number.
     pub(crate) order: u64,
-    /// Set if it must not be followed: our own key is among the signers, or there are too many of them.
+    /// Set if it must not be followed: this node's key is among the signers, or there are too many of them.
     pub(crate) unfit: bool,
 }
 

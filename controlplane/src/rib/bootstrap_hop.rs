@@ -4,9 +4,9 @@ use pinecone_wire::{PublicKey, Watermark};
 /// The next hop of a bootstrap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BootstrapHop {
-    /// The port that it goes out of.
+    /// The port that the bootstrap is sent out of.
     pub(crate) port: PortId,
-    /// The watermark that goes into it. Its key is the one that the bootstrap is led towards.
+    /// The watermark that is written into the bootstrap. Its key is the one that the bootstrap is led towards.
     pub(crate) watermark: Watermark,
 }
 

@@ -1,4 +1,4 @@
-//! Where bootstraps go next (protocol section 6).
+//! The next hops of bootstraps (protocol section 6).
 //!
 //! A bootstrap is routed towards the lowest known key strictly above its own, so unlike traffic it never
 //! ends at the node that it is from. It never uses the FIB's lookups: those are for traffic.
@@ -33,16 +33,16 @@ impl Rib {
                 return Some(hop);
             }
         }
-        // Every further route is worse still, but near keys have no watermark to meet.
+        // The watermark also rules out every further route, but no watermark rules out a near key.
         match self.near.above(key) {
             Some((above, port)) if above < bound => Some(BootstrapHop::new(port, above, 0)),
             _ => last,
         }
     }
 
-    /// Returns a next hop of the bootstrap of `key` where the right one leads back to `ingress`: towards
-    /// the first of the next [`TRIES`] known keys above it to which another port leads, whatever its
-    /// watermark, or else to the root. That may still be `ingress`.
+    /// Returns a next hop of the bootstrap of `key` for when the right one leads back to `ingress`: towards the first
+    /// of the next [`TRIES`] known keys above it to which another port leads, whatever its watermark, or else to the
+    /// root. That may still be `ingress`.
     pub(crate) fn bootstrap_detour(
         &self,
         key: &PublicKey,
@@ -89,7 +89,7 @@ impl Rib {
             .chain(last)
             .filter(|hop| !avoided.contains(&hop.port))
             .collect();
-        // A bootstrap has come by way of a route, so it leads on whatever is announced there.
+        // A bootstrap has come along a route, so the route leads on, whatever is announced there.
         let good = |hop: &&BootstrapHop| hop.watermark.sequence != 0 || is_apart(&hop.port);
         hops.iter().find(good).or(hops.first()).copied()
     }

@@ -17,12 +17,12 @@ const BATCH_GAP: Duration = Duration::from_millis(100);
 /// Maximum number of routes kept. Beyond it the oldest is dropped.
 const MAX: usize = 16_384;
 
-/// The expired routes that the tables still hold, and when to remove them.
+/// The expired routes that the tables still hold, and the times at which to remove them.
 #[derive(Debug, Default)]
 pub(crate) struct ExpiredRoutes {
-    /// In order of removal.
+    /// The routes in order of removal.
     entries: VecDeque<Entry>,
-    /// When some were last removed.
+    /// The time at which some were last removed.
     last: Option<Duration>,
 }
 
@@ -80,7 +80,7 @@ impl ExpiredRoutes {
         keys
     }
 
-    /// Returns when [`Self::pop`] next has something to return. Removals are batched.
+    /// Returns the time at which [`Self::pop`] next has something to return. Removals are batched.
     pub(crate) fn next(&self) -> Option<Duration> {
         let batch = self.last.map_or(Duration::ZERO, |last| last + BATCH_GAP);
         Some(self.entries.front()?.until.max(batch))

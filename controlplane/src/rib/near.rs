@@ -12,7 +12,7 @@ use super::adjacency::Adjacency;
 /// All claims of peers to lead to a key. A key with a claim is near.
 #[derive(Debug, Default)]
 pub(super) struct NearKeys {
-    /// By key, best first. One set, as most keys have a single claim.
+    /// The claims to each key, best first. One set, as most keys have a single claim.
     claims: BTreeSet<(PublicKey, Claim)>,
 }
 

@@ -16,13 +16,13 @@ pub(crate) struct Route {
     pub(crate) key: PublicKey,
     /// The port that its bootstrap came from, to which frames for the key go.
     pub(crate) source: PortId,
-    /// The port that the bootstrap went on to, if it did not end here.
+    /// The port that the bootstrap was forwarded to, if it did not end here.
     pub(crate) destination: Option<PortId>,
     pub(crate) sequence: u64,
     pub(crate) last_seen: Duration,
-    /// Whether the key has been notified since its last bootstrap that the path is broken beyond `destination`.
+    /// Set if the key has been notified since its last bootstrap that the path is broken beyond `destination`.
     pub(crate) told: bool,
-    /// Whether its last bootstrap came only as a correction, which is not forwarded up the snake.
+    /// Set if its last bootstrap came only as a correction, which is not forwarded up the snake.
     pub(crate) corrected: bool,
     /// The place of its last bootstrap in [`RecentBootstraps`](crate::recent::RecentBootstraps).
     pub(crate) recent: u32,
@@ -31,11 +31,11 @@ pub(crate) struct Route {
 /// The room for a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
-    /// There is room.
+    /// A slot is free.
     Free,
     /// There is room if the oldest route from this port is evicted.
     Evict(PortId),
-    /// There is no room.
+    /// The route must be refused.
     None,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Routes {
     by_key: KeyIndex,
     slots: Slots,
     free: Vec<u32>,
-    /// Least recently seen first.
+    /// The slots, least recently seen first.
     by_age: List,
     by_source: BTreeMap<PortId, List>,
     by_destination: BTreeMap<PortId, List>,
@@ -74,7 +74,8 @@ const CORRECTED: u64 = 1 << 62;
 struct Slot {
     key: PublicKey,
     sequence: u64,
-    /// In nanoseconds, enough for 146 years. The top bits are [`TOLD`] and [`CORRECTED`].
+    /// The time of the last bootstrap in nanoseconds, enough for 146 years. The top bits are [`TOLD`] and
+    /// [`CORRECTED`].
     last_seen: u64,
     source: u32,
     destination: u32,
@@ -196,7 +197,7 @@ impl Routes {
         self.first_of(self.by_source.get(&source)?)
     }
 
-    /// Returns one of the routes whose bootstraps went on to `port`.
+    /// Returns one of the routes whose bootstraps were forwarded to `port`.
     pub(crate) fn first_going_to(&self, port: PortId) -> Option<Route> {
         self.first_of(self.by_destination.get(&port)?)
     }
@@ -219,7 +220,7 @@ impl Routes {
         }
     }
 
-    /// Records that the bootstraps of `key` go on to nowhere.
+    /// Records that the bootstraps of `key` are forwarded to no port.
     pub(crate) fn forget_destination(&mut self, key: &PublicKey) {
         if let Some(at) = self.find(key) {
             self.unlink_destination(at);

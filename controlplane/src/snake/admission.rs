@@ -15,7 +15,7 @@ use crate::verify::Bootstrap;
 /// Minimum time between two warnings about clocks that differ.
 const WARNING_GAP: Duration = Duration::from_secs(60);
 
-/// What the node remembers in order to refuse bootstraps.
+/// The state by which the node refuses bootstraps.
 #[derive(Default)]
 pub(super) struct Admission {
     replay_cache: ReplayCache,

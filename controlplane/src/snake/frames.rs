@@ -9,7 +9,7 @@ use crate::peers::Brought;
 use crate::rib::{BootstrapHop, Route};
 use crate::verify::Bootstrap;
 
-/// Forwards a bootstrap from `source` to `hop`. `detoured` tells that this is a detour. If the next hop may swallow the
+/// Forwards a bootstrap from `source` to `hop`. `detoured` is set if this is a detour. If the next hop may swallow the
 /// bootstrap, it is doubled; returns the port of the second copy.
 pub(super) fn forward(
     cx: &mut Context,

@@ -2,8 +2,8 @@
 //!
 //! When a peering ends, only its two nodes know which paths used it. The keys of those paths would set them up anew
 //! with their next bootstraps, up to five seconds later. So a node that loses a peering sends a notice for every route
-//! whose bootstraps went on over it, to where they came from. The next node forwards it likewise, until the key itself
-//! hears that its path is broken, and bootstraps.
+//! whose bootstraps were forwarded over it, to the port that they came from. The next node forwards the notice
+//! likewise, until the key itself hears that its path is broken, and bootstraps.
 //!
 //! Nodes that know a way over the broken link are not notified. They would remove their routes, and more frames would
 //! arrive (in the scenario `mobility` 98.3 % instead of 98.0 %), but a liar could remove others' routes.
@@ -16,11 +16,12 @@
 //!
 //! # Termination, and what a liar can do
 //!
-//! A node acts on a notice only if it comes from where the last bootstrap of that key went on to, and only once for
-//! every bootstrap. It forwards the notice to where that bootstrap came from. That way leads to the key and not in
-//! circles, as no node accepts a bootstrap twice. A notice changes no route. A liar can make keys whose paths lead
-//! through it bootstrap more often, at most three times as often, as each heeds no more than one notice in five
-//! seconds. [`Config::max_break_notices`](crate::Config::max_break_notices) limits what a node sends in a second.
+//! A node acts on a notice only if it arrives from the port that the last bootstrap of that key was forwarded to, and
+//! only once for every bootstrap. It forwards the notice to the port that this bootstrap came from. That way leads to
+//! the key and not in circles, as no node accepts a bootstrap twice. A notice changes no route. A liar can make keys
+//! whose paths lead through it bootstrap more often, at most three times as often, as each heeds no more than one
+//! notice in five seconds. [`Config::max_break_notices`](crate::Config::max_break_notices) limits what a node sends in
+//! a second.
 
 use std::time::Duration;
 
@@ -40,10 +41,10 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// The rates of notices sent and heeded.
 #[derive(Debug, Default)]
 pub(crate) struct Notices {
-    /// When the current window began, and the number of notices in it.
+    /// The start of the current window, and the number of notices in it.
     window: Option<Duration>,
     sent: usize,
-    /// When the node last bootstrapped because of a notice.
+    /// The time at which the node last bootstrapped because of a notice.
     renewed: Option<Duration>,
 }
 

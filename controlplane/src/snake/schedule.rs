@@ -11,12 +11,12 @@ use crate::rib::BootstrapHop;
 /// Delays between the bootstraps that follow the first one after a change.
 const EAGER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 
-/// When the node last bootstrapped, and when it is to do so next.
+/// The times of the node's last bootstrap and of its next.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
-    /// The maintenance at which the node last bootstrapped. None: it is to do so at the next one.
+    /// The maintenance at which the node last bootstrapped. None: it must bootstrap at the next one.
     last: Option<Duration>,
-    /// The port that the last bootstrap went out of, and the key that it was led towards.
+    /// The port that the last bootstrap was sent out of, and the key that it was led towards.
     ascending: Option<(PortId, PublicKey)>,
     /// Number of further bootstraps that are sent sooner than at the regular interval.
     eager: usize,
@@ -29,12 +29,13 @@ impl Schedule {
         self.eager = EAGER.len();
     }
 
-    /// Reports whether the node is to bootstrap at the maintenance that was due at `due`, and records it if so. `hop`
-    /// is the way that its bootstrap would take.
+    /// Reports whether the node must bootstrap at the maintenance that was due at `due`, and records it if so. `hop` is
+    /// the way that its bootstrap would take.
     pub(super) fn take(&mut self, due: Duration, hop: &BootstrapHop) -> bool {
         let ascending = Some((hop.port, hop.watermark.key));
         if self.ascending != ascending {
-            // A better way up is a change like others. Waiting for it would cost a round at every node.
+            // A better way up is a change like others. Waiting for the regular interval would cost a round at every
+            // node.
             self.soon();
         }
         let gap = self.gap();

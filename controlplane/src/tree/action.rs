@@ -11,7 +11,7 @@ pub(crate) enum Action {
     AcceptUpdate,
     /// Take the sender as the parent.
     AcceptNewParent,
-    /// Send our announcement to the sender, which follows a lower root.
+    /// Send this node's announcement to the sender, which follows a lower root.
     InformPeer,
     /// Select a parent.
     SelectParent,
@@ -19,16 +19,16 @@ pub(crate) enum Action {
     SelectParentWithWait,
 }
 
-/// An announcement compared with our root at the time of its arrival.
+/// An announcement compared with this node's root at the time of its arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Update {
-    /// Whether the parent sent it.
+    /// Set if the parent sent it.
     pub(crate) from_parent: bool,
-    /// Whether it must not be followed, because our own key is among the signers or there are too many of them.
+    /// Set if it must not be followed, because this node's key is among the signers or there are too many of them.
     pub(crate) unfit: bool,
-    /// Its root key compared with ours.
+    /// Its root key compared with that of this node's root.
     pub(crate) root: Ordering,
-    /// Its root sequence compared with ours.
+    /// Its root sequence compared with that of this node's root.
     pub(crate) sequence: Ordering,
 }
 

@@ -12,10 +12,10 @@ use crate::context::Context;
 /// The limits on moves to higher roots, and the moves that they have deferred.
 #[derive(Debug)]
 pub(super) struct Damping {
-    /// When the node last moved to higher roots.
+    /// The times at which the node last moved to higher roots.
     moves: VecDeque<Duration>,
     flaps: Flaps,
-    /// When to select a parent again, after a move was deferred.
+    /// The time at which to select a parent again, after a move was deferred.
     deferred: Option<Duration>,
     /// The root that the node followed last, except while it waits to select a parent.
     last_root: PublicKey,
@@ -48,7 +48,7 @@ impl Damping {
         false
     }
 
-    /// Returns until when `root` is held back, if it is. `current` is the root that the node follows.
+    /// Returns the time until which `root` is held back, if it is. `current` is the root that the node follows.
     pub(super) fn held_until(
         &self,
         cx: &Context,
@@ -68,7 +68,7 @@ impl Damping {
         self.deferred = Some(earlier.unwrap_or(until));
     }
 
-    /// Returns when a deferred selection is due.
+    /// Returns the time at which a deferred selection is due.
     pub(super) fn deferred(&self) -> Option<Duration> {
         self.deferred
     }

@@ -40,7 +40,7 @@ impl Flaps {
         }
     }
 
-    /// Returns until when `root` is held back, if it is.
+    /// Returns the time until which `root` is held back, if it is.
     pub(super) fn held(
         &self,
         now: Duration,

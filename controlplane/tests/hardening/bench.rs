@@ -17,7 +17,7 @@ pub(crate) const HEADER: (u8, u8) = (7, 9);
 pub(crate) struct Bench {
     pub(crate) node: ControlPlane,
     pub(crate) fib: Fib,
-    /// What peers offer in their handshakes. By default the same as the node.
+    /// The extensions that peers offer in their handshakes: by default those of the node.
     pub(crate) offered: Extensions,
     pub(crate) now: Now,
     pub(crate) sent: Vec<(PortId, Vec<u8>)>,
@@ -230,7 +230,7 @@ pub(crate) fn three_peers(config: Config) -> (Bench, [PortId; 3]) {
     three_peers_offering(config, offered)
 }
 
-/// As [`three_peers`], with peers that offer `offered`.
+/// Returns the node of [`three_peers`] with peers that offer `offered`.
 pub(crate) fn three_peers_offering(config: Config, offered: Extensions) -> (Bench, [PortId; 3]) {
     let mut bench = Bench::unsigned(config);
     bench.offered = offered;

@@ -11,7 +11,7 @@ use crate::bench::{
     root_announcement, three_peers, three_peers_offering, unsigned_body,
 };
 
-/// Two keys whose bootstraps come from a and go on to b, one from b to a, and one from b to the root.
+/// Keys whose bootstraps take these ways: two from a to b, one from b to a, and one from b to the root.
 const UP: PublicKey = PublicKey([0xa8; 32]);
 const UP_TOO: PublicKey = PublicKey([0xa9; 32]);
 const DOWN: PublicKey = PublicKey([0x98; 32]);
@@ -28,7 +28,7 @@ fn keys_whose_paths_used_a_lost_peering_are_notified() {
         [(a, notice(UP, sequence)), (a, notice(UP_TOO, sequence))]
     );
     assert_eq!(bench.node.counters().break_notices_sent, 2);
-    // The routes that came from a stay. Only their way on is gone.
+    // The routes that came from a stay. Only their next hop is gone.
     assert_eq!(bench.routes_in_fib(), 2);
 }
 
@@ -200,7 +200,7 @@ fn a_notice_is_dropped_where_notices_are_off() {
     }
 }
 
-/// With verifier threads, frames are not reordered around a notice.
+/// A notice and the frames around it keep their order if verifier threads are used.
 #[test]
 fn a_notice_is_not_reordered() {
     let (mut bench, [_, a, b]) = three_peers(correcting());

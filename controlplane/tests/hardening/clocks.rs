@@ -13,8 +13,8 @@ use crate::bench::{
 
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
-/// Passes in a bootstrap of a made-up key whose clock is `ahead` milliseconds ahead of ours. Returns whether it is
-/// accepted.
+/// Passes in a bootstrap of a made-up key whose clock is `ahead` milliseconds ahead of the node's. Returns whether it
+/// is accepted.
 fn is_taken(bench: &mut Bench, port: PortId, n: u64, ahead: i64) -> bool {
     let routes = bench.node.status().routes;
     let sequence = bench.now.unix_ms.saturating_add_signed(ahead);
@@ -102,7 +102,7 @@ fn one_peer_with_many_keys_has_one_vote() {
     }
 }
 
-/// If one peer in four is honest, the others cannot make the node distrust its clock.
+/// The node keeps its clock as long as one peer in four agrees with it.
 #[test]
 fn a_clock_that_a_quarter_agrees_with_is_kept() {
     let (mut bench, honest) = three_peers(Config::default());
@@ -121,14 +121,14 @@ fn a_clock_that_a_quarter_agrees_with_is_kept() {
     assert!(signed(&mut bench).iter().all(|(_, days)| *days == 0));
 }
 
-/// Where our clock is ahead, the next sequence may be below those that others refused. Otherwise sequences only rise.
+/// Sequences only rise, except after the node's clock was ahead: then they may fall below those that others refused.
 #[test]
 fn sequences_rise_through_corrections_of_the_clock() {
     let (mut bench, [root, _, _]) = three_peers(Config::default());
     bench.wait(Duration::from_secs(3));
     let before = signed(&mut bench);
     assert!(!before.is_empty() && before.iter().all(|(_, days)| *days == 0));
-    // The broadcast of our one neighbour says that we are ahead. Nobody has accepted ours.
+    // The broadcast of the node's one neighbour says that the node is ahead. Nobody has accepted the node's own.
     let sequence = bench.now.unix_ms - 2 * DAY as u64;
     bench.frame(root, &broadcast(1, ROOT, &unsigned_body(sequence, ROOT, 1)));
     bench.wait(Duration::from_secs(7));
@@ -162,7 +162,7 @@ fn sequences_rise_through_corrections_of_the_clock() {
     assert_eq!(bench.node.status().clock_behind_ms, None);
 }
 
-/// All peerings with one key have one vote together.
+/// The peerings with one key have one vote together.
 #[test]
 fn many_peerings_of_one_key_have_one_vote() {
     let (mut bench, [_, a, b]) = three_peers(Config::default());

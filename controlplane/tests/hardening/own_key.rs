@@ -1,4 +1,4 @@
-//! Another node with our key: its frames are distinguished from our own that come back.
+//! Another node with this node's key: its frames are distinguished from the node's own that come back.
 
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ fn bootstraps_that_we_may_have_sent_do_not_count() {
     assert!(bench.closed.is_empty());
 }
 
-/// If the clocks of two nodes with one key agree, neither's sequences are ahead of the other's clock.
+/// A bootstrap counts even if its sequence is not ahead of the node's clock, as when the clocks of both nodes agree.
 #[test]
 fn a_bootstrap_between_two_of_ours_counts() {
     let (mut bench, port) = bench();
@@ -102,7 +102,7 @@ fn a_bootstrap_between_two_of_ours_counts() {
 fn only_announcements_ahead_of_ours_count() {
     let (mut bench, _) = bench();
     let peer = bench.connect(key(3).public_key());
-    // Sequences that we have announced, or may have announced before a restart.
+    // Sequences that the node has announced, or may have announced before a restart.
     for sequence in [4, 5] {
         bench.frame(peer, &chain(&[ROOT, OWN, 3], sequence));
         assert_eq!(bench.node.counters().announcements_own_elsewhere, 0);

@@ -106,7 +106,7 @@ fn bootstraps_are_handed_over_to_a_new_neighbour_on_the_snake() {
     assert_eq!(bench.node.counters().bootstraps_handed_over, 1);
 }
 
-/// A bootstrap whose next hop is where it came from goes to the next key above that lies another way.
+/// A bootstrap whose next hop is the port that it came from is sent to the next key above that another port leads to.
 #[test]
 fn a_bootstrap_that_would_go_back_takes_a_detour() {
     let (mut bench, [root, a, b]) = three_peers(Config::default());
@@ -133,7 +133,7 @@ fn a_bootstrap_that_would_go_back_takes_a_detour() {
     assert_eq!(bench.take_sent(2), [(root, sent(ROOT, 0, &body))]);
 }
 
-/// A bootstrap that goes on to a peer that has never forwarded one also goes another way.
+/// A bootstrap that is forwarded to a peer that has never forwarded one is also sent another way.
 #[test]
 fn a_bootstrap_that_a_peer_may_swallow_is_doubled() {
     let (mut bench, [root, a, b]) = three_peers(Config::default());
@@ -191,7 +191,7 @@ fn own_bootstraps_are_doubled() {
     assert_eq!(ports(&bench.take_sent(2)), [a, root]);
 }
 
-/// When the path of a key changes, the rest of the old path is corrected.
+/// A change of a key's path corrects the rest of the old path.
 #[test]
 fn old_paths_are_corrected() {
     let (mut bench, [root, a, b]) = three_peers(correcting());

@@ -80,7 +80,7 @@ fn a_bootstrap_is_accepted_once_even_if_its_route_has_expired() {
 fn sequences_far_ahead_are_refused_and_those_behind_are_not() {
     let (mut bench, [_, port, _]) = three_peers(Config::default());
     let day = 86_400_000;
-    // Most clocks agree with ours.
+    // Most clocks agree with the node's.
     for n in 10..14 {
         let body = unsigned_body(UNIX_MS, ROOT, 1);
         bench.frame(port, &broadcast(1, made_up(n), &body));
@@ -151,7 +151,7 @@ fn a_bootstrap_is_forwarded_in_canonical_form_with_header_and_watermark() {
     assert_eq!(bench.take_sent(2), []);
     assert_eq!(bench.node.counters().bootstraps_ended, 1);
     assert_eq!(bench.node.status().descending, Some(key));
-    // A bootstrap of a key above ours goes to the peer with the next key above it.
+    // A bootstrap of a key above the node's is sent to the peer with the next key above it.
     let mut above = [0x90; 32];
     above[0] = 0xc0;
     let above = PublicKey(above);

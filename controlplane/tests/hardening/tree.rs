@@ -165,7 +165,7 @@ fn a_repeated_announcement_from_the_parent_changes_nothing() {
     }
 }
 
-/// A peer that keeps announcing lower roots is sent our announcement once.
+/// A peer that keeps announcing lower roots is sent the node's announcement once.
 #[test]
 fn an_announcement_is_sent_once_on_a_peering() {
     let (mut bench, _) = three_peers(Config::default());
@@ -223,7 +223,7 @@ fn long_announcements_close_no_peering() {
         }
         let ours = sent.iter().find(|(port, _)| *port == deployed).unwrap();
         assert_eq!(announced(&ours.1).entries().len(), n + 1);
-        // The deployed node follows us, and announces that to us and to its other peer, a node like ours.
+        // The deployed node follows this node, and announces that to it and to its other peer, a node like this one.
         let further = forwarded(&ours.1, PEER_B);
         bench.frame(deployed, &further);
         // All nodes in this test have the same key, so the one on the way gets another.

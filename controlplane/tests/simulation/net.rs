@@ -24,7 +24,7 @@ const MICROSECOND: Nanos = MILLISECOND / 1000;
 pub(crate) struct Net {
     network: Network,
     random: Random,
-    /// All links, up or down, by the lower and the higher node.
+    /// The links, up or down, by the lower and the higher node.
     links: BTreeMap<(NodeId, NodeId), LinkId>,
     /// A digest of all frames that arrived: when, where, and their bytes.
     digest: Arc<Mutex<DefaultHasher>>,

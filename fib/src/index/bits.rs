@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use pinecone_wire::PublicKey;
 
-/// The number of bits of the key that a branch looks at.
+/// The number of bits of the key that a branch reads.
 pub(super) const BITS: usize = 6;
 /// The number of slots of a branch.
 pub(super) const FAN: usize = 1 << BITS;

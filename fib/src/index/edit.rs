@@ -31,7 +31,7 @@ impl<V: Clone + Default> Index<V> {
         old
     }
 
-    /// Removes `key`. Returns its value. Nothing is copied if there is none.
+    /// Removes `key`. Returns its value. Copies nothing if the key is absent.
     pub(crate) fn remove(&mut self, key: &PublicKey) -> Option<V> {
         self.get(key)?;
         self.make_editable();

@@ -16,9 +16,9 @@ pub const BATCH: usize = 128;
 impl<V> Index<V> {
     /// Searches for the successors (not strict) of up to [`BATCH`] keys, except for the last step.
     ///
-    /// All searches go down level by level. What the next level reads of a node is prefetched as soon as
-    /// the node's name is known, so that the cache misses of all keys overlap. What the last step reads
-    /// arrives while other keys are dealt with.
+    /// All searches descend level by level. The parts of a node that the next level reads are prefetched as soon as the
+    /// node's name is known, so that the cache misses of all keys overlap. The memory that the last step reads arrives
+    /// while other keys are processed.
     #[inline(always)]
     pub(crate) fn search(&self, keys: &[PublicKey]) -> Searches<'_, V> {
         let mut lanes = ArrayVec::new();
@@ -55,7 +55,7 @@ impl<V> Index<V> {
         let Some(child) = branch.step(key, lane.head, &mut lane.known) else {
             return false;
         };
-        // The slot that the child will look at, unless it skips bits.
+        // The slot that the child will read, unless it skips bits.
         let slot = slot_of(key, lane.head, branch.depth + BITS);
         self.enter(lane, child, |spot| {
             spot.prefetch(0);

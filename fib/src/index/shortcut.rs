@@ -5,7 +5,7 @@ use super::node::{Branch, Child};
 
 /// The number of keys from which on an index has a shortcut: its 16 KiB are then at most 4 bytes a key.
 pub(super) const FROM: usize = if cfg!(test) { 100 } else { 4096 };
-/// The number of bits of the key that it looks at.
+/// The number of bits of the key that it reads.
 const WIDTH: usize = 2 * BITS;
 
 /// The node at which the search for a key begins, for each value of the key's first [`WIDTH`] bits. It is

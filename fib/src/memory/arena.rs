@@ -99,7 +99,7 @@ struct Owner {
 
 struct View {
     version: u32,
-    /// This is the only reference once all clones of the view are gone.
+    /// The pin of this view: the only reference to it once all clones of the view are gone.
     pin: Arc<()>,
     /// Slots of dead nodes that this view may see, but no later view.
     kept: Vec<u32>,
@@ -384,8 +384,8 @@ impl Owner {
         }
     }
 
-    /// Frees the slots that were seen only by views that are gone. Slots that an older view sees as well
-    /// become that view's to keep.
+    /// Frees the slots that were seen only by views that are gone. Slots that an older view sees as well are kept by
+    /// that view.
     fn collect<T>(&mut self, table: &Table<T>) {
         let born = |id: u32| {
             let base = table.bases.get((id >> CHUNK_BITS) as usize);

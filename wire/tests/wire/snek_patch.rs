@@ -13,7 +13,7 @@ proptest! {
         assert_patch(&fields.build().unwrap(), watermark);
     }
 
-    /// One node after the other writes its watermark.
+    /// Several nodes write their watermarks into one frame, one after the other.
     #[test]
     fn again_and_again(fields in any_traffic(), watermarks in prop::collection::vec(any_watermark(), 1..6)) {
         let mut frame = fields.build().unwrap();

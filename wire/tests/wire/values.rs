@@ -68,7 +68,7 @@ fn decode_plainly(bytes: &[u8]) -> Result<(u64, usize), VaruError> {
     for (i, &b) in bytes.iter().enumerate() {
         value = value << 7 | u128::from(b & 0x7f);
         let shortest = bytes[0] != 0x80 || (i == 0 && b < 0x80);
-        // With another group to follow, the value is at least this.
+        // If another group follows, the value is at least this.
         let least = value << if b < 0x80 { 0 } else { 7 };
         if !shortest || least > u128::from(u64::MAX) {
             return Err(VaruError::Malformed);

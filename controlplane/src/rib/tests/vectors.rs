@@ -72,9 +72,9 @@ struct TreeCase {
     out: i64,
 }
 
-/// The one case that we answer otherwise: the Go node's last step prefers a peering of type 0 that
-/// is down (port 11) over the live one by which the key was found (port 5). For us a peering that is
-/// down does not exist. Both drop the frame.
+/// The one case with another result: the Go node's last step prefers a peering of type 0 that is down (port 11) over
+/// the live one by which the key was found (port 5). In this implementation a peering that is down does not exist. Both
+/// drop the frame.
 const DOWN_PEER: u32 = 1805;
 
 struct Keys(Vec<PublicKey>);
