@@ -8,8 +8,8 @@ use std::task::Waker;
 /// to wait: a queue that is longer than this adds delay, not throughput.
 pub(crate) const BACKLOG_LIMIT: usize = 256 << 10;
 
-/// Bytes of frames of local origin that wait in one place, and the tasks that wait for them to become
-/// fewer. Its tasks are woken when it is dropped.
+/// Bytes of frames of local origin that wait in one place, and the tasks that wait for room there. The tasks are woken
+/// when the backlog is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     bytes: AtomicUsize,
@@ -37,8 +37,8 @@ impl Backlog {
         self.wake_if_low(bytes);
     }
 
-    /// Wakes a task when the bytes have become few. The task must look at the bytes again after this:
-    /// either it sees fewer, or whoever makes them fewer sees it.
+    /// Wakes a task when there is room. The task must check for room once more after this call: either it finds room,
+    /// or the thread that makes room finds the task.
     pub(crate) fn wake_later(&self, task: &Waker) {
         let mut tasks = self.tasks();
         if !tasks.iter().any(|other| other.will_wake(task)) {

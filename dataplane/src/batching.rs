@@ -1,21 +1,20 @@
 //! The decision whether a worker waits for several small frames together instead of waking up for each.
 //!
-//! Waking up costs more than forwarding a small frame. Waiting delays every frame, and is useless where
-//! peers send their next frame only after an answer: then a wait brings nothing that would not have
-//! arrived anyway. So a worker waits only if
+//! Waking up costs more than forwarding a small frame. Waiting delays every frame, and is useless if peers send their
+//! next frame only after an answer: no further frame arrives during the wait. So a worker waits only if
 //!
-//! 1. recent arrivals were so dense that several are to be expected within the wait,
+//! 1. recent arrivals were so dense that several can be expected within the wait,
 //! 2. they were small, as bulk arrives in batches of its own,
 //! 3. they came from several ports, since one flow and its answers use at most two,
 //!
-//! and that has lasted for some iterations. It stops at once when a wait brings nothing, when two waits
-//! in a row bring one arrival each, or when arrivals have become sparser than before it began, which
-//! means that peers wait for this worker. Waiting then stays off for some iterations, and for twice as
-//! many if it had begun only recently.
+//! and this has lasted for some iterations. It stops waiting at once when nothing arrives during a wait, when two waits
+//! in a row end with one arrival each, or when arrivals have become sparser than before it began, which means that
+//! peers wait for this worker. Waiting then stays off for some iterations, and for twice as many if it had begun only
+//! recently.
 
 use std::time::Duration;
 
-/// Number of expected arrivals for which a wait pays.
+/// Minimum number of expected arrivals for which a wait pays.
 const EXPECTED: f64 = 4.0;
 /// Minimum number of ports among the last [`WINDOW`] arrivals.
 const PORTS: u32 = 4;
@@ -27,8 +26,8 @@ const BULK: f64 = 4096.0;
 const SPARSER: f64 = 2.0;
 /// The longest gap taken into account, in nanoseconds: after silence, recent arrivals soon count again.
 const LONGEST_GAP: f64 = 1e6;
-/// Number of iterations of dense traffic without a wait, before the first one and after one in vain;
-/// and the maximum.
+/// Number of iterations of dense traffic without a wait, before the first wait and after a wait without arrivals; and
+/// the maximum.
 const FIRST_PAUSE: u32 = 128;
 const LONGEST_PAUSE: u32 = 1 << 16;
 /// Number of waits in a row that paid, after which the next pause is a short one.
@@ -53,8 +52,7 @@ pub(crate) struct Batching {
     /// Iterations of dense traffic left without waiting, and the number of them for the next pause.
     pause: u32,
     next_pause: u32,
-    /// Number of waits that paid since waiting began, and whether the last one brought fewer than two
-    /// arrivals.
+    /// Number of waits that paid since waiting began, and whether fewer than two frames arrived during the last one.
     proven: u32,
     meager: bool,
 }
@@ -131,7 +129,7 @@ impl Batching {
         }
     }
 
-    /// Judges a wait by the number of arrivals that it brought.
+    /// Judges a wait by the number of arrivals during it.
     fn judge(&mut self, arrivals: u32) {
         let sparser = (self.gap_before).is_some_and(|before| self.gap > before * SPARSER);
         let was_meager = std::mem::replace(&mut self.meager, arrivals < 2);

@@ -12,8 +12,8 @@ const BLOCK_BYTES: usize = 4 << 20;
 const EMPTY_BLOCKS: usize = 4;
 const EMPTY_CAPACITY: usize = 512 << 10;
 
-/// Frames for ports of one worker. Consecutive frames for the same port are adjacent, so that they go
-/// out as one burst.
+/// Frames for ports of one worker. Consecutive frames for the same port are adjacent, so that they are sent as one
+/// burst.
 #[derive(Default)]
 pub(crate) struct Block {
     pub(crate) bytes: Vec<u8>,
@@ -22,12 +22,12 @@ pub(crate) struct Block {
     pub(crate) frames: u64,
 }
 
-/// Adjacent frames of a block that go out of one port.
+/// Adjacent frames of a block that are sent on one port.
 #[derive(Clone, Copy)]
 pub(crate) struct HandedBurst {
     /// The slot of the egress port at its owner.
     pub(crate) slot: u32,
-    /// The port that was in the slot when the frames were routed; another may be in it by now.
+    /// The port that was in the slot when the frames were routed. Another port may be in it by now.
     pub(crate) port: PortId,
     /// The port that the frames arrived at.
     pub(crate) ingress: PortId,
@@ -53,7 +53,7 @@ impl BlockQueue {
         }
     }
 
-    /// Adds a block, or returns it if too much waits. Only one worker may call this.
+    /// Adds a block, or returns it if the queue is full. Only one worker may call this.
     pub(crate) fn push(&self, block: Block) -> Result<(), Block> {
         let len = block.bytes.len();
         let waiting = self.bytes.load(Ordering::Relaxed);
@@ -116,7 +116,7 @@ mod tests {
                 move || {
                     let mut refused = Vec::new();
                     for number in 0..2u8 {
-                        // Two of them are too many to wait together.
+                        // The queue is too small for two of them.
                         let mut block = queue.take_empty();
                         assert!(block.bytes.is_empty());
                         block.bytes = vec![number; BLOCK_BYTES / 2 + 1];

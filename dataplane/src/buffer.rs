@@ -1,9 +1,9 @@
 //! The memory that frames lie in: receive buffers that the kernel fills, and the memory of an
 //! iteration.
 //!
-//! Frames received in one iteration of a worker's loop are sent in the same iteration from where they
-//! lie, and all memory is recycled in the next. So nothing here counts references. What must live
-//! longer is copied to an egress queue.
+//! Frames received in one iteration of a worker's loop are sent in the same iteration without being copied, and all
+//! memory is recycled in the next. So no references are counted here. Frames that must live longer are copied to an
+//! egress queue.
 #![allow(unsafe_code)]
 
 pub(crate) mod simd;
@@ -13,8 +13,8 @@ use std::ptr::NonNull;
 
 /// Size of a gather block.
 pub(crate) const BLOCK_LEN: usize = 16 << 10;
-/// Number of gather blocks in use at which an iteration sends before it handles more. Each port that
-/// is sent to has its own, so they bound how many ports can share an iteration.
+/// Number of gather blocks in use at which an iteration sends before it handles more. Each port that is sent to has its
+/// own, so this bounds the number of ports that can share an iteration.
 pub(crate) const BLOCKS_HIGH: usize = 512;
 /// Maximum number of spare buffers kept for reuse, and the largest capacity worth keeping.
 const SPARES: usize = 32;
@@ -53,7 +53,7 @@ impl Region {
         }
     }
 
-    /// The first byte; `len` bytes from there belong to the region.
+    /// Returns the address of the first of the region's `len` bytes.
     pub(crate) fn base(&self) -> *mut u8 {
         self.base.as_ptr()
     }
@@ -83,17 +83,17 @@ impl ReceiveBuffers {
         }
     }
 
-    /// The number of buffers.
+    /// Returns the number of buffers.
     pub(crate) fn count(&self) -> u16 {
         self.held.len() as u16
     }
 
-    /// The size of a buffer.
+    /// Returns the size of a buffer.
     pub(crate) fn buffer_len(&self) -> usize {
         self.buffer_len
     }
 
-    /// The address of a buffer, for the kernel.
+    /// Returns the address of a buffer, for the kernel.
     pub(crate) fn address(&self, id: u16) -> u64 {
         assert!(usize::from(id) < self.held.len());
         self.region.base() as u64 + (usize::from(id) * self.buffer_len) as u64
@@ -111,7 +111,7 @@ impl ReceiveBuffers {
         self.held[usize::from(id)] = false;
     }
 
-    /// The first `len` bytes of a held buffer.
+    /// Returns the first `len` bytes of a held buffer.
     pub(crate) fn bytes_mut(&mut self, id: u16, len: usize) -> &mut [u8] {
         assert!(self.held[usize::from(id)] && len <= self.buffer_len);
         // SAFETY: the assertion shows that the buffer is held, so the kernel does not touch it, and
@@ -124,7 +124,7 @@ impl ReceiveBuffers {
         }
     }
 
-    /// A range of a held buffer.
+    /// Returns a range of a held buffer.
     pub(crate) fn bytes(&self, id: u16, at: usize, len: usize) -> &[u8] {
         assert!(self.held[usize::from(id)] && at + len <= self.buffer_len);
         // SAFETY: as in `bytes_mut`; `&self` allows other shared slices only.
@@ -150,7 +150,7 @@ pub(crate) enum Place {
     Owned(u32),
 }
 
-/// A stretch of bytes to send: whole frames, or a frame's head, or its payload.
+/// A range of bytes to send: whole frames, a frame's head, or its payload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Segment {
     pub(crate) place: Place,
@@ -160,7 +160,7 @@ pub(crate) struct Segment {
 
 impl Segment {
     pub(crate) fn new(place: Place, at: usize, len: usize) -> Self {
-        // Nothing that a segment points into is longer than 16 MiB.
+        // A segment points into buffers of at most 16 MiB.
         Self {
             place,
             at: at as u32,
@@ -177,7 +177,7 @@ impl Segment {
 #[derive(Default)]
 pub(crate) struct IterationMemory {
     blocks: Vec<Box<[u8]>>,
-    /// How many of the blocks are in use, from the first on.
+    /// The number of blocks in use. They are the first ones.
     used: usize,
     owned: Vec<Vec<u8>>,
     spares: Vec<Vec<u8>>,
@@ -236,7 +236,7 @@ impl IterationMemory {
         self.owned[id as usize] = buffer;
     }
 
-    /// The bytes of a segment.
+    /// Returns the bytes of a segment.
     pub(crate) fn bytes<'a>(&'a self, segment: &Segment, receive: &'a ReceiveBuffers) -> &'a [u8] {
         let range = segment.at as usize..segment.end();
         match segment.place {
@@ -246,8 +246,8 @@ impl IterationMemory {
         }
     }
 
-    /// Makes all segments of the iteration invalid. Only the engine calls this, when no send that
-    /// points here is under way.
+    /// Makes all segments of the iteration invalid. Only the engine calls this, when no send that uses this memory is
+    /// under way.
     pub(crate) fn clear(&mut self) {
         self.used = 0;
         while let Some(buffer) = self.owned.pop() {

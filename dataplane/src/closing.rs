@@ -1,11 +1,11 @@
-//! The state that decides who drops what is put into the queues of a worker that fails.
+//! The state that decides which side drops the items put into the queues of a worker that fails.
 
 use crate::sync::{AtomicBool, Ordering, fence};
 
 /// The state of the queues of a worker: open or closed.
 ///
-/// The worker's side closes them and then empties them. A sender puts something into a queue, and
-/// empties it if it is closed by then. So nothing stays in a queue.
+/// The worker's side closes them and then empties them. A sender puts an item into a queue, and empties the queue if it
+/// is closed by then. So no item stays in a queue.
 pub(crate) struct Closing(AtomicBool);
 
 impl Closing {
@@ -35,7 +35,7 @@ mod tests {
 
     use super::*;
 
-    /// Whatever is queued while the queues are being closed is dropped, by one side or the other.
+    /// An item that is queued while the queues are being closed is dropped, by one side or the other.
     #[test]
     fn nothing_stays_in_a_queue_that_is_closed() {
         loom::model(|| {

@@ -8,25 +8,25 @@ use pinecone_fib::Rescue;
 
 use crate::backlog::Backlog;
 
-/// Why a frame was dropped.
+/// The reason why a frame was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(usize)]
 pub enum DropReason {
-    /// There is no next hop for its destination.
+    /// No next hop towards its destination is known.
     NoRoute,
-    /// Its next hop is the peering that it came from.
+    /// The next hop is the peering that the frame came from.
     Backwards,
-    /// Its next hop would undo its progress.
+    /// The next hop would undo the frame's progress.
     Watermark,
-    /// Its hop limit was used up.
+    /// The frame's hop limit was used up.
     HopLimit,
-    /// It would have grown past 65,535 bytes.
+    /// The frame would have grown past 65,535 bytes.
     TooLong,
     /// The packet filter refused it.
     Filter,
     /// The egress port's traffic queue was full.
     QueueFull,
-    /// It had waited in the egress port's queue for longer than the target delay.
+    /// The frame had waited in the egress port's queue for longer than the target delay.
     QueueDelay,
     /// The egress port's protocol queue was full.
     ProtocolQueueFull,
@@ -38,12 +38,12 @@ pub enum DropReason {
     DeliveryFull,
     /// The egress port closed before the frame was sent.
     PortClosed,
-    /// Its type is unknown.
+    /// The frame's type is unknown.
     UnknownType,
 }
 
 impl DropReason {
-    /// All reasons, in the order of [`CountersSnapshot::drops`].
+    /// Every reason, in the order of [`CountersSnapshot::drops`].
     pub const ALL: [Self; 14] = [
         Self::NoRoute,
         Self::Backwards,
@@ -109,8 +109,8 @@ impl Count {
     }
 }
 
-/// Defines the counters of a port once: the counters themselves, their values, and the part of them
-/// that is frames and bytes.
+/// Defines, from one list, the counters of a port, the snapshot of their values, and the numbers of frames and bytes
+/// among them.
 macro_rules! port_counters {
     (
         traffic { $($(#[$traffic_doc:meta])* $traffic:ident)* }
@@ -238,7 +238,7 @@ impl CountersSnapshot {
 }
 
 impl PortCounters {
-    /// Counts a frame that would have been dropped without a second look.
+    /// Counts a frame that would have been dropped without a second lookup.
     pub(crate) fn rescued(&self, rescue: Rescue) {
         match rescue {
             Rescue::ExpiredRoute => self.expired_route_frames.add(1),

@@ -1,4 +1,4 @@
-//! The data plane as its owner sees it.
+//! The data plane's interface to its owner.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,7 +36,7 @@ impl DataPlane {
     /// Starts the workers. They report protocol frames and closed ports through the channel.
     ///
     /// # Errors
-    /// An option is not valid, or the system does not allow what the options ask for.
+    /// An option is not valid, or the system does not allow what it asks for.
     pub fn start(
         options: DataPlaneOptions,
         fib: Fib,
@@ -66,7 +66,7 @@ impl DataPlane {
     /// The engine is epoll, since an io_uring costs each worker much more memory.
     ///
     /// # Errors
-    /// An option is not valid, or the system does not allow what the options ask for.
+    /// An option is not valid, or the system does not allow what it asks for.
     pub fn driven(
         options: DataPlaneOptions,
         fib: Fib,
@@ -110,7 +110,7 @@ impl DataPlane {
         Ok((this, receiver))
     }
 
-    /// Sets up what workers share, but no worker.
+    /// Sets up the state that workers share, but no worker.
     fn prepare(
         engine: EngineKind,
         options: DataPlaneOptions,
@@ -213,7 +213,7 @@ impl DataPlane {
     /// Routes a whole traffic frame of local origin. Returns false if too many wait: the frame is
     /// dropped.
     ///
-    /// `egress` is the port that it will probably leave by. If too much of local origin waits for that
+    /// `egress` is the port that the frame will probably be sent on. If too many bytes of local origin wait for that
     /// port already, the frame is not taken. [`Self::poll_room`] waits for room.
     #[must_use]
     pub fn inject(&self, frame: Vec<u8>, egress: Option<PortId>) -> bool {
@@ -242,8 +242,8 @@ impl DataPlane {
         taken
     }
 
-    /// Returns ready when [`Self::inject`] takes a frame of any length that leaves by `egress`. Else the
-    /// task is woken when there may be room.
+    /// Returns ready when [`Self::inject`] takes a frame of any length for `egress`. Otherwise the task is woken when
+    /// there may be room.
     pub fn poll_room(&self, egress: Option<PortId>, context: &mut Context<'_>) -> Poll<()> {
         let port = egress.and_then(|port| self.shared.registry.get(port));
         let mailboxes = match &port {
@@ -264,7 +264,7 @@ impl DataPlane {
         if let Some((_, counters)) = &port {
             counters.backlog.wake_later(context.waker());
         }
-        // Once more: what has left meanwhile wakes nobody.
+        // Check once more: a frame that has left meanwhile wakes no task.
         match mailboxes.iter().all(|mailbox| has_room(mailbox)) {
             true => Poll::Ready(()),
             false => Poll::Pending,
@@ -290,7 +290,7 @@ impl DataPlane {
         BACKLOG_LIMIT.min(self.shared.options.port_queue_bytes)
     }
 
-    /// Sets or removes the packet filter. Frames that are being routed already may miss it.
+    /// Sets or removes the packet filter. Frames that are already being routed may not pass through it.
     pub fn set_filter(&self, filter: Option<Arc<dyn PacketFilter>>) {
         let filter = filter.map(|filter| Arc::new(GuardedFilter::new(filter)));
         self.shared
@@ -299,19 +299,19 @@ impl DataPlane {
             .for_each(|m| m.tell(Command::Filter(filter.clone())));
     }
 
-    /// The counters of an open port.
+    /// Returns the counters of an open port.
     #[must_use]
     pub fn port_counters(&self, port: PortId) -> Option<CountersSnapshot> {
         self.shared.registry.counters_of(port)
     }
 
-    /// The engine in use.
+    /// Returns the engine in use.
     #[must_use]
     pub const fn info(&self) -> &EngineInfo {
         &self.info
     }
 
-    /// The counters of each worker.
+    /// Returns the counters of each worker.
     #[must_use]
     pub fn worker_stats(&self) -> Vec<WorkerStats> {
         self.shared

@@ -1,4 +1,4 @@
-//! Where traffic for this node goes.
+//! The delivery of traffic to this node.
 
 use pinecone_wire::TrafficLayout;
 

@@ -35,8 +35,8 @@ impl Doorbell {
         }
     }
 
-    /// Reports whether the worker sleeps and must be woken. After true, the caller must wake it, as
-    /// nobody else will.
+    /// Reports whether the worker sleeps and must be woken. If this returns true, the caller must wake the worker, as
+    /// no other thread will.
     #[must_use]
     pub(crate) fn must_wake(&self) -> bool {
         self.sleep.must_wake()
@@ -53,12 +53,12 @@ impl Doorbell {
         let _ = self.ring.set(ring);
     }
 
-    /// The ring through which the worker can also be woken.
+    /// Returns the ring through which the worker can also be woken.
     pub(crate) fn io_uring(&self) -> Option<BorrowedFd<'_>> {
         self.ring.get().map(AsFd::as_fd)
     }
 
-    /// Declares that the worker is about to sleep. It must look at its queues once more after this.
+    /// Declares that the worker is about to sleep. The worker must check its queues once more after this.
     pub(crate) fn about_to_sleep(&self) {
         self.sleep.about_to_sleep();
     }

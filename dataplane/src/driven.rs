@@ -26,8 +26,8 @@ impl DrivenWorker {
         self.0.features()
     }
 
-    /// Handles what has come, and looks at the sockets once. Returns [`ControlFlow::Break`] when the worker has
-    /// shut down.
+    /// Handles what has arrived, and polls the sockets once. Returns [`ControlFlow::Break`] when the worker has shut
+    /// down.
     ///
     /// # Errors
     /// The worker cannot go on. A panic is such an error.
@@ -35,13 +35,13 @@ impl DrivenWorker {
         self.0.iterate(Waiting::Poll)
     }
 
-    /// Prepares for a wait. Returns how long it may take: zero if there is something to do at once, and `None`
-    /// if there is no limit.
+    /// Prepares for a wait. Returns the longest time that the wait may take: zero if there is something to do at once,
+    /// and `None` if there is no limit.
     pub fn prepare_wait(&mut self) -> Option<Duration> {
         self.0.prepare_wait()
     }
 
-    /// A descriptor that polls as readable when the worker has something to do, once
+    /// Returns a descriptor that polls as readable when the worker has something to do, once
     /// [`prepare_wait`](Self::prepare_wait) has been called.
     #[must_use]
     pub fn descriptor(&self) -> BorrowedFd<'_> {

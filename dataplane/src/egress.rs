@@ -1,5 +1,5 @@
-//! Egress: the traffic that an iteration sends on each port, the queues for what full sockets refuse,
-//! and the sends made of them.
+//! Egress: the traffic that an iteration sends on each port, the queues for the frames that full sockets refuse, and
+//! the sends made of both.
 
 mod port;
 
@@ -27,7 +27,8 @@ pub(crate) struct Egress {
     fired: Vec<u32>,
     /// Milliseconds since the worker started, when the last wait returned.
     now: u64,
-    /// All that had arrived by this time has been read, or is still in its socket.
+    /// The time of the last complete poll of the sockets: bytes that had arrived by then have been read, or are still
+    /// in their socket.
     looked_at: u64,
     limits: Limits,
 }
@@ -64,7 +65,7 @@ impl Egress {
         self.ports[slot as usize] = Some(port);
     }
 
-    /// The port in a slot.
+    /// Returns the port in a slot.
     pub(crate) fn get_mut(&mut self, slot: u32) -> Option<&mut Port> {
         self.ports.get_mut(slot as usize)?.as_mut()
     }
@@ -74,7 +75,7 @@ impl Egress {
         self.ports.get_mut(slot as usize)?.take()
     }
 
-    /// The slots in use.
+    /// Returns the slots in use.
     pub(crate) fn slots(&self) -> impl Iterator<Item = u32> + '_ {
         (0u32..)
             .zip(&self.ports)
@@ -82,13 +83,13 @@ impl Egress {
             .map(|(slot, _)| slot)
     }
 
-    /// Sets the time at which a wait has returned. The look at the sockets that it made began after the
-    /// last wait had returned, and may have been interrupted or held up since.
+    /// Sets the time at which a wait has returned. The poll of the sockets that it made began after the last wait had
+    /// returned, and may have been interrupted or held up since.
     pub(crate) fn set_now(&mut self, now: u64) {
         self.looked_at = std::mem::replace(&mut self.now, now);
     }
 
-    /// Queues a protocol frame, which goes before all traffic.
+    /// Queues a protocol frame, which is sent before all traffic.
     pub(crate) fn push_protocol(&mut self, slot: u32, frame: Box<[u8]>) {
         if let Some(port) = open(&mut self.ports, slot) {
             port.push_protocol(frame);
@@ -111,7 +112,7 @@ impl Egress {
         Ok(())
     }
 
-    /// The number of ports that have something to send.
+    /// Returns the number of ports that have something to send.
     pub(crate) fn width(&self) -> usize {
         self.dirty.len()
     }
@@ -143,7 +144,7 @@ impl Egress {
         }
     }
 
-    /// Accounts for a send that has completed, and copies what the socket refused to the queue.
+    /// Accounts for a send that has completed, and copies the bytes that the socket refused to the queue.
     pub(crate) fn sent(
         &mut self,
         sent: Sent,
@@ -173,24 +174,24 @@ impl Egress {
         }
     }
 
-    /// Drops everything that waits for a port, which is closing.
+    /// Drops all frames that wait for a port, which is closing.
     pub(crate) fn abandon(&mut self, slot: u32, reason: CloseReason) {
         if let Some(port) = open(&mut self.ports, slot) {
             port.abandon(reason);
         }
     }
 
-    /// Shows what waits at each port in its counters.
+    /// Updates the counters of waiting frames of each port.
     pub(crate) fn update_gauges(&self) {
         self.ports.iter().flatten().for_each(Port::update_gauges);
     }
 
-    /// When the next timer is due, in milliseconds since the worker started.
+    /// Returns the time at which the next timer is due, in milliseconds since the worker started.
     pub(crate) fn next_due(&self) -> Option<u64> {
         self.wheel.next_due()
     }
 
-    /// Runs the timers that are due: queues keepalives. Returns the ports that must close, and why.
+    /// Runs the timers that are due: queues keepalives. Returns the ports that must close, and the reasons.
     pub(crate) fn run_timers<E: Engine>(
         &mut self,
         sockets: &Sockets<E>,
@@ -215,7 +216,7 @@ impl Egress {
     }
 }
 
-/// A port's socket, at its engine.
+/// A port's socket, as the engine knows it.
 struct Slot<'a, E> {
     sockets: &'a Sockets<E>,
     slot: u32,
@@ -231,7 +232,7 @@ impl<E: Engine> Socket for Slot<'_, E> {
     }
 }
 
-/// The port in a slot, unless it is closing.
+/// Returns the port in a slot, unless it is closing.
 fn open(ports: &mut [Option<Port>], slot: u32) -> Option<&mut Port> {
     ports
         .get_mut(slot as usize)?

@@ -1,9 +1,9 @@
-//! The engines: what stands between a worker and the kernel.
+//! The engines, through which workers use the kernel.
 //!
-//! An engine owns the sockets, and the memory that frames lie in. [`Engine`] is the contract that both
-//! of them implement: [`Uring`] completes requests, and [`Epoll`] polls for readiness where io_uring
-//! is not available. A worker never calls an engine directly. It goes through a [`Driver`], whose
-//! guards make it impossible to call what the contract orders in another order.
+//! An engine owns the sockets, and the memory that frames lie in. [`Engine`] is the contract that both of them
+//! implement: [`Uring`] completes requests, and [`Epoll`] polls for readiness where io_uring is not available. A worker
+//! never calls an engine directly. It goes through a [`Driver`], whose guards enforce the order of calls that the
+//! contract demands.
 
 mod contract;
 mod driver;

@@ -8,8 +8,8 @@ use pinecone_wire::{PublicKey, TrafficLayout};
 
 use crate::PortId;
 
-/// A filter that sees every traffic frame before it is routed. Called on worker threads: it must be quick, and
-/// never block.
+/// A filter that every traffic frame passes before it is routed. It is called on worker threads, so it must be quick
+/// and never block.
 ///
 /// Closures are filters. A filter that panics is removed: the frame is dropped, and all later ones pass.
 ///
@@ -30,7 +30,7 @@ impl<F: Fn(&TrafficFrame<'_>) -> bool + Send + Sync> PacketFilter for F {
     }
 }
 
-/// A traffic frame as a packet filter sees it.
+/// A traffic frame, as given to a packet filter.
 #[derive(Clone, Copy, Debug)]
 pub struct TrafficFrame<'a> {
     ingress: PortId,
@@ -39,15 +39,14 @@ pub struct TrafficFrame<'a> {
     layout: &'a TrafficLayout,
 }
 
-/// The direction of a traffic frame, as this node sees it.
+/// The direction of a traffic frame from this node's point of view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameClass {
-    /// This node sends it.
+    /// A frame that this node sends.
     Outgoing,
-    /// It is for this node's key.
+    /// A frame for this node's key.
     Incoming,
-    /// It comes from a peer and is for another key. It may still be delivered here, if no node has
-    /// that key.
+    /// A frame from a peer for another key. It may still be delivered here, if no node has that key.
     Transit,
 }
 
@@ -84,7 +83,7 @@ impl<'a> TrafficFrame<'a> {
         }
     }
 
-    /// Returns the source key that the frame carries, which nothing proves.
+    /// Returns the source key in the frame. It is only a claim.
     #[must_use]
     pub fn source(&self) -> PublicKey {
         self.layout.source_key(self.bytes)
@@ -115,7 +114,7 @@ impl<'a> TrafficFrame<'a> {
     }
 }
 
-/// A filter as workers call it, shared by all of them.
+/// A filter that all workers share, with protection against its panics.
 pub(crate) struct GuardedFilter {
     filter: Arc<dyn PacketFilter>,
     panicked: AtomicBool,

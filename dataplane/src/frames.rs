@@ -1,5 +1,5 @@
-//! Properties of whole frames that egress needs. The frames have been checked on ingress, so nothing is
-//! checked here.
+//! Properties of whole frames that egress needs. The frames have been checked on ingress, so they are not checked again
+//! here.
 
 use pinecone_wire::frame::HEADER_LEN;
 

@@ -7,11 +7,11 @@ use crate::block::{Block, HandedBurst};
 use crate::ingress::Burst;
 use crate::mailbox::Mailbox;
 
-/// Bytes at which a block is handed over before the iteration ends. Each block costs the other worker
-/// one send for each port. With a quarter of this, a burst of small frames took two.
+/// Bytes at which a block is handed over before the iteration ends. Each block costs the other worker one send for each
+/// port. With a quarter of this size, a burst of small frames took two sends.
 const BLOCK_LEN: usize = 256 << 10;
-/// Bytes that an open block may grow to while the other worker is behind, and bytes that one port may
-/// take of them: a flood for one port must not cost the others their frames.
+/// Bytes that an open block may grow to while the other worker is behind, and the share of one port in them: a flood
+/// for one port must not cost the others their frames.
 const BEHIND_LEN: usize = 6 << 20;
 const BEHIND_PORT: usize = 4 << 20;
 /// The open blocks of a worker, one for each other worker.
@@ -23,7 +23,7 @@ pub(crate) struct Handoff {
     me: usize,
     /// The number of frames handed over so far.
     pub(crate) handed_over: u64,
-    /// Workers that sleep and have been given something.
+    /// Workers that sleep and have been given frames.
     asleep: Vec<usize>,
     /// The number of frames dropped because their worker has failed.
     lost: u64,
@@ -49,7 +49,7 @@ impl Handoff {
         let full = self.open[worker].bytes.len() + len > BLOCK_LEN;
         if full && !self.open[worker].bursts.is_empty() {
             match self.flush_one(worker) {
-                // Much is to follow, so the other worker need not wait for the end of this iteration.
+                // Many more frames follow, so the other worker need not wait for the end of this iteration.
                 true => self.mailboxes[worker].bell.ring(),
                 false if self.has_room(worker, slot, len) => {}
                 false => return u64::from(burst.frames),

@@ -1,5 +1,5 @@
-//! Ingress: finds the whole frames in what a port received, decides about them, and patches them.
-//! Frames are looked up in batches, so that their cache misses overlap.
+//! Ingress: finds the whole frames in the bytes that a port received, decides about them, and patches them. Frames are
+//! looked up in batches, so that their cache misses overlap.
 
 use std::sync::Arc;
 
@@ -69,12 +69,12 @@ pub(crate) struct Ingress<'a> {
     pub(crate) counters: &'a PortCounters,
 }
 
-/// Takes the frames that the router hands on.
+/// The receiver of the frames that have been routed.
 pub(crate) trait Output {
     /// Takes a protocol frame. Returns false if there is no room for it.
     fn protocol(&mut self, frame: &[u8]) -> bool;
 
-    /// Takes a burst of traffic frames, or returns how many were dropped, and why.
+    /// Takes a burst of traffic frames. If frames were dropped, returns the reason and their number.
     fn forward(&mut self, burst: Burst<'_>) -> Result<(), (DropReason, u64)>;
 }
 
@@ -112,9 +112,8 @@ impl Router {
         (bytes / frames.max(1)) as usize
     }
 
-    /// Takes all whole frames off `bytes`, which lie at `place`, beginning at `at`, and hands them to
-    /// `output` or to this node. Returns where the first partial frame begins, and an error if the port
-    /// must be closed.
+    /// Takes all whole frames off `bytes`, which lie at `place`, beginning at `at`, and hands them to `output` or to
+    /// this node. Returns the offset at which the partial frame begins, and an error if the port must be closed.
     pub(crate) fn ingest(
         &mut self,
         ingress: &Ingress<'_>,
@@ -205,7 +204,7 @@ impl Router {
     }
 }
 
-/// Pending frames, and all that is needed to route them.
+/// Pending frames, and everything needed to route them.
 struct Batch<'a, O> {
     fib: &'a Snapshot,
     policy: &'a Policy,

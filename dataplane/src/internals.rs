@@ -1,5 +1,5 @@
-//! Internals of this crate that the benches measure. This is no interface: anything here may change at
-//! any time, and nothing but `benches/` may use it.
+//! Internals of this crate that the benches measure. This is not a stable interface: anything here may change at any
+//! time, and only `benches/` may use it.
 
 use std::io;
 use std::sync::Arc;
@@ -81,7 +81,7 @@ impl HandoffEnd {
         self.handoff.flush()
     }
 
-    /// Takes what the other worker has handed over, and passes each burst to `take`.
+    /// Takes the blocks that the other worker has handed over, and passes each burst to `take`.
     pub fn take(&mut self, mut take: impl FnMut(&[u8])) {
         let queue = &self.mailbox.blocks[1 - self.me];
         while let Some(block) = queue.pop() {

@@ -6,10 +6,9 @@
 //! plane through the [`Report`] channel. The control plane answers with changes to the tables and with
 //! frames to send.
 //!
-//! Routing decisions do not belong here: they live in `controlplane`, and the decision about a frame in
-//! `fib`. Nothing in this crate checks signatures, and the only clock is the coarse one of the workers'
-//! timers. Nothing locks or allocates for each forwarded frame. `unsafe` is allowed in the modules
-//! `engine` and `buffer` only.
+//! Routing decisions do not belong here: they live in `controlplane`, and the decision about a frame in `fib`. This
+//! crate checks no signatures, and its only clock is the coarse one of the workers' timers. No lock is taken and no
+//! memory allocated for each forwarded frame. `unsafe` is allowed in the modules `engine` and `buffer` only.
 
 mod backlog;
 mod batching;

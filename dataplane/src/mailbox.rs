@@ -61,7 +61,7 @@ impl Mailbox {
         })
     }
 
-    /// Gives the worker a command. A worker that has failed gets none: the command is dropped.
+    /// Gives the worker a command. A command for a worker that has failed is dropped.
     pub(crate) fn tell(&self, command: Command) {
         self.commands.push(command);
         if self.is_closed() {

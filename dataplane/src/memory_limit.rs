@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const QUEUE_MAX: u64 = 256 << 20;
 const QUEUE_SHARE: u64 = 8;
 
-/// An amount of memory, and what limits it.
+/// An amount of memory, and the source of the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryLimit {
     /// The amount in bytes.
@@ -18,7 +18,7 @@ pub struct MemoryLimit {
 }
 
 impl MemoryLimit {
-    /// Reads the limit of this process. Returns `None` if the system does not tell.
+    /// Reads the limit of this process. Returns `None` if the system does not provide it.
     #[must_use]
     pub fn read() -> Option<Self> {
         Self::below(Path::new("/"))

@@ -26,9 +26,9 @@ pub struct DataPlaneOptions {
     /// Maximum number of bytes of traffic that wait for one port whose socket is full, 4 MiB by
     /// default. Beyond it, the oldest frames of the longest flow are dropped.
     pub port_queue_bytes: usize,
-    /// Maximum number of bytes of traffic that wait for all ports together, shared out between the
-    /// workers. By default an eighth of the memory, and at most 256 MiB ([`MemoryLimit`]). When it is
-    /// used up, a port's new frames push out its own old ones.
+    /// Maximum number of bytes of traffic that wait for all ports together, shared out between the workers. By default
+    /// an eighth of the memory, and at most 256 MiB ([`MemoryLimit`]). When it is used up, new frames of a port
+    /// displace older ones of the same port.
     pub queue_bytes: usize,
     /// The delay that a flow's traffic may keep having in a port's queue, 100 ms by default. Above it,
     /// frames are dropped from the head of the flow, more and more often (CoDel). At four times the
@@ -59,17 +59,17 @@ pub struct DataPlaneOptions {
     /// The time for which a worker spins for something to do before it sleeps, which saves the time to wake it at
     /// the price of its core. By default it sleeps at once.
     pub busy_poll: Option<Duration>,
-    /// The core of a kernel thread that takes io_uring requests from memory for all workers, so that
-    /// they need not enter the kernel. [`EngineInfo`] tells where that is not available.
+    /// The core of a kernel thread that takes io_uring requests from memory for all workers, so that they need not
+    /// enter the kernel. [`EngineInfo`] tells if that is not available.
     pub sqpoll: Option<usize>,
-    /// Size in bytes from which sends of queued frames to TCP sockets are made without copying them to
-    /// the kernel; never by default. [`EngineInfo`] tells where that is not available.
+    /// Size in bytes from which sends of queued frames to TCP sockets are made without copying them to the kernel;
+    /// never by default. [`EngineInfo`] tells if that is not available.
     pub zero_copy: Option<usize>,
-    /// The time that a worker may wait for several small frames together, when many arrive from several
-    /// ports that do not wait for each other. Zero, the default, is never. Only io_uring can wait so,
-    /// and a worker that spins or has a kernel thread does not.
+    /// The time that a worker may wait for several small frames together, when many arrive from several ports that do
+    /// not wait for each other. Zero, the default, is never. Only io_uring can wait for a batch, and a worker that
+    /// spins or has a kernel thread does not.
     pub batch_wait: Duration,
-    /// True to use only features that Linux 6.1 has, to rule out newer ones as a cause of trouble.
+    /// True to use only features that Linux 6.1 has. This rules out newer features as a cause of trouble.
     pub baseline: bool,
 }
 
@@ -229,9 +229,9 @@ impl FromStr for EngineChoice {
 pub struct EngineInfo {
     /// Its name.
     pub name: &'static str,
-    /// Why it was chosen, and the parts of the kernel in use: one line for an operator.
+    /// The reason for its choice, and the parts of the kernel in use: one line for an operator.
     pub description: String,
-    /// The core of each worker, where it is pinned.
+    /// The core of each worker, if it is pinned.
     pub cores: Vec<Option<usize>>,
 }
 
@@ -244,7 +244,7 @@ pub struct PortOptions {
     pub keepalives: bool,
 }
 
-/// Why a data plane cannot start.
+/// The reason why a data plane cannot start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataPlaneError {

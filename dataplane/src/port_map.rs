@@ -27,7 +27,7 @@ impl PortMap {
         Self(bytemuck::allocation::zeroed_vec(max_ports + 1).into())
     }
 
-    /// The owner of an open port.
+    /// Returns the owner of an open port.
     #[inline]
     pub(crate) fn get(&self, port: PortId) -> Option<Owner> {
         let value = self.0.get(port.0 as usize)?.load(Ordering::Relaxed);

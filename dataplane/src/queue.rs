@@ -25,7 +25,7 @@ pub(crate) struct QueueLimits {
 }
 
 impl QueueLimits {
-    /// The bounds of a queue that takes nothing.
+    /// The bounds of a queue that takes no frames.
     pub(crate) const NONE: Self = Self {
         bytes: 0,
         frames: 0,
@@ -41,7 +41,7 @@ pub(crate) struct FlowQueue {
     lengths: Vec<usize>,
     free: Vec<u32>,
     places: HashMap<PortId, u32>,
-    /// The ingress port of the last frame, as frames of one port often come together.
+    /// The ingress port of the last frame, as frames of one port often arrive together.
     last: Option<(PortId, u32)>,
     order: RoundRobin,
     frames: usize,

@@ -14,7 +14,7 @@ pub(crate) struct Registry(Mutex<Ports>);
 #[derive(Default)]
 struct Ports {
     open: BTreeMap<PortId, Registered>,
-    /// The workers that have failed, and why.
+    /// The workers that have failed, and the reasons.
     failed: BTreeMap<usize, WorkerError>,
 }
 
@@ -60,19 +60,19 @@ impl Registry {
         self.lock().open.remove(&port);
     }
 
-    /// The worker of an open port.
+    /// Returns the worker of an open port.
     pub(crate) fn worker_of(&self, port: PortId) -> Option<usize> {
         self.lock().open.get(&port).map(|r| r.worker)
     }
 
-    /// The worker and the counters of an open port.
+    /// Returns the worker and the counters of an open port.
     pub(crate) fn get(&self, port: PortId) -> Option<(usize, Arc<PortCounters>)> {
         let ports = self.lock();
         let found = ports.open.get(&port)?;
         Some((found.worker, Arc::clone(&found.counters)))
     }
 
-    /// The number of frames of local origin that open ports have dropped.
+    /// Returns the number of frames of local origin that open ports have dropped.
     pub(crate) fn local_drops(&self) -> u64 {
         let ports = self.lock();
         ports
@@ -87,7 +87,7 @@ impl Registry {
         self.lock().open.get(&port).map(|r| r.counters.snapshot())
     }
 
-    /// Takes all ports from a worker that has failed. It gets no more.
+    /// Takes all ports from a worker that has failed. It gets no further ones.
     pub(crate) fn fail(&self, worker: usize, error: WorkerError) -> BTreeMap<PortId, Registered> {
         let mut ports = self.lock();
         ports.failed.insert(worker, error);

@@ -25,11 +25,11 @@ pub enum Report {
     WorkerFailed(WorkerError),
 }
 
-/// Why a worker failed.
+/// The reason why a worker failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WorkerError {
-    /// A system call failed without which the engine cannot go on.
+    /// A system call failed that the engine cannot do without.
     #[error("worker {worker} failed: {call}: {}", std::io::Error::from_raw_os_error(*.error))]
     System {
         /// The number of the worker.
@@ -49,10 +49,10 @@ pub enum WorkerError {
     },
 }
 
-/// Why a port closed.
+/// The reason why a port closed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CloseReason {
-    /// This node closed it, for this reason.
+    /// The node closed the port, for this reason.
     #[error("{0}")]
     Requested(Cow<'static, str>),
     /// The peer ended the stream.
@@ -67,7 +67,7 @@ pub enum CloseReason {
     /// The peer began a frame and did not continue it.
     #[error("a frame did not end within 5 s and came at less than 1 KiB/s")]
     SlowFrame,
-    /// The peer sent something that is not a frame.
+    /// The peer sent bytes that are not a frame.
     #[error("bad frame: {0}")]
     Frame(#[from] FrameError),
     /// The kernel reported an error.
@@ -82,8 +82,7 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// Reports whether the peer does not answer. If so, an orderly shutdown of the connection would
-    /// wait for it.
+    /// Reports whether the peer does not answer. If so, an orderly shutdown of the connection would wait for the peer.
     pub(crate) const fn is_silence(&self) -> bool {
         matches!(self, Self::Dead | Self::WriteTimeout | Self::SlowFrame)
     }
@@ -137,7 +136,7 @@ impl Drop for ProtocolFrame {
     }
 }
 
-/// A bound in bytes on what is pending.
+/// A bound on the bytes of pending frames.
 #[derive(Debug)]
 pub(crate) struct Budget {
     pending: AtomicUsize,

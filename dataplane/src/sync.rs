@@ -1,5 +1,5 @@
-//! Atomics and queues, which [loom](https://docs.rs/loom) replaces where it explores the orders in which
-//! threads may run (`--cfg loom`).
+//! Atomics and queues, which [loom](https://docs.rs/loom) replaces when it explores the orders in which threads may run
+//! (`--cfg loom`).
 
 #[cfg(not(all(test, loom)))]
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};

@@ -7,9 +7,9 @@ const SLOTS: u64 = 128;
 
 /// Timers by number.
 ///
-/// Each entry has its due time, so the slot that it is in decides only when it is looked at. An entry
-/// that is looked at too early is filed again. A timer that is set a second time has two entries, and
-/// its owner ignores the one that no longer applies.
+/// Each entry has its due time, so the slot that it is in decides only when it is checked. An entry that is checked too
+/// early is filed again. A timer that is set a second time has two entries, and the timer's owner ignores the one that
+/// no longer applies.
 pub(crate) struct Wheel {
     slots: Vec<Vec<Entry>>,
     /// The first tick that has not been run.
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(wheel.next_due(), None);
     }
 
-    /// A worker without ports sleeps until somebody wakes it.
+    /// The idle time may be long: a worker without ports sleeps until it is woken.
     #[test]
     fn a_timer_set_after_a_long_idle_time_fires() {
         let mut wheel = Wheel::new(0);
@@ -128,12 +128,12 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        /// Time goes by without a run.
+        /// Time passes without a run.
         Pass(u64),
-        /// Sets a timer that is due after so many milliseconds, or was due so long ago.
+        /// Sets a timer that is due after this many milliseconds. If negative, it was due before.
         Set(i64),
         Run,
-        /// Sleeps as a worker does: until the wheel says.
+        /// Sleeps as a worker does: until the time that the wheel returns.
         Sleep,
     }
 
@@ -177,7 +177,7 @@ mod tests {
                         None => prop_assert!(model.is_empty(), "asleep for ever: {model:?}"),
                     },
                 }
-                // A worker that sleeps until the wheel says so misses no timer.
+                // A worker that sleeps until the time that the wheel returns misses no timer.
                 if let Some(first) = model.iter().map(|(_, tick)| *tick).min() {
                     prop_assert!(wheel.next_due().is_some_and(|due| due <= first * TICK));
                 }

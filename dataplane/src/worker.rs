@@ -102,14 +102,14 @@ impl Worker {
         }
     }
 
-    /// Prepares for a wait outside of the worker. From now on the descriptor becomes readable when
-    /// something is put into the worker's mailbox. Returns how long the wait may take: zero if there is
-    /// something to do at once, and `None` if there is no limit.
+    /// Prepares for a wait outside of the worker. From now on the descriptor becomes readable when something is put
+    /// into the worker's mailbox. Returns the longest time that the wait may take: zero if there is something to do at
+    /// once, and `None` if there is no limit.
     pub(crate) fn prepare_wait(&mut self) -> Option<Duration> {
         with_loop!(&mut self.engine, inner => inner.prepare_wait())
     }
 
-    /// A descriptor that polls as readable when the worker has something to do, once
+    /// Returns a descriptor that polls as readable when the worker has something to do, once
     /// [`prepare_wait`](Self::prepare_wait) has been called.
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         with_loop!(&self.engine, inner => inner.descriptor())
@@ -121,7 +121,7 @@ impl Worker {
             with_loop!(&mut self.engine, inner => inner.finish());
         }
         let Self { me, shared, engine } = self;
-        // The sockets close before anybody learns of the end.
+        // The sockets close before the failure is reported.
         drop(engine);
         if let Err(error) = outcome {
             close_failed(&shared, me, &error);

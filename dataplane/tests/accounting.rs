@@ -1,5 +1,5 @@
-//! Accounting: however a run ends, every traffic frame that arrived has been sent, delivered, or
-//! dropped for a reason. The rig checks that when it is dropped, here with much under way.
+//! Accounting: however a test ends, every traffic frame that arrived has been sent, delivered, or dropped for a reason.
+//! The rig checks that when it is dropped, here with many frames under way.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -34,7 +34,7 @@ fn flood(engine: EngineChoice, workers: usize, frames: u64) {
     for port in 11..11 + SINKS {
         rig.route(to(port), port, 7);
     }
-    // Nobody reads from this port.
+    // This peer does not read.
     let _deaf = sinks.pop();
     std::thread::scope(|scope| {
         for port in 1..=SENDERS {

@@ -1,4 +1,4 @@
-//! Options of engines: their effects, and what happens where they are not available.
+//! Options of engines: their effects, and the result if they are not available.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -54,7 +54,7 @@ fn sleepers_are_woken_by_message_and_by_eventfd() {
         rig.route(key(0x77), 2, 7);
         rig.route(key(0x78), 1, 7);
         for i in 0..200 {
-            // There and back, each time to a worker with nothing else to do.
+            // Frames in both directions, each to a worker with nothing else to do.
             let frame = traffic(key(0x77), 7, &payload(i, i));
             a.write_all(&frame).unwrap();
             assert_eq!(read_frame(&mut b), frame);
@@ -166,7 +166,7 @@ fn drains_without_a_copy_arrive_unchanged() {
         assert!(description.contains(wanted), "{description}");
         let (mut a, mut b) = (rig.tcp_port(1), rig.tcp_port(2));
         rig.route(key(0x77), 2, 7);
-        // More than the sockets hold, before anything is read.
+        // More than the sockets hold before the peer reads.
         const FRAMES: usize = 1500;
         let writer = std::thread::spawn(move || {
             for i in 0..FRAMES {

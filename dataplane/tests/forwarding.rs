@@ -1,5 +1,4 @@
-//! Forwarding by real workers on real sockets, with each engine: frames leave by the right port,
-//! unchanged.
+//! Forwarding by real workers on real sockets, with each engine: frames leave on the right port, unchanged.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -52,7 +51,7 @@ with_options! {
     ports_come_and_go_under_load
 }
 
-// Sends without a copy do not work on Unix sockets, which must be served nevertheless.
+// Sends without a copy do not work on Unix sockets, but the port must work nevertheless.
 with_options! {
     uring_without_copies, Uring, |options| options.zero_copy = Some(1),
     a_slow_reader_gets_whole_frames_with_the_oldest_missing
@@ -69,7 +68,7 @@ with_options! {
 fn frames_of_all_sizes_arrive_in_order_and_unchanged(engine: Setting) {
     for (workers, baseline) in [(1, false), (1, true), (2, false)] {
         let mut rig = Rig::with(engine, workers, |options| {
-            // Room for everything: nothing needs to be dropped, however slow the reader is.
+            // The queue has room for all frames, so that none is dropped, however slow the reader is.
             options.port_queue_bytes = 64 << 20;
             options.baseline = baseline;
         });
@@ -199,7 +198,7 @@ fn a_watermark_that_changes_length_is_written(engine: Setting) {
             traffic(KEY, 1_795_357_650_878, &payload(1, size))
         );
     }
-    // From destination coordinates that lead nowhere, it may shrink.
+    // If its destination coordinates lead nowhere, it may shrink.
     let lost = traffic_to(
         KEY,
         &Coordinates::from(vec![1u64 << 60; 12]),
@@ -265,8 +264,7 @@ fn frames_are_dropped_for_the_stated_reasons(engine: Setting) {
 fn frames_that_would_be_dropped_find_another_way(engine: Setting) {
     let mut rig = Rig::with(engine, 1, |options| options.hop_limiting = true);
     let (mut a, mut b) = (rig.port(1), rig.port(2));
-    // The lower key lies behind the ingress port, and the next one behind another. Its sequence is
-    // longer.
+    // The ingress port leads to the lower key, and another port to the next one. Its sequence is longer.
     let (near, far) = (key(0x33), key(0x34));
     rig.route(near, 1, 7);
     rig.route(far, 2, 1_795_357_650_878);
@@ -392,7 +390,7 @@ fn ports_come_and_go_under_load(engine: Setting) {
     let mut rounds = 0;
     while !reader.is_finished() {
         let mut c = rig.port(3);
-        // Nothing arrives any more once everything has been sent.
+        // No frame arrives any more once all have been sent.
         c.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         let _ = c.read(&mut [0; 3000]);
         drop(c);

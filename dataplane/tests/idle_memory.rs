@@ -12,7 +12,7 @@ use rig::{Rig, Setting};
 
 const PLANES: usize = 20;
 
-/// Resident memory of this process, in bytes.
+/// Returns the resident memory of this process, in bytes.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
@@ -20,7 +20,7 @@ fn resident() -> usize {
     kib.parse::<usize>().unwrap() << 10
 }
 
-/// The memory of a data plane with two peers, of which one has sent something.
+/// Returns the memory of a data plane with two peers, of which one has sent a frame.
 fn memory_of_one(engine: EngineChoice, change: fn(&mut DataPlaneOptions)) -> usize {
     let start = || {
         let mut rig = Rig::new(Setting { engine, change }, 1);
@@ -29,7 +29,7 @@ fn memory_of_one(engine: EngineChoice, change: fn(&mut DataPlaneOptions)) -> usi
         rig.wait_for(|r| r.counters(1).rx_protocol_frames == 1);
         (rig, peers)
     };
-    // The first one also loads what they share.
+    // The first one also initialises what all data planes share.
     let _first = start();
     let before = resident();
     let _all: Vec<_> = (0..PLANES).map(|_| start()).collect();

@@ -221,7 +221,7 @@ fn a_peering_that_opens_on_an_idle_worker_has_timers(engine: Setting) {
         for millis in idle_for {
             scope.spawn(move || {
                 let mut rig = Rig::new(engine, 1);
-                // The second one stands for an only peer that comes back.
+                // The second peer tests a worker that has had no port for a while.
                 for port in [1, 2] {
                     std::thread::sleep(Duration::from_millis(millis));
                     let mut peer = rig.port_with(port, true);
@@ -258,7 +258,7 @@ fn a_frame_that_does_not_continue_ends_the_peering(engine: Setting) {
     fading.write_all(&long[..8000]).unwrap();
     let fading = dribble(fading, long[8000..].into(), 80, 400);
     let steady = dribble(rig.port_with(3, true), long.clone(), 512, 250);
-    // Small frames that are never cut off for long, though never whole at the end of a read.
+    // Small frames of which each read ends with a part, but never for long.
     let small = [&KEEPALIVE[..5], &KEEPALIVE.repeat(35)[5..]].concat();
     let cut = [&small[..5], &small[5..]].concat();
     let cut = dribble(rig.port_with(4, true), cut, 7, 250);
@@ -284,7 +284,7 @@ fn a_peer_that_does_not_answer_is_reset(engine: Setting) {
     let (mut full, mut source) = (rig.tcp_port(3), rig.port(4));
     slow.write_all(&KEEPALIVE[..5]).unwrap();
     rig.route(KEY, 3, 7);
-    // More than its socket and its queue hold.
+    // More frames than its socket and its queue hold.
     let frame = traffic(KEY, 7, &payload(0, 60_000));
     for _ in 0..300 {
         source.write_all(&frame).unwrap();
@@ -321,7 +321,7 @@ fn a_peer_that_does_not_answer_is_reset(engine: Setting) {
 fn a_peer_that_sends_keepalives_lives(engine: Setting) {
     let mut rig = Rig::new(engine, 1);
     let (mut talks, mut silent) = (rig.port_with(1, true), rig.port_with(2, true));
-    // The end of the silent peering is the clock: by then the other one would have ended too.
+    // The test ends when the silent peering ends: without keepalives, the other one would have ended by then, too.
     let beats = std::thread::spawn(move || {
         let mut got = [0; 10];
         while talks.write_all(&KEEPALIVE).is_ok() && talks.read_exact(&mut got).is_ok() {

@@ -108,7 +108,8 @@ fn scarce_receive_buffers_go_round() {
     assert!((1..4 * u64::from(PORTS)).contains(&failed), "{failed}");
 }
 
-/// A worker that was held up has too few buffers to read from all of its peers at once.
+/// A worker that was held up does not take its peers for silent, although it has too few buffers to read from all of
+/// them at once.
 #[test]
 fn peers_whose_bytes_have_not_been_read_are_not_silent() {
     const PORTS: u32 = 60;

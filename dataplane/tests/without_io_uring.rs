@@ -30,7 +30,7 @@ fn forbid_io_uring(error: i32) {
 
 #[test]
 fn auto_takes_epoll_says_so_and_forwards() {
-    // As in a container that forbids it, and on an old kernel that does not have it.
+    // The errors of a container that forbids it, and of an old kernel that does not have it.
     let errors = [
         (libc::EPERM, "Operation not permitted"),
         (libc::ENOSYS, "Function not implemented"),

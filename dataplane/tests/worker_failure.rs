@@ -44,7 +44,7 @@ fn forbid_waiting() {
     apply_filter(&program).unwrap();
 }
 
-/// A rig whose workers call `fail` when they receive the bait. Filters run on the worker's own thread.
+/// Returns a rig whose workers call `fail` when they receive the bait. Filters run on the worker's own thread.
 fn rig(engine: EngineChoice, workers: usize, fail: fn()) -> Rig {
     let rig = Rig::new(engine, workers);
     rig.filter(move |_, frame| {
@@ -60,7 +60,7 @@ fn bait() -> Vec<u8> {
     traffic(key(0x66), 7, BAIT)
 }
 
-/// Returns the failure that is reported next, and the ports that close for it.
+/// Returns the failure that is reported next, and the ports that close because of it.
 fn failure(rig: &Rig, ports: usize) -> (WorkerError, Vec<u32>) {
     let error = loop {
         if let Report::WorkerFailed(error) = rig.report() {
@@ -134,7 +134,7 @@ fn the_other_workers_go_on_and_rest(engine: EngineChoice) {
     let frame = traffic(key(0x78), 9, b"there");
     d.write_all(&frame).unwrap();
     assert_eq!(read_frame(&mut e), frame);
-    // A worker that offers blocks again and again would not sleep for longer than 200 us.
+    // A worker that kept offering blocks would not sleep for longer than 200 us.
     rig.wait_for(|r| {
         let iterations = |r: &Rig| r.plane().worker_stats()[1].iterations;
         let before = iterations(r);

@@ -40,7 +40,7 @@ impl Simulated {
         for _ in 0..iterations {
             let waited = self.batching.wait();
             match waited {
-                // All have arrived, and none can send during the wait.
+                // All frames have arrived, and no flow can send during the wait.
                 Some(wait) => {
                     let all = (0..2 * flows).step_by(2).map(|port| (port, 200));
                     self.iteration(answer.max(wait.as_micros() as u32), all, waited);

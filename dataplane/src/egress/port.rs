@@ -1,4 +1,4 @@
-//! One port's egress: what it sends, and what waits for a socket that is full.
+//! One port's egress: the frames that it sends, and those that wait for a socket that is full.
 
 mod limits;
 mod pacing;
@@ -28,9 +28,8 @@ use crate::options::PortOptions;
 use crate::queue::{FlowQueue, QueueLimits};
 use crate::report::{Budget, CloseReason};
 
-/// A send of this many bytes after some silence goes behind a keepalive in a segment of its own. If
-/// the path then swallows long segments, the peer's patience begins now and not at the last keepalive
-/// before.
+/// A send of at least this many bytes after some silence follows a keepalive in a segment of its own. If the path
+/// swallows long segments, the peer then counts its timeout from that keepalive and not from an earlier frame.
 const LONG_SEND: usize = 1000;
 
 /// A port of a worker.
@@ -40,23 +39,22 @@ pub(crate) struct Port {
     pub(crate) budget: Arc<Budget>,
     /// The beginning of a frame whose rest has not arrived.
     pub(crate) partial: Vec<u8>,
-    /// Why the port is closing, if it is.
+    /// The reason why the port is closing, if it is.
     pub(crate) closing: Option<CloseReason>,
     /// True if it is in its worker's list of ports to flush.
     pub(super) dirty: bool,
-    /// True if traffic can go into the batch: nothing waits that must go before it.
+    /// True if traffic can be added to the batch: no frame waits that must be sent before it.
     direct: bool,
     batch: TrafficBatch,
-    /// Frames that arrived when the batch was full. They go to the queue after what the socket refuses
-    /// of the batch.
+    /// Frames that arrived when the batch was full. They are queued behind those of the batch that the socket refuses.
     overflow: Vec<(PortId, Box<[u8]>)>,
     protocol: ProtocolQueue,
-    /// Pieces of one or several frames that a send left over, to go first. The first `skip` bytes of
-    /// the first frame have been sent.
+    /// Pieces of one or several frames that a send left over, to be sent first. The first `skip` bytes of the first
+    /// frame have been sent.
     rest: Vec<Box<[u8]>>,
     skip: usize,
     queue: FlowQueue,
-    /// Bytes in the queue that are of local origin, as last shown.
+    /// Bytes in the queue that are of local origin, as last counted in the backlog.
     backlog: usize,
     total: Rc<Total>,
     /// True if a send is under way.
@@ -69,7 +67,7 @@ pub(crate) struct Port {
 
 /// A send that is due.
 pub(super) enum Send {
-    /// A send that takes what the socket takes at once.
+    /// A send of the bytes that the socket takes at once.
     Inline(Outgoing),
     /// A send that waits until the socket has taken everything.
     Drain(Outgoing),
@@ -107,7 +105,7 @@ impl Port {
         }
     }
 
-    /// Queues a protocol frame. If there are too many, the oldest are dropped, announcements last.
+    /// Queues a protocol frame. If too many wait, the oldest are dropped, announcements last.
     pub(super) fn push_protocol(&mut self, frame: Box<[u8]>) {
         let dropped = self.protocol.push(frame);
         self.counters
@@ -129,7 +127,7 @@ impl Port {
         self.batch.push(burst, memory);
     }
 
-    /// Copies frames that cannot be in the batch.
+    /// Copies frames that cannot be added to the batch to the queue.
     #[cold]
     fn enqueue(&mut self, burst: &Burst<'_>, now: u64) {
         self.direct = false;
@@ -158,7 +156,7 @@ impl Port {
             return None;
         }
         if !self.batch.is_empty() || (self.rest.is_empty() && self.queue.is_empty()) {
-            // Here, `rest` can only be of a keepalive that was sent in part.
+            // Here, `rest` can only be the rest of a keepalive that was sent in part.
             let mut outgoing = Outgoing {
                 owned: std::mem::take(&mut self.rest),
                 skip: std::mem::take(&mut self.skip),
@@ -205,7 +203,7 @@ impl Port {
         more
     }
 
-    /// Drops everything that waits, as the port is closing.
+    /// Drops all frames that wait, as the port is closing.
     pub(super) fn abandon(&mut self, reason: CloseReason) {
         self.closing = Some(reason);
         self.partial = Vec::new();
@@ -222,20 +220,20 @@ impl Port {
         self.update_gauges();
     }
 
-    /// Notes that bytes have arrived, of which `partial` is the beginning of a frame. It `continues`
-    /// if that is the frame from before.
+    /// Records that bytes have arrived, of which `partial` is the beginning of a frame. `continues` is set if this is
+    /// the same frame as before.
     #[inline]
     pub(crate) fn received(&mut self, partial: Vec<u8>, continues: bool, now: u64) {
         self.partial = partial;
         self.watch.received(continues, now);
     }
 
-    /// Returns when to run the port's timers for the first time.
+    /// Returns the time at which to run the port's timers for the first time.
     pub(super) fn first_timer(&mut self) -> Option<u64> {
         self.watch.first_timer()
     }
 
-    /// Returns when to look at a drain that has just begun, if that is before the timer that is set.
+    /// Returns the time at which to check a drain that has just begun, if that is before the timer that is set.
     pub(super) fn drain_timer(&mut self, now: u64) -> Option<u64> {
         self.watch.drain_timer(now)
     }
@@ -245,7 +243,8 @@ impl Port {
         self.watch.is_due(now)
     }
 
-    /// Queues a keepalive if one is due. Returns when to run timers again, or why the port must close.
+    /// Queues a keepalive if one is due. Returns the time at which to run timers again, or the reason why the port must
+    /// close.
     pub(super) fn run_timers(
         &mut self,
         now: u64,
@@ -265,7 +264,7 @@ impl Port {
         Ok(due.next)
     }
 
-    /// Returns what the kernel may have unsent from now on, if that has changed. `Some(None)` lifts
+    /// Returns the number of bytes that the kernel may have unsent from now on, if that has changed. `Some(None)` lifts
     /// the limit.
     pub(super) fn take_unsent_limit(&mut self) -> Option<Option<usize>> {
         self.pacing.take_unsent_limit()
@@ -291,7 +290,7 @@ impl Port {
         self.watch.sent(now);
     }
 
-    /// Shows what waits in the counters.
+    /// Updates the counters of waiting frames.
     pub(super) fn update_gauges(&self) {
         self.counters.queued_frames.set(self.waiting);
         self.counters
@@ -329,7 +328,7 @@ impl Port {
         frame
     }
 
-    /// Shows how much of the queue is of local origin.
+    /// Updates the backlog: the bytes of the queue that are of local origin.
     #[inline]
     fn update_backlog(&mut self) {
         let (bytes, dropped) = (self.queue.local_bytes(), self.queue.take_local_drops());
@@ -342,7 +341,7 @@ impl Port {
         }
     }
 
-    /// Takes a drain's worth of what waits.
+    /// Takes the waiting frames that the next drain sends.
     fn drain(&mut self, now: u64) -> Outgoing {
         let mut outgoing = Outgoing {
             skip: std::mem::take(&mut self.skip),
@@ -352,7 +351,7 @@ impl Port {
         self.protocol.take(&mut outgoing.owned);
         let limit = self.pacing.drain_limit();
         let mut bytes: usize = outgoing.owned.iter().map(|f| f.len()).sum();
-        // Small frames share pieces, as one send has only so many.
+        // Small frames share pieces, as the number of pieces of a send is limited.
         let mut small = Vec::new();
         while outgoing.owned.len() < MAX_PIECES - 1 && (bytes < limit || bytes == 0) {
             let Some(frame) = self.pop_queue(now) else {
@@ -374,7 +373,7 @@ impl Port {
         outgoing
     }
 
-    /// Counts what was sent, and keeps or drops what was not.
+    /// Counts the bytes that were sent, and keeps or drops those that were not.
     fn account(
         &mut self,
         outgoing: Outgoing,

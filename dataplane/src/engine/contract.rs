@@ -11,10 +11,10 @@ use super::poller::SharedPoller;
 use crate::DataPlaneOptions;
 use crate::mailbox::Mailbox;
 
-/// Maximum number of pieces in one send: what one vectored system call takes.
+/// Maximum number of pieces in one send: as many as one vectored system call takes.
 pub(crate) const MAX_PIECES: usize = 1024;
 
-/// Which engine.
+/// The kind of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EngineKind {
     Uring,
@@ -23,18 +23,18 @@ pub(crate) enum EngineKind {
 
 /// An event of a slot.
 pub(crate) enum Event {
-    /// Bytes arrived: these of this receive buffer.
+    /// Bytes arrived, in this range of this receive buffer.
     Received {
         slot: u32,
         buffer: u16,
         at: usize,
         len: usize,
     },
-    /// No more bytes will arrive: the peer ended the stream (0), or an error number.
+    /// The stream has ended: by the peer (0), or with an error number.
     Ended { slot: u32, error: i32 },
     /// A send has completed.
     Sent(Sent),
-    /// All requests of a closed slot have completed, and its descriptor is gone.
+    /// A closed slot has no requests left, and its descriptor is gone.
     Closed { slot: u32 },
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Sent {
 /// The treatment of a socket that is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendMode {
-    /// The send takes what the socket takes at once. It may point into the iteration's memory.
+    /// The send ends with the bytes that the socket takes at once. It may point into the iteration's memory.
     Inline,
     /// The send waits until the socket has taken everything. It owns all its bytes.
     Drain,
@@ -71,7 +71,7 @@ pub(crate) struct Wait {
 pub(crate) struct EngineStats {
     /// Times that bytes had to wait because no receive buffer was free.
     pub(crate) out_of_buffers: u64,
-    /// Sends whose bytes the kernel read where they lay.
+    /// Sends whose bytes were not copied to the kernel.
     pub(crate) zero_copy_sends: u64,
 }
 
@@ -89,20 +89,20 @@ pub(crate) struct EngineStats {
 /// Received bytes and the segments of inline sends lie in [`Memory`], which is recycled once an
 /// iteration. Each iteration makes these calls in this order:
 ///
-/// 1. Handle all events of the last [`wait`](Self::wait). Where gathered bytes become too many:
-///    [`finish_inline`](Self::finish_inline), account for its [`Event::Sent`] events, and
-///    [`clear_gathered`](Self::clear_gathered).
+/// 1. Handle all events of the last [`wait`](Self::wait). When gathered bytes become too many:
+///   [`finish_inline`](Self::finish_inline), account for its [`Event::Sent`] events, and
+///   [`clear_gathered`](Self::clear_gathered).
 /// 2. [`Memory::mark_handled`]: the receive buffers that are held now go back to the kernel when the
 ///    iteration ends.
 /// 3. [`send`](Self::send), and [`take_completed`](Self::take_completed) for sends that have
 ///    completed already.
 /// 4. [`wait`](Self::wait), which also completes all inline sends.
-/// 5. Account for the [`Event::Sent`] events: what they point to is still valid.
+/// 5. Account for the [`Event::Sent`] events, whose segments are still valid.
 /// 6. [`end_iteration`](Self::end_iteration), which makes all segments invalid.
 ///
 /// The guards of the [driver](super::driver) keep this order. The calls that are not listed are allowed at any time.
 pub(crate) trait Engine: Sized {
-    /// Which engine this is.
+    /// The kind of this engine.
     const KIND: EngineKind;
 
     /// Sets an engine up on the calling thread, which alone may use it.
@@ -112,39 +112,39 @@ pub(crate) trait Engine: Sized {
         options: &DataPlaneOptions,
     ) -> io::Result<Self>;
 
-    /// Describes which parts of the kernel are in use, and what was asked for in vain.
+    /// Describes which parts of the kernel are in use, and which options are not available.
     fn features(&self, options: &DataPlaneOptions) -> String;
 
-    /// A descriptor that polls as readable when [`wait`](Self::wait) has something to return.
+    /// Returns a descriptor that polls as readable when [`wait`](Self::wait) has something to return.
     fn descriptor(&self) -> BorrowedFd<'_>;
 
-    /// Reports whether [`wait`](Self::wait) has something to do at once, without an event of the
-    /// kernel's: requests to submit, or results to hand out.
+    /// Reports whether [`wait`](Self::wait) has something to do at once, without an event of the kernel: requests to
+    /// submit, or results to hand out.
     fn has_work(&mut self) -> bool;
 
-    /// Reports whether a call of [`wait`](Self::wait) may bring something, as far as can be told
-    /// without a system call: for spinning. Queued requests must have been submitted before.
+    /// Reports whether a call of [`wait`](Self::wait) may return events, as far as can be told without a system call:
+    /// for spinning. Queued requests must have been submitted before.
     fn may_have_news(&mut self) -> bool;
 
     /// Returns the counts so far.
     fn stats(&self) -> EngineStats;
 
-    /// The memory that segments and received bytes lie in.
+    /// Returns the memory that segments and received bytes lie in.
     fn memory(&self) -> &Memory;
 
-    /// The memory that segments and received bytes lie in, to be filled and changed.
+    /// Returns the memory that segments and received bytes lie in, to be filled and changed.
     fn memory_mut(&mut self) -> &mut Memory;
 
-    /// Wakes another worker, at the latest with what is submitted next.
+    /// Wakes another worker, at the latest with the next submission.
     fn wake(&mut self, worker: usize, mailbox: &Arc<Mailbox>);
 
     /// Takes a connected stream socket into a slot and starts receiving.
     fn add(&mut self, stream: OwnedFd) -> io::Result<u32>;
 
-    /// The socket in a slot.
+    /// Returns the socket in a slot.
     fn stream(&self, slot: u32) -> Option<&OwnedFd>;
 
-    /// Returns how many bytes of a slot's drain the socket has taken, if the engine can tell.
+    /// Returns the number of bytes of a slot's drain that the socket has taken, if the engine can tell.
     fn drained(&self, slot: u32) -> Option<u64>;
 
     /// Sets flags for all further sends of a slot.
@@ -178,7 +178,7 @@ pub(crate) trait Engine: Sized {
 }
 
 impl EngineKind {
-    /// The system call in which workers wait.
+    /// Returns the system call in which workers wait.
     pub(crate) const fn call(self) -> &'static str {
         match self {
             Self::Uring => "io_uring_enter",
@@ -186,7 +186,7 @@ impl EngineKind {
         }
     }
 
-    /// The engine's name.
+    /// Returns the engine's name.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Uring => "io_uring",

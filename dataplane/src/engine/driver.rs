@@ -21,9 +21,9 @@ use crate::DataPlaneOptions;
 use crate::buffer::{IterationMemory, ReceiveBuffers};
 use crate::mailbox::Mailbox;
 
-/// Bytes that an iteration receives, approximately: sending costs less while caches hold what was
-/// received. The number grows with the ports that are sent to, so that each gets enough for a send to
-/// pay, and with the length of frames, since long ones are sent from where they lie.
+/// Bytes that an iteration receives, approximately: sending costs less while caches hold the received bytes. The number
+/// grows with the ports that are sent to, so that each gets enough bytes for a send to pay, and with the length of
+/// frames, since long ones are sent without being copied.
 const ENOUGH: usize = 1 << 20;
 const ENOUGH_A_PORT: usize = 64 << 10;
 const ENOUGH_LONG: usize = 3 << 20;
@@ -35,7 +35,7 @@ pub(crate) struct Driver<E> {
     sockets: Sockets<E>,
 }
 
-/// The sockets of an engine, and all else that may be used at any time.
+/// The sockets of an engine, and the other calls that are allowed at any time.
 pub(crate) struct Sockets<E> {
     engine: E,
     /// The number of bytes that the next wait may receive, approximately.
@@ -60,7 +60,7 @@ pub(crate) struct Settling<'a, E: Engine> {
     driver: &'a mut Driver<E>,
 }
 
-/// Where sends are made.
+/// The access to an engine that makes sends.
 pub(crate) struct Outbox<'a, E> {
     engine: &'a mut E,
 }
@@ -80,7 +80,7 @@ impl<E: Engine> Driver<E> {
         })
     }
 
-    /// Describes which parts of the kernel are in use, and what was asked for in vain.
+    /// Describes which parts of the kernel are in use, and which options are not available.
     pub(crate) fn features(&self, options: &DataPlaneOptions) -> String {
         let mut text = self.sockets.engine.features(options);
         if let Some(limit) = options.busy_poll {
@@ -89,18 +89,17 @@ impl<E: Engine> Driver<E> {
         text
     }
 
-    /// A descriptor that polls as readable when an iteration has something to do.
+    /// Returns a descriptor that polls as readable when an iteration has something to do.
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.sockets.engine.descriptor()
     }
 
-    /// Reports whether the next iteration has something to do at once, without an event of the
-    /// kernel's.
+    /// Reports whether the next iteration has something to do at once, without an event of the kernel.
     pub(crate) fn has_work(&mut self) -> bool {
         self.sockets.engine.has_work()
     }
 
-    /// The sockets, between two iterations.
+    /// Returns the sockets, between two iterations.
     pub(crate) fn sockets(&mut self) -> &mut Sockets<E> {
         &mut self.sockets
     }
@@ -131,7 +130,7 @@ impl<E: Engine> Sockets<E> {
         self.engine.release(slot);
     }
 
-    /// Wakes another worker, at the latest with what is submitted next.
+    /// Wakes another worker, at the latest with the next submission.
     pub(crate) fn wake(&mut self, worker: usize, mailbox: &Arc<Mailbox>) {
         self.engine.wake(worker, mailbox);
     }
@@ -141,9 +140,9 @@ impl<E: Engine> Sockets<E> {
         self.engine.stats()
     }
 
-    /// Returns how far a drain under way is: a number that changes when the peer takes bytes. Fits
-    /// the time between retransmissions to the round-trip time meanwhile. With io_uring, a drain to
-    /// anything but TCP ends whenever bytes are taken, and has no such number.
+    /// Returns the progress of the drain under way: a number that changes when the peer takes bytes. Also fits the time
+    /// between retransmissions to the round-trip time. With io_uring, a drain to anything but TCP ends whenever bytes
+    /// are taken, and has no such number.
     pub(crate) fn progress(&self, slot: u32) -> Option<u64> {
         let tcp = self
             .engine
@@ -156,7 +155,7 @@ impl<E: Engine> Sockets<E> {
         Some(state.acked)
     }
 
-    /// Returns what a slot's socket is ready for at this moment: a system call.
+    /// Returns the readiness of a slot's socket at this moment. Makes a system call.
     pub(crate) fn readiness(&self, slot: u32) -> Readiness {
         let stream = self.engine.stream(slot);
         stream.map(socket::readiness).unwrap_or_default()
@@ -164,7 +163,7 @@ impl<E: Engine> Sockets<E> {
 }
 
 impl<'a, E: Engine> Handling<'a, E> {
-    /// The memory that segments and received bytes lie in.
+    /// Returns the memory that segments and received bytes lie in.
     #[inline]
     pub(crate) fn memory_mut(&mut self) -> (&mut IterationMemory, &mut ReceiveBuffers) {
         self.driver.sockets.engine.memory_mut().parts_mut()
@@ -176,16 +175,16 @@ impl<'a, E: Engine> Handling<'a, E> {
         self.driver.sockets.engine.memory().parts().0.is_high()
     }
 
-    /// Where sends are made.
+    /// The access to an engine that makes sends.
     pub(crate) fn outbox(&mut self) -> Outbox<'_, E> {
         Outbox {
             engine: &mut self.driver.sockets.engine,
         }
     }
 
-    /// Completes all inline sends in the middle of handling, hands them to `account`, and recycles
-    /// gathered bytes. Appends other events to `events`: handle them in this iteration, as the
-    /// buffers that they name go with its end.
+    /// Completes all inline sends in the middle of handling, hands them to `account`, and recycles gathered bytes.
+    /// Appends other events to `events`: handle them in this iteration, as the buffers that they name are recycled at
+    /// its end.
     pub(crate) fn flush_gathered(
         &mut self,
         events: &mut Vec<Event>,
@@ -208,18 +207,18 @@ impl<'a, E: Engine> Handling<'a, E> {
 }
 
 impl<'a, E: Engine> Sending<'a, E> {
-    /// Where sends are made.
+    /// The access to an engine that makes sends.
     pub(crate) fn outbox(&mut self) -> Outbox<'_, E> {
         Outbox {
             engine: &mut self.driver.sockets.engine,
         }
     }
 
-    /// Takes note of how many ports are sent to, and of the mean length of the frames received: the
-    /// next iteration will hardly differ.
+    /// Records the number of ports that are sent to, and the mean length of the frames received: the next iteration
+    /// will hardly differ.
     pub(crate) fn set_load(&mut self, ports: usize, frame_len: usize) {
         let enough = &mut self.driver.sockets.enough;
-        // It falls slowly: a small iteration in between says little.
+        // The number falls slowly, as there are small iterations between large ones.
         *enough = (*enough - *enough / 8)
             .max((frame_len * ENOUGH_FRAMES).clamp(ENOUGH, ENOUGH_LONG))
             .max(ports * ENOUGH_A_PORT);
@@ -240,8 +239,8 @@ impl<'a, E: Engine> Sending<'a, E> {
         Ok(any)
     }
 
-    /// Submits all requests, waits for an event, and completes all inline sends. Waits at most
-    /// `timeout`, and if there is `batch`, first for so long for several events together.
+    /// Submits all requests, waits for an event, and completes all inline sends. Waits at most `timeout`. If `batch` is
+    /// given, first waits that long for several events together.
     ///
     /// # Errors
     /// The engine cannot go on.
@@ -259,7 +258,7 @@ impl<'a, E: Engine> Sending<'a, E> {
 }
 
 impl<E: Engine> Settling<'_, E> {
-    /// Waits again, where the wait before has brought no event.
+    /// Waits again, after a wait that has returned no event.
     ///
     /// # Errors
     /// The engine cannot go on.
@@ -273,8 +272,7 @@ impl<E: Engine> Settling<'_, E> {
         self.driver.sockets.wait(timeout, batch, events)
     }
 
-    /// Reports whether [`Self::wait_again`] may bring something, as far as can be told without a
-    /// system call.
+    /// Reports whether [`Self::wait_again`] may return events, as far as can be told without a system call.
     #[inline]
     pub(crate) fn may_have_news(&mut self) -> bool {
         self.driver.sockets.engine.may_have_news()
@@ -298,7 +296,7 @@ impl<E: Engine> Outbox<'_, E> {
         self.engine.send(slot, outgoing, mode);
     }
 
-    /// Sends a few bytes right now, between two sends. Returns how many the socket took.
+    /// Sends a few bytes right now, between two sends. Returns the number of bytes that the socket took.
     pub(crate) fn send_at_once(&mut self, slot: u32, bytes: &[u8]) -> usize {
         let stream = self.engine.stream(slot);
         stream.map_or(0, |stream| socket::send_at_once(stream, bytes))

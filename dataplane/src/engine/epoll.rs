@@ -1,5 +1,5 @@
-//! The epoll engine, for where io_uring is not available: sockets are read and written at once, with
-//! `MSG_DONTWAIT`, when level-triggered polling reports them as ready.
+//! The epoll engine, for kernels without io_uring: sockets are read and written at once, with `MSG_DONTWAIT`, when
+//! level-triggered polling reports them as ready.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -34,10 +34,9 @@ pub(crate) struct Epoll {
     free: Vec<u32>,
     memory: Memory,
     free_buffers: Vec<u16>,
-    /// The buffer that is being filled, and how much of it is.
+    /// The buffer that is being filled, and the number of bytes in it.
     filling: Option<(u16, usize)>,
-    /// Slots to read from, in order: those for which an iteration had no buffer or no time come first
-    /// in the next one.
+    /// Slots to read from, in order: those for which an iteration had no buffer or no time are first in the next one.
     readable: VecDeque<u32>,
     /// Events that have not been handed out.
     done: Vec<Event>,
@@ -57,8 +56,8 @@ struct Slot {
     listed: bool,
     /// True if the stream has ended.
     ended: bool,
-    /// True if polling reports that the socket takes bytes. It stays on until it reports so in vain:
-    /// one drain often follows another.
+    /// True if the socket is polled for room. That stays on until the socket is reported ready without a drain, as one
+    /// drain often follows another.
     polls_out: bool,
     drain: Option<Drain>,
     send_flags: i32,
@@ -120,7 +119,7 @@ impl Engine for Epoll {
 
     #[inline]
     fn may_have_news(&mut self) -> bool {
-        // Only the kernel can tell.
+        // A system call is needed to find out.
         true
     }
 
@@ -197,7 +196,7 @@ impl Engine for Epoll {
                 result,
             }));
         }
-        // After all other events of the slot.
+        // This is the last event of the slot.
         self.done.push(Event::Closed { slot });
     }
 
@@ -263,7 +262,7 @@ impl Engine for Epoll {
 impl Epoll {
     /// Waits, lists the slots that can be read from, and continues drains.
     fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        // A time that a timespec cannot hold is no limit.
+        // A timeout that a timespec cannot hold counts as none.
         let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
         let mut ready = std::mem::take(&mut self.ready);
         ready.clear();
@@ -342,9 +341,9 @@ impl Epoll {
         }
     }
 
-    /// The buffer, and the offset in it, for the next receive.
+    /// Returns the buffer, and the offset in it, for the next receive.
     fn room(&mut self) -> Option<(u16, usize)> {
-        // Several receives share a buffer as long as each has half of it.
+        // Several receives share a buffer, as long as half of it is free for each.
         if let Some((_, filled)) = self.filling
             && filled <= self.memory.parts().1.buffer_len() / 2
         {
@@ -385,8 +384,7 @@ impl Epoll {
         }
     }
 
-    /// Makes one system call that sends what follows the first `skip` bytes, as far as the socket
-    /// takes it at once.
+    /// Makes one system call that sends the bytes after the first `skip`, as far as the socket takes them at once.
     fn transmit(
         &mut self,
         slot: u32,

@@ -1,9 +1,9 @@
-//! The memory of an engine, and when its receive buffers are recycled.
+//! The memory of an engine, and the recycling of its receive buffers.
 
 use crate::buffer::{IterationMemory, ReceiveBuffers};
 
-/// The receive buffers of an engine, and the memory of its current iteration. The engine keeps track
-/// of what the kernel is reading; it calls the methods that make segments invalid.
+/// The receive buffers of an engine, and the memory of its current iteration. The engine keeps track of the memory that
+/// the kernel is reading, and calls the methods that make segments invalid.
 pub(crate) struct Memory {
     iteration: IterationMemory,
     receive: ReceiveBuffers,
@@ -39,7 +39,7 @@ impl Memory {
         self.in_use.push(buffer);
     }
 
-    /// Marks what is held now as handled: [`Self::end_iteration`] releases it.
+    /// Marks the buffers that are held now as handled: [`Self::end_iteration`] releases them.
     pub(super) fn mark_handled(&mut self) {
         self.handled = self.in_use.len();
     }

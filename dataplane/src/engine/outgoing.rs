@@ -10,7 +10,7 @@ pub(crate) struct Outgoing {
     pub(crate) owned: Vec<Box<[u8]>>,
     /// The number of bytes of the first owned frame that have been sent before.
     pub(crate) skip: usize,
-    /// Traffic frames where they lie.
+    /// Traffic frames in the iteration's memory.
     pub(crate) segments: Vec<Segment>,
     /// The number of frames in `segments`.
     pub(crate) segment_frames: u64,
@@ -31,12 +31,12 @@ pub(crate) struct FrameCounts {
 }
 
 impl Outgoing {
-    /// Reports whether there is nothing to send.
+    /// Reports whether this is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.owned.is_empty() && self.segments.is_empty()
     }
 
-    /// The number of bytes of owned frames that are still to be sent.
+    /// Returns the number of bytes of owned frames that are still to be sent.
     pub(super) fn owned_bytes(&self) -> usize {
         self.owned.iter().map(|piece| piece.len()).sum::<usize>() - self.skip
     }
@@ -58,7 +58,7 @@ impl Outgoing {
         owned
     }
 
-    /// The bytes to send, piece by piece.
+    /// Returns the bytes to send, piece by piece.
     pub(super) fn pieces<'a>(
         &'a self,
         (memory, receive): (&'a IterationMemory, &'a ReceiveBuffers),
@@ -76,7 +76,7 @@ impl Outgoing {
 mod tests {
     use super::*;
 
-    /// A piece may hold several small frames.
+    /// Frames in flight are counted one by one, as a piece may hold several small ones.
     #[test]
     fn frames_in_flight_are_counted_one_by_one() {
         let traffic = *b"pine\0\x03\0\0\0\x0c..";

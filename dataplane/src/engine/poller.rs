@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The ring whose kernel thread the other workers' rings share, as long as rings are being set up.
+/// The ring whose kernel thread the other workers' rings share. Present while rings are being set up.
 #[derive(Debug, Default)]
 pub(crate) struct SharedPoller(Mutex<Option<OwnedFd>>);
 
@@ -13,7 +13,7 @@ impl SharedPoller {
         drop(self.lock().take());
     }
 
-    /// The first ring, if there is one.
+    /// Returns the first ring, if there is one.
     pub(super) fn lock(&self) -> MutexGuard<'_, Option<OwnedFd>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

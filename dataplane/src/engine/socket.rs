@@ -1,4 +1,4 @@
-//! Socket options and states: readiness, TCP's progress, and bounds on what the kernel may hold back.
+//! Socket options and states: readiness, TCP's progress, and bounds on the bytes that the kernel may hold back.
 #![allow(unsafe_code)]
 
 use std::mem::{MaybeUninit, size_of};
@@ -30,13 +30,13 @@ pub(super) struct TcpState {
 /// The readiness of a socket at this moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Readiness {
-    /// Bytes, or the end of the stream, wait to be read.
+    /// True if bytes, or the end of the stream, wait to be read.
     pub(crate) readable: bool,
-    /// The socket takes more bytes.
+    /// True if the socket takes more bytes.
     pub(crate) writable: bool,
 }
 
-/// Asks the kernel what a socket is ready for.
+/// Asks the kernel for the readiness of a socket.
 pub(super) fn readiness(stream: &OwnedFd) -> Readiness {
     let mut fds = [PollFd::new(stream, PollFlags::IN | PollFlags::OUT)];
     // Without an answer, the socket counts as not ready.
@@ -48,7 +48,7 @@ pub(super) fn readiness(stream: &OwnedFd) -> Readiness {
     }
 }
 
-/// Reports whether it is a TCP socket.
+/// Reports whether this is a TCP socket.
 pub(super) fn is_tcp(stream: &OwnedFd) -> bool {
     let domain = rustix::net::sockopt::socket_domain(stream);
     domain.is_ok_and(|d| d == AddressFamily::INET || d == AddressFamily::INET6)
@@ -82,8 +82,8 @@ pub(super) fn tcp_state(stream: &OwnedFd) -> Option<TcpState> {
     })
 }
 
-/// Makes TCP retransmit often enough that a peering survives several losses in a row: within a second,
-/// or within three round trips where they are longer. Has no effect on older kernels.
+/// Makes TCP retransmit often enough that a peering survives several losses in a row: within a second, or within three
+/// round trips if these take longer. Has no effect on older kernels.
 pub(super) fn retry_soon(stream: &OwnedFd, rtt_us: u32) {
     let most = (rtt_us / 1000)
         .saturating_mul(3)
@@ -91,8 +91,8 @@ pub(super) fn retry_soon(stream: &OwnedFd, rtt_us: u32) {
     set_tcp_option(stream, TCP_RTO_MAX_MS, most);
 }
 
-/// Limits the bytes that the kernel takes and cannot send yet, or lifts the limit. Has no effect on
-/// other sockets than TCP's.
+/// Limits the bytes that the kernel takes and cannot send yet, or lifts the limit. Has no effect on sockets other than
+/// TCP.
 pub(super) fn limit_unsent(stream: &OwnedFd, limit: Option<usize>) {
     // Zero is the system's default.
     let limit = limit.map_or(0, |bytes| {
@@ -101,14 +101,14 @@ pub(super) fn limit_unsent(stream: &OwnedFd, limit: Option<usize>) {
     set_tcp_option(stream, libc::TCP_NOTSENT_LOWAT, limit);
 }
 
-/// Sends what the socket takes at once. Returns the number of bytes.
+/// Sends the bytes that the socket takes at once. Returns their number.
 pub(super) fn send_at_once(stream: &OwnedFd, bytes: &[u8]) -> usize {
     // The next send meets an error again.
     rustix::net::send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).unwrap_or(0)
 }
 
-/// Ends a stream in both directions, no matter who else holds its descriptor. A reset, which only TCP
-/// has, does not wait for an answer of the peer.
+/// Ends a stream in both directions, even if its descriptor has been duplicated. A reset, which only TCP has, does not
+/// wait for an answer of the peer.
 pub(super) fn hang_up(stream: &OwnedFd, reset: bool) {
     if reset {
         // Some kernels do not disconnect a socket that is being read from.

@@ -35,7 +35,7 @@ use crate::mailbox::Mailbox;
 
 /// Number of arrivals that end a wait for a batch.
 const BATCH: usize = 8;
-/// The time to spin for completions of inline sends that a kernel thread makes, before sleeping.
+/// The time to spin for completions of inline sends that a kernel thread makes before the worker sleeps.
 const INLINE_SPIN: Duration = Duration::from_micros(50);
 /// The number of times that dropping an engine waits for 10 ms until the kernel no longer uses its memory.
 const DROP_WAITS: usize = 300;
@@ -61,11 +61,10 @@ pub(crate) struct Uring {
     received: usize,
     /// The number of bytes that a receive brings, on average.
     fill: usize,
-    /// Inline sends that have not completed: as long as there are some, the iteration's memory must
-    /// stay valid.
+    /// The number of inline sends that have not completed. While it is not 0, the iteration's memory must stay valid.
     inline: usize,
     in_flight: InFlight,
-    /// Why a request could not be queued. The request is lost, so the engine cannot go on.
+    /// The error because of which a request could not be queued. The request is lost, so the engine cannot go on.
     failed: Option<io::Error>,
     mailbox: Arc<Mailbox>,
     bell_armed: bool,
@@ -85,7 +84,7 @@ struct Slot {
     zero_copy: bool,
     tcp: bool,
     send_flags: i32,
-    /// The kernel reads these while it prepares the send under way.
+    /// The pieces of the send under way, which the kernel reads while it prepares the send.
     pieces: Vec<libc::iovec>,
     message: Option<Box<libc::msghdr>>,
 }
@@ -121,7 +120,7 @@ impl Engine for Uring {
             || !self.ring.completion().is_empty()
     }
 
-    /// Reports whether there are completions, or work of the kernel's that makes some when it is
+    /// Reports whether there are completions, or pending work of the kernel that produces some when the kernel is
     /// entered. Rings of workers that spin are set up to report the latter.
     #[inline]
     fn may_have_news(&mut self) -> bool {
@@ -144,8 +143,8 @@ impl Engine for Uring {
         &mut self.memory
     }
 
-    /// Wakes another worker: by a message to its ring, which goes with what is submitted next, or by
-    /// its bell, which takes a system call of its own.
+    /// Wakes another worker: by a message to its ring, which is sent with the next submission, or by its bell, which
+    /// takes a system call of its own.
     fn wake(&mut self, worker: usize, mailbox: &Arc<Mailbox>) {
         let Some(ring) = mailbox.bell.io_uring().filter(|_| self.features.messages) else {
             return mailbox.bell.wake();
@@ -254,7 +253,7 @@ impl Engine for Uring {
             self.end_iteration();
         }
         self.received = 0;
-        // As many buffers as hold the bytes to receive, if they are filled as they were lately.
+        // The number of buffers that hold the bytes to receive, if they are filled as they were lately.
         let buffers = (wait.enough / self.fill.max(1)).max(OFFERED_MIN);
         self.buffers.offer(buffers, self.memory.parts().1);
         if !self.bell_armed {
@@ -273,7 +272,7 @@ impl Engine for Uring {
         };
         let batch = wait.batch.filter(|_| timeout != Some(Duration::ZERO));
         if let Some(batch) = batch {
-            // Each arrival takes a buffer; inline sends complete on top, at once.
+            // Each arrival takes a buffer. Inline sends complete in addition, at once.
             let want = self.inline + (self.buffers.out() / 2).min(BATCH);
             let batch = timeout.map_or(batch, |timeout| timeout.min(batch));
             self.entrance
@@ -369,8 +368,8 @@ impl Uring {
             fd: fd_of(entry),
             fixed: self.features.fixed_files > slot,
         };
-        // Only TCP sockets tell how far a send is. On others, each drain takes what the socket takes
-        // at a time.
+        // Only TCP sockets tell the progress of a send. On others, each drain sends the bytes that the socket takes at
+        // a time.
         let flags = match kind {
             Kind::Inline => libc::MSG_DONTWAIT,
             Kind::Drain if !entry.tcp => 0,
@@ -405,7 +404,7 @@ impl Uring {
         }
         let want = u32::from(timeout != Some(Duration::ZERO));
         if self.inline > 0 && matches!(self.features.setup, Setup::Polled(_)) {
-            // The kernel's thread is working on them; going to sleep would take longer.
+            // The kernel's thread is working on the sends; going to sleep would take longer.
             let start = Instant::now();
             while self.ring.completion().is_empty() && start.elapsed() < INLINE_SPIN {
                 std::hint::spin_loop();
@@ -472,7 +471,7 @@ impl Uring {
 impl Drop for Uring {
     fn drop(&mut self) {
         let mut events = Vec::new();
-        // Submits what is queued: another worker may be waiting for a message.
+        // Submits the queued requests: another worker may be waiting for a message.
         let _ = self.enter(Some(Duration::ZERO));
         for slot in 0..self.slots.len() as u32 {
             if self.slots[slot as usize].stream.is_some() {

@@ -1,5 +1,5 @@
-//! Controlled delay (RFC 8289): drops from the head of a queue whose delay stays above a target, more
-//! and more often until it does not.
+//! Controlled delay (RFC 8289): drops from the head of a queue whose delay stays above a target, more and more often
+//! until the delay falls below it.
 
 /// The time in milliseconds for which a delay may stay above the target: a long round trip.
 const INTERVAL_MS: u64 = 100;
@@ -7,7 +7,7 @@ const INTERVAL_MS: u64 = 100;
 /// The state of one flow. Times are in milliseconds.
 #[derive(Default)]
 pub(super) struct Codel {
-    /// When the delay will have been above the target for an interval.
+    /// The time at which the delay will have been above the target for an interval.
     deadline: Option<u64>,
     dropping: bool,
     next: u64,

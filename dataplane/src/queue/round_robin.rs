@@ -1,5 +1,5 @@
-//! Deficit round robin with a list for newcomers, as in FQ-CoDel (RFC 8290): a member that has just
-//! become active goes before the others, once.
+//! Deficit round robin with a list for newcomers, as in FQ-CoDel (RFC 8290): a member that has just become active is
+//! served before the others, once.
 
 use std::collections::VecDeque;
 
@@ -20,7 +20,7 @@ impl RoundRobin {
         self.new.push_back(member);
     }
 
-    /// The member to be served.
+    /// Returns the member to be served.
     pub(super) fn current(&self) -> Option<u32> {
         self.new.front().or_else(|| self.old.front()).copied()
     }
@@ -32,8 +32,8 @@ impl RoundRobin {
         }
     }
 
-    /// Ends the service of a member that has nothing left. Returns whether the member has been removed.
-    /// A newcomer stays for one round, as it could otherwise be new again at once.
+    /// Ends the service of a member that has no frames left. Returns whether the member has been removed. A newcomer
+    /// stays for one more round, so that it does not count as new again at once.
     pub(super) fn leave(&mut self) -> bool {
         match self.new.pop_front() {
             Some(member) => {

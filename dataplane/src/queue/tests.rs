@@ -45,7 +45,7 @@ fn a_sparse_flow_goes_before_heavy_ones() {
     for n in 0..10 {
         queue.push(A, 9, frame(9, n, 100), ROOM, 0);
         assert_eq!(queue.pop(0).unwrap()[0], 9, "frame {n}");
-        // A sparse flow: each of the others is served before it comes again.
+        // A sparse flow: each of the others is served before its next frame.
         (0..8).for_each(|_| drop(queue.pop(0)));
     }
 }
@@ -105,8 +105,8 @@ fn room_and_frames_are_bounds_too() {
     assert_eq!((dropped, few.frames()), (6, 4));
 }
 
-/// Frames of 10,000 bytes arrive twice as fast as they leave. Returns how many milliseconds the frames
-/// that left had waited, towards the end, and how many frames were dropped late.
+/// Frames of 10,000 bytes arrive twice as fast as they leave. Returns the milliseconds that the frames that left had
+/// waited, towards the end, and the number of frames dropped for waiting too long.
 fn overload(delay: Option<u64>) -> (Vec<u64>, u64) {
     let mut queue = FlowQueue::new(QueueLimits {
         bytes: 1 << 30,
@@ -137,7 +137,7 @@ fn a_target_delay_shortens_the_wait() {
     assert!(late > 10_000 && *most <= 80, "{most} ms, {late} dropped");
 }
 
-/// A slow link, on which a frame takes longer than the target.
+/// A frame that is alone is sent, even on a slow link on which it takes longer than the target.
 #[test]
 fn a_lone_frame_goes_out_however_long_it_has_waited() {
     let mut queue = FlowQueue::new(QueueLimits {
@@ -274,7 +274,7 @@ proptest! {
         let mut queue = FlowQueue::new(QueueLimits { bytes: 1 << 20, frames: usize::MAX, delay });
         let (mut sent, mut number) = ([0usize; 2], 0);
         for now in 0..4000u64 {
-            // Each port alone would be too much.
+            // The frames of each port alone exceed the bound.
             for (port, len) in [(A, honest_len), (B, other_len)] {
                 for _ in 0..=24_000 / len {
                     number += 1;

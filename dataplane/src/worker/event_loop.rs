@@ -13,7 +13,7 @@ use crate::engine::{Driver, Engine, EngineKind, Event, Sending, Settling};
 
 /// The time after which a block is offered again to a worker that was too far behind to take it.
 const HANDOVER_RETRY: Duration = Duration::from_micros(200);
-/// The time between two looks of a worker that shuts down whether it is done.
+/// The time between two checks of a worker that shuts down whether it is done.
 const SHUTDOWN_CHECK: Duration = Duration::from_millis(10);
 
 /// The way in which an iteration waits for events.
@@ -21,7 +21,7 @@ const SHUTDOWN_CHECK: Duration = Duration::from_millis(10);
 pub(crate) enum Waiting {
     /// The iteration spins or sleeps until there is something to do, as the options say.
     Block,
-    /// The iteration looks at its sockets once. For drivers that wait for several workers at once.
+    /// The iteration polls its sockets once. For drivers that wait for several workers at once.
     Poll,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct EventLoop<E> {
     events: Vec<Event>,
     /// Kept for its allocation.
     late: Vec<Event>,
-    /// When the last wait returned, since the worker started.
+    /// The time at which the last wait returned, since the worker started.
     now: Duration,
     /// True if all frames for other workers have been handed over.
     handed_over: bool,
@@ -47,7 +47,7 @@ impl<E: Engine> EventLoop<E> {
     pub(super) fn new(me: usize, shared: Arc<Shared>) -> io::Result<Self> {
         let (mailbox, options) = (Arc::clone(&shared.mailboxes[me]), &shared.options);
         let driver = Driver::new(mailbox, &shared.poller, options)?;
-        // Epoll cannot wait so, and the other options are there for low latency.
+        // Epoll cannot wait for a batch, and the other options are for low latency.
         let batches =
             E::KIND == EngineKind::Uring && options.busy_poll.is_none() && options.sqpoll.is_none();
         let batching = Batching::new(if batches {
@@ -75,7 +75,7 @@ impl<E: Engine> EventLoop<E> {
         self.driver.descriptor()
     }
 
-    /// Handles what the last iteration waited for, sends what there is to send, and waits.
+    /// Handles the events of the last wait, sends the frames that are due, and waits.
     pub(super) fn iterate(&mut self, waiting: Waiting) -> io::Result<ControlFlow<()>> {
         if std::mem::take(&mut self.asleep) {
             self.ports.mailbox().bell.awake();
@@ -136,7 +136,7 @@ impl<E: Engine> EventLoop<E> {
     }
 }
 
-/// Returns how long nothing needs to be done without an event.
+/// Returns the time for which a wait needs no timeout of its own: until the next timer or retry.
 fn timeout(ports: &Ports, handed_over: bool) -> Option<Duration> {
     if !handed_over {
         return Some(HANDOVER_RETRY);
@@ -173,7 +173,7 @@ impl Waiter<'_> {
         };
         let limit = timeout.map_or(limit, |timeout| timeout.min(limit));
         let start = Instant::now();
-        // This submits what is queued; from then on memory shows whether the kernel is worth a call.
+        // This submits the queued requests. From then on, memory shows whether there is a reason to enter the kernel.
         let mut iteration = iteration.wait(Some(Duration::ZERO), None, events)?;
         if !self.spin(&mut iteration, start, limit, events)? {
             let timeout = timeout.map(|timeout| timeout.saturating_sub(start.elapsed()));
@@ -185,8 +185,8 @@ impl Waiter<'_> {
         Ok(iteration)
     }
 
-    /// Looks for something to do again and again without sleeping, so that nobody needs to ring the
-    /// bell. Returns false if there was nothing until `limit` after `start`.
+    /// Polls for something to do without sleeping, so that no other thread needs to ring the bell. Returns false if
+    /// there was nothing until `limit` after `start`.
     fn spin<E: Engine>(
         &self,
         iteration: &mut Settling<'_, E>,
@@ -237,7 +237,7 @@ impl Waiter<'_> {
         }
     }
 
-    /// Counts an iteration, and notes what time it is.
+    /// Counts an iteration, and records the time.
     fn count<E: Engine>(
         &mut self,
         iteration: &Settling<'_, E>,

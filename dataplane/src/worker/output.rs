@@ -1,4 +1,4 @@
-//! Where a worker's router hands frames on to.
+//! The receivers of the frames that a worker has routed.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A worker's ports and frames: what it does with mail and events.
+//! A worker's ports, and its handling of mail and events.
 
 use std::collections::VecDeque;
 use std::io;
@@ -33,11 +33,11 @@ pub(super) struct Ports {
     router: Router,
     pub(super) egress: Egress,
     pub(super) handoff: Handoff,
-    /// When the worker started.
+    /// The time at which the worker started.
     start: Instant,
     /// Bytes of injected frames that this iteration has taken.
     injected: usize,
-    /// When shutting down began.
+    /// The time at which shutting down began.
     shutdown: Option<Instant>,
 }
 
@@ -82,7 +82,7 @@ impl Ports {
         }
     }
 
-    /// The time since the worker started.
+    /// Returns the time since the worker started.
     pub(super) fn elapsed(&self) -> Duration {
         self.start.elapsed()
     }
@@ -178,7 +178,7 @@ impl Ports {
                 let mut failed = Vec::new();
                 iteration.flush_gathered(late, account(&mut self.egress, &mut failed))?;
                 self.close_failed(iteration, failed, late);
-                // In this iteration: the buffers that these events name are recycled at its end.
+                // These events are handled in this iteration, as the buffers that they name are recycled at its end.
                 due.extend(late.drain(..));
             }
         }
@@ -350,7 +350,7 @@ impl Ports {
             memory,
             source: None,
         };
-        // A frame of local origin is whole and well-formed; one that is not goes nowhere.
+        // A frame of local origin is whole and well-formed. Any other is ignored.
         let _ = (self.router).ingest(&ingress, &mut frame, 0, Place::Owned(owned), &mut output);
         output.memory.put_owned(owned, frame);
     }
@@ -392,7 +392,7 @@ impl Ports {
         }
     }
 
-    /// Begins to close a port. [`Self::closed`] ends it when nothing of it is under way.
+    /// Begins to close a port. [`Self::closed`] ends it when none of its requests is under way.
     fn close<E: Engine>(
         &mut self,
         sockets: &mut Sockets<E>,

@@ -94,7 +94,7 @@ fn a_worker_can_be_driven_by_its_descriptor() {
     for engine in [EngineKind::Uring, EngineKind::Epoll] {
         let mut bench = Bench::new(engine);
         assert_eq!(bench.rest(), None, "without a port there is no timer");
-        // A command.
+        // The worker wakes for a command,
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let counters = Arc::new(PortCounters::default());
         let port = PortId(1);
@@ -115,21 +115,21 @@ fn a_worker_can_be_driven_by_its_descriptor() {
             timeout.is_some_and(|t| t <= Duration::from_secs(3)),
             "{timeout:?}"
         );
-        // Bytes, again and again.
+        // for bytes, again and again,
         for round in 1..=100 {
             theirs.write_all(&KEEPALIVE).unwrap();
             while counters.rx_protocol_frames.get() < round {
                 bench.wait_and_rest();
             }
         }
-        // A frame to send.
+        // for a frame to send,
         let frame = KEEPALIVE.to_vec();
         bench.shared.mailboxes[0].tell(Command::Send { port, frame });
         bench.wait_and_rest();
         let mut got = [0; KEEPALIVE.len()];
         theirs.read_exact(&mut got).unwrap();
         assert_eq!(got, KEEPALIVE);
-        // The end.
+        // and for the shutdown.
         bench.shared.mailboxes[0].tell(Command::Shutdown);
         let Bench { mut worker, .. } = bench;
         while worker.iterate(Waiting::Block).unwrap().is_continue() {}

@@ -200,7 +200,7 @@ impl Rig {
         self.counters[&port].snapshot()
     }
 
-    /// The sum of the counters of all ports, open or closed, and of local traffic.
+    /// Returns the sum of the counters of all ports, open or closed, and of local traffic.
     pub fn total(&self) -> CountersSnapshot {
         let mut total = CountersSnapshot::default();
         self.plane
@@ -260,7 +260,7 @@ impl Rig {
 }
 
 impl Drop for Rig {
-    /// At the end of every run the counters must add up, whatever was under way.
+    /// Checks that the counters add up, whatever was under way.
     fn drop(&mut self) {
         self.plane.shutdown();
         let total = self.total();
@@ -314,7 +314,7 @@ pub fn number(frame: &[u8]) -> usize {
     u32::from_be_bytes(*layout.payload(frame).first_chunk().unwrap()) as usize
 }
 
-/// Returns traffic as it looks after the node whose route for `to` has `sequence`.
+/// Returns a traffic frame as forwarded by a node whose route for `to` has `sequence`.
 pub fn traffic(to: PublicKey, sequence: u64, payload: &[u8]) -> Vec<u8> {
     traffic_with(to, Watermark { key: to, sequence }, payload)
 }

@@ -1,4 +1,4 @@
-//! Bounds of what may wait at the ports of a worker.
+//! Bounds of the frames that may wait at the ports of a worker.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use crate::queue::QueueLimits;
 /// nodes (protocol section 7).
 const BLUETOOTH_FRAMES: usize = 16 * 16;
 
-/// Bounds of what may wait at the ports of a worker.
+/// Bounds of the frames that may wait at the ports of a worker.
 pub(in crate::egress) struct Limits {
     queue: QueueLimits,
     pub(super) protocol: usize,
@@ -42,7 +42,7 @@ impl Limits {
         }
     }
 
-    /// The limits of the queue of a port.
+    /// Returns the limits of the queue of a port.
     pub(super) fn queue_of(&self, link: LinkType) -> QueueLimits {
         match link {
             LinkType::Bluetooth => QueueLimits {
@@ -55,12 +55,12 @@ impl Limits {
 }
 
 impl Total {
-    /// Notes that a port had `before` bytes waiting and now has `after`.
+    /// Records that a port had `before` bytes waiting and now has `after`.
     pub(super) fn change(&self, before: usize, after: usize) {
         self.bytes.set(self.bytes.get() + after - before);
     }
 
-    /// The number of bytes that the other ports leave to one with `own` bytes waiting.
+    /// Returns the number of bytes that the other ports leave to one with `own` bytes waiting.
     pub(super) fn room(&self, own: usize) -> usize {
         self.limit.saturating_sub(self.bytes.get() - own)
     }

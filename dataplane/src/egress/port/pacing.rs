@@ -1,5 +1,5 @@
-//! Fitting sends to the speed of a link. On a slow link, what has been given to the kernel can neither
-//! be overtaken nor dropped, so it must be little.
+//! Fitting sends to the speed of a link. On a slow link, bytes that have been given to the kernel can neither be
+//! overtaken nor dropped, so there must be few of them.
 
 /// Bytes of the first drain, of the smallest, and of the largest.
 const DRAIN_FIRST: usize = 16 << 10;
@@ -12,7 +12,7 @@ const DRAIN_SLOW_MS: u64 = 200;
 /// bytes there, in milliseconds.
 const DRAIN_AIM_MS: usize = 50;
 const UNSENT_MS: usize = 50;
-/// Bounds of what the kernel may have unsent on a slow link.
+/// Bounds of the number of bytes that the kernel may have unsent on a slow link.
 pub(super) const UNSENT_MIN: usize = 3 << 10;
 const UNSENT_MAX: usize = 128 << 10;
 /// A fast drain of this many bytes shows that the link is no longer slow.
@@ -36,7 +36,7 @@ impl Pacing {
         }
     }
 
-    /// The number of bytes of the next drain.
+    /// Returns the maximum number of bytes of the next drain.
     pub(super) const fn drain_limit(&self) -> usize {
         self.drain_limit
     }
@@ -46,7 +46,7 @@ impl Pacing {
         self.unsent_limit.is_some()
     }
 
-    /// Returns what the kernel may have unsent from now on, if that has changed. `Some(None)` lifts
+    /// Returns the number of bytes that the kernel may have unsent from now on, if that has changed. `Some(None)` lifts
     /// the limit.
     pub(super) fn take_unsent_limit(&mut self) -> Option<Option<usize>> {
         std::mem::take(&mut self.is_new).then_some(self.unsent_limit)
@@ -60,7 +60,7 @@ impl Pacing {
                 self.unsent_limit = None;
                 self.is_new = true;
             }
-            // A smaller drain may not have left the kernel.
+            // The bytes of a smaller drain may not have left the kernel.
             if bytes >= self.drain_limit / 2 {
                 self.drain_limit = (self.drain_limit * 2).min(DRAIN_MAX);
             }

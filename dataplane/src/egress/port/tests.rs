@@ -91,7 +91,7 @@ impl Bench {
 
 #[test]
 fn order_holds_whatever_the_socket_takes() {
-    // More frames than one send takes: some too long to be gathered, and short ones between.
+    // More frames than one send takes: some too long to be gathered, and short ones between them.
     for (room, frames) in [
         (usize::MAX, 3000),
         (0, 3000),
@@ -142,7 +142,7 @@ fn small_frames_that_waited_share_pieces() {
     };
     let bytes: usize = drain.owned.iter().map(|piece| piece.len()).sum();
     assert!(bytes >= DRAIN_MAX && drain.owned.len() < 150);
-    // It ends in the middle of the first long frame, behind 99 short ones.
+    // The send ends in the middle of the first long frame, behind 99 short ones.
     (bench.port).sent(drain, 12_345, 0, &bench.memory, &bench.receive);
     assert_eq!(bench.port.counters.snapshot().tx_traffic_frames, 1 + 99);
     let mut stream = Vec::new();
@@ -229,7 +229,7 @@ fn a_slow_link_gets_small_drains_and_recovers() {
     assert_eq!(bench.port.take_unsent_limit(), Some(None));
 }
 
-/// If the path swallows long packets, the peer has at least heard something just before.
+/// The keepalive reaches the peer even if the path swallows long packets.
 #[test]
 fn the_first_long_send_after_silence_goes_behind_a_keepalive() {
     let mut bench = Bench::new(|_| {});
@@ -238,7 +238,7 @@ fn the_first_long_send_after_silence_goes_behind_a_keepalive() {
         !bench.port.needs_keepalive_first(QUIET_MS - 1)
             && bench.port.needs_keepalive_first(QUIET_MS)
     );
-    // The socket takes a part of it: the rest goes before all else.
+    // The socket takes a part of it. The rest is sent before all else.
     bench.port.keepalive_sent_first(4, QUIET_MS);
     assert!(!bench.port.needs_keepalive_first(QUIET_MS));
     let stream = bench.send(usize::MAX).unwrap();
@@ -249,12 +249,12 @@ fn the_first_long_send_after_silence_goes_behind_a_keepalive() {
         (counters.tx_protocol_frames, counters.tx_traffic_frames),
         (1, 1)
     );
-    // A short one needs none.
+    // A short send needs none.
     bench.push(1, 100);
     assert!(!bench.port.needs_keepalive_first(60_000));
 }
 
-/// An announcement is not sent again: the newest must not be dropped, and others only for it.
+/// An announcement is not sent again, so the newest must not be dropped, and others only for the newest.
 #[test]
 fn too_many_protocol_frames_leave_announcements() {
     let mut bench = Bench::new(|options| options.port_protocol_bytes = 1000);

@@ -1,4 +1,4 @@
-//! The traffic that an iteration sends on a port: frames where they lie, and small ones gathered into
+//! The traffic that an iteration sends on a port: frames in the memory that they lie in, and small ones gathered into
 //! blocks.
 
 use super::protocol_queue::MAX_PROTOCOL;
@@ -7,8 +7,8 @@ use crate::buffer::{IterationMemory, Place, Segment};
 use crate::engine::{MAX_PIECES, Outgoing};
 use crate::ingress::Burst;
 
-/// A burst shorter than this is copied next to others; a longer one is sent from where it lies. A copy
-/// of 2 KiB costs about as much as the kernel takes for another piece.
+/// A burst shorter than this is copied next to others. A longer one is sent without being copied. A copy of 2 KiB costs
+/// about as much as the kernel takes for another piece.
 pub(super) const GATHER_BELOW: usize = 2048;
 /// Number of segments at which a batch is full, with room for those that one more burst may add.
 const MAX_SEGMENTS: usize = MAX_PIECES - MAX_PROTOCOL - 4;
@@ -24,7 +24,7 @@ pub(super) struct TrafficBatch {
     sources: Vec<(PortId, u64)>,
     /// The gather block that is being filled, and the number of bytes in it.
     block: Option<(u16, usize)>,
-    /// True if the last segment ends where the block is filled up to.
+    /// True if the last segment ends at the filled end of the block.
     gathering: bool,
 }
 
@@ -50,12 +50,12 @@ impl TrafficBatch {
         self.segments.len() >= MAX_SEGMENTS
     }
 
-    /// The number of frames.
+    /// Returns the number of frames.
     pub(super) const fn frames(&self) -> u64 {
         self.frames
     }
 
-    /// The number of bytes.
+    /// Returns the number of bytes.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }
@@ -88,7 +88,7 @@ impl TrafficBatch {
         }
     }
 
-    /// Ends gathering into the current block, whose iteration ends.
+    /// Ends gathering into the current block, which is recycled at the end of its iteration.
     pub(super) const fn leave_block(&mut self) {
         self.block = None;
         self.gathering = false;

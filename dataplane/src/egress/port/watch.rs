@@ -1,4 +1,4 @@
-//! A port's timers: keepalives, and the time that a peer is given.
+//! A port's timers: keepalives, and the timeouts of the peer.
 
 use crate::engine::Readiness;
 use crate::report::CloseReason;
@@ -6,41 +6,42 @@ use crate::report::CloseReason;
 /// Keepalives and the silence that ends a peering, in milliseconds (protocol section 3).
 const KEEPALIVE_MS: u64 = 3000;
 const DEAD_MS: u64 = 5000;
-/// A frame that has begun ends within this time, or this many bytes of it arrive: 1 KiB a second.
+/// Within this time, a frame that has begun must be complete, or [`FRAME_BYTES`] more of it must have arrived: 1 KiB a
+/// second.
 const FRAME_MS: u64 = 5000;
 const FRAME_BYTES: usize = 5 << 10;
-/// The time in milliseconds that a write may go without progress: as long as the peer bears silence, and
+/// The time in milliseconds that a write may take without progress: the same as the peer's timeout for silence, and
 /// longer than TCP takes to find that long segments do not get through (3.2 s).
 const WRITE_MS: u64 = 5000;
-/// The time between two looks for the progress of a long write, in milliseconds.
+/// The time between two checks for the progress of a long write, in milliseconds.
 const LOOK_MS: u64 = 1000;
-/// Milliseconds of silence after which a long send goes behind a keepalive in a segment of its own.
+/// Milliseconds of silence after which a long send follows a keepalive in a segment of its own.
 pub(super) const QUIET_MS: u64 = 1000;
 
-/// A port's socket, as its timers see it.
+/// The state of a port's socket that its timers depend on.
 pub(in crate::egress) trait Socket {
-    /// Returns how far the drain under way is: a number that changes when the peer takes bytes.
+    /// Returns the progress of the drain under way: a number that changes when the peer takes bytes.
     fn progress(&self) -> Option<u64>;
 
-    /// Returns what the socket is ready for at this moment.
+    /// Returns the readiness of the socket at this moment.
     fn readiness(&self) -> Readiness;
 }
 
-/// When things happened last on a port, in milliseconds since its worker started.
+/// The times of the last events on a port, in milliseconds since its worker started.
 pub(super) struct Watch {
     /// True if keepalives are sent and expected.
     keepalives: bool,
     last_rx: u64,
     last_tx: u64,
-    /// When the partial frame was last seen to grow by [`FRAME_BYTES`], and its length then.
+    /// The time at which the partial frame was last seen to grow by [`FRAME_BYTES`], and its length then.
     frame_mark: (u64, usize),
-    /// When the drain under way began.
+    /// The time at which the drain under way began.
     drain_since: Option<u64>,
-    /// When the drain under way was last seen to move, and its progress then. The outer `Option` is
-    /// `None` until it is looked at for the first time.
+    /// The time at which the drain under way was last seen to advance, and its progress then. The outer `Option` is
+    /// `None` until the drain is checked for the first time.
     progress_at: u64,
     progress: Option<Option<u64>>,
-    /// When to look next.
+    /// The time of the next check.
     due: u64,
 }
 
@@ -48,11 +49,12 @@ pub(super) struct Watch {
 pub(super) struct Now {
     /// The time.
     pub(super) now: u64,
-    /// All that had arrived by this time has been read, or is still in the socket.
+    /// The time of the last complete poll of the sockets: bytes that had arrived by then have been read, or are still
+    /// in the socket.
     pub(super) looked_at: u64,
     /// The length of the partial frame.
     pub(super) partial: usize,
-    /// True if a keepalive could be sent: nothing is being sent or waits to be.
+    /// True if a keepalive could be sent: no frame is being sent or waits.
     pub(super) is_idle: bool,
 }
 
@@ -61,7 +63,7 @@ pub(super) struct Now {
 pub(super) struct Due {
     /// True to send a keepalive.
     pub(super) keepalive: bool,
-    /// When to look again.
+    /// The time of the next check.
     pub(super) next: Option<u64>,
 }
 
@@ -79,7 +81,7 @@ impl Watch {
         }
     }
 
-    /// Notes that bytes have arrived, and whether the partial frame is still the one from before.
+    /// Records that bytes have arrived, and whether the partial frame is still the one from before.
     #[inline]
     pub(super) const fn received(&mut self, continues: bool, now: u64) {
         self.last_rx = now;
@@ -88,19 +90,19 @@ impl Watch {
         }
     }
 
-    /// Notes that bytes have been sent.
+    /// Records that bytes have been sent.
     pub(super) const fn sent(&mut self, now: u64) {
         self.last_tx = now;
     }
 
-    /// Notes that a drain has begun.
+    /// Records that a drain has begun.
     pub(super) const fn drain_begins(&mut self, now: u64) {
         self.drain_since = Some(now);
         self.progress_at = now;
         self.progress = None;
     }
 
-    /// Notes that a send has completed. Returns how long it took, if it was a drain.
+    /// Records that a send has completed. Returns the time that it took, if it was a drain.
     pub(super) fn drain_ends(&mut self, now: u64) -> Option<u64> {
         let since = self.drain_since.take()?;
         Some(now.saturating_sub(since))
@@ -111,7 +113,7 @@ impl Watch {
         self.keepalives && now >= self.last_tx + QUIET_MS
     }
 
-    /// Returns when to look for the first time.
+    /// Returns the time of the first check.
     pub(super) fn first_timer(&mut self) -> Option<u64> {
         if !self.keepalives {
             return None;
@@ -120,7 +122,7 @@ impl Watch {
         Some(self.due)
     }
 
-    /// Returns when to look at a drain that has just begun, if that is before the timer that is set.
+    /// Returns the time at which to check a drain that has just begun, if that is before the timer that is set.
     pub(super) fn drain_timer(&mut self, now: u64) -> Option<u64> {
         let due = now + LOOK_MS;
         (due < self.due).then(|| {
@@ -129,17 +131,16 @@ impl Watch {
         })
     }
 
-    /// Reports whether it is time to look.
+    /// Reports whether a check is due.
     pub(super) const fn is_due(&self, now: u64) -> bool {
         now >= self.due
     }
 
-    /// Returns what is due, or why the port must close.
+    /// Returns the actions that are due, or the reason why the port must close.
     ///
-    /// The worker may have been stopped until just now, with bytes of the peer's in the socket. So a
-    /// peer is judged by what had arrived by `looked_at`, after which all sockets have been read
-    /// once, and only if its socket has nothing that is still to be handled: an iteration may have too
-    /// few buffers to read from all sockets.
+    /// The worker may have been stopped until just now, with bytes of the peer in the socket. So a peer is judged by
+    /// the bytes that had arrived by `looked_at`, after which all sockets have been read once, and only if its socket
+    /// has no unread bytes: an iteration may have too few buffers to read from all sockets.
     pub(super) fn run(&mut self, at: &Now, socket: &impl Socket) -> Result<Due, CloseReason> {
         let (now, looked_at) = (at.now, at.looked_at);
         let mut keepalive = false;
@@ -189,11 +190,11 @@ impl Watch {
         })
     }
 
-    /// Notes how far a long drain is.
+    /// Records the progress of a long drain.
     fn look(&mut self, now: u64, progress: Option<u64>) {
         let has_moved = match self.progress {
             Some(before) => progress != before,
-            // A first look has nothing to compare with: the peer may have taken bytes until now.
+            // The first check has no earlier progress to compare with: the peer may have taken bytes until now.
             None => now >= self.progress_at + 2 * LOOK_MS,
         };
         if has_moved {

@@ -56,7 +56,7 @@ impl BufferRing {
         self.out
     }
 
-    /// Notes that the kernel has filled a buffer.
+    /// Records that the kernel has filled a buffer.
     pub(super) fn taken(&mut self) {
         self.out = self.out.saturating_sub(1);
     }
@@ -66,7 +66,7 @@ impl BufferRing {
         self.spare.push(id);
     }
 
-    /// Gives buffers until the kernel has `count` of them, or all that there are.
+    /// Gives buffers until the kernel has `count` of them, or all.
     pub(super) fn offer(&mut self, count: usize, receive: &ReceiveBuffers) {
         let missing = count.saturating_sub(self.out).min(self.spare.len());
         for id in self
@@ -96,7 +96,7 @@ impl BufferRing {
         self.out += 1;
     }
 
-    /// Shows the kernel the buffers that were given.
+    /// Makes the buffers that were given visible to the kernel.
     fn publish(&self) {
         // SAFETY: the ring's base is that of a live registered ring; its tail lies in the unused
         // field of the first entry, is aligned, and is only ever accessed atomically.

@@ -7,7 +7,7 @@ use super::{Slot, Uring};
 use crate::engine::contract::{Event, Sent};
 
 impl Uring {
-    /// Handles all completions that there are.
+    /// Handles all pending completions.
     pub(super) fn reap(&mut self, events: &mut Vec<Event>) {
         loop {
             let Some(completion) = self.ring.completion().next() else {
@@ -109,7 +109,7 @@ impl Uring {
                 let frames = if usize::try_from(result) == Ok(total) {
                     outgoing.take_in_flight()
                 } else {
-                    // The port sends the rest later, from a copy that it can free then.
+                    // The port sends the rest later, from a copy that it can free afterwards.
                     let copy = outgoing.owned.clone();
                     std::mem::replace(&mut outgoing.owned, copy)
                 };
@@ -131,7 +131,7 @@ impl Uring {
         self.sent(slot, result, events);
     }
 
-    /// Ends the closing of a slot once nothing of it is under way.
+    /// Ends the closing of a slot once none of its requests is under way.
     pub(super) fn finish_close(&mut self, slot: u32, events: &mut Vec<Event>) {
         let entry = &mut self.slots[slot as usize];
         if entry.receiving || entry.sending.is_some() || entry.stream.is_none() {

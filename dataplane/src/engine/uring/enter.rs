@@ -25,13 +25,13 @@ pub(super) struct Entrance {
     flags: u32,
     /// True if a kernel thread takes the requests.
     polled: bool,
-    /// Since when the kernel has reported a shortage.
+    /// The time since which the kernel has reported a shortage.
     short_since: Cell<Option<Instant>>,
 }
 
 impl Entrance {
-    /// Registers the ring with the calling thread, which alone may enter it afterwards. That saves the
-    /// kernel a look into the process's table of descriptors each time.
+    /// Registers the ring with the calling thread, which alone may enter it afterwards. That saves the kernel a lookup
+    /// in the process's table of descriptors each time.
     pub(super) fn new(ring: &IoUring) -> Self {
         #[repr(C)]
         struct Update {
@@ -71,8 +71,8 @@ impl Entrance {
         }
     }
 
-    /// Submits what is queued, runs the kernel's pending work, and waits until there are `want`
-    /// completions or the time is up.
+    /// Submits the queued requests, runs the kernel's pending work, and waits until there are `want` completions or the
+    /// time is up.
     pub(super) fn enter(
         &self,
         ring: &mut IoUring,
@@ -81,7 +81,7 @@ impl Entrance {
     ) -> io::Result<()> {
         let mut flags = self.flags | GETEVENTS;
         if self.polled {
-            // Either the thread sees what was queued, or this sees that it sleeps.
+            // Either the thread sees the queued requests, or this worker sees that the thread sleeps.
             atomic::fence(atomic::Ordering::SeqCst);
             if ring.submission().need_wakeup() {
                 flags |= SQ_WAKEUP;
@@ -129,7 +129,7 @@ impl Entrance {
     /// Makes room in the submission queue, which is full.
     ///
     /// # Errors
-    /// The kernel takes nothing, and another try will not change that.
+    /// The kernel takes no request, and another try will not change that.
     pub(super) fn make_room(&self, ring: &mut IoUring) -> io::Result<()> {
         self.enter(ring, 0, None)?;
         if self.polled {

@@ -1,7 +1,7 @@
 //! Sends without a copy. The kernel goes on reading their frames after a send has completed, until the
 //! peer has acknowledged them, and reports that separately.
 
-/// The sends without a copy that have not finished, by the number that their requests carry.
+/// The sends without a copy that have not finished, by the number in their requests' user data.
 #[derive(Default)]
 pub(super) struct InFlight {
     entries: Vec<Option<Entry>>,
@@ -9,9 +9,9 @@ pub(super) struct InFlight {
     count: usize,
 }
 
-/// One send.
+/// A send without a copy.
 struct Entry {
-    /// The slot, until the send has completed.
+    /// The slot of the send, until the send has completed.
     slot: Option<u32>,
     /// The frames, once the send has completed; until then the slot has them.
     frames: Vec<Box<[u8]>>,
@@ -35,7 +35,7 @@ impl InFlight {
         id
     }
 
-    /// Notes that a send has completed, and returns its slot; `None` if that was noted before.
+    /// Records that a send has completed, and returns its slot; `None` if that was recorded before.
     pub(super) fn sent(&mut self, id: u32) -> Option<u32> {
         self.entries[id as usize].as_mut()?.slot.take()
     }
@@ -48,7 +48,7 @@ impl InFlight {
         }
     }
 
-    /// Notes that the kernel has finished reading.
+    /// Records that the kernel has finished reading.
     pub(super) fn finished(&mut self, id: u32) {
         match &mut self.entries[id as usize] {
             Some(entry) if entry.slot.is_some() => entry.finished_early = true,
@@ -56,7 +56,7 @@ impl InFlight {
         }
     }
 
-    /// Ends a send of which nothing is kept.
+    /// Ends a send of which no frame is kept.
     pub(super) fn end(&mut self, id: u32) {
         if self.entries[id as usize].take().is_some() {
             self.free.push(id);
@@ -64,7 +64,7 @@ impl InFlight {
         }
     }
 
-    /// The number of sends that the kernel may still read.
+    /// Returns the number of sends whose frames the kernel may still read.
     pub(super) fn count(&self) -> usize {
         self.count
     }

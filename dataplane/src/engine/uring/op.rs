@@ -8,7 +8,7 @@ pub(super) enum Op {
     Send = 2,
     Bell = 3,
     Cancel = 4,
-    /// A drain without a copy. Its user data has its number among those, not its slot.
+    /// A drain without a copy. Its user data has its number among such drains, not its slot.
     ZeroCopy = 5,
     /// A message that wakes the worker of this number. It completes only if it fails.
     Wake = 6,

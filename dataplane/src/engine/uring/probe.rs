@@ -24,7 +24,7 @@ const SQPOLL_IDLE_MS: u32 = 100;
 pub(crate) struct Features {
     /// The way in which the ring was set up.
     pub(crate) setup: Setup,
-    /// Slots below this number are registered files.
+    /// The number of slots, from the first on, whose sockets are registered files.
     pub(crate) fixed_files: u32,
     /// True if one SEND takes many pieces; otherwise SENDMSG does.
     pub(crate) vectored_send: bool,
@@ -34,7 +34,7 @@ pub(crate) struct Features {
     pub(crate) messages: bool,
     /// Size in bytes from which drains are sent without a copy.
     pub(crate) zero_copy: Option<usize>,
-    /// Options that are not available, and why.
+    /// The options that are not available, and the reasons.
     pub(crate) denied: Vec<String>,
 }
 
@@ -126,7 +126,7 @@ pub(super) fn build_ring(
             builder.setup_no_sqarray();
         }
         if options.busy_poll.is_some() {
-            // Lets a worker that spins see pending work without a system call.
+            // Lets a busy-polling worker see pending work without a system call.
             builder.setup_taskrun_flag();
         }
         match builder.build(sq) {

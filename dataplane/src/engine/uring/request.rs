@@ -9,7 +9,7 @@ use super::op::Kind;
 /// `IORING_SEND_VECTORIZED`, which the io-uring crate does not have: the buffer is an array of iovecs.
 pub(super) const SEND_VECTORIZED: u16 = 1 << 5;
 
-/// A socket as requests name it.
+/// The way in which requests name a socket.
 pub(super) struct Target {
     pub(super) slot: u32,
     pub(super) fd: RawFd,
@@ -31,8 +31,7 @@ impl Target {
     }
 }
 
-/// Builds a send of these pieces, perhaps through `message`. Both must stay unchanged until it
-/// completes.
+/// Builds a send of these pieces. Uses `message` if the kernel needs it. Both must stay unchanged until it completes.
 pub(super) fn send(
     target: &Target,
     pieces: &[libc::iovec],

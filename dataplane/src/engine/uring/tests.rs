@@ -9,8 +9,8 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_fi
 
 use super::*;
 
-/// If MSG_RING fails, the worker is woken through its eventfd. Here it fails because the target is not
-/// a ring; in practice, because the target's completion queue is full or the ring is being closed.
+/// A worker is woken through its eventfd if MSG_RING fails. Here it fails because the target is not a ring; in
+/// practice, because the target's completion queue is full or the ring is being closed.
 #[test]
 fn a_failed_message_wakes_the_worker_through_its_eventfd() {
     let own = Arc::new(Mailbox::new(2, 16).unwrap());

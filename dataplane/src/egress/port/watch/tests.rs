@@ -1,6 +1,6 @@
 use super::*;
 
-/// A socket, which is full and has nothing to read unless it says so.
+/// A socket. By default it is full and has no bytes to read.
 #[derive(Clone, Copy, Default)]
 struct Peer {
     progress: Option<u64>,
@@ -49,7 +49,7 @@ fn run(
     watch.run(&at, &peer)
 }
 
-/// The next time to look, and whether to send a keepalive.
+/// Returns the result for a next check at `next`, with a keepalive to send or without.
 fn due(next: u64, keepalive: bool) -> Result<Due, CloseReason> {
     Ok(Due {
         keepalive,
@@ -73,17 +73,17 @@ fn a_write_ends_the_peering_without_progress_only() {
     for second in 1..30 {
         assert!(look(second * 1000, second / 4).is_ok(), "{second}");
     }
-    // It moved last at 28 s.
+    // The last progress was at 28 s.
     assert!(look(32_999, 7).is_ok());
     assert_eq!(look(34_000, 7), Err(CloseReason::WriteTimeout));
 }
 
-/// A worker that was stopped finds its peers' bytes in their sockets, or has not looked yet.
+/// A worker that was stopped finds its peers' bytes in their sockets, or has not polled them yet.
 #[test]
 fn a_peer_is_not_judged_by_what_has_not_been_read() {
     let mut watch = Watch::new(true, 0);
     let silent = Peer::default();
-    // The worker has looked at 0, and is late. The keepalive is not held up by that.
+    // The worker has polled at 0, and is late. That does not delay the keepalive.
     assert_eq!(run(&mut watch, (9000, 0), 0, silent), due(9001, true));
     assert_eq!(run(&mut watch, (9001, 9000), 0, READABLE), due(9002, false));
     // A frame begins at 9002, and the worker is stopped again.
@@ -117,7 +117,7 @@ fn a_write_is_not_judged_by_the_first_look() {
     assert!(run(&mut watch, (64_999, 64_999), 0, stuck).is_ok());
     let ended = run(&mut watch, (65_000, 65_000), 0, stuck);
     assert_eq!(ended, Err(CloseReason::WriteTimeout));
-    // The worker is stopped between two looks: there is room again, or it has not looked yet.
+    // The worker is stopped between two checks: there is room again, or it has not polled yet.
     let mut watch = Watch::new(false, 0);
     watch.drain_begins(0);
     assert!(run(&mut watch, (1000, 1000), 0, stuck).is_ok());
