@@ -137,7 +137,7 @@ pub fn run(
 
         progress.no_more.store(true, Relaxed);
         let sent = generator.join().expect("generator");
-        let settled = wait_until(DRAIN_LIMIT, || {
+        let drained = wait_until(DRAIN_LIMIT, || {
             let bytes = progress.bytes.load(Relaxed);
             failed() || is_complete(router.account(), sent, bytes, frames())
         });
@@ -152,7 +152,7 @@ pub fn run(
         }
         let came = frames();
         ensure!(
-            settled,
+            drained,
             "of {sent} frames {came} came out, and the rest within {DRAIN_LIMIT:?} neither came nor was \
              dropped: {account:?}"
         );

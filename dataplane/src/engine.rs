@@ -15,7 +15,7 @@ mod socket;
 mod uring;
 
 pub(crate) use self::contract::{Engine, EngineKind, Event, MAX_PIECES, SendMode, Sent};
-pub(crate) use self::driver::{Driver, Handling, Outbox, Sending, Settling, Sockets};
+pub(crate) use self::driver::{Driver, Ending, Handling, Outbox, Sending, Sockets};
 pub(crate) use self::epoll::Epoll;
 pub(crate) use self::outgoing::Outgoing;
 pub(crate) use self::poller::SharedPoller;

@@ -8,7 +8,7 @@
 //! cargo run -p pinecone --example chat -- b.key :7002 localhost:7001 KEY-OF-A
 //! ```
 //!
-//! Lines from standard input go to all `KEY`s, and to all members that have written before.
+//! Lines from standard input are sent to all `KEY`s, and to all members that have written before.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -52,7 +52,7 @@ impl Member {
     async fn hear(&mut self) -> Result<String, Closed> {
         let (line, from) = self.node.recv_from().await?;
         self.others.insert(from);
-        // Nothing proves the sender: a real chat signs and encrypts its lines.
+        // The sender is only a claim: a real chat signs and encrypts its lines.
         Ok(format!(
             "{}: {}",
             from.short(),

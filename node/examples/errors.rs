@@ -8,7 +8,7 @@ use pinecone::{
     Node, NodeOptions, PingError, PortId, Refused, SendError, StartError, TryRecvError,
 };
 
-/// Says what an operator can do about a node that does not start.
+/// Returns advice for the operator of a node that does not start.
 fn advice_on_start(error: &StartError) -> String {
     match error {
         StartError::Option(wrong) => format!("correct the option {}", wrong.option),

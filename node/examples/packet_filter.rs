@@ -11,7 +11,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let friend = Node::builder().start().await?;
     let stranger = Node::builder().start().await?;
     let trusted = friend.public_key();
-    // Forwards everything, and receives from one key only. Sources are claims that nothing proves.
+    // Forwards everything, and receives from one key only. Sources are unproven claims.
     let filter = move |frame: &TrafficFrame<'_>| match frame.class() {
         FrameClass::Incoming => frame.source() == trusted && frame.payload().len() <= 1500,
         FrameClass::Outgoing | FrameClass::Transit => true,

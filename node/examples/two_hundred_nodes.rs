@@ -89,7 +89,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What the process uses.
+/// The resources that the process uses.
 struct Usage {
     memory_kib: u64,
     threads: usize,

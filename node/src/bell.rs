@@ -19,7 +19,7 @@ impl Bell {
         })
     }
 
-    /// Wakes the thread. Call this after something was put into one of its queues.
+    /// Wakes the thread. Call this after putting something into one of its queues.
     pub(crate) fn ring(&self) {
         // SeqCst on both sides: either this sees that the thread waits, or the thread sees what was queued.
         fence(Ordering::SeqCst);
@@ -29,7 +29,7 @@ impl Bell {
         }
     }
 
-    /// Announces a wait. The thread must look at its queues once more after this.
+    /// Announces a wait. The thread must check its queues once more after this.
     pub(crate) fn about_to_wait(&self) {
         self.waiting.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -45,7 +45,7 @@ impl Bell {
         let _ = rustix::io::read(&self.event, &mut [0; 8]);
     }
 
-    /// The descriptor that becomes readable.
+    /// Returns the descriptor that becomes readable.
     pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
         self.event.as_fd()
     }

@@ -125,8 +125,8 @@ impl Builder {
         self
     }
 
-    /// Sets how long a worker polls for work before it sleeps. This lowers latency and keeps the
-    /// worker's core busy. Default: it sleeps at once.
+    /// Sets the time for which a worker polls for work before it sleeps. This lowers latency and keeps the worker's
+    /// core busy. Default: it sleeps at once.
     pub fn busy_poll(mut self, limit: Duration) -> Self {
         self.options.dataplane.busy_poll = Some(limit);
         self
@@ -146,8 +146,8 @@ impl Builder {
         self
     }
 
-    /// Sets how long a worker may wait for several small frames together when many arrive. Default:
-    /// zero, it does not wait.
+    /// Sets the time that a worker may wait for several small frames together when many arrive. Default: zero, it does
+    /// not wait.
     pub fn batch_wait(mut self, limit: Duration) -> Self {
         self.options.dataplane.batch_wait = limit;
         self
@@ -174,16 +174,15 @@ impl Builder {
         self
     }
 
-    /// Sets whether the node also corrects the old path when a path changes, and tells others of
-    /// broken paths. This costs more protocol frames. Only peers that offer the same get these frames;
-    /// deployed nodes do not. Default: yes.
+    /// Sets whether the node also corrects the old path when a path changes, and tells others of broken paths. This
+    /// costs more protocol frames. Only peers that offer this extension get these frames; deployed nodes do not.
+    /// Default: yes.
     pub fn correct_paths(mut self, on: bool) -> Self {
         self.options.control.correct_paths = on;
         self
     }
 
-    /// Sets a packet filter that sees traffic from the first frame on: see
-    /// [`Node::set_packet_filter`].
+    /// Sets a packet filter, which is called from the first traffic frame on: see [`Node::set_packet_filter`].
     pub fn packet_filter(mut self, filter: Arc<dyn PacketFilter>) -> Self {
         self.options.packet_filter = Some(filter);
         self
@@ -227,7 +226,7 @@ impl Builder {
         self
     }
 
-    /// Sets which payloads the application receives. Default: those for the node's own key.
+    /// Sets the kind of payloads that the application receives. Default: those for the node's own key.
     pub fn receive_for(mut self, keys: ReceiveFor) -> Self {
         self.options.receive_for = keys;
         self
@@ -255,10 +254,10 @@ impl Builder {
     /// If the future is dropped, the node is closed as soon as it has started.
     pub async fn start(self) -> Result<Node, StartError> {
         let (reply, started) = oneshot::channel();
-        // Starting blocks for some milliseconds: on a thread of its own, any executor will do.
+        // Starting blocks for some milliseconds, so it runs on a thread of its own, and any executor will do.
         std::thread::Builder::new()
             .name("pinecone-start".to_owned())
-            // A node that nobody waits for any more comes back from the channel, and is dropped.
+            // If the caller has stopped waiting, the channel returns the node, which is then dropped.
             .spawn(move || reply.send(self.start_blocking()))
             .map_err(|source| StartError::System {
                 what: "start a thread".to_owned(),

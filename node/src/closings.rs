@@ -1,10 +1,10 @@
-//! Why peerings ended, counted.
+//! Counts of the reasons for which peerings ended.
 
 use pinecone_dataplane::CloseReason;
 
 use crate::Counter;
 
-/// How many peerings ended for each kind of reason.
+/// The number of peerings that ended for each kind of reason.
 #[derive(Default)]
 pub(crate) struct Closings([u64; NAMES.len()]);
 

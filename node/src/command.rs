@@ -55,7 +55,7 @@ impl CommandSender {
         Self { commands, waker }
     }
 
-    /// Sends a command. Returns whether there is a control left that takes it: if not, the node is closed.
+    /// Sends a command. Returns false if the node is closed.
     pub(crate) fn send(&self, command: Command) -> bool {
         let sent = self.commands.send(command).is_ok();
         if let Some(waker) = &self.waker {
@@ -78,7 +78,7 @@ pub(crate) struct NewPeering {
     pub(crate) direction: Direction,
     pub(crate) keepalives: bool,
     pub(crate) static_peer: Option<StaticPeerId>,
-    /// Held until the stream is a peering, which bounds the number of streams that wait to become one.
+    /// A place among the streams that wait to become peerings, which bounds their number. Held until the stream is one.
     pub(crate) place: Option<Place>,
     /// The task that relays the stream, if there is one. Dropping it releases the embedder's stream.
     pub(crate) relay: Option<RelayTask>,
@@ -89,9 +89,9 @@ pub(crate) struct NewPeering {
 #[must_use]
 pub(crate) struct Unclaimed {
     port: PortId,
-    /// Tells the peering from later ones on the same port.
+    /// Distinguishes the peering from later ones on the same port.
     serial: u64,
-    /// None once claimed.
+    /// The sender to abandon the peering with. None once claimed.
     control: Option<CommandSender>,
 }
 

@@ -1,4 +1,4 @@
-//! Drives the control plane with reports, commands and time, and carries out what it decides.
+//! The driver of the control plane: passes in reports, commands and time, and carries out its decisions.
 //!
 //! A [`Control`] is driven by calls of [`Control::iterate`]: on a thread of its own by [`Control::run`], or
 //! together with others by a [host](crate::Host).
@@ -27,7 +27,7 @@ use crate::{Closed, ConnectError, Event, NodeError, OwnKeyElsewhere, Peer, Statu
 const BATCH: usize = 256;
 /// The longest time spent on such a batch.
 const BATCH_TIME: Duration = Duration::from_millis(2);
-/// Reports taken in at a time, so that all peerings that have sent something get their share.
+/// Reports taken in at a time, so that all peerings that have sent frames get their share.
 const COLLECT: usize = 4096;
 /// The longest wait when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -47,7 +47,7 @@ pub(crate) struct Parts {
     pub(crate) transports: NodeTransports,
     /// Bodies that other nodes of the process have verified.
     pub(crate) verified: Option<Arc<Mutex<VerifiedBodies>>>,
-    /// Why the node failed, once it has.
+    /// The reason why the node failed, once it has.
     pub(crate) failure: Arc<OnceLock<NodeError>>,
 }
 
@@ -60,18 +60,18 @@ pub(crate) struct Control {
     peerings: Peerings,
     root: PublicKey,
     next_bandwidth: Duration,
-    /// Whether the node has been told to close.
+    /// Set once the node has been told to close.
     closing: bool,
-    /// Whether the transports have ended.
+    /// Set once the transports have ended.
     transports_ended: bool,
 }
 
 /// The outcome of an iteration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// There may be more to do at once.
+    /// More input may be waiting. Iterate again at once.
     More,
-    /// There is nothing to do for this long, unless a report or a command comes.
+    /// The next timer is due after this time. Until then only reports and commands need an iteration.
     Idle(Duration),
     /// The node closes: [`Control::begin_close`] is next.
     Closing,
@@ -105,7 +105,7 @@ impl Control {
         }
     }
 
-    /// Where the reason of a failure is noted.
+    /// Returns the place where the reason of a failure is recorded.
     pub(crate) fn failure(&self) -> Arc<OnceLock<NodeError>> {
         Arc::clone(&self.parts.failure)
     }
@@ -132,7 +132,7 @@ impl Control {
         self.parts.end();
     }
 
-    /// Handles a batch of what has come.
+    /// Handles a batch of the input that has arrived.
     pub(crate) fn iterate(&mut self) -> Progress {
         self.parts.control.tick(self.parts.clock.now());
         self.carry_out();
@@ -171,12 +171,12 @@ impl Control {
         select! {
             recv(self.reports) -> report => match report {
                 Ok(report) => self.take_in(report),
-                // The data plane ends only when this thread says so.
+                // The data plane ends before this thread only if it has failed.
                 Err(_) => self.closing = true,
             },
             recv(verified) -> batch => match batch {
                 Ok(batch) => self.parts.verifiers.finished(batch),
-                // So do the verifier threads.
+                // The same holds for the verifier threads.
                 Err(_) => self.closing = true,
             },
             recv(self.parts.commands) -> command => match command {
@@ -187,7 +187,7 @@ impl Control {
         }
     }
 
-    /// Waits until the transports, which have been told to end, have done so.
+    /// Waits until the transports, which have been told to end, have ended.
     fn wait_for_transports(&mut self) {
         while !self.transports_ended {
             match self.parts.commands.recv() {
@@ -206,7 +206,7 @@ impl Control {
         self.intake.push(port, report);
     }
 
-    /// Notes why the node cannot go on. The first reason counts.
+    /// Records the reason why the node cannot go on. The first reason counts.
     fn fail(&mut self, error: NodeError) {
         if self.parts.failure.set(error.clone()).is_ok() {
             self.publish(Event::Failed { error });
@@ -255,7 +255,7 @@ impl Control {
         let Some(frame) = self.parts.control.admit(now, port, frame) else {
             return;
         };
-        // Not held while a signature is verified.
+        // The lock is not held while a signature is verified.
         let lock = || bodies.lock().unwrap_or_else(PoisonError::into_inner);
         let is_known = lock().contains(&frame);
         let verified = match is_known {
@@ -303,8 +303,8 @@ impl Control {
         worked
     }
 
-    /// Publishes the tables, then carries out effects: a frame that leads to this node must not overtake the
-    /// tables that say what to do with the answer.
+    /// Publishes the tables, then carries out the effects. A sent frame may cause an answer, which must find the new
+    /// tables.
     fn carry_out(&mut self) {
         self.parts.control.publish();
         while let Some(effect) = self.parts.control.poll_effect() {
@@ -331,11 +331,11 @@ impl Control {
         peers.any(|peer| peer.root.is_some_and(|(followed, _)| followed == root))
     }
 
-    /// Takes note that the data plane has closed a port. All that the port brought has been handled.
+    /// Records that the data plane has closed a port. All frames from the port have been handled.
     fn port_closed(&mut self, port: PortId, reason: &CloseReason) {
         self.parts.control.closed(self.parts.clock.now(), port);
         self.remove_peering(port, reason);
-        // Before the port's number is given to another peering.
+        // Effects for the port must be carried out before its number is given to another peering.
         self.carry_out();
     }
 
@@ -344,7 +344,7 @@ impl Control {
             Command::Connect { peering, reply } => match reply {
                 Some(reply) if reply.is_closed() => drop(peering),
                 Some(reply) => drop(reply.send(self.connect(peering))),
-                // The transports made the stream, and nobody waits for a reply.
+                // The transports made the stream, and no caller waits for a reply.
                 None => {
                     let _ = self.connect(peering).map(Unclaimed::claim);
                 }
@@ -456,7 +456,7 @@ impl Control {
     fn event(&mut self, event: pinecone_controlplane::Event) {
         use pinecone_controlplane::Event as Decided;
         let event = match event {
-            // Published when the data plane has the port, and when it has closed it.
+            // These are published once the data plane has opened or closed the port.
             Decided::PeerAdded { .. } | Decided::PeerRemoved { .. } => return,
             Decided::ParentChanged { parent } => Event::ParentChanged { parent },
             Decided::RootChanged { root, sequence } => {
@@ -523,11 +523,11 @@ impl Control {
         }
     }
 
-    /// Tells all parts to end. From now on nothing new comes in.
+    /// Tells all parts to end. From now on, no new streams are taken in.
     pub(crate) fn begin_close(&mut self) {
         self.closing = true;
         self.parts.local.close();
-        // It hands over nothing more once it has ended; what it has is dropped with the channel.
+        // The transports hand over no more streams once they have ended. Those in the channel are dropped with it.
         self.parts.transports.stop();
     }
 
@@ -541,8 +541,8 @@ impl Control {
         !self.reports.is_empty() || !self.parts.commands.is_empty()
     }
 
-    /// Reports whether the transports have ended, once [`Self::begin_close`] has told them to. What they have
-    /// made meanwhile is dropped.
+    /// Reports whether the transports have ended, once [`Self::begin_close`] has told them to. Streams that they have
+    /// made meanwhile are dropped.
     pub(crate) fn have_transports_ended(&mut self) -> bool {
         while let Ok(command) = self.parts.commands.try_recv() {
             self.command(command);
@@ -550,7 +550,7 @@ impl Control {
         self.transports_ended
     }
 
-    /// Takes note of the ports that the workers, which have ended, have closed.
+    /// Records the ports that the workers, which have ended, have closed.
     pub(crate) fn workers_ended(&mut self) {
         let reports = self.reports.clone();
         let waiting: Vec<_> = self.intake.drain().collect();

@@ -40,7 +40,7 @@ pub struct OptionError {
     pub problem: String,
 }
 
-/// The reason for which a node closed although nobody had closed it.
+/// The reason why a node closed by itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NodeError {
@@ -62,7 +62,7 @@ pub struct Closed {
 }
 
 impl Closed {
-    /// Returns why the node closed, if it closed because it could not go on.
+    /// Returns the reason why the node closed, if it closed because it could not go on.
     #[must_use]
     pub const fn cause(&self) -> Option<&NodeError> {
         self.cause.as_ref()
@@ -117,7 +117,7 @@ pub enum ConnectError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DisconnectError {
-    /// No peering has this port.
+    /// The node has no peering on this port.
     #[error("no peering has port {0}")]
     NoSuchPeering(PortId),
     /// The node is closed, and so are all its peerings.
@@ -149,7 +149,7 @@ pub enum SendError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TryRecvError {
-    /// No payload is waiting, or another caller is waiting for the next one.
+    /// The queue is empty, or another caller is waiting for the next payload.
     #[error("no payload is waiting")]
     Empty,
     /// The node is closed, and all payloads have been received.
@@ -157,11 +157,11 @@ pub enum TryRecvError {
     Closed(#[from] Closed),
 }
 
-/// The error when a ping brings no answer.
+/// The error when a ping is not answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PingError {
-    /// No answer came in time.
+    /// The answer did not arrive in time.
     #[error("no answer in time")]
     Timeout,
     /// 65,536 pings are waiting for answers already.

@@ -17,7 +17,7 @@ use crate::{NodeError, Traffic};
 /// The number of events that a subscriber may be behind before it misses some.
 const BACKLOG: usize = 4096;
 
-/// Something that happened in a node. All subscribers get the same events in the same order.
+/// An event in a node. All subscribers get the same events in the same order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -38,10 +38,10 @@ pub enum Event {
         port: PortId,
         /// The peer's key.
         key: PublicKey,
-        /// Why it ended.
+        /// The reason why it ended.
         reason: CloseReason,
     },
-    /// The node has another parent in the tree, or none: then it is a root.
+    /// The node has another parent in the tree, or none, in which case it is a root.
     ParentChanged {
         /// The parent's key.
         parent: Option<PublicKey>,
@@ -88,10 +88,10 @@ pub enum Event {
     },
     /// The node cannot go on and closes. Only [`Event::PeerRemoved`] follows.
     Failed {
-        /// Why it cannot go on.
+        /// The reason why it cannot go on.
         error: NodeError,
     },
-    /// This subscriber was too slow and has lost events.
+    /// The subscriber was too slow and has lost events.
     Missed {
         /// The number of lost events.
         events: u64,
@@ -186,7 +186,7 @@ impl EventSender {
     /// Sends an event to all subscribers.
     pub(crate) fn send(&self, event: Event) {
         if let Channel::Open(sender) = &*self.0.lock() {
-            // Fails if all subscribers have gone.
+            // Fails if there is no subscriber left.
             let _ = sender.send(event);
         }
     }

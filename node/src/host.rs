@@ -52,8 +52,8 @@ struct Inner {
     first: Shard,
     others: Vec<Shard>,
     next_id: AtomicU64,
-    /// What nodes of this host have found valid. Each signature is checked once, and not at every hop: in an idle
-    /// ring of 200 nodes half of the time went to these checks.
+    /// Signed bodies that nodes of this host have found valid. Each signature is checked once, and not at every hop:
+    /// these checks took half of the time in an idle ring of 200 nodes.
     verified: Arc<Mutex<VerifiedBodies>>,
 }
 
@@ -70,7 +70,7 @@ impl Host {
     /// Starts the threads of a host.
     ///
     /// # Errors
-    /// [`StartError`] if the number of threads is out of range, or the system does not have enough of something.
+    /// [`StartError`] if the number of threads is out of range, or the system is out of threads, descriptors or memory.
     pub fn new(options: HostOptions) -> Result<Self, StartError> {
         let HostOptions { threads } = options;
         if !(1..=MAX_THREADS).contains(&threads) {
@@ -94,7 +94,7 @@ impl Host {
         })))
     }
 
-    /// The thread that serves the transports of all nodes.
+    /// Returns the thread that serves the transports of all nodes.
     pub(crate) fn runtime(&self) -> &RuntimeThread {
         &self.0.runtime
     }
@@ -104,7 +104,7 @@ impl Host {
         Arc::clone(&self.0.verified)
     }
 
-    /// Makes a place for a node on the thread that has the fewest.
+    /// Reserves a place for a node on the thread that has the fewest nodes.
     pub(crate) fn seat(&self) -> (&Shard, Seat) {
         let Inner { first, others, .. } = &*self.0;
         let shard = others.iter().fold(first, |least, shard| {
@@ -125,7 +125,7 @@ impl fmt::Debug for Host {
     }
 }
 
-/// Checks that a node has no option that only a node with threads of its own can have.
+/// Checks that a node has no option that requires threads of its own.
 pub(crate) fn check(options: &NodeOptions) -> Result<(), OptionError> {
     let dataplane = &options.dataplane;
     let own_threads = [

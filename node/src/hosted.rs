@@ -12,29 +12,29 @@ use tokio::sync::watch;
 use crate::NodeError;
 use crate::control::{Control, Progress};
 
-/// Iterations of a node before others have their turn.
+/// Iterations of a node before the other nodes are iterated.
 const ROUNDS: usize = 16;
 
 /// The worker and the control of one node.
 pub(crate) struct HostedNode {
     control: Control,
-    /// When the control has something to do without a report or a command; none: at once.
+    /// The time at which the control has something to do without a report or a command. None: at once.
     control_due: Option<Instant>,
-    /// None once it has ended.
+    /// The worker. None once it has ended.
     worker: Option<DrivenWorker>,
     closing: bool,
-    /// Dropped last, when all else of the node has ended.
+    /// Dropped last, when all other parts of the node have ended.
     _end: End,
 }
 
-/// Held while a node runs. Callers that wait for the node's end see its drop.
+/// Held while a node runs. Dropping it wakes the callers that wait for the node's end.
 pub(crate) struct End {
     _end: watch::Sender<()>,
     _end_blocking: Sender<()>,
 }
 
 impl End {
-    /// Returns it with what callers wait on, who may be asynchronous or not.
+    /// Creates it, with the receivers on which asynchronous and blocking callers wait.
     pub(crate) fn new() -> (Self, watch::Receiver<()>, Receiver<()>) {
         let (_end, ended) = watch::channel(());
         let (_end_blocking, ended_blocking) = bounded(0);
@@ -46,10 +46,10 @@ impl End {
     }
 }
 
-/// When a node must be iterated again.
+/// The time at which a node must be iterated again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// As soon as others have had their turn.
+    /// As soon as the other nodes have been iterated.
     Now,
     /// After this time, or when it is woken or its descriptor becomes readable.
     After(Duration),
@@ -68,17 +68,17 @@ impl HostedNode {
         }
     }
 
-    /// The descriptor that becomes readable when the worker has something to do.
+    /// Returns the descriptor that becomes readable when the worker has something to do.
     pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.worker.as_ref().map(DrivenWorker::descriptor)
     }
 
-    /// Where the reason of a failure is noted.
+    /// Returns the place where the reason of a failure is recorded.
     pub(crate) fn failure(&self) -> Arc<OnceLock<NodeError>> {
         self.control.failure()
     }
 
-    /// Lets the worker and the control do what there is to do.
+    /// Iterates the worker and the control.
     pub(crate) fn iterate(&mut self) -> Next {
         for _ in 0..ROUNDS {
             self.iterate_worker();
@@ -141,7 +141,7 @@ impl HostedNode {
         self.control_due.is_none_or(|due| due <= Instant::now())
     }
 
-    /// Returns how long nothing has to be done without an event.
+    /// Returns the time until the node must be iterated without an event; `None` if there is no limit.
     fn wait(&mut self) -> Option<Duration> {
         let worker = match &mut self.worker {
             Some(worker) => worker.prepare_wait(),

@@ -1,22 +1,23 @@
-//! What waits for the control plane: each peering's in order, the peerings in turn.
+//! A queue of the items that wait for the control plane. It is served round-robin by port, and keeps the order of each
+//! port.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use pinecone_dataplane::PortId;
 
-/// Items that wait, of any number of ports. It bounds nothing: the data plane does, since what waits
-/// here counts against what a port may have pending.
+/// The items that wait, by port. Their number is bounded by the data plane: waiting items count against the bound on a
+/// port's pending frames.
 pub(crate) struct Intake<T> {
     queues: BTreeMap<PortId, Queue<T>>,
-    /// The ports that have something to hand out, next one first.
+    /// The ports that have items to hand out, the next one first.
     turn: VecDeque<PortId>,
 }
 
 struct Queue<T> {
     waiting: VecDeque<T>,
-    /// Items handed out and not done.
+    /// The number of items that are handed out and not done.
     under_way: usize,
-    /// Nothing more is handed out before what is under way is done.
+    /// Set if no more items are handed out before those under way are done.
     held: bool,
     in_turn: bool,
 }
@@ -41,8 +42,8 @@ impl<T> Intake<T> {
         }
     }
 
-    /// The next item, of the port whose turn it is. What goes `alone` waits until nothing of its
-    /// port is under way.
+    /// Takes the next item, from the port that is next. An item for which `alone` returns true waits until no other
+    /// item of its port is under way.
     pub(crate) fn next(&mut self, alone: impl Fn(&T) -> bool) -> Option<T> {
         while let Some(port) = self.turn.pop_front() {
             let Some(queue) = self.queues.get_mut(&port) else {
@@ -62,7 +63,7 @@ impl<T> Intake<T> {
                 queue.in_turn = true;
                 self.turn.push_back(port);
             } else if queue.under_way == 0 {
-                // Ports come and go; what they had is gone with them.
+                // The port may have closed, so its empty queue is removed.
                 self.queues.remove(&port);
             }
             return Some(item);
@@ -70,22 +71,22 @@ impl<T> Intake<T> {
         None
     }
 
-    /// Everything that still waits.
+    /// Takes all items that still wait.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> {
         self.turn.clear();
         let queues = std::mem::take(&mut self.queues);
         queues.into_values().flat_map(|queue| queue.waiting)
     }
 
-    /// The item that was handed out last, of this port, is not done yet. Where it `holds_up` the
-    /// others, they wait for it.
+    /// Marks the item of this port that was handed out last as under way. If it `holds_up` the others, they wait until
+    /// it is done.
     pub(crate) fn begin(&mut self, port: PortId, holds_up: bool) {
         let queue = self.queues.entry(port).or_insert_with(Queue::new);
         queue.under_way += 1;
         queue.held |= holds_up;
     }
 
-    /// One that was under way is done.
+    /// Marks an item that was under way as done.
     pub(crate) fn done(&mut self, port: PortId) {
         let Some(queue) = self.queues.get_mut(&port) else {
             return;

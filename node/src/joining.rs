@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 /// The callers that wait. The control thread checks them after every change.
 #[derive(Default)]
 pub(crate) struct Joining {
-    /// True if there may be any. The control thread then need not lock to find out.
+    /// True if there may be waiting callers, so that the control thread need not lock to find out.
     waited_for: AtomicBool,
     waiting: Mutex<Vec<oneshot::Sender<()>>>,
 }

@@ -37,7 +37,7 @@ pub trait KeyFile: Sized {
     /// Writes the key to a new file of mode 0600. An existing file is never overwritten.
     ///
     /// # Errors
-    /// [`KeyFileError::Exists`] if there is such a file, else why it cannot be written.
+    /// [`KeyFileError::Exists`] if there is such a file; otherwise the reason why it cannot be written.
     fn save(&self, path: &Path) -> Result<(), KeyFileError>;
 
     /// Reads the key from a file. If there is none, generates a key and saves it.
@@ -81,7 +81,7 @@ pub enum KeyFileError {
         /// The error in its text.
         source: KeyError,
     },
-    /// There is such a file already.
+    /// The file exists already.
     #[error("the key file {} exists already", path.display())]
     Exists {
         /// The file.
@@ -134,15 +134,16 @@ impl KeyFile for SecretKey {
             path: path.to_owned(),
             source,
         };
-        // Written aside, then linked: nobody ever sees half a key, and nothing is overwritten.
+        // The key is written to a temporary file, then linked: no reader ever sees half a key, and no file is
+        // overwritten.
         let mut aside = path.as_os_str().to_owned();
         aside.push(format!(".{}", std::process::id()));
         let written = write_new(Path::new(&aside), self);
         let linked = written.and_then(|()| fs::hard_link(&aside, path));
-        // Fails if it could not be written, which is reported.
+        // Fails if the file could not be written, which is reported below.
         let _ = fs::remove_file(&aside);
         linked.map_err(|error| match error.kind() {
-            // The file that was written aside is not there: it cannot be that one.
+            // The temporary file was removed before it was written, so the file that exists is the other one.
             io::ErrorKind::AlreadyExists => KeyFileError::Exists {
                 path: path.to_owned(),
             },
@@ -158,7 +159,7 @@ impl KeyFile for SecretKey {
         let key = generate_key().map_err(KeyFileError::Generate)?;
         match key.save(path) {
             Ok(()) => Ok(key),
-            // Another process was faster: its key counts.
+            // Another process was faster, so its key is used.
             Err(KeyFileError::Exists { .. }) => Self::load(path),
             Err(error) => Err(error),
         }
@@ -166,7 +167,7 @@ impl KeyFile for SecretKey {
 }
 
 fn write_new(path: &Path, key: &SecretKey) -> io::Result<()> {
-    // A process with the same number may have left one behind.
+    // A process with the same number may have left a temporary file behind.
     let _ = fs::remove_file(path);
     let mut file = OpenOptions::new()
         .write(true)

@@ -1,8 +1,7 @@
 //! A Pinecone node as a library.
 //!
-//! A [`Node`] is the threads and channels around parts that know nothing of each other: the workers of
-//! the data plane move frames, the control thread makes the routing decisions, and the runtime thread
-//! listens, dials and shakes hands.
+//! A [`Node`] connects independent parts with threads and channels: the workers of the data plane move frames, the
+//! control thread makes the routing decisions, and the runtime thread listens, dials and shakes hands.
 //!
 //! ```
 //! use std::time::Duration;

@@ -33,7 +33,7 @@ const WATERMARK_SEQUENCE_ROOM: u64 = (1 << 42) - 1;
 pub(crate) struct Local {
     own: PublicKey,
     clock: Clock,
-    /// Weak, because the data plane holds this.
+    /// Weak, because the data plane holds a reference to this.
     dataplane: OnceLock<Weak<DataPlane>>,
     closed: AtomicBool,
     /// The coordinates of this node and of others.
@@ -114,7 +114,7 @@ impl Local {
         self.places().cache.clear();
     }
 
-    /// Makes room for others when a payload has left the inbox.
+    /// Records that a payload has left the inbox, which makes room for others.
     pub(crate) fn taken(&self, payload: &Bytes) {
         self.inbox_bytes.fetch_sub(payload.len(), Relaxed);
     }
@@ -240,7 +240,7 @@ impl Local {
         counters
     }
 
-    /// Takes a payload in. Returns false if it is dropped.
+    /// Puts a payload into the inbox. Returns false if it is dropped.
     fn receive(
         &self,
         source: PublicKey,
@@ -318,7 +318,7 @@ impl Delivery for Local {
     fn deliver(&self, ingress: PortId, frame: &[u8], layout: &TrafficLayout) -> bool {
         let destination = layout.destination_key(frame);
         if ingress == PortId::LOCAL && destination != self.own {
-            // A frame of this node, and no known node is nearer to its destination.
+            // The frame is this node's own, and no known node is nearer to its destination.
             self.unreachable.fetch_add(1, Relaxed);
             return false;
         }
@@ -331,7 +331,7 @@ impl Delivery for Local {
     }
 }
 
-/// Returns the port by which a frame of this node leaves.
+/// Returns the port that a frame of this node is sent on.
 fn first_hop(fib: &Snapshot, destination: CoordinatesView<'_>, key: &PublicKey) -> Option<PortId> {
     let by_tree = match destination.is_empty() {
         true => NextHop::None,

@@ -1,4 +1,4 @@
-//! A filter for `tracing` subscribers that keeps others from filling the log.
+//! A filter for `tracing` subscribers that keeps peers and strangers from filling the log.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -132,7 +132,7 @@ impl<S: Subscriber> Filter<S> for LogLimit {
     }
 }
 
-/// All kinds that have been logged. Their number is bounded by that of the places in the code.
+/// The kinds that have been logged. Their number is bounded by that of the places in the code.
 #[derive(Debug, Default)]
 struct Kinds {
     known: HashMap<Identifier, usize>,

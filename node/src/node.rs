@@ -38,10 +38,10 @@ pub(crate) struct Inner {
     pub(crate) runtime: mpsc::UnboundedSender<Request>,
     pub(crate) inbox: tokio::sync::Mutex<mpsc::Receiver<Received>>,
     pub(crate) subscribers: Arc<Subscribers>,
-    /// Both lose their sender when the control thread, the last one, ends.
+    /// These two lose their sender when the control thread, the last one, ends.
     pub(crate) ended: watch::Receiver<()>,
     pub(crate) ended_blocking: Receiver<()>,
-    /// Why the node failed, if it did.
+    /// The reason why the node failed, if it did.
     pub(crate) failure: Arc<OnceLock<NodeError>>,
     pub(crate) control_thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -219,7 +219,7 @@ impl Node {
         .await
     }
 
-    /// Asks for a peering. Dropping the future, or what it returns, ends the attempt or the peering.
+    /// Asks for a peering. Dropping the future ends the attempt, and dropping its result ends the peering.
     async fn peering(
         &self,
         request: impl FnOnce(PeeringReply) -> Request,
@@ -273,7 +273,7 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // It does not wait: this may be an executor's thread, or one that the end of the others waits for.
+        // This does not wait for the end: it may run on an executor's thread, or on one of the node's own threads.
         self.control.send(Command::Close);
     }
 }
@@ -282,10 +282,10 @@ impl Drop for Inner {
 /// keepalives. Returns its port in `a` and in `b`.
 ///
 /// # Cancel safety
-/// Dropping the future closes whatever of the peering has come up, in both nodes.
+/// Dropping the future closes the peering, as far as it has come up, in both nodes.
 ///
 /// # Errors
-/// [`ConnectError`] of whichever node refuses; the other one loses the peering.
+/// [`ConnectError`] of the node that refuses; the other one loses the peering.
 pub async fn pipe(a: &Node, b: &Node) -> Result<(PortId, PortId), ConnectError> {
     let (end_a, end_b) = pinecone_transports::pipe().map_err(ConnectError::Pipe)?;
     let options = |other: &Node, direction| StreamOptions {

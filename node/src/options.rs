@@ -14,7 +14,7 @@ use crate::{
 
 /// The least that a bound on waiting protocol frames may be: the longest frame.
 const LEAST_PENDING: u64 = 65_536;
-/// The part of the memory for frames that wait for the control plane: one byte in so many.
+/// The divisor of the memory that gives the bound on frames that wait for the control plane.
 const PENDING_SHARE: u64 = 16;
 
 const MAX_VERIFY_THREADS: usize = 256;
@@ -54,13 +54,13 @@ pub struct NodeOptions {
     /// name stands for all its addresses. Port 0 takes a free port, which
     /// [`Node::local_addrs`](crate::Node::local_addrs) returns. Default: none.
     pub listen: Vec<String>,
-    /// Whether to wait in the background for addresses to listen on that this machine does not have
-    /// yet, and for names that do not resolve yet. Default: no, the start fails.
+    /// Set to wait in the background for addresses to listen on that this machine does not have yet, and for names that
+    /// do not resolve yet. Default: not set, the start fails.
     pub listen_retry: bool,
     /// The static peers, which are dialled again whenever they are lost: `host:port`, several
     /// separated by commas (protocol section 9). Default: none.
     pub static_peers: Vec<String>,
-    /// When static peers are dialled again.
+    /// The times at which static peers are dialled again.
     pub dial_schedule: DialSchedule,
     /// Bounds on connecting and handshakes.
     pub transport_limits: Limits,
@@ -81,7 +81,7 @@ pub struct NodeOptions {
     pub packet_filter: Option<Arc<dyn PacketFilter>>,
     /// Bounds on the payloads that wait for the application.
     pub receive_queue: ReceiveQueue,
-    /// Which payloads the application receives. Default: those for the node's own key.
+    /// The payloads that the application receives. Default: those for the node's own key.
     pub receive_for: ReceiveFor,
     /// The interval of [`Event::Bandwidth`](crate::Event::Bandwidth), from 10 ms to one year.
     /// Default: one minute.
@@ -99,7 +99,7 @@ pub struct ReceiveQueue {
     pub bytes: usize,
 }
 
-/// Which payloads a node's application receives.
+/// The choice of the payloads that a node's application receives.
 ///
 /// A frame for a key that no node has is delivered at the node with the next higher key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,8 +107,8 @@ pub enum ReceiveFor {
     /// Payloads for the node's own key. Others are dropped and counted as `payloads_for_other_keys`.
     #[default]
     OwnKey,
-    /// All payloads that are delivered at this node. [`Node::recv`](crate::Node::recv) returns the key
-    /// that each was for. This is for adapters that derive partial keys, for instance from IP addresses.
+    /// Every payload that is delivered at this node. [`Node::recv`](crate::Node::recv) returns the key that each was
+    /// for. This is for adapters that derive partial keys, for instance from IP addresses.
     AnyKey,
 }
 
@@ -189,7 +189,7 @@ impl NodeOptions {
         }
         for (name, value) in self.control.limit_values() {
             let accepts = |value| ControlConfig::default().set_limit(name, value);
-            // Only too much does harm: with zero, everything is refused.
+            // Zero is allowed here: everything is refused then.
             if let Err(LimitError::Range { most, .. }) = accepts(value.max(1)) {
                 between(&name.replace('-', "_"), value, 0, most)?;
             }

@@ -1,4 +1,4 @@
-//! The peerings of a node, beyond what the control plane needs to know of them.
+//! The node's own records of its peerings, beside those of the control plane.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,18 +31,18 @@ pub(crate) struct Peering {
     /// The task that relays its stream, if there is one.
     pub(crate) relay: Option<RelayTask>,
     pub(crate) since: SystemTime,
-    /// When it came up, on the node's clock.
+    /// The time at which it came up, on the node's clock.
     pub(crate) up_at: Duration,
     pub(crate) counters: Arc<PortCounters>,
 }
 
 struct Entry {
     peering: Peering,
-    /// Tells it from earlier and later peerings on the same port.
+    /// Distinguishes it from earlier and later peerings on the same port.
     serial: u64,
-    /// What it had moved at the last [`Peerings::bandwidth`].
+    /// Its traffic up to the last [`Peerings::bandwidth`].
     reported: Traffic,
-    /// Whether the control plane has given it up. The data plane has not closed it yet.
+    /// Set once the control plane has ended it, until the data plane has closed it.
     closing: bool,
     /// Callers that wait until it is closed.
     waiting: Vec<oneshot::Sender<bool>>,
@@ -109,7 +109,7 @@ impl Peerings {
             ..
         } = entry.peering;
         if let Some(relay) = relay {
-            // It passes on what was sent before the peering was closed.
+            // The relay still passes on the bytes that were sent before the peering was closed.
             relay.detach();
         }
         Some(Removed {
@@ -120,7 +120,7 @@ impl Peerings {
         })
     }
 
-    /// Returns what each peering has moved since the last call.
+    /// Returns the traffic of each peering since the last call.
     pub(crate) fn bandwidth(&mut self) -> Vec<PeerBandwidth> {
         let up = self.by_port.iter_mut().filter(|(_, entry)| !entry.closing);
         up.map(|(&port, entry)| {
@@ -135,7 +135,7 @@ impl Peerings {
         .collect()
     }
 
-    /// Lists the peerings that are up, lowest port first, with what the control plane says about them.
+    /// Lists the peerings that are up, lowest port first, with their status in the control plane.
     pub(crate) fn list(&self, uptime: Duration, decided: Vec<PeerStatus>) -> Vec<Peer> {
         let decided: BTreeMap<_, _> = decided.into_iter().map(|p| (p.port, p)).collect();
         let up = self.by_port.iter().filter(|(_, entry)| !entry.closing);

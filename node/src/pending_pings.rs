@@ -66,7 +66,7 @@ impl PendingPings {
         })
     }
 
-    /// Handles an answer from `asked`. An answer that nobody waits for is ignored.
+    /// Handles an answer from `asked`. An answer to no pending ping is ignored.
     pub(crate) fn answered(&self, asked: &PublicKey, nonce: u64, hops: u16) {
         let now = Instant::now();
         let mut pending = self.lock();

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use crate::runtime::Request;
 use crate::{Closed, Node, PingError, PingReply, SendError};
 
-/// The number of bytes of a ping's data that tell it from others.
+/// The number of bytes of a ping's data that identify it.
 const NONCE_LEN: usize = 8;
 /// The time that [`Node::reachable`] gives its first ping. Each further ping gets twice as long as the
 /// one before, up to [`LAST_WAIT`].
@@ -20,7 +20,7 @@ impl Node {
     /// Sends one ping to `key`, with `size` bytes of data (at least 8), and waits for the answer.
     ///
     /// # Errors
-    /// [`PingError::Timeout`] if no answer comes in time, else why the ping could not be sent.
+    /// [`PingError::Timeout`] if no answer arrives in time; otherwise the reason why the ping could not be sent.
     ///
     /// # Cancel safety
     /// If the future is dropped, an answer is ignored.
@@ -61,7 +61,7 @@ impl Node {
     /// lost before routes are set up.
     ///
     /// # Errors
-    /// [`PingError::Timeout`] if no answer comes in time, or [`Closed`] in a [`PingError::Send`].
+    /// [`PingError::Timeout`] if no answer arrives in time, or [`Closed`] in a [`PingError::Send`].
     ///
     /// # Cancel safety
     /// If the future is dropped, no more pings are sent.

@@ -1,5 +1,5 @@
-//! The runtime thread: listens, dials, shakes hands and relays, for one node or for several; and keeps time
-//! for callers on any executor.
+//! The runtime thread: listens, dials, shakes hands and relays, for one node or for several; and runs timers for
+//! callers on any executor.
 
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
@@ -28,7 +28,7 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
 
-/// A request of a node's handles.
+/// A request from a node's handles.
 pub(crate) enum Request {
     Dial {
         address: PeerAddress,
@@ -44,7 +44,7 @@ pub(crate) enum Request {
         options: StreamOptions,
         reply: PeeringReply,
     },
-    /// Replies to `over` after some time.
+    /// Sends to `over` after some time.
     Sleep {
         time: Duration,
         over: oneshot::Sender<()>,
@@ -75,7 +75,7 @@ pub(crate) struct NodeTransports {
     pub(crate) static_peers: StaticPeersHandle,
     pub(crate) listeners: Listeners,
     stop: watch::Sender<bool>,
-    /// The thread, if it is this node's alone.
+    /// The thread, if it serves this node alone.
     thread: Option<RuntimeThread>,
 }
 
@@ -105,7 +105,7 @@ impl NodeTransports {
         self
     }
 
-    /// Waits for the end of the thread, if it is the node's alone. The transports must have ended.
+    /// Waits for the end of the thread, if it serves this node alone. The transports must have ended.
     pub(crate) fn join(self) {
         if let Some(thread) = self.thread {
             thread.join();
@@ -182,7 +182,7 @@ impl RuntimeThread {
     }
 }
 
-/// Tells a node's control that its transports have ended, in whichever way.
+/// Tells a node's control, when dropped, that its transports have ended or panicked.
 struct EndNotice(CommandSender);
 
 impl Drop for EndNotice {
@@ -196,7 +196,7 @@ impl Drop for EndNotice {
     }
 }
 
-/// Serves nodes until no more can come and all have closed.
+/// Serves nodes until no more can be added and all have closed.
 async fn run(mut nodes: mpsc::UnboundedReceiver<Serving>, backend: Backend) {
     let mut running = JoinSet::new();
     loop {
@@ -256,7 +256,7 @@ async fn serve(
 ) {
     loop {
         tokio::select! {
-            // Told to stop, or nobody is left who could tell.
+            // The node told its transports to stop, or has been dropped.
             _ = stopped.wait_for(|stopped| *stopped) => return,
             Some(stream) = established.recv() => node.established(stream, None),
             Some(request) = requests.recv() => {
@@ -324,7 +324,7 @@ impl Node {
         }
     }
 
-    /// Hands over the outcome of a handshake that an embedder asked for.
+    /// Hands over the result of a handshake that the application asked for.
     fn shaken(
         &self,
         done: Result<(OwnedFd, Handshake, Option<RelayTask>), HandshakeFailed>,
@@ -342,7 +342,7 @@ impl Node {
                     direction: options.direction,
                     keepalives: options.keepalives,
                     static_peer: None,
-                    // Whoever asked for it waits for the reply.
+                    // The caller that asked for it waits for the reply, which limits the number of such streams.
                     place: None,
                     relay,
                 },
@@ -373,7 +373,7 @@ impl Node {
     }
 
     fn hand_over(&self, peering: NewPeering, reply: Option<PeeringReply>) {
-        // If the node is closed, the caller learns it from the lost reply.
+        // If the node is closed, the caller sees that the reply's sender is dropped.
         self.control.send(Command::Connect { peering, reply });
     }
 }

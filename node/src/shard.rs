@@ -1,8 +1,8 @@
 //! A thread that drives the workers and the controls of several nodes.
 //!
-//! It waits in one `epoll_wait` for the descriptors of all workers, for its [`Bell`], and until the next timer
-//! of a node. A node is iterated when its worker's descriptor is readable, when its waker was called (after a
-//! command) and when its time has come.
+//! It waits in one `epoll_wait` for the descriptors of all workers, for its [`Bell`], and until the next timer of a
+//! node. A node is iterated when its worker's descriptor is readable, when its waker was called (after a command), and
+//! when its timer is due.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -29,12 +29,12 @@ const EVENTS: usize = 256;
 /// The bell's number among those of the nodes.
 const BELL: u64 = u64::MAX;
 
-/// Makes a node on the thread that is going to drive it.
+/// A function that creates a node on the thread that is going to drive it.
 pub(crate) type MakeNode = Box<dyn FnOnce() -> Option<HostedNode> + Send>;
 
 /// The thread. It ends when this is dropped and its nodes have closed.
 pub(crate) struct Shard {
-    /// None when dropped.
+    /// The channel of nodes to start. None while this is being dropped.
     starts: Option<Sender<Start>>,
     shared: Arc<Shared>,
 }
@@ -59,7 +59,7 @@ pub(crate) struct Seat {
     waker: Arc<NodeWaker>,
 }
 
-/// Has a node iterated.
+/// A waker that causes an iteration of a node.
 struct NodeWaker {
     id: u64,
     called: AtomicBool,
@@ -96,7 +96,7 @@ impl Shard {
         epoll::add(&epoll, shared.bell.descriptor(), data, EventFlags::IN)?;
         let threads = Arc::clone(&shared);
         let run = move || {
-            // Made here, as workers must not change their thread.
+            // Created here, as workers must not change their thread.
             let thread = Thread {
                 epoll,
                 shared: threads,
@@ -119,19 +119,19 @@ impl Shard {
         self.shared.nodes.load(Ordering::Relaxed)
     }
 
-    /// Makes a place for a node. `id` is unique among all nodes of the shard.
+    /// Reserves a place for a node. `id` is unique among all nodes of the shard.
     pub(crate) fn seat(&self, id: u64) -> Seat {
         let (called, shared) = (AtomicBool::new(false), Arc::clone(&self.shared));
         let waker = Arc::new(NodeWaker { id, called, shared });
         Seat { id, waker }
     }
 
-    /// Has the thread make a node and drive it.
+    /// Makes the thread create a node and drive it.
     pub(crate) fn add(&self, seat: Seat, make: MakeNode) {
         let Seat { id, waker } = seat;
         self.shared.nodes.fetch_add(1, Ordering::Relaxed);
         if let Some(starts) = &self.starts {
-            // Fails if the thread has panicked; the starting thread learns it from `make`, which is dropped.
+            // Fails if the thread has panicked. The starting thread notices, as `make` is dropped.
             let _ = starts.send(Start { id, waker, make });
         }
         self.shared.bell.ring();
@@ -146,7 +146,7 @@ impl Drop for Shard {
 }
 
 impl Seat {
-    /// The waker that has the node iterated.
+    /// Returns the waker that causes an iteration of the node.
     pub(crate) fn waker(&self) -> Waker {
         Waker::from(Arc::clone(&self.waker))
     }
@@ -160,14 +160,14 @@ struct Thread {
     nodes: HashMap<u64, Entry>,
     /// Nodes to iterate, each at most once.
     ready: VecDeque<u64>,
-    /// When to iterate which nodes. Entries that are not [`Entry::timer`] do not count.
+    /// The times at which to iterate nodes. An entry other than the node's [`Entry::timer`] is stale.
     timers: BinaryHeap<Reverse<(Instant, u64)>>,
 }
 
 struct Entry {
     node: HostedNode,
     waker: Arc<NodeWaker>,
-    /// Whether the node is in the list of those to iterate.
+    /// Set if the node is in the list of those to iterate.
     is_ready: bool,
     /// The node's earliest entry among the timers.
     timer: Option<Instant>,
@@ -194,7 +194,7 @@ impl Thread {
         }
     }
 
-    /// Makes the nodes that are to be started. Returns whether more may come.
+    /// Creates the nodes that are waiting to be started. Returns whether more may follow.
     fn take_starts(&mut self) -> bool {
         loop {
             match self.starts.try_recv() {
@@ -271,7 +271,7 @@ impl Thread {
             return;
         };
         entry.is_ready = false;
-        // Before the node looks at its commands: one that comes later calls the waker again.
+        // The flag is reset before the node reads its commands: a later command calls the waker again.
         entry.waker.called.store(false, Ordering::Release);
         match catch_unwind(AssertUnwindSafe(|| entry.node.iterate())) {
             Ok(Next::Now) => self.make_ready(id),
@@ -288,7 +288,7 @@ impl Thread {
                 let failure = entry.node.failure();
                 let _ = failure.set(NodeError::Panicked { thread: "host" });
                 tracing::error!("a node of a host panicked and is closed");
-                // All else of the node ends with what it holds.
+                // The other parts of the node end as their handles are dropped.
                 self.remove(id, drop);
             }
         }
@@ -304,7 +304,7 @@ impl Thread {
         }
     }
 
-    /// Waits until a node has something to do, and lists the nodes whose worker has.
+    /// Waits until a node has something to do, and lists the nodes whose workers have.
     fn wait(&mut self, events: &mut Vec<epoll::Event>) {
         self.shared.bell.about_to_wait();
         let is_busy =
@@ -320,7 +320,7 @@ impl Thread {
         match epoll::wait(&self.epoll, buffer, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => {
-                // None of the documented errors can occur; whatever it is, it must not become a busy loop.
+                // None of the documented errors can occur. Any other must not cause a busy loop.
                 let error = io::Error::from(errno);
                 tracing::error!(%error, "a host's thread cannot wait");
                 std::thread::sleep(Duration::from_millis(100));

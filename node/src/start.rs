@@ -1,4 +1,4 @@
-//! Starts the parts of a node in the order in which they need each other.
+//! The start of a node: its parts are started in the order of their dependencies.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -31,7 +31,7 @@ use crate::{
     ControlConfig, DataPlaneOptions, NodeError, NodeOptions, PacketFilter, StartError, generate_key,
 };
 
-/// Starts a node. On an error, everything that ran already has ended when this returns.
+/// Starts a node. On an error, all parts that had been started have ended when this returns.
 pub(crate) fn start(
     mut options: NodeOptions,
     subscribers: Arc<Subscribers>,
@@ -46,7 +46,7 @@ pub(crate) fn start(
         None => generate_key().map_err(no_random_numbers)?,
     };
     let own = key.public_key();
-    // First what is most likely to fail, and leaves nothing behind.
+    // The steps that are most likely to fail come first, as they leave nothing to clean up.
     let static_peers = read_static_peers(&options.static_peers)?;
     let bind = match options.listen_retry {
         true => Listen::when_possible,
@@ -90,7 +90,7 @@ pub(crate) fn start(
         control: sender.clone(),
         requests: receiver,
     };
-    // Before the control thread, whose core they must not inherit.
+    // These start before the control thread, whose core they must not inherit.
     let verifiers = Verifiers::start(options.verify_threads)
         .map_err(|source| system("start the verifier threads", source))?;
     let transports = match host {
@@ -107,7 +107,7 @@ pub(crate) fn start(
     let listeners = transports.listeners.clone();
     let failure = Arc::new(OnceLock::new());
     let config = ControlConfig {
-        // A peering without a descriptor to be had for it is better refused at once.
+        // A peering for which there is no descriptor is refused at once.
         max_peers: options.control.max_peers.min(options.dataplane.max_ports),
         wakeup_phase: options.control.wakeup_phase.or(Some(wakeup_phase)),
         ..options.control.clone()
@@ -141,7 +141,7 @@ pub(crate) fn start(
 
     let info = &running.engine;
     tracing::info!(
-        // A target of its own: a program that prints the same elsewhere can leave it out.
+        // The line has a target of its own, so that a program that prints the same elsewhere can suppress it.
         target: "pinecone::started",
         key = %own,
         listen = ?listeners.local_addrs(),
@@ -184,7 +184,7 @@ fn start_transports(
     }
 }
 
-/// What a data plane starts from.
+/// The parts that a data plane starts from.
 struct Forwarding {
     options: DataPlaneOptions,
     fib: Fib,
@@ -200,7 +200,7 @@ struct Running {
     control_thread: Option<JoinHandle<()>>,
 }
 
-/// Connects a data plane that has just started with what sends through it.
+/// Connects a data plane that has just started with the parts that send through it.
 fn connect(
     dataplane: DataPlane,
     local: &Local,
@@ -284,7 +284,7 @@ fn start_hosted(
     match started.recv() {
         Ok(Ok(running)) => Ok(running),
         Ok(Err((parts, error))) => {
-            // Here, as it waits and the shared thread must not.
+            // Ended here, as this waits and the shared thread must not.
             parts.end();
             Err(error.into())
         }
@@ -313,7 +313,7 @@ fn start_control(
                 let _ = ready.send(Err(error));
             }
         }
-        // The last to go, when all else of the node has ended.
+        // Dropped last, when all other parts of the node have ended.
         drop(end);
     };
     let thread = std::thread::Builder::new()
@@ -333,7 +333,8 @@ fn start_control(
     }
 }
 
-/// Runs a node's control to its end. After a panic, all else of the node ends with what the control held.
+/// Runs a node's control to its end. After a panic, the other parts of the node end as the control's handles are
+/// dropped.
 fn run_control(control: Control) {
     let failure = control.failure();
     if catch_unwind(AssertUnwindSafe(|| control.run())).is_err() {

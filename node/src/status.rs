@@ -17,7 +17,7 @@ pub struct Counter {
     pub value: u64,
 }
 
-/// One peering.
+/// The state of a peering.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Peer {
@@ -31,9 +31,9 @@ pub struct Peer {
     pub direction: Direction,
     /// The type of its link.
     pub link: LinkType,
-    /// When it came up.
+    /// The time at which it came up.
     pub connected_since: SystemTime,
-    /// How long it has been up.
+    /// The time for which it has been up.
     pub connected_for: Duration,
     /// The peer's coordinates, once it has announced them.
     pub coordinates: Option<Coordinates>,
@@ -66,8 +66,7 @@ pub struct StaticPeer {
     pub state: StaticPeerState,
     /// The number of failures in a row.
     pub failures: u32,
-    /// Why the last dial failed or the last peering ended. `None` once a peering has lasted for a
-    /// minute.
+    /// The reason why the last dial failed or the last peering ended. `None` once a peering has lasted for a minute.
     pub last_error: Option<String>,
     /// The time until it is dialled next. `None` if it is connected or being dialled.
     pub next_dial: Option<Duration>,
@@ -77,15 +76,15 @@ pub struct StaticPeer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StaticPeerState {
-    /// Waiting for its next dial.
+    /// The peer waits for its next dial.
     Waiting,
     /// Its name is being looked up.
     Resolving,
-    /// Waiting until other dials have ended.
+    /// The peer waits until other dials have ended.
     Queued,
-    /// Being dialled.
+    /// The peer is being dialled.
     Dialling,
-    /// Connected.
+    /// The peer is connected.
     Connected,
 }
 
@@ -101,18 +100,18 @@ impl fmt::Display for StaticPeerState {
     }
 }
 
-/// Signs that another node uses this node's key. All are zero unless somebody has copied a key file or
-/// replays messages.
+/// Signs that another node uses this node's key. All are zero unless a key file has been copied or messages are
+/// replayed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OwnKeyElsewhere {
-    /// Handshakes with this node's key that were not between this node and itself. They prove nothing:
-    /// somebody may have sent the node's own handshake back.
+    /// Handshakes with this node's key that were not between this node and itself. They are no proof: another host may
+    /// have sent the node's own handshake back.
     pub handshakes: u64,
     /// Frames signed with this node's key that this node has not made.
     pub signed_frames: u64,
 }
 
-/// One worker thread of the data plane.
+/// A worker thread of the data plane.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Worker {
@@ -138,8 +137,8 @@ pub struct Status {
     pub root_sequence: u64,
     /// Its parent in the tree. A root has none.
     pub parent: Option<PublicKey>,
-    /// How far its clock is behind the network's time in milliseconds, if that is far enough to matter.
-    /// Negative if the clock is ahead.
+    /// The time by which its clock is behind the network's in milliseconds, if that is enough to matter. Negative if
+    /// the clock is ahead.
     pub clock_behind_ms: Option<i64>,
     /// Its descending node on the snake.
     pub descending: Option<PublicKey>,
@@ -151,17 +150,17 @@ pub struct Status {
     pub static_peers: Vec<StaticPeer>,
     /// The name of the engine that moves frames.
     pub engine: String,
-    /// Why this engine runs, and which features of the kernel it uses.
+    /// The reason for the choice of this engine, and the features of the kernel that it uses.
     pub engine_reason: String,
     /// The worker threads.
     pub workers: Vec<Worker>,
     /// Counters of the whole node.
     pub counters: Vec<Counter>,
-    /// How long the node has been running.
+    /// The time for which the node has been running.
     pub uptime: Duration,
     /// The addresses that it listens on.
     pub listeners: Vec<SocketAddr>,
-    /// The addresses that it waits for in order to listen on them.
+    /// The addresses to listen on that it waits for.
     pub missing_listeners: Vec<MissingListener>,
     /// Signs that another node uses this node's key.
     pub own_key_elsewhere: OwnKeyElsewhere,

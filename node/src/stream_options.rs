@@ -6,12 +6,12 @@ pub struct StreamOptions {
     /// The type of the link. Of several peerings with one key, the one with the faster type is used.
     /// Default: [`LinkType::Remote`].
     pub link: LinkType,
-    /// Whether keepalives are sent and a silent peer is taken for dead (protocol section 3). Both
-    /// ends must agree. Default: yes.
+    /// Set if keepalives are sent and a silent peer is taken for dead (protocol section 3). Both ends must agree.
+    /// Default: set.
     pub keepalives: bool,
     /// The other end's address, as text for people. Default: `stream`.
     pub remote: String,
-    /// Which end connected it, as shown in [`Peer::direction`](crate::Peer::direction). Default:
+    /// The end that connected it, as shown in [`Peer::direction`](crate::Peer::direction). Default:
     /// [`Direction::Outbound`].
     pub direction: Direction,
 }

@@ -9,11 +9,11 @@ use pinecone_wire::PublicKey;
 use crate::{Closed, Node, PacketFilter, Received, SendError, TryRecvError};
 
 impl Node {
-    /// Sends a payload to a key. Like any datagram it may be lost, and nobody reports that.
+    /// Sends a payload to a key. Like any datagram it may be lost without notice.
     ///
-    /// The payload is copied once, into the frame that carries it. A payload to the node's own key is
-    /// received by the node itself. If no node has the key, the node with the next higher key may
-    /// [receive](crate::ReceiveFor::AnyKey) the payload, unless that is this node.
+    /// The payload is copied once, into its frame. A payload to the node's own key is received by the node itself. If
+    /// no node has the key, the node with the next higher key may [receive](crate::ReceiveFor::AnyKey) the payload,
+    /// unless that is this node.
     ///
     /// # Errors
     /// [`SendError`]; the payload is not sent then.
@@ -25,8 +25,8 @@ impl Node {
         })
     }
 
-    /// Waits until [`Self::send_to`] takes a payload to `key`, of whatever length, after it has returned
-    /// [`SendError::Full`]. At most 256 KiB that this node sends wait for one peering.
+    /// Waits until [`Self::send_to`] takes a payload of any length to `key`, after it has returned [`SendError::Full`].
+    /// At most 256 KiB that this node sends wait for one peering.
     ///
     /// Other senders may be faster, so that the payload finds the queue full again.
     ///
@@ -55,7 +55,7 @@ impl Node {
         self.0.local.max_payload()
     }
 
-    /// Receives the next payload, with the key that it claims to be from. Nothing proves that claim.
+    /// Receives the next payload, with the key that it claims to be from. The claim is not proven.
     ///
     /// Callers that wait at the same time get payloads in turn.
     ///
@@ -82,7 +82,7 @@ impl Node {
         let received = tokio::select! {
             biased;
             received = inbox.recv() => received,
-            // It never changes: this is the sender's end.
+            // The value never changes: this waits until the sender is dropped.
             _ = ended.changed() => inbox.try_recv().ok(),
         };
         let received = received.ok_or_else(|| self.closed_error())?;
@@ -95,7 +95,7 @@ impl Node {
     /// # Errors
     /// [`TryRecvError::Empty`] if none is waiting, [`TryRecvError::Closed`] as [`Self::recv`].
     pub fn try_recv(&self) -> Result<Received, TryRecvError> {
-        // Looked at first: payloads may come until the end.
+        // This is checked first, as payloads may arrive until the end.
         let ended = self.0.ended.has_changed().is_err();
         let received = self.0.inbox.try_lock().ok();
         let received = received.and_then(|mut inbox| inbox.try_recv().ok());
@@ -117,11 +117,11 @@ impl Node {
         pollster::block_on(self.recv())
     }
 
-    /// Sets or removes the packet filter. It sees every traffic frame that arrives or that this node
-    /// sends to others, and decides whether the frame goes on.
+    /// Sets or removes the packet filter. It is called for every traffic frame that arrives or that this node sends to
+    /// others, and decides whether the frame passes.
     ///
-    /// The worker threads call the filter and wait for it. It must not hold a handle to this node,
-    /// which could then not close by being dropped.
+    /// The worker threads call the filter and wait for it. It must not hold a handle to this node, as dropping the
+    /// other handles would then not close the node.
     pub fn set_packet_filter(&self, filter: Option<Arc<dyn PacketFilter>>) {
         if let Some(dataplane) = self.0.dataplane.upgrade() {
             dataplane.set_filter(filter);

@@ -7,35 +7,34 @@ use std::thread::{self, JoinHandle};
 use crossbeam::channel::{Receiver, Sender, bounded, never};
 use pinecone_controlplane::{Unverified, Verified};
 
-/// Signatures in a batch, more or less: a millisecond's work.
+/// Approximate number of signatures in a batch: they take about a millisecond.
 const BATCH: usize = 32;
-/// Batches under way for each thread, so that none is idle and little is ahead of who comes late.
+/// Batches under way for each thread: enough to keep it busy, and few, so that later frames need not wait long.
 const DEPTH: usize = 3;
 
-/// The threads, and what is under way with them. They end when this is dropped or
-/// [ended](Self::end).
+/// The threads, and the batches that are under way. They end when this is dropped or [ended](Self::end).
 pub(crate) struct Verifiers {
     threads: Vec<JoinHandle<()>>,
     jobs: Option<Sender<Batch<Unverified>>>,
     results: Receiver<Batch<Verified>>,
     limit: usize,
-    /// Collected and not handed out yet, and its signatures.
+    /// Frames that are collected and not handed out yet, and the number of their signatures.
     open: Vec<Unverified>,
     open_cost: usize,
-    /// Batches in the order in which they were handed out; none: not checked yet.
+    /// Batches in the order in which they were handed out. None: not checked yet.
     under_way: VecDeque<Option<Vec<Verified>>>,
-    /// The number of the first of them.
+    /// The number of the first of these batches.
     first: u64,
 }
 
-/// What a thread takes at a time.
+/// Frames that a thread takes at a time.
 pub(crate) struct Batch<T> {
     number: u64,
     frames: Vec<T>,
 }
 
 impl Verifiers {
-    /// Starts so many threads.
+    /// Starts the threads.
     pub(crate) fn start(threads: usize) -> io::Result<Self> {
         let limit = threads * DEPTH;
         let (jobs, work) = bounded::<Batch<Unverified>>(limit);
@@ -58,12 +57,12 @@ impl Verifiers {
         })
     }
 
-    /// Whether there are any threads.
+    /// Reports whether there are any threads.
     pub(crate) fn are_any(&self) -> bool {
         self.jobs.is_some()
     }
 
-    /// Whether another frame can be taken now.
+    /// Reports whether another frame can be taken now.
     pub(crate) fn have_room(&self) -> bool {
         self.under_way.len() < self.limit
     }
@@ -77,7 +76,7 @@ impl Verifiers {
         }
     }
 
-    /// Hands out what was taken.
+    /// Hands out the frames that were taken.
     pub(crate) fn flush(&mut self) {
         if self.open.is_empty() {
             return;
@@ -88,7 +87,7 @@ impl Verifiers {
         };
         self.open_cost = 0;
         self.under_way.push_back(None);
-        // There is room for as many as may be under way, and the threads live as long as this.
+        // The channel has room for as many batches as may be under way, and the threads live as long as this.
         if let Some(jobs) = &self.jobs
             && jobs.send(batch).is_err()
         {
@@ -96,12 +95,12 @@ impl Verifiers {
         }
     }
 
-    /// Where finished batches come from, for [`Self::finished`].
+    /// Returns the channel of finished batches, which must be passed to [`Self::finished`].
     pub(crate) fn results(&self) -> Receiver<Batch<Verified>> {
         self.results.clone()
     }
 
-    /// A batch is finished.
+    /// Takes a finished batch.
     pub(crate) fn finished(&mut self, batch: Batch<Verified>) {
         let at = batch.number.wrapping_sub(self.first) as usize;
         if let Some(slot) = self.under_way.get_mut(at) {
@@ -109,7 +108,7 @@ impl Verifiers {
         }
     }
 
-    /// The next frames with their verdicts, in the order in which they were [pushed](Self::push).
+    /// Returns the next frames with their verdicts, in the order in which they were [pushed](Self::push).
     pub(crate) fn next(&mut self) -> Option<Vec<Verified>> {
         while let Ok(batch) = self.results.try_recv() {
             self.finished(batch);
@@ -120,10 +119,10 @@ impl Verifiers {
         Some(frames)
     }
 
-    /// Ends the threads, once they have finished what they have in hand.
+    /// Ends the threads, once they have finished their batches.
     pub(crate) fn end(mut self) {
         self.jobs = None;
-        // Nobody waits for a place in it any more.
+        // Drops the receiver, so that no thread waits for room in the channel.
         self.results = never();
         for thread in self.threads {
             if thread.join().is_err() {

@@ -1,4 +1,4 @@
-//! A closed node leaves nothing behind. The test is alone in its process, so that it can count threads.
+//! Tests that a closed node leaves nothing behind. The test is alone in its process, so that it can count threads.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -17,7 +17,8 @@ fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// Threads that have ended are still listed for a moment.
+/// Checks that the threads and descriptors are back to these numbers. Threads that have ended are still listed for a
+/// moment.
 fn assert_back_to(threads_before: usize, descriptors_before: usize) {
     let deadline = Instant::now() + LIMIT;
     while (threads(), descriptors()) != (threads_before, descriptors_before) {
@@ -92,7 +93,7 @@ fn closing_releases_ports_threads_and_descriptors() {
             TcpListener::bind(address).unwrap();
         }
     }
-    // A node that does not start leaves nothing either.
+    // A node that does not start leaves nothing behind either.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for builder in [

@@ -1,4 +1,4 @@
-//! Every example runs to its end by itself.
+//! Tests that every example runs to its end by itself.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,4 +1,4 @@
-//! Nodes that share the threads of a host. Alone in their process, so that threads can be counted.
+//! Nodes that share the threads of a host. These tests have a process of their own, so that threads can be counted.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -16,7 +16,7 @@ use tracing::{Event, Metadata, Subscriber};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// The tests count the threads and descriptors of the process, so they run one after the other.
+/// Waits until no other test runs: the tests count the threads of the process.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,7 +42,7 @@ fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// Threads that have ended are listed for a moment longer.
+/// Checks that the numbers are back to `before`. Threads that have ended are listed for a moment longer.
 fn assert_back_to(before: (usize, usize)) {
     let deadline = Instant::now() + LIMIT;
     while (threads(), descriptors()) != before {
@@ -97,7 +97,7 @@ fn a_thousand_nodes_share_a_few_threads() {
         let mut nodes: Vec<Node> = Vec::new();
         for index in 0..1000 {
             let node = start(&host).await;
-            // A tree, so that nobody is far away.
+            // The nodes form a tree, so that no two are far apart.
             if index > 0 {
                 pipe(&node, &nodes[(index - 1) / 10]).await.unwrap();
             }
@@ -170,7 +170,7 @@ fn options_that_need_threads_are_refused() {
     assert!(error.to_string().contains("threads"), "{error}");
 }
 
-/// A log that panics on a host's thread when it is to tell of [`VICTIM`].
+/// A log that panics on a host's thread when it gets a line about [`VICTIM`].
 struct Panicking;
 
 static ARMED: AtomicBool = AtomicBool::new(false);
@@ -223,7 +223,7 @@ fn a_node_that_panics_is_closed_and_the_others_go_on() {
         pipe(&b, &c).await.unwrap();
         let key = victim();
         let builder = Builder::from(NodeOptions::small()).secret_key(key);
-        // On its own: only `a` panics, when it tells of the new peering.
+        // The victim is not on the host: only `a` panics, when it logs the new peering.
         let victim = builder.start().await.unwrap();
         ARMED.store(true, Ordering::SeqCst);
         pipe(&a, &victim).await.unwrap_err();

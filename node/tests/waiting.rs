@@ -1,5 +1,5 @@
-//! Nobody waits without a bound for a control thread that is held up. Alone in its process, since the log
-//! holds it up.
+//! Tests that no caller waits without a bound for a control thread that is held up. They have a process of their own,
+//! since the log holds up the thread.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -41,7 +41,7 @@ impl Subscriber for Stalled {
     fn exit(&self, _: &Id) {}
 }
 
-/// Connects and shakes hands: whether the node did.
+/// Connects and shakes hands. Returns `None` if the node closed the connection.
 fn shake(node: &Node, seed: u8) -> Option<TcpStream> {
     let mut stream = TcpStream::connect(node.local_addrs()[0]).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
@@ -71,13 +71,13 @@ fn a_bounded_number_of_streams_waits_for_the_control_thread() {
     drop(shaken);
     *OPEN.0.lock().unwrap() = true;
     OPEN.1.notify_all();
-    // There is room again once the control thread has taken them.
+    // There is room again once the control thread has taken the streams.
     let deadline = Instant::now() + LIMIT;
     while shake(&node, 99).is_none() {
         assert!(Instant::now() < deadline, "no room again");
         std::thread::sleep(Duration::from_millis(5));
     }
-    // Dropping the last handle does not wait for the control thread, which its lines about the end hold up.
+    // Dropping the last handle does not wait for the control thread, which is held up when it logs the end.
     *OPEN.0.lock().unwrap() = false;
     let before = Instant::now();
     drop(node);

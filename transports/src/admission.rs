@@ -19,7 +19,7 @@ pub struct Place {
 
 #[derive(Debug)]
 enum Held {
-    /// The stream came from the application, which limits them itself.
+    /// The stream came from the application, which limits its streams itself.
     Unlimited,
     Inbound {
         _slot: Slot,

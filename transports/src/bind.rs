@@ -18,7 +18,7 @@ const BACKLOG: i32 = 4096;
 /// the machine. Port 0 takes a free port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenAddress {
-    /// `None` means all addresses.
+    /// The host. `None` means all addresses.
     pub(crate) host: Option<Host>,
     pub(crate) port: u16,
     text: String,

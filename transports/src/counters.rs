@@ -52,9 +52,9 @@ counters! {
     refused_capabilities,
     /// Handshakes with a signature that does not verify.
     refused_signature,
-    /// Handshakes with our own key.
+    /// Handshakes with this node's own key.
     refused_own_key,
-    /// Handshakes with our own key that were not between this node and itself.
+    /// Handshakes with this node's own key that were not between this node and itself.
     own_key_elsewhere,
     /// Handshakes that were not finished in time.
     timed_out,

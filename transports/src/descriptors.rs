@@ -29,8 +29,8 @@ impl Purpose {
     }
 }
 
-/// Returns how many more inbound peerings the limit on open files leaves room for, or `None` if there
-/// is no limit or the number of open files is unknown.
+/// Returns the number of further inbound peerings that the limit on open files leaves room for, or `None` if there is
+/// no limit or the number of open files is unknown.
 ///
 /// The last one needs a second descriptor during its handshake.
 #[must_use]

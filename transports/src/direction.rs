@@ -1,8 +1,8 @@
 /// The side that opened a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// The peer connected to us.
+    /// The peer opened it.
     Inbound,
-    /// We connected to the peer.
+    /// This node opened it.
     Outbound,
 }

@@ -11,7 +11,7 @@ pub enum AddressError {
     /// The port is missing or not from 1 to 65535 (0 to 65535 for listening).
     #[error("{0:?} has no valid port: write host:port or [IPv6]:port, with a port up to 65535")]
     Port(String),
-    /// There is no host before the port.
+    /// The host before the port is missing.
     #[error("{0:?} has no valid host: write host:port or [IPv6]:port")]
     Host(String),
     /// An IPv6 address lacks brackets, or something else is in brackets.
@@ -67,14 +67,14 @@ pub enum HandshakeFailed {
     /// The peer speaks another version of the protocol.
     #[error("peer speaks protocol version {0}, we speak 1")]
     Version(u8),
-    /// The peer's capabilities differ from ours.
+    /// The peer's capabilities differ from those of this node.
     #[error("peer has capabilities {0:#010x}, we have 0x0000003b")]
     Capabilities(u32),
     /// The signature does not belong to the claimed key.
     #[error("handshake signature does not verify")]
     Signature,
-    /// The peer claims our own key: we dialled ourselves, another node uses our key, or our handshake
-    /// was sent back to us.
+    /// The peer claims this node's own key: the node dialled itself, another node uses its key, or its handshake was
+    /// sent back.
     #[error("the peer has our own key: it is this node itself, or another node uses the key")]
     OwnKey,
     /// The handshake was not finished in time.
@@ -92,8 +92,8 @@ pub enum HandshakeFailed {
 }
 
 impl HandshakeFailed {
-    /// Returns the failure for an I/O error after `got` bytes. A peer that closes the stream with our
-    /// bytes unread resets the connection; that is not a failure of the stream.
+    /// Returns the failure for an I/O error after `got` bytes. A peer that closes the stream before it has read all
+    /// bytes resets the connection; that is not a failure of the stream.
     pub(crate) fn from_io(error: io::Error, got: usize) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Eof { got },
@@ -149,8 +149,7 @@ pub enum DialError {
 }
 
 impl DialError {
-    /// Reports whether the dialled node has our own key: it is this node, or another one that uses
-    /// its key.
+    /// Reports whether the dialled node has this node's own key: it is this node, or another one that uses its key.
     #[must_use]
     pub fn is_own_key(&self) -> bool {
         matches!(

@@ -38,8 +38,8 @@ pub(crate) async fn run(
     Ok((socket.take()?.into(), theirs))
 }
 
-/// Does the same over an asynchronous stream, without a time limit. Sends and receives concurrently, as
-/// an application's stream may buffer less than one handshake.
+/// Exchanges handshakes over an asynchronous stream, without a time limit. Sends and receives concurrently, as an
+/// application's stream may buffer less than one handshake.
 pub(crate) async fn over_stream<S>(
     stream: &mut S,
     ours: &[u8; HANDSHAKE_LEN],

@@ -193,8 +193,8 @@ impl Transports {
         })
     }
 
-    /// Handles a handshake over TCP with our own key. Counts and logs it unless this node is at both
-    /// ends of the stream.
+    /// Handles a handshake over TCP with this node's own key. Counts and logs it unless this node is at both ends of
+    /// the stream.
     pub(crate) fn saw_own_key(&self, direction: Direction, remote: SocketAddr) {
         let sighting = match self.shared.own_keys.seen(direction) {
             Verdict::Ourselves => return,

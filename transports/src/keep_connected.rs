@@ -141,8 +141,7 @@ impl Driver {
                     tasks.spawn_local(async move {
                         driver.dial(&transports, dial, permit, &established).await;
                     });
-                    // The dial and the task that connects for it take their descriptors before the
-                    // next look for room.
+                    // The dial and the task that connects for it take their descriptors before the next check for room.
                     yield_now().await;
                     yield_now().await;
                 }
@@ -178,7 +177,7 @@ impl Driver {
         match dialled.await {
             Ok(mut stream) => {
                 stream.static_peer = Some(id);
-                // Before the node has the stream, as the node may report its end at once.
+                // This must precede handing over the stream, as the node may report its end at once.
                 self.lock().connected(self.now(), id);
                 self.set_logged(id, None);
                 // Fails only when the node is closing.

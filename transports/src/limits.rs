@@ -23,8 +23,8 @@ pub struct Limits {
     /// Number of such connections for one remote address (IPv6: one /64), so that no host takes every place.
     /// Default: 512, and never more than half of what open files allow.
     pub inbound_handshakes_per_address: usize,
-    /// Longest TCP segment that either side of a connection sends, in bytes, for paths that drop longer
-    /// packets without a notice. Default: what the interfaces allow.
+    /// Longest TCP segment that either side of a connection sends, in bytes, for paths that drop longer packets without
+    /// a notice. Default: as long as the interfaces allow.
     pub max_segment: Option<u32>,
 }
 

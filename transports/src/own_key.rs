@@ -1,7 +1,7 @@
-//! Detection of other nodes that use our key.
+//! Detection of other nodes that use this node's key.
 //!
-//! A node that dials itself sees its own key twice, as the dialler and as the listener. A sighting
-//! without a counterpart is another node with our key, or a node that sends our handshake back.
+//! A node that dials itself sees its own key twice, as the dialler and as the listener. A sighting without a
+//! counterpart is another node with this node's key, or a node that sends its handshake back.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,15 +23,15 @@ pub(crate) struct Sighting(u64);
 /// The meaning of a sighting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is the counterpart of an earlier one.
+    /// The sighting is the counterpart of an earlier one.
     Ourselves,
-    /// The counterpart may still come. Ask again with [`OwnKey::is_elsewhere`].
+    /// The counterpart may still follow. Ask again with [`OwnKey::is_elsewhere`].
     Wait(Sighting),
-    /// Too many sightings wait: treated as another node.
+    /// Too many sightings wait, so this one is treated as another node.
     Elsewhere,
 }
 
-/// All sightings that wait for their counterparts.
+/// The sightings that wait for their counterparts.
 #[derive(Debug, Default)]
 pub(crate) struct OwnKey(Mutex<State>);
 
@@ -43,7 +43,7 @@ struct State {
 }
 
 impl OwnKey {
-    /// Records that a stream, opened in this direction, has shown our own key.
+    /// Records that a stream, opened in this direction, has shown this node's own key.
     pub(crate) fn seen(&self, direction: Direction) -> Verdict {
         let mut state = self.lock();
         let other = state.waiting.iter().position(|(_, d)| *d != direction);

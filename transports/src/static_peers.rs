@@ -1,9 +1,8 @@
 //! The schedule of dials to static peers.
 //!
-//! [`StaticPeers`] decides, with the time passed in; a [driver](crate::Transports::keep_connected)
-//! dials. A peer waits until its dial is due, then its name is looked up, then it queues for a permit to
-//! dial. Peers that have not failed go first in the queue: a peer whose good peering was lost does not
-//! wait behind thousands that never answer.
+//! [`StaticPeers`] decides, with the time passed in; a [driver](crate::Transports::keep_connected) dials. A peer waits
+//! until its dial is due, then its name is looked up, then it queues for a permit to dial. Peers that have not failed
+//! are served first: a peer whose good peering was lost does not wait behind thousands that never answer.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -68,18 +67,18 @@ impl DialSchedule {
 /// The state of a static peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StaticPeerState {
-    /// It waits for its next dial.
+    /// The peer waits for its next dial.
     Waiting {
         /// The time of the next dial, on the clock of the caller.
         until: Duration,
     },
-    /// Its name is being looked up.
+    /// The peer's name is being looked up.
     Resolving,
-    /// It waits for a permit to dial.
+    /// The peer waits for a permit to dial.
     Queued,
-    /// It is being dialled.
+    /// The peer is being dialled.
     Dialling,
-    /// It is connected.
+    /// The peer is connected.
     Connected {
         /// The time of the connection, on the clock of the caller.
         since: Duration,
@@ -152,7 +151,7 @@ impl StaticPeers {
         }
     }
 
-    /// Returns when [`due`](Self::due) will next return a peer, unless another call changes that.
+    /// Returns the time at which [`due`](Self::due) will next return a peer, unless another call changes that.
     #[must_use]
     pub fn next_due(&self) -> Option<Duration> {
         let waiting = self

@@ -32,7 +32,7 @@ impl Executor {
     }
 }
 
-/// Sends our handshake over a socket in blocking mode and receives the peer's.
+/// Sends `ours` over a socket in blocking mode and receives the peer's handshake.
 ///
 /// The socket is a duplicate: tokio-uring keeps the descriptor until its last operation has ended, and
 /// does not return it.

@@ -89,7 +89,7 @@ fn silent_hosts_give_way_to_others() {
             until(|| server.transports.counters().accepted == 6).await;
             // The hosts that hold all places get no more.
             assert_eq!(closed(connect("127.0.0.3:0").await).await, 0);
-            // Another host does: it replaces the oldest connection of one of them.
+            // Another host gets one: it replaces the oldest connection of one of them.
             let mut others = Vec::new();
             for n in 4..6 {
                 let mut stream = connect(&format!("127.0.0.{n}:0")).await;

@@ -54,7 +54,7 @@ fn recorded_handshakes_are_taken_and_refused_as_by_go() {
                     handshake_timeout,
                     ..Limits::default()
                 };
-                // The recorded keys are those of the seeds 1 to 16, not ours.
+                // The recorded keys are those of the seeds 1 to 16, and this node has another.
                 let transports = Transports::new(backend, &key(99), limits);
                 let mut server = Server::listen(transports, "127.0.0.1:0");
                 let mut client = TcpStream::connect(server.address()).await.unwrap();
@@ -165,14 +165,14 @@ fn our_own_key_is_refused() {
 fn our_key_at_another_node_is_told_from_ourselves() {
     on_each_backend(|backend| async move {
         let server = Server::start(backend, limits());
-        // A connection to ourselves, with both ends here.
+        // A connection of the node to itself.
         server
             .transports
             .dial(&server.peer_address())
             .await
             .unwrap_err();
         until(|| server.transports.counters().refused_own_key == 2).await;
-        // Another node with our key, which we dial and which dials us.
+        // Another node with the same key, which dials this one and is dialled by it.
         let other = Server::start(backend, limits());
         server
             .transports

@@ -193,8 +193,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// For any order of calls, including wrong ones, the same peers are dialled as by a simple model, within
-    /// the range of the random waits.
+    /// The same peers are dialled as by a simple model, within the range of the random waits, for any order of calls,
+    /// including wrong ones.
     #[test]
     fn dials_when_the_model_does(steps in prop::collection::vec(step(), 1..200)) {
         let mut peers = list(5);
@@ -337,7 +337,7 @@ fn a_peer_behind_many_that_swallow_packets_is_dialled_soon() {
         };
         assert_eq!(first.key, key(1).public_key());
         server.established.recv().await.unwrap();
-        // It is lost after it was good, so it goes before all that wait.
+        // The peer is lost after it was good, so it is dialled before all that wait.
         drop(holes);
     });
 }

@@ -126,7 +126,7 @@ fn a_bad_handshake_over_a_stream_is_refused() {
         far.write_all(&bytes[..7]).await.unwrap();
         drop(far);
         let error = ours.handshake(&mut near).await.unwrap_err();
-        // Either our half cannot be written or theirs ends early, depending on the order of polls.
+        // Either the own half cannot be written or the peer's ends early, depending on the order of polls.
         assert!(matches!(error, HandshakeFailed::Eof { got: 7 }), "{error}");
         assert_eq!(ours.counters().refused_signature, 1);
     });

@@ -142,7 +142,7 @@ fn a_port_can_be_listened_on_again_at_once() {
         let mut server = Server::start(backend, limits());
         let dialler = Transports::new(backend, &key(2), limits());
         let out = dialler.dial(&server.peer_address()).await.unwrap();
-        // Our side closes first, so the connection stays in TIME-WAIT on our port.
+        // The listening side closes first, so the connection stays in TIME-WAIT on its port.
         drop(server.established.recv().await.unwrap());
         drop(out);
         let address = server.address();

@@ -1,7 +1,7 @@
 //! Driving an engine in the order that its contract demands.
 //!
 //! ```text
-//! Driver::begin -> Handling -> Sending -> Settling -> Driver
+//! Driver::begin -> Handling -> Sending -> Ending -> Driver
 //! ```
 //!
 //! Each guard borrows the [`Driver`] and is consumed by the step to the next one. Calls that the
@@ -56,7 +56,7 @@ pub(crate) struct Sending<'a, E: Engine> {
 
 /// An iteration that has waited for events, and whose sends have completed.
 #[must_use]
-pub(crate) struct Settling<'a, E: Engine> {
+pub(crate) struct Ending<'a, E: Engine> {
     driver: &'a mut Driver<E>,
 }
 
@@ -249,15 +249,15 @@ impl<'a, E: Engine> Sending<'a, E> {
         timeout: Option<Duration>,
         batch: Option<Duration>,
         events: &mut Vec<Event>,
-    ) -> io::Result<Settling<'a, E>> {
+    ) -> io::Result<Ending<'a, E>> {
         self.driver.sockets.wait(timeout, batch, events)?;
-        Ok(Settling {
+        Ok(Ending {
             driver: self.driver,
         })
     }
 }
 
-impl<E: Engine> Settling<'_, E> {
+impl<E: Engine> Ending<'_, E> {
     /// Waits again, after a wait that has returned no event.
     ///
     /// # Errors
@@ -367,4 +367,4 @@ macro_rules! deref_to_sockets {
     };
 }
 
-deref_to_sockets! { Handling Sending Settling }
+deref_to_sockets! { Handling Sending Ending }

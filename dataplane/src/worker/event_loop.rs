@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::ports::{Ports, account};
 use super::shared::Shared;
 use crate::batching::Batching;
-use crate::engine::{Driver, Engine, EngineKind, Event, Sending, Settling};
+use crate::engine::{Driver, Ending, Engine, EngineKind, Event, Sending};
 
 /// The time after which a block is offered again to a worker that was too far behind to take it.
 const HANDOVER_RETRY: Duration = Duration::from_micros(200);
@@ -162,7 +162,7 @@ impl Waiter<'_> {
         iteration: Sending<'e, E>,
         timeout: Option<Duration>,
         events: &mut Vec<Event>,
-    ) -> io::Result<Settling<'e, E>> {
+    ) -> io::Result<Ending<'e, E>> {
         let spins = self.ports.shared().options.busy_poll;
         let Some(limit) = spins.filter(|_| timeout != Some(Duration::ZERO)) else {
             let (sleeps, timeout, batch) = self.fall_asleep(timeout);
@@ -189,7 +189,7 @@ impl Waiter<'_> {
     /// there was nothing until `limit` after `start`.
     fn spin<E: Engine>(
         &self,
-        iteration: &mut Settling<'_, E>,
+        iteration: &mut Ending<'_, E>,
         start: Instant,
         limit: Duration,
         events: &mut Vec<Event>,
@@ -240,7 +240,7 @@ impl Waiter<'_> {
     /// Counts an iteration, and records the time.
     fn count<E: Engine>(
         &mut self,
-        iteration: &Settling<'_, E>,
+        iteration: &Ending<'_, E>,
         events: &[Event],
         waited_for_batch: bool,
     ) {

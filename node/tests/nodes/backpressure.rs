@@ -1,4 +1,4 @@
-//! Senders learn when their first hop is full, and can wait for room.
+//! Backpressure: senders notice that their first hop is full, and can wait for room.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ async fn a_sender_waits_for_a_peer_that_reads_nothing() {
         match node.send_to(payload(1200, 0), &to) {
             Ok(()) => sent += 1,
             Err(SendError::Full) => {
-                // The worker may only be behind.
+                // The worker may merely be behind.
                 let ready = node.send_ready(&to);
                 match tokio::time::timeout(Duration::from_millis(300), ready).await {
                     Ok(ready) => ready.unwrap(),
@@ -31,7 +31,7 @@ async fn a_sender_waits_for_a_peer_that_reads_nothing() {
             }
             Err(error) => panic!("{error}"),
         }
-        // More than any socket buffers.
+        // This is more than any socket buffers.
         assert!(sent < 100_000, "the first hop is never full");
     }
     let received = Arc::new(AtomicU64::new(0));
@@ -49,7 +49,7 @@ async fn a_sender_waits_for_a_peer_that_reads_nothing() {
         }
     });
     within("room", ready.as_mut()).await.unwrap();
-    // All have arrived but for those that the node knows to have dropped for their delay.
+    // All payloads have arrived, except for those that the node has counted as dropped for their delay.
     until("all is accounted for", || async {
         let dropped = counter(&node, "local_sends_dropped").await;
         (received.load(Relaxed) + dropped == sent).then_some(())
@@ -73,7 +73,7 @@ async fn nothing_is_dropped_in_the_queue_of_a_sender_that_waits() {
     )
     .await
     .unwrap();
-    // A ping from before the route was there.
+    // A ping may have been dropped before the route existed.
     let dropped = counter(&a, "local_sends_dropped").await;
     let mut sent = 0;
     while sent < 50_000 {

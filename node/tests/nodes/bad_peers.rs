@@ -1,5 +1,4 @@
-//! Peers that do what they must not, with real bytes on real sockets. Each time a good peering of
-//! the same node never notices.
+//! Misbehaving peers, with real bytes on real sockets. In each test, a good peering of the same node is not affected.
 
 use std::io::Write;
 use std::time::Duration;
@@ -37,7 +36,7 @@ async fn unharmed(node: &Node, friend: &Node) {
     assert!(peer(node, friend.public_key()).await.is_some());
 }
 
-/// Waits for a counter: what it counts is seen outside a moment earlier.
+/// Waits for a counter, which may lag behind the visible effect.
 async fn counts(node: &Node, name: &str, value: u64) {
     let what = format!("{name} reaches {value}");
     until(&what, || async {
@@ -156,7 +155,7 @@ async fn bad_announcements_close_their_peering_alone() {
 #[tokio::test]
 async fn bad_handshakes_disturb_nobody() {
     let (node, address, friend) = node_and_friend().await;
-    // A hundred silent connections come before all others.
+    // A hundred silent connections are opened before all others.
     let silent: Vec<_> = (0..100).map(|_| BarePeer::silent(address, 2)).collect();
     let mut good = BarePeer::connect(address, 3);
     good.announce(1);

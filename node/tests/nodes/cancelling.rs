@@ -1,4 +1,4 @@
-//! A caller who stops waiting for a peering leaves nothing behind.
+//! Cancelled attempts to make a peering, which leave nothing behind.
 
 use std::future::{Future, poll_fn};
 use std::io::{ErrorKind, Read};
@@ -28,7 +28,7 @@ async fn patient(n: u8) -> Node {
     Builder::from(options).start().await.unwrap()
 }
 
-/// Polls a future once. It must not be done then.
+/// Polls a future once, and checks that it is pending.
 async fn begin<F: Future>(mut future: Pin<&mut F>) {
     poll_fn(|context| {
         assert!(future.as_mut().poll(context).is_pending());
@@ -37,7 +37,7 @@ async fn begin<F: Future>(mut future: Pin<&mut F>) {
     .await;
 }
 
-/// Reads the node's handshake: it is in the middle of it then.
+/// Reads the node's handshake. The node then waits for the peer's.
 async fn reads_handshake(stream: &mut (impl AsyncRead + Unpin)) {
     let mut theirs = [0; HANDSHAKE_LEN];
     within("the node's handshake", stream.read_exact(&mut theirs))
@@ -98,7 +98,7 @@ async fn in_the_middle_of_a_handshake_the_stream_is_closed() {
     a.close().await;
 }
 
-/// The reply is on its way, or has arrived and not been read.
+/// The caller stops waiting when the reply is on its way, or has arrived and not been read.
 #[tokio::test]
 async fn a_peering_that_its_caller_did_not_take_is_closed() {
     let a = patient(8).await;
@@ -114,7 +114,7 @@ async fn a_peering_that_its_caller_did_not_take_is_closed() {
     assert_eq!(removed(&mut events).await.0, key(15).public_key());
     far.read_to_end(&mut Vec::new()).unwrap();
 
-    // The far end does not close: it learns only of the dropped stream.
+    // The far end does not close by itself. It only sees the end of the dropped stream.
     let (near, mut far) = tokio::io::duplex(1024);
     let near = tokio::io::join(near, tokio::io::sink());
     {

@@ -8,7 +8,7 @@ use pinecone::{Event, Node, PublicKey, pipe};
 
 use crate::harness::{builder, key, listening, node, until, within};
 
-/// The first event of a node that dials a peer at its start is the peering, whoever is faster.
+/// The first event of a node that dials at its start is the peering, however fast that comes up.
 #[tokio::test]
 async fn none_is_missed_of_a_node_that_dials_at_once() {
     let (peer, address) = listening(15).await;
@@ -45,7 +45,7 @@ async fn a_subscriber_that_falls_behind_is_told_how_many_it_missed() {
         other => panic!("{other:?}"),
     };
     assert!(missed > 0);
-    // As many as the backlog holds are still there.
+    // The subscriber still gets as many events as the backlog holds.
     a.close().await;
     let mut left = 0;
     while within("an event", events.next()).await.is_some() {
@@ -68,7 +68,7 @@ async fn a_subscription_is_a_stream_that_ends_with_its_node() {
     assert_eq!(next(&mut a.events()), Poll::Ready(None));
 }
 
-/// Nodes started from clones of a builder have nothing to do with the builder's subscriptions.
+/// Subscriptions of a builder do not get the events of nodes that are started from its clones.
 #[tokio::test]
 async fn a_cloned_builder_has_no_subscriptions() {
     let builder = Node::builder();

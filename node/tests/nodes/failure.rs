@@ -1,4 +1,4 @@
-//! A node that cannot go on says so to whoever waits.
+//! Nodes that cannot go on, which report that to all callers that wait.
 
 use pinecone_testing::{Need, skip};
 use std::collections::BTreeMap;
@@ -66,7 +66,7 @@ async fn a_node_ends_with_its_worker(engine: EngineChoice, call: &'static str) {
     assert_eq!((key, reason), (b.public_key(), error.clone().into()));
     assert_eq!(within("its end", a.closed()).await, Err(expected.clone()));
     assert_eq!(removed(&mut others).await.0, a.public_key());
-    // Every later call says that the node is closed, and why.
+    // Every later call returns that the node is closed, and the reason.
     let Err(SendError::Closed(closed)) = a.send_to("late", &b.public_key()) else {
         panic!("the payload is sent");
     };

@@ -10,13 +10,13 @@ use pinecone::{Builder, CloseReason, Event, Events, Node, Peer, PublicKey, Secre
 use pinecone_wire::announcement::{push_frame, root_payload, sign};
 use pinecone_wire::{Extensions, HANDSHAKE_LEN, Split, handshake, split};
 
-/// Longer than anything takes that happens at all.
+/// A time limit that is only reached on a failure.
 pub(crate) const LIMIT: Duration = Duration::from_secs(40);
 /// The interval at which conditions are checked.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// The key of seed `n` repeated. Ordered by public key: 08 (13..), 10 (5c..), 02 (81..), 01 (8a..),
-/// 0f (d9..), 09 (fd..).
+/// Returns the key whose seed is `n` repeated. Ordered by public key: 08 (13..), 10 (5c..), 02 (81..), 01 (8a..), 0f
+/// (d9..), 09 (fd..).
 pub(crate) fn key(n: u8) -> SecretKey {
     SecretKey::from_seed(&[n; 32])
 }
@@ -50,7 +50,7 @@ pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
     }
 }
 
-/// Pings until an answer comes, which it must once routes exist. Returns the number of hops.
+/// Pings until an answer arrives, which happens once routes exist. Returns the number of hops.
 pub(crate) async fn reaches(from: &Node, to: &Node) -> u16 {
     reaches_key(from, &to.public_key()).await
 }

@@ -27,7 +27,7 @@ async fn ten_in_a_ring_all_reach_each_other() {
         assert_eq!(status.peers.len(), 2);
         assert_sorted_ports(&status.peers);
     }
-    // When one is lost, the others reach each other the other way round.
+    // When one is lost, the others reach each other along the rest of the ring.
     let lost = nodes.remove(4);
     lost.close().await;
     for a in &nodes {

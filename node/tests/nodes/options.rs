@@ -1,4 +1,4 @@
-//! Options that are out of range are errors of the start, which name them.
+//! Options that are out of range: the start fails with an error that names the option.
 
 use std::time::Duration;
 

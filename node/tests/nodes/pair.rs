@@ -29,7 +29,8 @@ async fn exchange(a: &Node, b: &Node) {
     }
 }
 
-/// Bootstraps are sent once a second, so routes may come after the first pings.
+/// Waits until `node` has a descending node. Bootstraps are sent once a second, so routes may be set up after the first
+/// pings.
 async fn has_descending(node: &Node, below: &Node) {
     until("a descending node", || async {
         let descending = node.status().await.unwrap().descending;
@@ -266,8 +267,8 @@ async fn our_own_key_is_refused() {
     let error = a.connect(&address.to_string()).await.unwrap_err();
     assert!(matches!(error, ConnectError::Dial { .. }), "{error:?}");
     assert!(error.to_string().contains("our own key"), "{error}");
-    let twin = node(8).await;
-    let error = pipe(&a, &twin).await.unwrap_err();
+    let same_key = node(8).await;
+    let error = pipe(&a, &same_key).await.unwrap_err();
     assert!(matches!(error, ConnectError::Handshake(_)), "{error:?}");
     assert!(a.peers().await.unwrap().is_empty());
 }
@@ -323,7 +324,7 @@ async fn node_error(listen: &str) -> String {
     started.unwrap_err().to_string()
 }
 
-/// The futures do not depend on Tokio: an executor of a dozen lines runs them.
+/// An executor of a dozen lines runs the futures, which do not depend on Tokio.
 #[test]
 fn any_executor_will_do() {
     struct Unpark(Thread);

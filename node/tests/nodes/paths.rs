@@ -1,4 +1,4 @@
-//! Paths that break, seen by those whose paths they are.
+//! Broken paths, as noticed by the nodes whose paths they are.
 
 use std::net::SocketAddr;
 
@@ -8,10 +8,10 @@ use pinecone_wire::{Extensions, Frame, Signature, SignedBody, Watermark};
 
 use crate::harness::{BarePeer, builder, counter, removed, until};
 
-/// Unix milliseconds long ago: no clock is behind it.
+/// A Unix time in milliseconds that no clock is behind.
 const SEQUENCE: u64 = 1_700_000_000_000;
 
-/// A node, a root above it, and a peer whose bootstraps go to the root.
+/// Returns a node, a root above it, and a peer whose bootstraps are forwarded to the root.
 async fn path() -> (Node, BarePeer, BarePeer) {
     let builder = builder(8).listen("127.0.0.1:0").correct_paths(true);
     let node = builder.start().await.unwrap();
@@ -39,7 +39,7 @@ async fn path() -> (Node, BarePeer, BarePeer) {
     (node, root, low)
 }
 
-/// Reads until the notice about the path of `low` comes.
+/// Reads until the notice about the path of `low` arrives.
 async fn reads_notice(mut peer: BarePeer, low: [u8; 32]) -> BarePeer {
     let read = move || {
         loop {
@@ -66,7 +66,7 @@ async fn reads_notice(mut peer: BarePeer, low: [u8; 32]) -> BarePeer {
     tokio::task::spawn_blocking(read).await.unwrap()
 }
 
-/// The way up ends: who is below hears of it.
+/// The loss of the peering with the root is reported to the nodes below.
 #[tokio::test]
 async fn whose_path_breaks_is_told() {
     let (node, root, low) = path().await;

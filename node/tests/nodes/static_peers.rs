@@ -1,4 +1,4 @@
-//! Static peers: kept, and found again.
+//! Static peers, which are dialled again when they are lost.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use pinecone::{Builder, DialSchedule, Event, Node, NodeOptions, StaticPeerState}
 
 use crate::harness::{builder, event, key, listening, reaches, removed, until};
 
-/// A builder for a node that dials again quickly.
+/// Returns a builder for a node that dials again quickly.
 fn quick(n: u8) -> Builder {
     let options = NodeOptions {
         secret_key: Some(key(n)),
@@ -60,7 +60,7 @@ async fn one_that_restarts_is_dialled_again() {
 
 #[tokio::test]
 async fn ourselves_is_told_and_tried_again() {
-    // A port that is free and not taken in between: that of an earlier node.
+    // The port of an earlier node, which is free and not likely to be taken meanwhile.
     let (before, address) = listening(15).await;
     before.close().await;
     let a = (quick(8).listen(address.to_string()))

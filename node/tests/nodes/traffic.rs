@@ -14,9 +14,9 @@ use crate::harness::{
     LIMIT, builder, counter, event, key, node, payload, peer, reaches, until, within,
 };
 
-/// A line of three, the middle one the static peer of the others, ready for traffic.
+/// Returns a line of three nodes, ready for traffic. The middle one is the static peer of the others.
 async fn line() -> [Node; 3] {
-    // With two workers, frames are handed over in the middle.
+    // With two workers, the middle node hands frames over.
     let middle = builder(15).workers(2).listen("127.0.0.1:0").start().await;
     let middle = middle.unwrap();
     let address = middle.local_addrs()[0];
@@ -132,7 +132,7 @@ async fn a_partial_key_reaches_the_next_higher_node() {
     let mut partial = c.public_key().0;
     partial[15..].fill(0);
     let partial = PublicKey(partial);
-    // Nobody answers, and the ping does not reach the application.
+    // No node answers, and the ping does not reach the application.
     let unanswered = a.ping(&partial, 0, Duration::from_millis(200)).await;
     assert_eq!(unanswered, Err(PingError::Timeout));
     a.send_to(b"to whom it may concern", &partial).unwrap();
@@ -171,7 +171,7 @@ async fn the_network_can_be_waited_for() {
     pipe(&a, &b).await.unwrap();
     within("joining", joined).await.unwrap();
     within("joining", b.joined()).await.unwrap();
-    // A caller that comes later need not wait.
+    // A later caller need not wait.
     within("joining", a.joined()).await.unwrap();
     let reply = a.reachable(&b.public_key(), LIMIT).await;
     assert_eq!(reply.unwrap().hops, 0);
@@ -245,7 +245,7 @@ async fn a_filter_drops_what_it_refuses_and_nothing_else() {
         assert!(frame.payload().len() < frame.bytes().len());
         frame.source() != refused
     })));
-    // Workers learn of the filter a little later.
+    // Workers use the filter a little later.
     until("the filter is on", || async {
         c.send_to(b"ping", &a.public_key()).unwrap();
         (seen.load(Relaxed) > 0).then_some(())
@@ -285,7 +285,7 @@ async fn bandwidth_is_told_regularly() {
                 assert_eq!(peer.key, b.public_key());
                 bytes += peer.traffic.tx_traffic_bytes;
             }
-            // The sum is all traffic that was sent: pings.
+            // The sum is that of all traffic that was sent: pings.
             (bytes >= 100).then_some(())
         }
         _ => None,

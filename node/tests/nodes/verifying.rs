@@ -9,7 +9,7 @@ use pinecone_wire::{SignedBody, Watermark};
 
 use crate::harness::{BarePeer, builder, counter, key, node, reaches, until, within};
 
-/// The bare peer is root, as its key is the highest of all.
+/// The seed of the bare peer, which is the root, as its key is the highest of all.
 const ROOT: u8 = 9;
 
 fn announcement(sequence: u64) -> Vec<u8> {
@@ -74,7 +74,7 @@ async fn each_peers_frames_keep_their_order() {
     let secrets: Vec<_> = (100..120).map(key).collect();
     let mut bytes = Vec::new();
     let mut sent = 0;
-    // Roots and bootstraps below them follow at once, and each bootstrap replaces the one before.
+    // Roots, and bootstraps under them, are sent without a pause. Each bootstrap replaces the one before.
     for root_sequence in 1..=12 {
         bytes.extend(announcement(root_sequence));
         for n in 0..4 {

@@ -1,4 +1,4 @@
-//! Compares the frames of our node with those of the recorded one.
+//! Comparison of the frames of the node under test with those of the recorded one.
 
 use std::time::SystemTime;
 
@@ -9,22 +9,22 @@ use pinecone_wire::{Frame, SignedBody};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Class {
     Keepalive,
-    /// Every byte, and the order.
+    /// Every byte and the order are compared.
     Announcement,
-    /// Every byte, and the order.
+    /// Every byte and the order are compared.
     Traffic,
-    /// All but time and signature where it is our own; every byte where it is another's.
+    /// All but time and signature are compared for the node's own; every byte for those of others.
     Bootstrap(PublicKey),
     Broadcast(PublicKey),
 }
 
-/// One connection's frames.
+/// The frames of a connection.
 pub(crate) struct Compared {
     pub(crate) place: String,
     pub(crate) own: PublicKey,
     pub(crate) recorded: Vec<Vec<u8>>,
     pub(crate) sent: Vec<Vec<u8>>,
-    /// Frames that others sent to our node, on any connection.
+    /// Frames that others sent to the node, on any connection.
     pub(crate) played: Vec<Vec<u8>>,
 }
 
@@ -50,7 +50,7 @@ impl Compared {
         for class in [Class::Announcement, Class::Traffic] {
             let (mut recorded, sent) = self.of(&class);
             if class == Class::Announcement {
-                // The deployed node repeats an announcement at times; ours never does.
+                // The deployed node repeats an announcement at times. The node under test never does.
                 recorded.dedup();
             }
             assert_eq!(sent, recorded, "{}: {class:?}", self.place);
@@ -70,9 +70,9 @@ impl Compared {
         }
     }
 
-    /// Bootstraps and broadcasts of our own: as the recorded ones but for time and signature; each
-    /// signed; as often, give or take one, but bootstraps up to twice as often: after a change we
-    /// send three within 3 s where the recorded nodes sent one, as simulation showed to be better.
+    /// Checks the node's own bootstraps and broadcasts. They are the recorded ones except for time and signature, and
+    /// each is signed. Their number is the recorded one, give or take one, but for bootstraps up to twice that: after a
+    /// change the node sends three within 3 s where the recorded nodes sent one, which proved better in simulations.
     fn check_own(&self, class: &Class) {
         let (recorded, sent) = self.of(class);
         let place = format!("{}: {class:?}", self.place);
@@ -101,7 +101,7 @@ impl Compared {
             assert!(body.verify(&verifying), "{place}: signature");
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
             let now = now.unwrap().as_millis() as u64;
-            // All peers are of one time, that of the recording: in doubt the node takes it from them.
+            // The clocks of all peers agree on the time of the recording, which the node may adopt.
             let near = |time: u64| time.abs_diff(body.sequence) < 60_000;
             assert!(
                 near(now) || times.iter().copied().any(near),
@@ -111,7 +111,7 @@ impl Compared {
         }
     }
 
-    /// Those of others: exactly those that the recorded node passed on, byte for byte.
+    /// Checks those of others, which must be exactly those that the recorded node passed on, byte for byte.
     fn check_passed_on(&self, class: &Class) {
         let (recorded, sent) = self.of(class);
         assert_eq!(sent, recorded, "{}: {class:?}", self.place);
@@ -131,7 +131,7 @@ impl Compared {
     }
 }
 
-/// All but the sequence at the start of the signed body and the signature at its end.
+/// Returns the frame without the sequence at the start of the signed body and the signature at its end.
 fn fixed_part(frame: &str) -> (Vec<u8>, PublicKey, u64) {
     let frame = hex::decode(frame).unwrap();
     let body = body(&frame);

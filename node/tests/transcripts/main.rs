@@ -1,6 +1,6 @@
-//! Recordings of Go nodes, played to a node of ours that stands in for one of them, over real
-//! sockets and in real time. What the protocol fixes must come out of ours as it came out of
-//! theirs, byte for byte; what carries a time of its own is checked field by field.
+//! Recordings of Go nodes, played to a node that takes the place of one of them, over real sockets and in real time.
+//! The parts of its frames that the protocol determines must match the recording byte for byte. Frames that contain a
+//! time are checked field by field.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

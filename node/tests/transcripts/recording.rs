@@ -1,4 +1,4 @@
-//! The recordings as they are written.
+//! The format of the recordings.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +53,7 @@ impl Recording {
         }
     }
 
-    /// The nodes of the recording.
+    /// Returns the nodes of the recording.
     pub(crate) fn nodes(&self) -> Vec<String> {
         let made = self.lines.iter().filter(|line| line.is_note("node"));
         made.filter_map(|line| line.node.clone()).collect()
@@ -68,7 +68,7 @@ impl Recording {
         seed.try_into().unwrap()
     }
 
-    /// The number that `node` gave to the peering over `conn`.
+    /// Returns the number that `node` gave to the peering over `conn`.
     pub(crate) fn port_of(&self, node: &str, conn: &str) -> u32 {
         let mut of_conn = (self.lines.iter()).filter(|line| line.conn.as_deref() == Some(conn));
         let line = of_conn.find(|l| l.port.is_some() && l.node.as_deref() == Some(node));
@@ -85,18 +85,18 @@ impl Line {
         self.note.as_deref() == Some(note)
     }
 
-    /// The source of the broadcast that a node handled, if the line reports that.
+    /// Returns the source of the broadcast that a node handled, if the line reports that.
     pub(crate) fn broadcast_handled(&self) -> Option<(&str, &str)> {
         let key = self.data.as_ref()?.peer_id.as_deref()?;
         (self.event.as_deref() == Some("BroadcastReceived")).then_some((self.node.as_deref()?, key))
     }
 
-    /// The sender and the receiver of bytes on a connection.
+    /// Returns the sender and the receiver of bytes on a connection.
     pub(crate) fn direction(&self) -> Option<(&str, &str)> {
         self.dir.as_deref()?.split_once('>')
     }
 
-    /// The bytes sent, if the line is about bytes.
+    /// Returns the bytes sent, if the line is about bytes.
     pub(crate) fn bytes(&self) -> Option<Vec<u8>> {
         self.hex.as_deref().map(|hex| hex::decode(hex).unwrap())
     }

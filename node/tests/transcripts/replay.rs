@@ -1,4 +1,4 @@
-//! Plays one recording to a node that stands in for one of those recorded.
+//! The replay of a recording to a node that takes the place of one of those recorded.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -13,33 +13,33 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use crate::compare::{Class, Compared};
 use crate::recording::{Line, Recording};
 
-/// The longest delay of anything after its time in the recording.
+/// The longest delay of an event after its time in the recording.
 const LIMIT: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(2);
 
 struct Replay<'a> {
     recording: &'a Recording,
-    /// The node whose place our node takes.
+    /// The recorded node whose place the node under test takes.
     name: &'a str,
     node: Node,
     events: Events,
     connections: BTreeMap<String, Connection>,
-    /// Frames that the recorded node had sent so far, of those that ours must have sent too
-    /// before the others go on.
+    /// The number of frames that the recorded node had sent so far on each connection, of those that the node under
+    /// test must have sent before the replay continues.
     due: BTreeMap<String, usize>,
     /// The last announcement that the recorded node had sent on each connection.
     announced: BTreeMap<String, Vec<u8>>,
-    /// Broadcasts that came, by key, with their connection: the recorded node had not handled
-    /// them yet. It mattered: a peer that announced itself meanwhile gets them too.
+    /// Broadcasts that had arrived, by key, with their connection, but that the recorded node had not handled yet. That
+    /// matters, as a peer that announced itself meanwhile gets them too.
     held: BTreeMap<String, (String, Vec<u8>)>,
     start: Instant,
 }
 
 struct Connection {
     write: Option<OwnedWriteHalf>,
-    /// True once it has announced itself.
+    /// True once the peer has announced itself.
     announced: bool,
-    /// The frames that our node sent.
+    /// The frames that the node under test sent.
     sent: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
@@ -107,8 +107,8 @@ impl Replay<'_> {
         if line.concerns(self.name) {
             let conn = line.conn.as_deref().unwrap();
             if of_ours && (line.is_note("accepted") || line.is_note("dialled")) {
-                // The recorded node took longer over its handshakes, and had handled other things
-                // before it had this peering.
+                // The recorded node took longer over its handshakes, and had handled other input before it had this
+                // peering.
                 self.connect_if_not(conn, line, &at).await;
             } else if line.is_note("cutting connection") {
                 self.wait_for(line).await;
@@ -120,7 +120,7 @@ impl Replay<'_> {
                 }
                 if from == self.name {
                     let class = Class::of(&bytes);
-                    // Ours sends no announcement again that has not changed.
+                    // The node under test does not repeat an announcement that has not changed.
                     let repeated = class == Class::Announcement
                         && self.announced.insert(conn.to_owned(), bytes.clone()) == Some(bytes);
                     if class.is_fixed() && !repeated {
@@ -169,14 +169,14 @@ impl Replay<'_> {
                 line.payload.as_deref().unwrap(),
                 "{at}"
             );
-            // B sends back what it gets.
+            // B sends back the payloads that it gets.
             if self.recording.name == "echo" && self.name == "B" {
                 self.node.send_to(payload, &from).unwrap();
             }
         }
     }
 
-    /// Sends our node the bytes that the other end of `conn` had sent.
+    /// Sends the node under test the bytes that the other end of `conn` had sent.
     async fn play(&mut self, conn: &str, bytes: &[u8], at: &str) {
         let connection = self.connections.get_mut(conn).unwrap();
         connection.announced |= Class::of(bytes) == Class::Announcement;
@@ -185,8 +185,8 @@ impl Replay<'_> {
         written.unwrap_or_else(|e| panic!("{at}: {e}"));
     }
 
-    /// Waits until our node knows the roots of all peers that announced one: what follows on
-    /// another connection must not overtake.
+    /// Waits until the node under test knows the roots of all peers that announced one: later bytes on another
+    /// connection must not overtake.
     async fn announcements_are_in(&self, at: &str) {
         let began = Instant::now();
         let announced = self
@@ -204,8 +204,7 @@ impl Replay<'_> {
         }
     }
 
-    /// Waits until our node has told of a broadcast: what follows on another connection must not
-    /// overtake.
+    /// Waits until the node under test has reported a broadcast: later bytes on another connection must not overtake.
     async fn broadcast_is_handled(&mut self, key: &str, at: &str) {
         let told = async {
             while let Some(event) = self.events.next().await {
@@ -220,7 +219,7 @@ impl Replay<'_> {
         told.unwrap_or_else(|_| panic!("{at}: the broadcast of {key} is not told of"));
     }
 
-    /// Connects, unless that is done.
+    /// Connects, unless that has been done.
     async fn connect_if_not(&mut self, conn: &str, line: &Line, at: &str) {
         if !self.connections.contains_key(conn) {
             self.wait_for(line).await;
@@ -234,8 +233,7 @@ impl Replay<'_> {
         tokio::time::sleep_until((self.start + line.at()).into()).await;
     }
 
-    /// Waits until our node has sent as many frames as the recorded one had; the recording waits
-    /// with it.
+    /// Waits until the node under test has sent as many frames as the recorded one had. The replay waits meanwhile.
     async fn sent_what_is_due(&mut self, at: &str) {
         let began = Instant::now();
         for (conn, due) in &self.due {
@@ -261,7 +259,7 @@ impl Replay<'_> {
         self.start += began.elapsed();
     }
 
-    /// Connects in the place of the other end: whoever dialled, the bytes are the same.
+    /// Connects in the place of the other end. The bytes are the same, whichever end dialled.
     async fn connect(&mut self, conn: &str) {
         let mut stream = TcpStream::connect(self.node.local_addrs()[0])
             .await
@@ -280,8 +278,8 @@ impl Replay<'_> {
         stream.write_all(&theirs).await.unwrap();
         let mut got = [0; HANDSHAKE_LEN];
         stream.read_exact(&mut got).await.unwrap();
-        // In the bytes that the protocol leaves unused, and that are signed with the rest, ours offers to
-        // correct paths. All else is as recorded.
+        // In the bytes that the protocol leaves unused, and that are signed with the rest, the node under test offers
+        // to correct paths. The other bytes are as recorded.
         let offered = handshake::decode(&got).unwrap().extensions;
         assert_eq!(offered, Extensions::BREAK_NOTICES, "handshake on {conn}");
         let used = |bytes: &[u8]| [&bytes[..1], &bytes[4..40]].map(hex::encode);
@@ -327,7 +325,7 @@ impl Replay<'_> {
         }
     }
 
-    /// Our node must come to be in the state that the recorded one was in.
+    /// Waits until the node under test is in the state that the recorded one was in.
     async fn has_state(&self, line: &Line, at: &str) {
         let root = line.root.clone().unwrap();
         let paths = line.snek_paths.clone().unwrap_or_default();

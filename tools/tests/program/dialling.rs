@@ -286,7 +286,7 @@ fn ourselves_a_stranger_and_a_silent_host_behind_a_name_lead_to_the_peer() {
 
 #[test]
 fn a_second_node_with_our_key_is_told_of() {
-    let Some(host) = host("twins", &["127.0.0.1"]) else {
+    let Some(host) = host("same-key", &["127.0.0.1"]) else {
         return;
     };
     let first = host.start(1, "127.0.0.8:65432", &[], &[]);
