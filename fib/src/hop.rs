@@ -7,18 +7,18 @@ use crate::port::PortId;
 /// The next hop of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NextHop {
-    /// This node.
+    /// The node itself.
     Local,
-    /// The peer at this port.
+    /// The peer at a port.
     Port(PortId),
-    /// There is no next hop.
+    /// No next hop.
     None,
 }
 
 /// The result of a SNEK lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnekHop {
-    /// Where the frame goes.
+    /// The next hop of the frame.
     pub next: NextHop,
     /// The watermark that goes into the frame.
     pub watermark: Watermark,

@@ -40,7 +40,7 @@ struct Bound<'a> {
     next: NextHop,
 }
 
-/// One traffic lookup of [`Snapshot::snek_batch`].
+/// A traffic lookup of [`Snapshot::snek_batch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnekQuery {
     /// The frame's destination key.

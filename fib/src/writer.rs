@@ -40,7 +40,7 @@ pub struct Fib {
     published: Arc<ArcSwap<Snapshot>>,
 }
 
-/// One thread's view of the tables.
+/// A thread's view of the tables.
 #[derive(Clone, Debug)]
 pub struct FibReader {
     cache: arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,

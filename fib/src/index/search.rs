@@ -102,7 +102,7 @@ impl<'a, V> Searches<'a, V> {
     }
 }
 
-/// One search of a batch, which is at a branch or has reached a leaf.
+/// A search of a batch, which is at a branch or has reached a leaf.
 pub(super) struct Lane<'a, V> {
     head: u64,
     branch: Option<Spot<'a, Branch>>,

@@ -36,7 +36,7 @@ fn a_refresh_needs_no_publication() {
 
 /// A change that changes nothing is not published.
 #[test]
-fn what_is_set_again_is_not_published() {
+fn changes_without_effect_are_not_published() {
     let (mut writer, fib) = FibWriter::new(PublicKey::MIN);
     let (key, port) = (PublicKey([9; 32]), PortId(3));
     let set_all = |writer: &mut FibWriter| {
