@@ -143,7 +143,7 @@ impl SecretKey {
         Self(SigningKey::from_bytes(seed))
     }
 
-    /// Returns the seed. Whoever knows it can act as this node.
+    /// Returns the seed. With it, anyone can act as this node.
     #[must_use]
     pub fn seed(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(self.0.to_bytes())
