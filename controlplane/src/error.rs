@@ -8,8 +8,8 @@ use pinecone_wire::{AnnouncementError, FrameError, SignedBodyError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {
-    /// The peer presented this node's own key: the node reached itself, or somebody replays its handshake.
-    #[error("the peer presented our own key")]
+    /// The peer presented this node's own key: the node reached itself, or its handshake was replayed.
+    #[error("the peer presented this node's own key")]
     OwnKey,
     /// The maximum number of peerings is reached.
     #[error("the limit of {limit} peerings is reached")]

@@ -190,8 +190,11 @@ impl NetworkTime {
             self.last_warning = Some(now);
             let seconds = by.unsigned_abs() / 1000;
             match by < 0 {
-                true => warn!(seconds, "our clock is ahead of the network's: set it"),
-                false => warn!(seconds, "our clock is behind the network's: set it"),
+                true => warn!(
+                    seconds,
+                    "this node's clock is ahead of the network's: set it"
+                ),
+                false => warn!(seconds, "this node's clock is behind the network's: set it"),
             }
         }
     }

@@ -127,7 +127,7 @@ impl OwnKey {
             self.last_warning = Some(now);
             warn!(
                 key = %own,
-                "another node uses our key: neither can be reached reliably; give it a key of its own"
+                "another node uses this node's key: neither can be reached reliably; give it a key of its own"
             );
         }
     }

@@ -31,11 +31,11 @@ pub(crate) struct Peer {
 /// The kinds of bootstraps that a peer has ever brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Brought {
-    /// It has brought none.
+    /// None.
     Nothing,
-    /// It has brought only those of its own key.
+    /// Only bootstraps of the peer's own key.
     Own,
-    /// It has brought those of other keys, too.
+    /// Also bootstraps of other keys.
     Others,
 }
 
@@ -131,7 +131,7 @@ impl Peers {
         }
     }
 
-    /// Returns the payload of the last announcement sent to a peer, for whoever sends the next.
+    /// Returns the payload of the last announcement sent to a peer, for the sender of the next one.
     pub(crate) fn told_mut(&mut self, port: PortId) -> Option<&mut Option<Arc<[u8]>>> {
         Some(&mut self.by_port.get_mut(&port)?.told)
     }

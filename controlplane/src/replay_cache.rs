@@ -256,7 +256,7 @@ mod tests {
     proptest! {
         /// Applies random operations on 20 keys, one a second, to the cache and to a plain map.
         #[test]
-        fn it_agrees_with_a_plain_map(steps in prop::collection::vec((0..4u8, 0..20u8), 1..300)) {
+        fn the_cache_agrees_with_a_plain_map(steps in prop::collection::vec((0..4u8, 0..20u8), 1..300)) {
             let mut cache = ReplayCache::default();
             let mut model: BTreeMap<u8, (u64, Duration)> = BTreeMap::new();
             for (n, (step, of)) in steps.into_iter().enumerate() {

@@ -33,7 +33,7 @@
 //!
 //! # Peers that may swallow bootstraps
 //!
-//! Nobody notices a bootstrap that is swallowed: a node whose bootstraps pass a peer that forwards none cannot be
+//! No node notices that a bootstrap is swallowed: a node whose bootstraps pass a peer that forwards none cannot be
 //! reached by key and never hears of it. But a peer that forwards bootstraps sooner or later brings some. So a
 //! bootstrap that is forwarded to a peer that has been there for
 //! [`ROUTE_LIFETIME`](pinecone_wire::timing::ROUTE_LIFETIME) and has brought only its own is doubled. The copy is also

@@ -31,7 +31,7 @@ impl ControlPlane {
         Ok(port)
     }
 
-    /// Records that the data plane has closed a port, whoever initiated it. Its number is free again.
+    /// Records that the data plane has closed a port, whichever side initiated it. Its number is free again.
     pub fn closed(&mut self, now: Now, port: PortId) {
         self.set_now(now);
         if self.closing.remove(&port) {

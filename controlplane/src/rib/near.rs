@@ -9,7 +9,7 @@ use pinecone_wire::PublicKey;
 
 use super::adjacency::Adjacency;
 
-/// All claims of peers to lead to a key. A key with a claim is near.
+/// The claims of peers to lead to a key. A key with a claim is near.
 #[derive(Debug, Default)]
 pub(super) struct NearKeys {
     /// The claims to each key, best first. One set, as most keys have a single claim.

@@ -33,13 +33,13 @@ pub(crate) struct Route {
 pub(crate) enum Room {
     /// A slot is free.
     Free,
-    /// There is room if the oldest route from this port is evicted.
+    /// The oldest route from this port must be evicted.
     Evict(PortId),
     /// The route must be refused.
     None,
 }
 
-/// All routes. There may be millions. Each takes a slot and a place in the index: about 100 bytes.
+/// The routes of a node. There may be millions. Each takes a slot and a place in the index: about 100 bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
     by_key: KeyIndex,

@@ -114,7 +114,7 @@ impl Admission {
         let last = self.last_warning;
         if last.is_none_or(|last| now >= last + WARNING_GAP) {
             self.last_warning = Some(now);
-            warn!(%port, %key, lead_ms = lead, "bootstrap dropped: its clock is ahead, or ours behind");
+            warn!(%port, %key, lead_ms = lead, "bootstrap dropped: its sender's clock is ahead, or this node's is behind");
         }
     }
 }

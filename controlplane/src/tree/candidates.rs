@@ -59,7 +59,7 @@ impl Candidates {
             let same = |candidate: &&Candidate| candidate.root == root;
             let found = candidates.by_ref().take_while(same).find(is_alive).copied();
             match damping.held_until(cx, &root, current) {
-                // It is selected when the hold ends, whoever announces it then.
+                // The root is selected when the hold ends, whichever peer announces it then.
                 Some(until) if found.is_some() => damping.defer(until),
                 Some(_) => {}
                 None if found.is_some() => return found,

@@ -167,7 +167,7 @@ fn notices_are_bounded() {
     assert_eq!(bench.take_sent(2), [(a, notice(UP, sequence))]);
 }
 
-/// A deployed node ignores a notice, and so does ours if notices are off.
+/// A notice is ignored by a node with notices off, as by a deployed node.
 #[test]
 fn a_notice_is_dropped_where_notices_are_off() {
     let root = SecretKey::from_seed(&[9; 32]);

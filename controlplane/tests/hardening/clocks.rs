@@ -50,7 +50,10 @@ fn our_clock_is_wrong_if_many_are_ahead() {
     );
     assert!(is_taken(&mut bench, a, 2, 2 * DAY));
     assert!(is_taken(&mut bench, b, 3, 2 * DAY));
-    assert!(is_taken(&mut bench, root, 4, 0), "by our own clock, too");
+    assert!(
+        is_taken(&mut bench, root, 4, 0),
+        "by the node's own clock, too"
+    );
     assert!(!is_taken(&mut bench, root, 5, 4 * DAY));
     bench.wait(Duration::from_secs(1));
     let behind = bench.node.status().clock_behind_ms.unwrap();
@@ -80,11 +83,11 @@ fn one_peer_with_many_keys_has_one_vote() {
             }
             for (n, port) in [root, a, b, root, a, b].into_iter().enumerate() {
                 let taken = is_taken(&mut bench, port, 100 + n as u64, -wrong);
-                assert!(taken, "a lie of {lie}, our clock ahead by {wrong}");
+                assert!(taken, "a lie of {lie}, the node's clock ahead by {wrong}");
             }
             if lie - wrong > DAY && lie > 0 {
                 let taken = is_taken(&mut bench, liar, 99_999, lie - wrong);
-                assert!(!taken, "a lie of {lie}, our clock ahead by {wrong}");
+                assert!(!taken, "a lie of {lie}, the node's clock ahead by {wrong}");
             }
             bench.wait(Duration::from_secs(1));
             let behind = bench.node.status().clock_behind_ms;
@@ -128,7 +131,7 @@ fn sequences_rise_through_corrections_of_the_clock() {
     bench.wait(Duration::from_secs(3));
     let before = signed(&mut bench);
     assert!(!before.is_empty() && before.iter().all(|(_, days)| *days == 0));
-    // The broadcast of the node's one neighbour says that the node is ahead. Nobody has accepted the node's own.
+    // The broadcast of the node's one neighbour says that the node is ahead. No node has accepted this node's own.
     let sequence = bench.now.unix_ms - 2 * DAY as u64;
     bench.frame(root, &broadcast(1, ROOT, &unsigned_body(sequence, ROOT, 1)));
     bench.wait(Duration::from_secs(7));
