@@ -48,7 +48,7 @@ impl DrivenWorker {
         self.0.descriptor()
     }
 
-    /// Ends the worker. After an error, closes its ports and its mailbox, so that nobody waits for it.
+    /// Ends the worker. After an error, closes its ports and its mailbox, so that no other thread waits for it.
     pub fn finish(self, outcome: Result<(), WorkerError>) {
         self.0.finish(outcome);
     }

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_a_worker_is_bounded_in_bytes() {
+    fn frames_that_wait_for_a_worker_are_bounded_in_bytes() {
         let (mut handoff, to) = handoff();
         let mut taken = 0;
         for _ in 0..3 {

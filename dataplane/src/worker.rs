@@ -115,7 +115,7 @@ impl Worker {
         with_loop!(&self.engine, inner => inner.descriptor())
     }
 
-    /// Ends the worker. After an error, closes its ports and its mailbox, so that nobody waits for it.
+    /// Ends the worker. After an error, closes its ports and its mailbox, so that no other thread waits for it.
     pub(crate) fn finish(mut self, outcome: Result<(), WorkerError>) {
         if !matches!(outcome, Err(WorkerError::Panicked { .. })) {
             with_loop!(&mut self.engine, inner => inner.finish());

@@ -24,7 +24,7 @@ with_every_engine! {
     a_watermark_that_changes_length_is_written
     frames_are_dropped_for_the_stated_reasons
     frames_that_would_be_dropped_find_another_way
-    what_is_for_us_is_delivered_and_what_we_inject_is_routed
+    frames_for_this_node_are_delivered_and_injected_ones_are_routed
     pings_count_the_nodes_they_pass
     a_slow_reader_gets_whole_frames_with_the_oldest_missing
     ports_come_and_go_under_load
@@ -35,7 +35,7 @@ with_options! {
     uring_spinning, Uring, |options| options.busy_poll = Some(std::time::Duration::from_micros(100)),
     frames_of_all_sizes_arrive_in_order_and_unchanged
     running_out_of_receive_buffers_loses_nothing
-    what_is_for_us_is_delivered_and_what_we_inject_is_routed
+    frames_for_this_node_are_delivered_and_injected_ones_are_routed
     a_slow_reader_gets_whole_frames_with_the_oldest_missing
     ports_come_and_go_under_load
 }
@@ -46,7 +46,7 @@ with_options! {
     running_out_of_receive_buffers_loses_nothing
     more_egress_ports_than_one_iteration_has_memory_for
     a_watermark_that_changes_length_is_written
-    what_is_for_us_is_delivered_and_what_we_inject_is_routed
+    frames_for_this_node_are_delivered_and_injected_ones_are_routed
     a_slow_reader_gets_whole_frames_with_the_oldest_missing
     ports_come_and_go_under_load
 }
@@ -61,7 +61,7 @@ with_options! {
 with_options! {
     epoll_spinning, Epoll, |options| options.busy_poll = Some(std::time::Duration::from_micros(100)),
     frames_of_all_sizes_arrive_in_order_and_unchanged
-    what_is_for_us_is_delivered_and_what_we_inject_is_routed
+    frames_for_this_node_are_delivered_and_injected_ones_are_routed
     a_slow_reader_gets_whole_frames_with_the_oldest_missing
 }
 
@@ -300,7 +300,7 @@ fn frames_that_would_be_dropped_find_another_way(engine: Setting) {
     assert_eq!(total.tx_traffic_frames, 2);
 }
 
-fn what_is_for_us_is_delivered_and_what_we_inject_is_routed(engine: Setting) {
+fn frames_for_this_node_are_delivered_and_injected_ones_are_routed(engine: Setting) {
     let mut rig = Rig::new(engine, 2);
     let (mut a, mut b) = (rig.port(1), rig.port(2));
     rig.route(KEY, 2, 7);

@@ -1,4 +1,4 @@
-//! One port's egress: the frames that it sends, and those that wait for a socket that is full.
+//! The egress of a port: the frames that it sends, and those that wait for a socket that is full.
 
 mod limits;
 mod pacing;
