@@ -1,8 +1,8 @@
 /// The side that opened a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// The peer opened it.
+    /// The peer.
     Inbound,
-    /// This node opened it.
+    /// This node.
     Outbound,
 }

@@ -65,17 +65,19 @@ pub enum ListenError {
 #[non_exhaustive]
 pub enum HandshakeFailed {
     /// The peer speaks another version of the protocol.
-    #[error("peer speaks protocol version {0}, we speak 1")]
+    #[error("peer has protocol version {0}, this node has version 1")]
     Version(u8),
     /// The peer's capabilities differ from those of this node.
-    #[error("peer has capabilities {0:#010x}, we have 0x0000003b")]
+    #[error("peer has capabilities {0:#010x}, this node has 0x0000003b")]
     Capabilities(u32),
     /// The signature does not belong to the claimed key.
     #[error("handshake signature does not verify")]
     Signature,
     /// The peer claims this node's own key: the node dialled itself, another node uses its key, or its handshake was
     /// sent back.
-    #[error("the peer has our own key: it is this node itself, or another node uses the key")]
+    #[error(
+        "the peer has this node's own key: it is this node itself, or another node uses the key"
+    )]
     OwnKey,
     /// The handshake was not finished in time.
     #[error("handshake not finished within {} s", .0.as_secs_f64())]

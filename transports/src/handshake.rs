@@ -211,8 +211,8 @@ impl Transports {
             if own_keys.log_is_due(Instant::now()) {
                 tracing::warn!(
                     %remote, ?direction,
-                    "a handshake with our own key that is not ours: another node uses this key, or \
-                     our handshake was sent back; not logged again for an hour"
+                    "another node has this node's key, or this node's handshake was sent back; not logged \
+                     again for an hour"
                 );
             }
         };

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_logged_once_an_hour() {
+    fn sightings_are_logged_once_an_hour() {
         let own = OwnKey::default();
         let start = Instant::now();
         let logged = |s: u64| own.log_is_due(start + Duration::from_secs(s));

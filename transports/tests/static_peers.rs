@@ -112,7 +112,7 @@ fn a_peering_that_ends_at_once_is_a_failure_more_and_a_short_one_is_none() {
 }
 
 #[test]
-fn who_has_not_failed_goes_first_and_nobody_is_passed_over() {
+fn peers_that_have_not_failed_are_dialled_first_and_none_starves() {
     let mut peers = list(101);
     let ids = dial_ids(101);
     let healthy = ids[100];
@@ -193,8 +193,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// The same peers are dialled as by a simple model, within the range of the random waits, for any order of calls,
-    /// including wrong ones.
+    /// Any order of calls, including wrong ones, dials the peers of a simple model, within the range of the random
+    /// waits.
     #[test]
     fn dials_when_the_model_does(steps in prop::collection::vec(step(), 1..200)) {
         let mut peers = list(5);

@@ -75,7 +75,7 @@ fn names_and_both_families_are_dialled() {
 }
 
 #[test]
-fn what_cannot_be_dialled_says_why() {
+fn failed_dials_report_the_reason() {
     on_each_backend(|backend| async move {
         let dialler = Transports::new(backend, &key(2), limits());
         let error = dialler.dial(&refused_address()).await.unwrap_err();
