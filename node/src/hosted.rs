@@ -49,7 +49,7 @@ impl End {
 /// The time at which a node must be iterated again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// As soon as the other nodes have been iterated.
+    /// At once, after the other nodes.
     Now,
     /// After this time, or when it is woken or its descriptor becomes readable.
     After(Duration),

@@ -10,7 +10,7 @@ use pinecone_dataplane::PortId;
 pub(crate) struct Intake<T> {
     queues: BTreeMap<PortId, Queue<T>>,
     /// The ports that have items to hand out, the next one first.
-    turn: VecDeque<PortId>,
+    rotation: VecDeque<PortId>,
 }
 
 struct Queue<T> {
@@ -19,14 +19,14 @@ struct Queue<T> {
     under_way: usize,
     /// Set if no more items are handed out before those under way are done.
     held: bool,
-    in_turn: bool,
+    is_listed: bool,
 }
 
 impl<T> Default for Intake<T> {
     fn default() -> Self {
         Self {
             queues: BTreeMap::new(),
-            turn: VecDeque::new(),
+            rotation: VecDeque::new(),
         }
     }
 }
@@ -36,20 +36,20 @@ impl<T> Intake<T> {
     pub(crate) fn push(&mut self, port: PortId, item: T) {
         let queue = self.queues.entry(port).or_insert_with(Queue::new);
         queue.waiting.push_back(item);
-        if !queue.held && !queue.in_turn {
-            queue.in_turn = true;
-            self.turn.push_back(port);
+        if !queue.held && !queue.is_listed {
+            queue.is_listed = true;
+            self.rotation.push_back(port);
         }
     }
 
     /// Takes the next item, from the port that is next. An item for which `alone` returns true waits until no other
     /// item of its port is under way.
     pub(crate) fn next(&mut self, alone: impl Fn(&T) -> bool) -> Option<T> {
-        while let Some(port) = self.turn.pop_front() {
+        while let Some(port) = self.rotation.pop_front() {
             let Some(queue) = self.queues.get_mut(&port) else {
                 continue;
             };
-            queue.in_turn = false;
+            queue.is_listed = false;
             if queue.under_way > 0 && queue.waiting.front().is_some_and(&alone) {
                 queue.held = true;
             }
@@ -60,8 +60,8 @@ impl<T> Intake<T> {
                 continue;
             };
             if !queue.waiting.is_empty() {
-                queue.in_turn = true;
-                self.turn.push_back(port);
+                queue.is_listed = true;
+                self.rotation.push_back(port);
             } else if queue.under_way == 0 {
                 // The port may have closed, so its empty queue is removed.
                 self.queues.remove(&port);
@@ -73,7 +73,7 @@ impl<T> Intake<T> {
 
     /// Takes all items that still wait.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> {
-        self.turn.clear();
+        self.rotation.clear();
         let queues = std::mem::take(&mut self.queues);
         queues.into_values().flat_map(|queue| queue.waiting)
     }
@@ -98,9 +98,9 @@ impl<T> Intake<T> {
         queue.held = false;
         if queue.waiting.is_empty() {
             self.queues.remove(&port);
-        } else if !queue.in_turn {
-            queue.in_turn = true;
-            self.turn.push_back(port);
+        } else if !queue.is_listed {
+            queue.is_listed = true;
+            self.rotation.push_back(port);
         }
     }
 }
@@ -111,7 +111,7 @@ impl<T> Queue<T> {
             waiting: VecDeque::new(),
             under_way: 0,
             held: false,
-            in_turn: false,
+            is_listed: false,
         }
     }
 }
@@ -135,11 +135,11 @@ mod tests {
         let all: Vec<_> = std::iter::from_fn(|| take(&mut intake)).collect();
         assert_eq!(all[..8], [101, 201, 102, 202, 103, 203, 104, 105]);
         assert_eq!(all.len(), 53);
-        assert!(intake.queues.is_empty() && intake.turn.is_empty());
+        assert!(intake.queues.is_empty() && intake.rotation.is_empty());
     }
 
     #[test]
-    fn what_holds_up_its_port_holds_up_no_other() {
+    fn an_item_that_holds_up_its_port_holds_up_no_other_port() {
         let mut intake = Intake::default();
         (101..=103).for_each(|n| intake.push(A, n));
         assert_eq!(take(&mut intake), Some(101));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_alone_waits_for_all_before_it() {
+    fn an_item_that_runs_alone_waits_for_all_before_it() {
         let mut intake = Intake::default();
         [101, 200, 102].into_iter().for_each(|n| intake.push(A, n));
         assert_eq!(take(&mut intake), Some(101));

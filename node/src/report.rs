@@ -22,7 +22,7 @@ pub(crate) fn workers(stats: &[WorkerStats]) -> Vec<Worker> {
         .map(|(index, stats)| {
             let mut counters = named([
                 ("ports", stats.ports),
-                ("turns", stats.iterations),
+                ("iterations", stats.iterations),
                 ("sleeps", stats.sleeps),
                 ("handed_over", stats.handed_over),
                 ("out_of_buffers", stats.out_of_buffers),

@@ -43,7 +43,7 @@ async fn ten_in_a_ring_all_reach_each_other() {
 }
 
 #[tokio::test]
-async fn of_two_links_to_one_node_either_may_go() {
+async fn either_of_two_links_to_one_node_may_be_lost() {
     let (a, b) = (node(8).await, node(15).await);
     let first = pipe(&a, &b).await.unwrap();
     let second = pipe(&a, &b).await.unwrap();

@@ -266,7 +266,7 @@ async fn our_own_key_is_refused() {
     let (a, address) = listening(8).await;
     let error = a.connect(&address.to_string()).await.unwrap_err();
     assert!(matches!(error, ConnectError::Dial { .. }), "{error:?}");
-    assert!(error.to_string().contains("our own key"), "{error}");
+    assert!(error.to_string().contains("this node's own key"), "{error}");
     let same_key = node(8).await;
     let error = pipe(&a, &same_key).await.unwrap_err();
     assert!(matches!(error, ConnectError::Handshake(_)), "{error:?}");

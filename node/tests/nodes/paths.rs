@@ -68,7 +68,7 @@ async fn reads_notice(mut peer: BarePeer, low: [u8; 32]) -> BarePeer {
 
 /// The loss of the peering with the root is reported to the nodes below.
 #[tokio::test]
-async fn whose_path_breaks_is_told() {
+async fn keys_whose_path_breaks_are_notified() {
     let (node, root, low) = path().await;
     let mut events = node.events();
     let key = *low.key.public_key().as_bytes();

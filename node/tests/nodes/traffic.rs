@@ -100,7 +100,7 @@ async fn to_ourselves() {
 }
 
 #[tokio::test]
-async fn what_leads_nowhere_is_counted_and_not_given_to_us() {
+async fn unreachable_payloads_are_counted_and_not_delivered_here() {
     let a = node(8).await;
     let nobody = PublicKey([0xaa; 32]);
     let unanswered = a.ping(&nobody, 0, Duration::from_millis(50)).await;
