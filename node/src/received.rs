@@ -7,7 +7,7 @@ use pinecone_wire::PublicKey;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Received {
-    /// The key that the payload claims to be from. Nothing proves it.
+    /// The key that the payload claims to be from, without proof.
     pub source: PublicKey,
     /// The key that the payload is for: the node's own, unless it
     /// [receives for any key](crate::ReceiveFor::AnyKey).

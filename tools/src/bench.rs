@@ -50,14 +50,14 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 const DRAIN_PAUSE: Duration = Duration::from_millis(500);
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// Runs the benchmark. Returns false if no frame came through.
+/// Runs the benchmark. Returns false if no frame arrived.
 pub(crate) async fn bench(options: BenchOptions) -> Result<bool, Failure> {
     options.log.start("error")?;
     options.check()?;
     let bench = Bench::start(&options)?;
     let mut signals = Signals::new()?;
     let report = bench.run(&options, &mut signals).await;
-    // The threads must end in any case.
+    // The threads must end even after a failure.
     bench.shared.enter(Phase::Ended);
     let report = bench.finish(&options, report?)?;
     print(&if options.json {
@@ -203,8 +203,8 @@ impl Bench {
         })
     }
 
-    /// Waits until every flow has a lasting route. Probes may get through after the first announcements,
-    /// and then not again until bootstraps have set up routes, so only later probes count.
+    /// Waits until every flow has a lasting route. Probes may arrive after the first announcements, and then not again
+    /// until bootstraps have set up routes, so only later probes count.
     async fn find_routes(&self, options: &BenchOptions) -> Result<(), Failure> {
         self.find_all(options).await?;
         while !self.shared.all_joined() {
@@ -222,7 +222,7 @@ impl Bench {
         self.find_all(options).await
     }
 
-    /// Waits until a probe of every flow has come through.
+    /// Waits until a probe of every flow has arrived.
     async fn find_all(&self, options: &BenchOptions) -> Result<(), Failure> {
         while let Some(flow) = self.shared.first_unseen() {
             self.check()?;
@@ -413,7 +413,7 @@ impl Bench {
     }
 }
 
-/// Explains that probes of only `seen` of all flows came through within [`ROUTE_LIMIT`].
+/// Explains that probes of only `seen` of all flows arrived within [`ROUTE_LIMIT`].
 fn missing_probes(first: &PeerAddress, last: &PeerAddress, seen: usize, flows: usize) -> String {
     let limit = ROUTE_LIMIT.as_secs();
     match seen {

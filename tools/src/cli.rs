@@ -191,7 +191,7 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "CORE", value_parser = whole::<usize>(0, u64::MAX),
           help_heading = ENGINE)]
     pub(crate) sqpoll: Option<usize>,
-    /// Send without copying to the kernel when at least this many queued bytes go out in one call.
+    /// Send without copying to the kernel when at least this many queued bytes are sent in one call.
     ///
     /// Pays on fast network interfaces only; slower on loopback. [default: always copy]
     #[arg(long, value_name = "BYTES", value_parser = whole::<u32>(1, 524_288),
@@ -199,7 +199,7 @@ pub(crate) struct RunOptions {
     pub(crate) zerocopy: Option<u32>,
     /// Longest time in microseconds that a worker waits to handle several small frames at once.
     ///
-    /// It waits only while many small frames come from several peers. With 0, it never waits.
+    /// It waits only while many small frames arrive from several peers. With 0, it never waits.
     #[arg(long, value_name = "USEC", default_value_t = 0, value_parser = whole::<u64>(0, 1000),
           help_heading = ENGINE)]
     pub(crate) batch_wait: u64,
@@ -219,7 +219,7 @@ pub(crate) struct RunOptions {
     pub(crate) wakeup_hops: u8,
     /// When a path changes, also correct the old one, and notify the sources of broken paths.
     ///
-    /// The frames for this go only to peers that offer the same.
+    /// The frames for this are sent only to peers that have this option, too.
     #[arg(long, value_name = "on|off", num_args = 0..=1, default_value = "on",
           default_missing_value = "on", help_heading = ROUTING)]
     pub(crate) correct_paths: Switch,

@@ -61,7 +61,7 @@ pub(crate) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Returns the path in a variable, unless it is relative: the XDG specification says to ignore those.
+/// Returns the path in a variable, unless it is relative: the XDG specification demands that such paths be ignored.
 fn absolute(variable: &str) -> Option<PathBuf> {
     env::var_os(variable)
         .map(PathBuf::from)

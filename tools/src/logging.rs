@@ -1,4 +1,4 @@
-//! The log, which goes to standard error. Standard output is for results.
+//! The log, which is written to standard error. Standard output is for results.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::BTreeMap;
@@ -52,8 +52,7 @@ impl LogOptions {
     }
 }
 
-/// Makes panics go where the log goes. The standard library would write to standard error itself, which
-/// may block for ever.
+/// Writes panics to the log. The standard library would write to standard error itself, which may block for ever.
 pub(crate) fn catch_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();

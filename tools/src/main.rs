@@ -1,7 +1,7 @@
 //! The `pinecone` program: runs a node, and controls and measures running nodes.
 //!
-//! Whatever an application that embeds a node would need too does not belong here: it lives in the
-//! `pinecone` library.
+//! Code that an application with an embedded node would also need does not belong here: it lives in the `pinecone`
+//! library.
 
 mod addresses;
 mod admin;

@@ -16,12 +16,12 @@ pub(crate) const JOIN_LIMIT: Duration = Duration::from_secs(15);
 /// Interval at which the state of a joining node is polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Which side of an exchange the node takes.
+/// The side of an exchange that the node takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Role {
-    /// It sends first.
+    /// The side that sends first.
     Asks,
-    /// It answers others.
+    /// The side that answers.
     Answers,
 }
 
@@ -115,9 +115,9 @@ fn reasons(peers: &[StaticPeer]) -> String {
 
 /// Returns a new key that is low.
 ///
-/// The node with the highest key is the root, and a root that soon leaves disturbs the whole network.
-/// Besides, a node reaches higher keys as soon as it has a parent, but a lower key only after that
-/// key's next bootstrap, up to 5 s later.
+/// The node with the highest key is the root, and a root that soon leaves disturbs the whole network. Moreover, a node
+/// reaches higher keys as soon as it has a parent, but a lower key only after that key's next bootstrap, up to 5 s
+/// later.
 fn low_key(role: Role) -> Result<SecretKey, Failure> {
     let candidates = match role {
         Role::Asks => 512,

@@ -81,7 +81,9 @@ fn status_text(status: &StatusInfo) -> String {
     let elsewhere = &status.own_key_elsewhere;
     if elsewhere.signed_frames > 0 {
         let frames = elsewhere.signed_frames;
-        let text = format!("another node uses our key: {frames} frames with its signature arrived");
+        let text = format!(
+            "another node uses this node's key: {frames} frames with its signature arrived"
+        );
         rows.push(("warning", text));
     }
     if elsewhere.handshakes > 0 {

@@ -88,7 +88,7 @@ impl Lines {
     }
 }
 
-/// For `tracing-subscriber`, which writes each line with one call.
+/// Queues lines for `tracing-subscriber`, which writes each line with one call.
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
@@ -133,9 +133,9 @@ impl Shared {
 
     /// Writes lines. Never returns.
     fn write_to(&self, mut output: impl Write) {
-        // Whether the last line was only partly written.
+        // Set if the last line was only partly written.
         let mut torn = false;
-        // Whether the last write failed. Then only a new line triggers another.
+        // Set if the last write failed. Then only a new line triggers another.
         let mut failed = false;
         loop {
             let (line, unreported) = self.next(failed);

@@ -1,8 +1,8 @@
 //! The sliding-window protocol of `pinecone send` and `pinecone recv`: a byte stream over an overlay
 //! that may lose, reorder and repeat payloads.
 //!
-//! Sans I/O: payloads, bytes and the time go in, payloads and bytes come out. It provides reliability
-//! and flow control, but neither secrecy nor authentication.
+//! The protocol does no I/O: the caller passes in payloads, bytes and the time, and takes out payloads and bytes. It
+//! provides reliability and flow control, but neither secrecy nor authentication.
 
 mod receiver;
 mod rtt;

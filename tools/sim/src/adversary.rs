@@ -25,7 +25,7 @@ pub enum Mischief {
         kinds: Vec<FrameType>,
         /// The share of them, in parts of a million.
         rate: u32,
-        /// If set, only frames from or to this peer are dropped.
+        /// The peer from or to which frames are dropped. If absent, those of all peers are.
         peer: Option<NodeId>,
     },
     /// Sends bootstraps of made-up keys to all peers.

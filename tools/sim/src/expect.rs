@@ -32,7 +32,7 @@ pub struct Expectation {
     /// The value of the measure. Absent if there is none, such as the time to converge of a network
     /// that did not.
     pub found: Option<f64>,
-    /// Whether the value passes.
+    /// Set if the value passes.
     pub holds: bool,
 }
 

@@ -1,10 +1,9 @@
 //! Links: delay, bandwidth and loss of the streams of frames that run over them.
 //!
-//! A peering is a stream, so a frame never overtakes another one of its class. Bandwidth is shared
-//! as in the data plane: protocol frames go before traffic, and traffic that does not fit into the
-//! queue is dropped. A lost packet is sent again after a timeout that doubles with each further
-//! loss, and all frames behind it wait. Thus loss causes delay, and it ends the peering if nothing
-//! arrives for [`SILENCE`].
+//! A peering is a stream, so a frame never overtakes another one of its class. Bandwidth is shared as in the data
+//! plane: protocol frames are sent before traffic, and traffic that does not fit into the queue is dropped. A lost
+//! packet is sent again after a timeout that doubles with each further loss, and all frames behind it wait. Thus loss
+//! causes delay, and it ends the peering if nothing arrives for [`SILENCE`].
 //!
 //! Keepalives are computed, not simulated: one is counted for each [`KEEPALIVE`] without a frame.
 
@@ -69,17 +68,17 @@ pub(crate) enum Sent {
     Stuck,
 }
 
-/// One direction of a peering.
+/// A direction of a peering.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Direction {
     last_sent: Nanos,
     /// Keepalives since then that were counted already.
     keepalives: u32,
-    /// When the link is free for the next frame of each class.
+    /// The time at which the link is free for the next frame of each class.
     free: [Nanos; 2],
-    /// When the last frame of each class arrives.
+    /// The time at which the last frame of each class arrives.
     arrival: [Nanos; 2],
-    /// Until when a lost packet delays all frames.
+    /// The time until which a lost packet delays all frames.
     stalled: Nanos,
 }
 
@@ -139,7 +138,7 @@ impl Direction {
         Sent::Arrives(arrives)
     }
 
-    /// Returns when the last frame sent before `now` arrives, keepalives included.
+    /// Returns the time at which the last frame sent before `now` arrives, keepalives included.
     pub(crate) fn last_arrival(&self, now: Nanos, link: &LinkOptions) -> Nanos {
         let keepalives = now.saturating_sub(self.last_sent) / KEEPALIVE;
         let quiet = self.last_sent + keepalives * KEEPALIVE + link.latency;

@@ -14,26 +14,26 @@ pub enum Loss {
     HopLimit,
     /// The frame would have become longer than 65,535 bytes.
     TooLong,
-    /// A node delivered it to itself as the closest to the destination, which is another node.
+    /// A node delivered the frame to itself as the closest to the destination, which is another node.
     WrongNode,
     /// The queue of a slow link was full.
     QueueFull,
-    /// Its link was down.
+    /// The frame's link was down.
     LinkDown,
-    /// Its peering had ended.
+    /// The frame's peering had ended.
     PeeringOver,
-    /// An adversary dropped it.
+    /// An adversary dropped the frame.
     Adversary,
-    /// It took more hops than there are nodes.
+    /// The frame took more hops than there are nodes.
     Loop,
-    /// It could not be parsed.
+    /// The frame could not be parsed.
     Malformed,
 }
 
 impl Loss {
     /// The number of reasons.
     pub const COUNT: usize = Self::ALL.len();
-    /// All reasons in order.
+    /// The reasons in order.
     pub const ALL: [Self; 12] = [
         Self::NoRoute,
         Self::Backwards,

@@ -164,10 +164,10 @@ struct Trials {
     apart: usize,
 }
 
-/// One pair that was tried.
+/// A pair that was tried.
 struct Trial {
     distance: u32,
-    /// Whether the two are joined even without the adversaries.
+    /// Set if the two are joined even without the adversaries.
     spared: bool,
     probes: [crate::network::Probe; 2],
 }

@@ -112,7 +112,7 @@ impl Network {
         }
     }
 
-    /// Sets how far a node's calendar clock is ahead, in milliseconds.
+    /// Sets the time by which a node's calendar clock is ahead, in milliseconds.
     pub fn set_clock_ahead(&mut self, node: NodeId, ms: i64) {
         if let Some(node) = self.nodes.get_mut(node) {
             node.clock_ahead_ms = ms;

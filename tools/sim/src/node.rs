@@ -18,22 +18,21 @@ pub struct NodeOptions {
     /// The options of its control plane. If they set no time of the first wakeup broadcast, each
     /// node has a random one.
     pub config: Config,
-    /// Whether signatures are made and checked. Otherwise nothing is signed, and all frames are
-    /// believed.
+    /// Set if signatures are made and checked. Otherwise nothing is signed, and all frames are believed.
     pub signatures: bool,
-    /// Whether the hop limit of traffic frames is enforced.
+    /// Set if the hop limit of traffic frames is enforced.
     pub hop_limiting: bool,
-    /// Whether changes of the forwarding tables are published after every step, and traffic is
-    /// forwarded by the published tables, as workers do it. Otherwise traffic is forwarded by the
-    /// tables that the control plane works on, which decide the same and take less memory.
+    /// Set if changes of the forwarding tables are published after every step, and traffic is forwarded by the
+    /// published tables, as in workers. Otherwise traffic is forwarded by the tables that the control plane works on,
+    /// which decide the same and take less memory.
     pub publish: bool,
 }
 
-/// One end of a peering.
+/// An end of a peering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PeeringEnd {
     pub(crate) peering: u32,
-    /// 0 or 1.
+    /// The number of the end: 0 or 1.
     pub(crate) end: u8,
 }
 
@@ -52,9 +51,9 @@ pub(crate) struct Node {
     seed: [u8; 32],
     key: PublicKey,
     pub(crate) plane: ControlPlane,
-    /// Present if tables are published.
+    /// The published tables, if tables are published.
     published: Option<FibReader>,
-    /// By port number.
+    /// The open peerings, by port number.
     ports: Vec<Option<PeeringEnd>>,
     /// The links that end at this node, up or down.
     pub(crate) links: Vec<LinkId>,
@@ -63,9 +62,9 @@ pub(crate) struct Node {
     pub(crate) root: PublicKey,
     /// The time of the next scheduled tick.
     pub(crate) scheduled: Nanos,
-    /// How far the node's calendar clock is ahead, in milliseconds.
+    /// The time by which the node's calendar clock is ahead, in milliseconds.
     pub(crate) clock_ahead_ms: i64,
-    /// Created when first needed.
+    /// The coordinates of other nodes. Created when first needed.
     cache: Option<Box<CoordinateCache>>,
     pub(crate) adversary: Option<Box<Adversary>>,
 }

@@ -22,7 +22,7 @@ pub struct Report {
     pub about: String,
     /// The seed.
     pub seed: u64,
-    /// `real`, or `stand-in` if nothing was signed and everything was believed.
+    /// `real`, or `stand-in` if nothing was signed and all frames were believed.
     pub signatures: &'static str,
     /// The number of nodes at the start.
     pub nodes: usize,
@@ -30,7 +30,7 @@ pub struct Report {
     pub links: usize,
     /// Samples in the order of time.
     pub samples: Vec<Sample>,
-    /// Events, and how long the network took to converge after each.
+    /// Events, and the time that the network took to converge after each.
     pub events: Vec<Mark>,
     /// Results of pings, if the scenario has any.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! Topologies: which nodes are linked at the start.
+//! Topologies: the links of a network at the start.
 
 mod connect;
 mod edge_list;
@@ -22,7 +22,7 @@ pub use self::layout::{Layout, MAX_LINKS, MAX_METRES, MAX_NODES, Place};
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Topology {
-    /// Each node is linked to the next.
+    /// A line, in which each node is linked to the next.
     Line {
         /// The number of nodes.
         nodes: u32,
@@ -56,7 +56,7 @@ pub enum Topology {
         side: u32,
         /// The longest link in metres; if absent, such that a node has 8 links on average.
         range: Option<u32>,
-        /// Whether links are added until all nodes are joined.
+        /// Set if links are added until all nodes are joined.
         #[serde(default = "yes")]
         connect: bool,
     },
@@ -85,7 +85,7 @@ pub enum Topology {
     File {
         /// The file's path, relative to the scenario's directory.
         path: PathBuf,
-        /// Whether the network may have parts that no link joins.
+        /// Set if the network may have parts that no link joins.
         #[serde(default)]
         islands: bool,
     },

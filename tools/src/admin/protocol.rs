@@ -15,11 +15,11 @@ pub(crate) const MAX_REPLY: usize = 256 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Request {
-    /// Answered by [`Reply::Status`].
+    /// A request for the status, answered by [`Reply::Status`].
     Status {},
-    /// Answered by [`Reply::Peers`].
+    /// A request for the peerings, answered by [`Reply::Peers`].
     Peers {},
-    /// Answered by a [`Reply::Ping`] for each ping, then [`Reply::Done`].
+    /// A request for a series of pings, answered by a [`Reply::Ping`] for each ping, then [`Reply::Done`].
     Ping(PingRequest),
     /// Answered by [`Reply::Done`].
     Disconnect {
@@ -72,7 +72,7 @@ pub(crate) enum Reply {
     },
 }
 
-/// One ping of a series.
+/// A ping of a series.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PingInfo {
     /// Its number in the series, from 1.
@@ -144,12 +144,12 @@ pub(crate) struct MissingListenerInfo {
     pub(crate) error: String,
 }
 
-/// Signs of another node that uses our key.
+/// Signs of another node that uses this node's key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OwnKeyElsewhereInfo {
-    /// Handshakes with our key. They may be our own, sent back.
+    /// Handshakes with this node's key. They may be its own, sent back.
     pub(crate) handshakes: u64,
-    /// Frames with our signature that this node did not sign.
+    /// Frames with this node's signature that it did not sign.
     pub(crate) signed_frames: u64,
 }
 

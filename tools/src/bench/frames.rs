@@ -39,7 +39,7 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    /// Parses a payload. Returns `None` if it belongs to another run, is damaged, or is not ours.
+    /// Parses a payload. Returns `None` if it belongs to another run, is damaged, or is not one of the bench.
     #[inline]
     pub(crate) fn read(payload: &[u8], run: u32, size: usize) -> Option<Self> {
         let (head, rest) = payload.split_first_chunk::<HEAD>()?;

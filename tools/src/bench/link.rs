@@ -23,7 +23,7 @@ const READ: usize = 256 << 10;
 const BLOCKING_LIMIT: Duration = Duration::from_millis(50);
 /// Receive buffer of a sink, for the time that its thread does not run: the largest TCP window.
 const RECEIVE_BUFFER: usize = 8 << 20;
-/// In bulk mode, a link pauses after it has read less than this.
+/// The number of bytes read below which a link in bulk mode pauses.
 const BULK: usize = 128 << 10;
 const PILE_UP: Duration = Duration::from_micros(100);
 /// Bytes of a read when the rest may be skipped.
@@ -34,7 +34,7 @@ const SKIP_MIN: usize = 32 << 10;
 const TRAFFIC: u8 = 3;
 /// A keepalive is due after 3 s without a write.
 const KEEPALIVE_AFTER: Duration = Duration::from_millis(2500);
-/// The protocol gives a silent peer 5 s; a node that is busy with our load gets more.
+/// The protocol gives a silent peer 5 s; a node that is busy with the load of the bench gets more.
 const SILENCE_LIMIT: Duration = Duration::from_secs(10);
 
 /// A peering. Dropping it closes it.

@@ -51,13 +51,13 @@ pub(crate) struct BenchOptions {
     pub(super) log: LogOptions,
 }
 
-/// Which frames sinks check.
+/// The frames that sinks check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Check {
-    /// Every frame.
+    /// All frames.
     All,
-    /// Those of each read. What waits behind them is counted by its bytes.
+    /// The frames of each read. Those that wait behind them are counted by their bytes.
     Sampled,
 }
 
@@ -81,7 +81,7 @@ impl FromStr for Rate {
 }
 
 impl BenchOptions {
-    /// Checks what the types of the options cannot.
+    /// Checks the rules that the types of the options cannot express.
     pub(super) fn check(&self) -> Result<(), Failure> {
         if self.through.len() > 2 {
             return Err(Failure::usage(

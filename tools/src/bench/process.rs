@@ -21,9 +21,9 @@ pub(crate) struct Process {
 /// The reason why no process was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unknown {
-    /// It is on another machine or in another network namespace.
+    /// The process is on another machine or in another network namespace.
     Remote,
-    /// It belongs to another user or is hidden.
+    /// The process belongs to another user or is hidden.
     Hidden,
 }
 

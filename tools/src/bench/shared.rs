@@ -24,7 +24,7 @@ pub(crate) enum Phase {
 pub(crate) struct Shared {
     phase: AtomicU8,
     failure: Mutex<Option<String>>,
-    /// Flows of which a probe has come through.
+    /// Flows of which a probe has arrived.
     seen: Vec<AtomicBool>,
     /// The place of each link in the tree, while probing.
     places: Vec<Mutex<Option<Place>>>,
@@ -101,14 +101,14 @@ impl Shared {
         }
     }
 
-    /// Returns the number of flows of which a probe has come through.
+    /// Returns the number of flows of which a probe has arrived.
     pub(crate) fn seen_count(&self) -> usize {
         (0..self.seen.len())
             .filter(|flow| self.is_seen(*flow))
             .count()
     }
 
-    /// Returns the first flow of which nothing has come through yet.
+    /// Returns the first flow of which no probe has arrived yet.
     pub(crate) fn first_unseen(&self) -> Option<usize> {
         (0..self.seen.len()).find(|flow| !self.is_seen(*flow))
     }

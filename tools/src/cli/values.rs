@@ -22,7 +22,7 @@ impl FromStr for QueueDelay {
     }
 }
 
-/// On or off.
+/// The value of a switch: on or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Switch {
     On,

@@ -121,7 +121,7 @@ impl Receiver {
         let bytes = self.ready.pop_front()?;
         self.bytes -= bytes.len();
         self.bytes_read += bytes.len() as u64;
-        // A sender that waits for room is told of it at once.
+        // A sender that waits for room is notified at once.
         self.ack_due |= self.said_full && self.room() >= CAPACITY / 2;
         Some(bytes)
     }
@@ -174,7 +174,7 @@ impl Receiver {
         )
     }
 
-    /// Returns when [`Self::poll`] must be called again at the latest.
+    /// Returns the time at which [`Self::poll`] must be called again at the latest.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         (self.state == State::Open).then(|| match self.complete_since {
             Some(since) => (since.max(self.last_heard) + LINGER).min(self.last_ack + REPEAT),

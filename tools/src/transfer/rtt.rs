@@ -26,7 +26,7 @@ impl Rtt {
         });
     }
 
-    /// Notes that new data has been acknowledged.
+    /// Records that new data has been acknowledged.
     pub(super) fn progress(&mut self) {
         self.backoff = 0;
     }
@@ -35,7 +35,7 @@ impl Rtt {
         self.backoff = (self.backoff + 1).min(8);
     }
 
-    /// Returns how long to wait for an acknowledgement before sending again.
+    /// Returns the time to wait for an acknowledgement before sending again.
     pub(super) fn timeout(&self) -> Duration {
         let base = self
             .smoothed

@@ -44,10 +44,10 @@ pub(crate) enum Kind<'a> {
     Abort,
 }
 
-/// An acknowledgement: what the receiver has.
+/// An acknowledgement of the pieces that the receiver has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ack<'a> {
-    /// All pieces before this one have arrived.
+    /// The first piece that has not arrived.
     pub(crate) next: u64,
     /// Number of pieces, from `next` on, that the receiver has room for.
     pub(crate) window: u32,
@@ -57,7 +57,7 @@ pub(crate) struct Ack<'a> {
 }
 
 impl<'a> Segment<'a> {
-    /// Decodes a payload. Returns `None` if it belongs to something else.
+    /// Decodes a payload. Returns `None` if it does not belong to this protocol.
     pub(crate) fn decode(payload: &'a [u8]) -> Option<Self> {
         let mut rest = payload.strip_prefix(MAGIC)?;
         let (&kind, after) = rest.split_first()?;
@@ -143,7 +143,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_is_decoded(
+        fn encoded_segments_are_decoded(
             stream: u64,
             a: u64,
             b: u64,

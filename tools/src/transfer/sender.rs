@@ -39,12 +39,12 @@ pub(crate) struct Sender {
     window: usize,
     threshold: usize,
     next_transmission: u64,
-    /// Losses of earlier transmissions have already reduced the window.
+    /// The first transmission whose loss reduces the window. Losses of earlier ones have already reduced it.
     recovery: u64,
     highest_echo: Option<u64>,
 
     rtt: Rtt,
-    /// When the retransmission timer was last set.
+    /// The time at which the retransmission timer was last set.
     timer: Duration,
     last_sent: Duration,
     last_heard: Duration,
@@ -155,7 +155,7 @@ impl Sender {
         None
     }
 
-    /// Returns when [`Self::poll`] must be called again at the latest.
+    /// Returns the time at which [`Self::poll`] must be called again at the latest.
     pub(crate) fn deadline(&self) -> Option<Duration> {
         if self.state != State::Open {
             return None;
@@ -357,7 +357,7 @@ impl Sender {
     }
 }
 
-/// Returns what a piece counts for in flight: at least 1, so that an empty one is waited for too.
+/// Returns the number of bytes that a piece counts for in flight: at least 1, so that an empty one is waited for, too.
 fn weight(piece: &Piece) -> usize {
     piece.bytes.len().max(1)
 }

@@ -17,11 +17,11 @@ struct Channel {
     repeat_percent: u64,
     delay_us: u64,
     jitter_us: u64,
-    /// The reader takes one piece each time so much has gone by; 0: all at once.
+    /// The interval at which the reader takes a piece. With 0, it takes all at once.
     read_interval_us: u64,
 }
 
-/// When it arrives, a tie-break, whether it goes to the receiver, the payload.
+/// A payload in flight: its time of arrival, a tie-break, whether it is for the receiver, and its bytes.
 type Flying = (Duration, u64, bool, Vec<u8>);
 
 #[derive(Debug)]

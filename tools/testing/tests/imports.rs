@@ -1,4 +1,4 @@
-//! No two files of a crate import each other, be it through re-exports.
+//! Tests that no two files of a crate import each other, not even through re-exports.
 //!
 //! The test reads the sources of all crates, resolves every `use` and every path to the file that defines the
 //! item, and fails for two files that import from each other. The imports of `#[cfg(test)]` modules do not
@@ -15,7 +15,7 @@ use syn::ext::IdentExt;
 use syn::visit::{self, Visit};
 use syn::{Item, UseTree};
 
-/// Longer chains of re-exports are not followed.
+/// The longest chain of re-exports that is followed.
 const MOST_STEPS: usize = 16;
 
 #[derive(Default)]
@@ -156,7 +156,7 @@ impl Crate {
         })
     }
 
-    /// Returns which file imports from which.
+    /// Returns the pairs of files of which the first imports from the second.
     fn edges(&self) -> BTreeSet<(&Path, &Path)> {
         let mut edges = BTreeSet::new();
         for (at, module) in self.modules.iter().enumerate() {

@@ -14,7 +14,7 @@ use crate::traffic::{traffic, traffic_with};
 use crate::watched::{Watched, frame, header, seeds_by_key};
 
 #[test]
-fn what_is_no_frame_ends_its_own_peering_only() {
+fn malformed_frames_end_their_own_peering_only() {
     let watched = Watched::start();
     let key_bytes = [7; 32];
     let bad: Vec<(&str, Vec<u8>, &str)> = vec![

@@ -87,7 +87,7 @@ fn our_own_handshake_sent_back_is_refused() {
     stream.write_all(&own).unwrap();
     read_to_end(&mut stream);
     watched.wait_for_counter("handshakes_refused_own_key", 1);
-    watched.daemon.wait_for_log("our own key");
+    watched.daemon.wait_for_log("this node's own key");
     watched.assert_unharmed();
 }
 

@@ -18,7 +18,7 @@ fn report(through: &str, arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// At a rate far below the capacity of a node, all frames arrive in order and undamaged.
+/// Asserts that all frames arrived in order and undamaged, as they do at a rate far below the capacity of a node.
 fn assert_nothing_lost(report: &Value) {
     for name in ["lost", "reordered", "duplicates", "strange"] {
         assert_eq!(report[name], 0, "{name}: {report}");
@@ -177,7 +177,7 @@ fn nodes_of_two_networks_have_no_way_between_them() {
 }
 
 #[test]
-fn what_cannot_be_benched_is_said_in_a_line() {
+fn a_bench_that_cannot_run_fails_with_one_line() {
     let home = TempDir::new().unwrap();
     let bench = |arguments: &[&str]| run(home.path(), &[&["bench"], arguments].concat());
     let address = {

@@ -63,7 +63,7 @@ fn reach_each_other(what: &str, test: &str, days_ahead: [i64; HOSTS]) {
             "{behind} s, {days} days ahead"
         );
         let side = if days > 0 { "ahead of" } else { "behind" };
-        daemon.wait_for_log(&format!("our clock is {side} the network's"));
+        daemon.wait_for_log(&format!("this node's clock is {side} the network's"));
     }
 }
 

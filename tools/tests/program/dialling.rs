@@ -302,10 +302,10 @@ fn a_second_node_with_our_key_is_told_of() {
         let lines = daemon.log();
         let lines = lines
             .lines()
-            .filter(|line| line.contains("another node uses this key"));
+            .filter(|line| line.contains("another node has this node's key"));
         assert_eq!(lines.count(), 1, "{}", daemon.log());
     }
-    // A peer that had our key is dialled again, as it may have another key by then.
+    // A peer that had this node's key is dialled again, as it may have another key by then.
     drop(first);
     let other = host.start(3, "127.0.0.8:65432", &[], &[]);
     wait_for_peering(&second, &other);

@@ -106,7 +106,7 @@ fn a_log_reader_that_stalls_harms_nobody_in_a_network_namespace() {
 }
 
 #[test]
-fn whoever_connects_in_a_loop_gets_few_lines_and_the_rest_is_counted() {
+fn connections_in_a_loop_get_few_lines_and_the_rest_is_counted() {
     const LOOPS: u64 = 400;
     let daemon = Daemon::start();
     let start = Instant::now();

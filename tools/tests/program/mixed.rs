@@ -38,7 +38,7 @@ fn a_go_node_between_two_of_ours() {
         .unwrap();
     let listen = listen.to_string();
 
-    // The Go node dials one of our nodes, and the other one dials the Go node.
+    // The Go node dials one node of this implementation, and the other one dials the Go node.
     let left = Daemon::start();
     let place = |argument: &str| {
         let argument = argument.replace("{listen}", &listen);

@@ -205,7 +205,7 @@ fn all_sizes_of_payload_pass_and_what_went_is_counted() {
 }
 
 #[test]
-fn nothing_and_little_by_little() {
+fn empty_and_slow_streams_arrive() {
     let middle = Daemon::start();
     let receiver = Receiver::start(&middle, &[]);
     assert_eq!(send(&middle, &receiver.key, &[], &[]).0, Some(0));
@@ -333,7 +333,7 @@ fn a_static_peer_is_found_again_after_its_restart() {
 }
 
 #[test]
-fn hop_limiting_ends_what_goes_too_far() {
+fn hop_limiting_drops_frames_that_travel_too_far() {
     // Eleven nodes in a line: from one end to the other, ten have to forward a frame.
     let mut line = vec![Daemon::start()];
     for _ in 1..12 {
@@ -358,7 +358,7 @@ fn hop_limiting_ends_what_goes_too_far() {
     });
 }
 
-/// If output cannot be written, `recv` prints one line, and its sender fails, at any point of the stream.
+/// A `recv` whose output cannot be written prints one line, and its sender fails, at any point of the stream.
 #[test]
 fn recv_ends_with_one_line_when_its_output_cannot_be_written() {
     let daemon = Daemon::start();

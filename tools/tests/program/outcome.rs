@@ -1,4 +1,4 @@
-//! How a program ended, and what it printed.
+//! Assertions about the end of a program and its output.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

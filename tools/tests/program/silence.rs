@@ -41,7 +41,7 @@ fn a_stopped_peer_is_dropped(engine: &str) {
     // Longer than a revolution of the timer wheel.
     std::thread::sleep(Duration::from_secs(8));
     let client = server.start_peer();
-    // The second time, the only peer has come back.
+    // The second time, the only peer has connected again.
     for idle in [4, 1] {
         wait_until("the peering", || server.peer(&client.key).ok_or("none"));
         std::thread::sleep(Duration::from_secs(idle));
@@ -68,7 +68,7 @@ fn a_stopped_peer_is_dropped_with_epoll() {
     a_stopped_peer_is_dropped("epoll");
 }
 
-/// A daemon that is stopped and goes on has its peers' keepalives in their sockets.
+/// A daemon that is stopped and continued finds its peers' keepalives in their sockets.
 fn a_stopped_daemon_keeps_its_peers(engine: &str) {
     let arguments = ["--engine", engine];
     let daemon = Start {

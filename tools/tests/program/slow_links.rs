@@ -17,8 +17,8 @@ use crate::daemon::{Daemon, Start, at_home, wait_until};
 /// Bytes of a frame with a payload of 1,200 bytes.
 const FRAME_LEN: f64 = 1313.0;
 
-/// The namespaces of two nodes and of a load between them, which go when this does. The nodes reach
-/// each other by the interfaces `slow`.
+/// The namespaces of two nodes and of a load between them, which are removed when this is dropped. The nodes reach each
+/// other by the interfaces `slow`.
 struct Hosts {
     names: Vec<String>,
 }
@@ -272,7 +272,7 @@ fn a_path_that_swallows_long_packets_keeps_its_peering() {
             }
         };
         let (a, b) = hosts.nodes(arguments);
-        // Silence comes before the first long packets, up to the next keepalive.
+        // The link is silent before the first long packets, until the next keepalive.
         std::thread::sleep(Duration::from_millis(2500));
         let start = Instant::now();
         let report = hosts.load("19887", 20.0, 10);

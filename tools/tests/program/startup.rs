@@ -11,7 +11,7 @@ use crate::daemon::{Daemon, Start, collect, key, program, run, wait_until, write
 use crate::outcome::{assert_fails, ended};
 
 #[test]
-fn what_keeps_a_node_from_starting_is_said_with_the_remedy() {
+fn failed_starts_report_the_cause_and_the_remedy() {
     let home = TempDir::new().unwrap();
     // 192.0.2.0/24 is for documentation: no host has an address of it.
     let output = run(home.path(), &["run", "--listen", "192.0.2.1:0"]);
@@ -173,7 +173,7 @@ fn a_second_daemon_does_not_take_the_socket_of_the_first() {
 }
 
 #[test]
-fn what_goes_to_one_place_is_said_there_once() {
+fn the_banner_is_not_logged_to_the_same_place() {
     let home = TempDir::new().unwrap();
     let (read, write) = std::io::pipe().unwrap();
     let mut child = program(home.path())

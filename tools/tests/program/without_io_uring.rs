@@ -33,7 +33,7 @@ fn without_io_uring<T: Send + 'static>(start: impl FnOnce() -> T + Send + 'stati
 }
 
 #[test]
-fn a_daemon_goes_without_and_says_so() {
+fn a_daemon_falls_back_to_epoll_and_reports_it() {
     let left = Daemon::start();
     let connect = vec![left.address().to_owned()];
     let middle = without_io_uring(|| {
@@ -92,7 +92,7 @@ fn epoll_when_asked_for() {
 
 /// Makes `io_uring_enter` fail where a worker submits this many requests or more, which it does only
 /// with several peers.
-fn forbid_large_turns(requests: u64) {
+fn forbid_large_batches(requests: u64) {
     // Workers name their ring by its registered number; the runtime thread does not.
     const REGISTERED_RING: u64 = 1 << 4;
     let condition = |argument, operator, value| {
@@ -119,7 +119,7 @@ fn a_worker_that_fails_is_one_line_and_exit_code_1() {
     seeds.sort_by_key(|&seed| key(seed).public_key());
     let lowest = seeds.remove(0);
     let start = move || {
-        forbid_large_turns(6);
+        forbid_large_batches(6);
         Start {
             seed: Some(lowest),
             arguments: &["--log", "error"],
@@ -136,7 +136,7 @@ fn a_worker_that_fails_is_one_line_and_exit_code_1() {
     let mut peers: Vec<_> = (seeds.iter())
         .map_while(|&seed| RawPeer::try_connect(daemon.address(), key(seed)).ok())
         .collect();
-    // Each new sequence of a root is passed on to all of them at once.
+    // Each new sequence of a root is forwarded to all of them at once.
     let (mut sequence, root) = (0, peers.last_mut().unwrap());
     wait_until("the end of the daemon", || {
         sequence += 1;
@@ -164,7 +164,7 @@ fn a_worker_that_fails_is_one_line_and_exit_code_1() {
 #[test]
 fn the_limit_on_locked_memory_is_named() {
     let home = TempDir::new().unwrap();
-    // The limit counts for those only who may not lock memory at will.
+    // The limit applies only to processes that may not lock memory at will.
     let start = |limit: &str, arguments: &[&str]| {
         Command::new("prlimit")
             .args([&format!("--memlock={limit}"), "setpriv"])

@@ -18,7 +18,7 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// As documented in operations.md.
+    /// Computes the sums that docs/operations.md describes.
     pub(crate) fn of(status: &Value) -> Self {
         let mut ledger = Self {
             received: 0,

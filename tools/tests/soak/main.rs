@@ -17,7 +17,7 @@ mod traffic;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// One test at a time.
+/// Waits until no other test runs.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)

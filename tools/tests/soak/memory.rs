@@ -162,7 +162,7 @@ fn assert_stalled_peers_are_bounded(size: usize) {
         each >> 10
     );
     assert!(each <= STALLED_PEER, "{each} bytes for a stalled peer");
-    // And the peers are dropped.
+    // The peers are dropped.
     wait_until("them to be closed", || {
         let left = daemon.status()["peers"].as_array().unwrap().len();
         let _ = flood.stream.write_all(&KEEPALIVE);

@@ -16,7 +16,7 @@ use crate::daemon::{PATIENCE, wait_until};
 use crate::raw_peer::chain;
 use crate::traffic::traffic;
 
-/// All misbehaving peers.
+/// The misbehaving peers.
 pub(crate) struct Crowd {
     pub(crate) shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
@@ -41,8 +41,8 @@ pub(crate) struct Shared {
     pub(crate) sunk: AtomicU64,
 }
 
-/// The participants. The keys of those that do not read must be below the daemon's, or else what is
-/// for them goes to the neighbours while they are away, as it should.
+/// The participants. The keys of those that do not read must be below the daemon's. Otherwise frames for them are
+/// delivered to the neighbours while they are away.
 pub(crate) struct Cast {
     pub(crate) deaf: SecretKey,
     pub(crate) slow: SecretKey,

@@ -1,5 +1,5 @@
-//! Whatever some peers do, the others keep their rate, their order and their
-//! frames; memory stays bounded; nothing crashes; and every frame is accounted for.
+//! A soak test: whatever some peers do, the others keep their rate, order and frames; memory stays bounded; the daemon
+//! does not crash; and every frame is accounted for.
 //!
 //! Runs for 20 s, or for `PINECONE_SOAK_SECONDS`.
 
@@ -14,17 +14,16 @@ use crate::ledger::Ledger;
 use crate::misbehaviour::{Cast, Crowd};
 use crate::neighbours::{Neighbour, RATE};
 
-/// The limit on the daemon's memory at any time, in MiB: 30 at the start, 8 of receive buffers, 32
-/// handed over between two workers that are both behind, 6 for each of the three that are flooded and of
-/// the four neighbours if they are not run for a while, 32 of keys and routes that visitors leave
-/// behind, and what the allocator makes of that.
+/// The limit on the daemon's memory at any time, in MiB: 30 at the start, 8 of receive buffers, 32 handed over between
+/// two workers that are both behind, 6 for each of the three that are flooded and of the four neighbours if they are
+/// not run for a while, 32 of keys and routes that visitors leave behind, and the overhead of the allocator.
 const MEMORY: u64 = 192 << 20;
 /// The limit on the growth of its memory from the second to the last quarter of the time.
 const GROWTH: u64 = 32 << 20;
 const WINDOW: Duration = Duration::from_secs(1);
 
 #[test]
-fn misbehaviour_is_nobody_elses_trouble() {
+fn misbehaviour_does_not_affect_other_peers() {
     let _alone = alone();
     let seconds = std::env::var("PINECONE_SOAK_SECONDS").map_or(16, |s| s.parse().unwrap());
     let mut seeds: Vec<u8> = (0..=255).collect();
@@ -144,7 +143,7 @@ fn misbehaviour_is_nobody_elses_trouble() {
     assert!(count(&shared.visits) >= 20 * seconds, "hardly any visits");
     assert!(count(&shared.let_go) >= seconds / 10, "nobody was let go");
     assert!(count(&shared.dripped) > 0 && count(&shared.sunk) > 1000 * seconds);
-    // And no neighbour was affected.
+    // No neighbour was affected.
     for (before, during) in before.iter().zip(&during) {
         assert!(
             *before >= 0.95 * RATE,

@@ -154,8 +154,8 @@ impl World {
     }
 }
 
-/// Sends the frames of one world through a worker and through a simulated node, and compares what
-/// comes out. Returns the outcomes that occurred.
+/// Sends the frames of one world through a worker and through a simulated node, and compares the results. Returns the
+/// outcomes that occurred.
 fn compare(engine: EngineChoice, seed: u64) -> BTreeSet<&'static str> {
     let mut world = World::new(seed);
     let own = world.key();

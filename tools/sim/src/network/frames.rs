@@ -8,7 +8,7 @@ use pinecone_wire::{
 /// The hop limit of a frame at its origin (protocol section 7).
 const HOP_LIMIT: u8 = 10;
 
-/// Where a frame comes from or goes to.
+/// The origin or the destination of a frame.
 pub(super) struct Address<'a> {
     pub(super) key: PublicKey,
     pub(super) coordinates: &'a Coordinates,

@@ -29,13 +29,13 @@ pub(super) struct Link {
 struct Peering {
     link: LinkId,
     ends: [End; 2],
-    /// By the end that sends.
+    /// The two directions, by the end that sends.
     directions: [Direction; 2],
-    /// Whether its link went down silently, so that no frame arrives any more.
+    /// Set if its link went down silently, so that no frame arrives any more.
     silent: bool,
 }
 
-/// One end of a peering.
+/// An end of a peering.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct End {
     pub(super) node: NodeId,
@@ -50,7 +50,7 @@ pub(super) struct Transmission {
     pub(super) keepalives: u64,
 }
 
-/// All links and peerings of a network.
+/// The links and peerings of a network.
 #[derive(Debug, Default)]
 pub(super) struct Links {
     links: Vec<Link>,
@@ -218,8 +218,8 @@ impl Links {
         link.peering.take()
     }
 
-    /// Lets nothing arrive any more over a peering. Returns its open ends and when each of them
-    /// notices, which is [`SILENCE`] after the last arrival.
+    /// Lets nothing arrive any more over a peering. Returns its open ends and the time at which each of them notices,
+    /// which is [`SILENCE`] after the last arrival.
     pub(super) fn silence(&mut self, number: u32, now: Nanos) -> Vec<(PeeringEnd, Nanos)> {
         let Some(peering) = self.peerings.get_mut(number as usize) else {
             return Vec::new();

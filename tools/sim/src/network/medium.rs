@@ -1,4 +1,4 @@
-//! Everything between nodes: links, frames under way, and the queue of what happens next.
+//! Everything between nodes: links, frames under way, and the queue of scheduled events.
 
 use pinecone_controlplane::CloseReason;
 use pinecone_fib::PortId;
@@ -17,14 +17,14 @@ use crate::queue::Queue;
 use crate::random::{Random, Stream};
 use crate::time::Nanos;
 
-/// Something that will happen at a given time.
+/// An event that is scheduled for a given time.
 #[derive(Debug)]
 pub(super) enum Scheduled {
     /// A frame arrives at one end of a peering.
     Frame { to: PeeringEnd, frame: Vec<u8> },
     /// A node's control plane has timers that are due.
     Tick(NodeId),
-    /// One end of a peering notices that the peering is over.
+    /// An end of a peering notices that the peering is over.
     Close { at: PeeringEnd, timed_out: bool },
     /// A handshake over a link ends.
     Connect(LinkId),

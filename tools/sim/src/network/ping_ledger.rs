@@ -13,21 +13,21 @@ use crate::time::Nanos;
 pub struct Ping {
     /// The node that sent it.
     pub from: NodeId,
-    /// The node that is to answer.
+    /// The node that must answer.
     pub to: NodeId,
-    /// When it was sent.
+    /// The time at which it was sent.
     pub sent: Nanos,
-    /// When it arrived.
+    /// The time at which it arrived.
     pub arrived: Option<Nanos>,
     /// The number of links that it took, if it arrived.
     pub hops: Option<u32>,
-    /// When the answer arrived at the sender.
+    /// The time at which the answer arrived at the sender.
     pub answered: Option<Nanos>,
-    /// Why the ping or its answer was lost, if it was.
+    /// The reason why the ping or its answer was lost, if it was.
     pub lost: Option<Loss>,
 }
 
-/// All pings, by number. Their payloads carry the number.
+/// The pings, by number. Their payloads contain the number.
 #[derive(Debug, Default)]
 pub(super) struct PingLedger(Vec<Ping>);
 

@@ -13,21 +13,21 @@ use crate::ids::NodeId;
 use crate::loss::Loss;
 use crate::random::Random;
 
-/// How a frame is routed.
+/// The way in which a frame is routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Way {
-    /// By key alone, over SNEK.
+    /// Routing by key alone, over SNEK.
     Snek,
-    /// By the destination's coordinates, and by key where the tree has no next hop.
+    /// Routing by the destination's coordinates, and by key where the tree has no next hop.
     Tree,
 }
 
 /// The outcome of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// The number of links that it took, or why it did not arrive.
+    /// The number of links that it took, or the reason why it did not arrive.
     pub result: Result<u32, Loss>,
-    /// Whether it passed an adversary.
+    /// Set if it passed an adversary.
     pub met_adversary: bool,
 }
 

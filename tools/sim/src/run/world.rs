@@ -1,4 +1,4 @@
-//! The network of a run, and what its steps share.
+//! The state that the steps of a run share.
 
 use std::collections::BTreeMap;
 

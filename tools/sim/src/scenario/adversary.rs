@@ -33,7 +33,7 @@ pub enum MischiefSettings {
         /// The share of them, from 0 to 1.
         #[serde(default = "all")]
         rate: f64,
-        /// If set, only frames from or to this peer are dropped.
+        /// The peer from or to which frames are dropped. If absent, those of all peers are.
         peer: Option<NodeRef>,
     },
     /// Sends bootstraps of made-up keys to all peers.

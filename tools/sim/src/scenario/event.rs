@@ -56,14 +56,14 @@ pub enum Action {
     },
     /// Adds a link.
     Link {
-        /// One end.
+        /// An end of the link.
         a: NodeRef,
         /// The other end.
         b: NodeRef,
     },
     /// Takes a link down.
     Cut {
-        /// One end.
+        /// An end of the link.
         a: NodeRef,
         /// The other end.
         b: NodeRef,
@@ -73,7 +73,7 @@ pub enum Action {
     },
     /// Brings a link up again.
     Heal {
-        /// One end.
+        /// An end of the link.
         a: NodeRef,
         /// The other end.
         b: NodeRef,
@@ -146,7 +146,7 @@ pub enum Action {
         /// The time for which each is down.
         #[serde(deserialize_with = "duration")]
         down: Nanos,
-        /// Whether they keep their keys.
+        /// Set if they keep their keys.
         #[serde(default)]
         same_key: bool,
         /// The way in which they go down.

@@ -17,7 +17,7 @@ struct Known<'a> {
     nodes: u64,
     links: u64,
     linked: BTreeSet<(NodeId, NodeId)>,
-    /// Whether links have changed at random, so that `linked` is incomplete.
+    /// Set if links have changed at random, so that `linked` is incomplete.
     shuffled: bool,
     nodes_down: bool,
     links_down: bool,

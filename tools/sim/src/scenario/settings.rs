@@ -72,20 +72,20 @@ pub struct Scenario {
 pub struct NetworkSettings {
     /// The number of separate copies of the topology at the start.
     pub copies: u32,
-    /// Whether signatures are made and checked. Otherwise all frames are believed.
+    /// Set if signatures are made and checked. Otherwise all frames are believed.
     pub signatures: bool,
     /// The time within which nodes start.
     #[serde(deserialize_with = "time")]
     pub start_within: Nanos,
-    /// Whether nodes send wakeup broadcasts.
+    /// Set if nodes send wakeup broadcasts.
     pub wakeup_broadcasts: bool,
     /// The hop limit of a node's own wakeup broadcasts.
     pub wakeup_hops: u8,
     /// The number of other nodes' broadcasts that a node forwards in a minute.
     pub max_broadcasts_forwarded: usize,
-    /// Whether nodes correct outdated paths.
+    /// Set if nodes correct outdated paths.
     pub correct_paths: bool,
-    /// Whether nodes enforce the hop limit of traffic frames.
+    /// Set if nodes enforce the hop limit of traffic frames.
     pub hop_limiting: bool,
     /// The largest number of routes in a node's table.
     pub max_routes: usize,

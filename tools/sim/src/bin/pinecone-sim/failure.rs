@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 /// A reason to end with an error.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Nothing was run: the command line, the scenario or an output path is wrong.
+    /// The command line, the scenario or an output path is wrong, so nothing was run.
     Input(String),
     /// The run ended, but these results could not be written.
     Output(Vec<String>),
