@@ -452,8 +452,7 @@ fn ten_thousand_peers(c: &mut Criterion) {
     group.finish();
 }
 
-/// One peer sends bootstraps of ever new keys with valid signatures, while the routes of others are
-/// refreshed.
+/// A flood: one peer sends bootstraps of ever new keys with valid signatures, while the routes of others are refreshed.
 fn flood(c: &mut Criterion) {
     let mut group = c.benchmark_group("control/flood");
     group.sample_size(10).throughput(Throughput::Elements(1));

@@ -15,7 +15,7 @@ const QUEUE: usize = 4 << 20;
 /// Frames that one iteration of a worker hands over to another worker.
 const BATCH: usize = 32;
 
-/// One frame in and one out of a queue that stays half full: the cost of a slow peer.
+/// The cost of a slow peer: one frame in and one out of a queue that stays half full.
 fn queue(c: &mut Criterion) {
     let mut group = c.benchmark_group("queue/in and out");
     group.throughput(Throughput::Elements(1));
@@ -46,7 +46,7 @@ fn queue(c: &mut Criterion) {
     group.finish();
 }
 
-/// One frame into a full queue, which drops another one.
+/// The cost of a full queue: one frame in, for which another one is dropped.
 fn overflow(c: &mut Criterion) {
     let mut group = c.benchmark_group("queue/in at the cost of another");
     group.throughput(Throughput::Elements(1));

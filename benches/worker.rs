@@ -29,7 +29,7 @@ impl Delivery for Nobody {
     }
 }
 
-/// One worker with two ports in and two out.
+/// A worker with two ports in and two out.
 struct Through {
     _plane: DataPlane,
     inputs: [TcpStream; 2],

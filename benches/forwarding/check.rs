@@ -12,7 +12,7 @@ use crate::traffic::{
 pub struct Checker {
     traffic: Traffic,
     peers: usize,
-    /// Whether frames are routed, and not relayed unchanged.
+    /// Set if frames are routed, and not relayed unchanged.
     routed: bool,
     /// The last sequence seen, by connection in and route.
     sequences: Vec<u64>,

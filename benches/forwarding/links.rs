@@ -33,7 +33,7 @@ impl Links {
             let (here, _) = listener.accept().expect("accept");
             for end in [&here, &there] {
                 end.set_nodelay(true).expect("nodelay");
-                // The same for every row. It is the fastest one on loopback.
+                // Every row uses the same congestion control, the fastest one on loopback.
                 rustix::net::sockopt::set_tcp_congestion(end, "cubic").expect("cubic");
                 rustix::net::sockopt::set_socket_recv_buffer_size(end, SOCKET_BUFFER)
                     .expect("receive buffer");

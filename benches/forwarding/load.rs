@@ -28,7 +28,7 @@ pub struct Offer {
     pub time: Duration,
     /// Frames per second in total; `None` for full speed.
     pub rate: Option<f64>,
-    /// Whether generator and sink are pinned to their core.
+    /// Set if generator and sink are pinned to their core.
     pub pinned: bool,
 }
 
@@ -74,8 +74,8 @@ impl Progress {
     }
 }
 
-/// Sends `traffic` through `router`, and measures the rate at the sink and the CPU time. At the end, each
-/// frame that was sent must have come out or be counted as dropped.
+/// Sends `traffic` through `router`, and measures the rate at the sink and the CPU time. At the end, each frame that
+/// was sent must have arrived or be counted as dropped.
 pub fn run(
     router: &dyn Forwarder,
     inputs: &[TcpStream],
@@ -153,8 +153,8 @@ pub fn run(
         let came = frames();
         ensure!(
             drained,
-            "of {sent} frames {came} came out, and the rest within {DRAIN_LIMIT:?} neither came nor was \
-             dropped: {account:?}"
+            "of {sent} frames {came} came out, and within {DRAIN_LIMIT:?} the others neither came out nor were \
+             counted as dropped: {account:?}"
         );
         ensure!(arrived > 0, "no frame came out in {elapsed:?}");
         Ok(Sample {
@@ -174,7 +174,7 @@ pub fn await_balance(router: &dyn Forwarder, sent: u64) -> Result<()> {
     balance()
 }
 
-/// Reports whether each frame that was sent has come out or is counted as dropped.
+/// Reports whether each frame that was sent has arrived or is counted as dropped.
 fn is_complete(account: Option<Account>, sent: u64, bytes: u64, frames: u64) -> bool {
     match account {
         None => frames == sent,
@@ -254,7 +254,7 @@ fn finish(inputs: &[TcpStream], feeds: &mut [Feed]) -> Result<()> {
     Ok(())
 }
 
-/// Receives everything that comes out, until told to stop.
+/// Receives all frames that come out of the router, until told to stop.
 fn drain(outputs: &[TcpStream], mut checker: Option<Checker>, progress: &Progress) -> Result<()> {
     let epoll = epoll_of(outputs, epoll::EventFlags::IN);
     let mut events = Vec::new();

@@ -62,17 +62,17 @@ pub struct Options {
 pub enum Scenario {
     /// Check every frame of every row: content, order, watermark and egress
     Verify,
-    /// By payload size, with a random egress for every frame
+    /// Results by payload size, with a random egress for every frame
     Table,
-    /// By payload size, in bursts of 32 frames of one flow
+    /// Results by payload size, in bursts of 32 frames of one flow
     Runs,
     /// A million routes compared with a thousand
     Routes,
     /// A relay that splices compared with one that copies
     Splice,
-    /// By number of destinations
+    /// Results by number of destinations
     Flows,
-    /// By number of peers
+    /// Results by number of peers
     Peers,
     /// Two workers, with frames that stay with a worker or change it
     Workers,
@@ -82,7 +82,7 @@ pub enum Scenario {
     Latency,
     /// 90 % of capacity for a while, without losses
     Steady,
-    /// All of these
+    /// Every scenario
     All,
 }
 

@@ -283,7 +283,7 @@ impl Feed {
                     sequence: *sequence,
                 };
                 let frame = &mut self.stream[range];
-                let layout = TrafficLayout::parse(frame).expect("our own frame");
+                let layout = TrafficLayout::parse(frame).expect("the bench built the frame");
                 stamp.write(&mut frame[layout.payload_range()]);
             }
         }

@@ -18,11 +18,11 @@ use crate::links::{ROUTER_CORE, wait_until};
 /// The distribution of ports among workers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
-    /// There is one worker.
+    /// A single worker.
     One,
-    /// Each of two workers has every second connection in and every second connection out.
+    /// Two workers, each with every second connection in and every second connection out.
     Alternate,
-    /// One worker has the connections in, the other the connections out.
+    /// Two workers, of which one has the connections in and the other the connections out.
     Split,
 }
 
@@ -62,7 +62,7 @@ impl Plane {
         let count = ends.len();
         let mut ends: Vec<_> = (1..).map(PortId).zip(ends).collect();
         if placement == Placement::Split {
-            // Each port goes to the worker with the fewest ports, so to one and the other in alternation.
+            // Each port is added to the worker with the fewest ports, so to one and the other in alternation.
             let outputs = ends.split_off(count / 2);
             let pairs = ends.into_iter().zip(outputs);
             ends = pairs.flat_map(|(input, output)| [input, output]).collect();

@@ -1,5 +1,5 @@
-//! A relay that moves pages instead of copying bytes: an upper bound for what `splice` could give a
-//! router, as it looks at no frame.
+//! A relay that moves pages instead of copying bytes: an upper bound for the gain of `splice` in a router, as it parses
+//! no frame.
 
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;

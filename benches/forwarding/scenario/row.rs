@@ -13,7 +13,7 @@ use crate::watchdog;
 /// Time that a measurement may take beyond its duration.
 pub(super) const GRACE: Duration = Duration::from_secs(60);
 
-/// One row of a table.
+/// A row of a table.
 pub(super) struct Row<'a> {
     pub(super) kind: Kind,
     pub(super) tables: &'a Tables,
