@@ -55,7 +55,7 @@ pub fn frame(bytes: &[u8]) {
         Frame::Traffic(layout) => return traffic(whole, &layout),
         Frame::Announcement { payload } => {
             push_announcement(&mut built, payload).unwrap();
-            // Nobody passes the two bytes on.
+            // No node passes these two bytes on.
             built[6..8].copy_from_slice(&whole[6..8]);
         }
         Frame::Bootstrap {
@@ -211,7 +211,7 @@ pub fn announcement(payload: &[u8]) {
         let signature = decoded.signature(entry);
         if announcement::push_frame(&mut frame, &built, entry.port, &entry.key, &signature).is_err()
         {
-            // It came in no frame.
+            // The payload is too long for a frame.
             assert!(payload.len() > MAX_FRAME_LEN - HEADER_LEN - 2);
             return;
         }

@@ -14,10 +14,10 @@ pub mod simulation;
 pub mod text;
 pub mod values;
 
-/// A property of arbitrary bytes. It panics where it does not hold.
+/// A property of arbitrary bytes. It panics if it does not hold.
 pub type Property = fn(&[u8]);
 
-/// All targets by name.
+/// The targets by name.
 pub const TARGETS: &[(&str, Property)] = &[
     ("admin_request", admin::request),
     ("announcement", frames::announcement),

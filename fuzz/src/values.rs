@@ -21,7 +21,7 @@ fn decode_by_bytes(bytes: &[u8]) -> Result<(u64, usize), VaruError> {
     for (i, &byte) in bytes.iter().enumerate() {
         value = value << 7 | u128::from(byte & 0x7f);
         let padded = bytes[0] == 0x80;
-        // With another group to follow, the value is at least this.
+        // If another group follows, the value is at least this.
         let least = value << if byte < 0x80 { 0 } else { 7 };
         if padded || least > u128::from(u64::MAX) {
             return Err(VaruError::Malformed);

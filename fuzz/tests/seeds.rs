@@ -1,4 +1,4 @@
-//! Every property holds for the seeds, for their prefixes and with single bytes changed.
+//! Tests that every property holds for the seeds, for their prefixes and with single bytes changed.
 
 use pinecone_fuzz::{TARGETS, seeds};
 
