@@ -313,7 +313,7 @@ fn single_frames(c: &mut Criterion) {
                 });
             },
         );
-        // Each broadcast goes to 63 or 64 peers.
+        // Each broadcast is sent to 63 or 64 peers.
         group.bench_function(
             BenchmarkId::new("broadcast to 64 peers", label(signs)),
             |b| {

@@ -20,7 +20,7 @@ use relay::{Copying, Relay};
 use splice::Splicing;
 pub use tables::Tables;
 
-/// Time for which a worker with busy polling goes on without work, longer than the gap between frames.
+/// Time for which a worker with busy polling spins without work, longer than the gap between frames.
 const BUSY_POLL: Duration = Duration::from_millis(2);
 
 /// Time for which a worker with batch waits may wait for more frames.

@@ -13,7 +13,7 @@ const STREAMS: usize = 32 << 20;
 const CHUNK: usize = 256 << 10;
 /// Frames of a flow in one burst.
 const BURST: usize = 32;
-/// Flows of each connection where traffic comes in bursts.
+/// Flows of each connection if traffic arrives in bursts.
 const BURST_FLOWS: usize = 8;
 /// Offset of the keys in a frame without coordinates.
 const DESTINATION_AT: usize = HEADER_LEN + 6;

@@ -15,8 +15,8 @@ use crate::sequences::OwnSequences;
 
 /// The hop limit with which a deployed node's broadcast starts. No broadcast travels further, whatever its hop limit.
 const HOP_LIMIT: u8 = 5;
-/// Minimum hop limit with which a broadcast goes to every peer. With a lower one it goes only to neighbours in the
-/// tree.
+/// Minimum hop limit with which a broadcast is sent to every peer. With a lower one it is sent only to neighbours in
+/// the tree.
 const FLOOD_LIMIT: u8 = 4;
 
 /// Recent broadcasts of others, and this node's own.
@@ -212,7 +212,7 @@ impl Broadcasts {
     }
 }
 
-/// Returns the ports to which a broadcast goes: one for each peer key, except `from`.
+/// Returns the ports to which a broadcast is sent: one for each peer key, except `from`.
 fn flood_ports(
     cx: &mut Context,
     position: &Position,

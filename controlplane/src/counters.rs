@@ -91,7 +91,7 @@ counters! {
     broadcasts_own_elsewhere,
     /// Broadcasts dropped because their root is not the one that this node follows.
     broadcasts_other_root,
-    /// Broadcasts dropped because they were seen before or came too soon after the last.
+    /// Broadcasts dropped because they were seen before or arrived too soon after the last.
     broadcasts_repeated,
     /// Broadcasts dropped because they are too far ahead of this node's clock.
     broadcasts_future,

@@ -47,7 +47,7 @@ pub enum CloseReason {
     Offences {
         /// The number of broadcasts.
         count: usize,
-        /// The time within which they came.
+        /// The time within which they arrived.
         window: Duration,
     },
     /// The peer did not prove its key with an announcement in time.

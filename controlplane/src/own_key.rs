@@ -18,7 +18,7 @@ use tracing::warn;
 use crate::position::Position;
 use crate::{Counters, Now};
 
-/// Minimum time between two verifications of signatures that are said to be this node's: anybody can cause them.
+/// Minimum time between two verifications of signatures that claim to be this node's, as anybody can cause them.
 const CHECK_GAP: Duration = Duration::from_secs(1);
 /// Minimum time between two warnings.
 const WARNING_GAP: Duration = Duration::from_secs(3600);

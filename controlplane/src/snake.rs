@@ -48,11 +48,10 @@
 //! key is also sent to the port that the last one came from. One that is forwarded to another port than the last one is
 //! also sent to the port that the last one was forwarded to. The old path lies there. It may be broken anywhere, and
 //! its routes would draw frames to the break for up to ten seconds. The copy sent there is a correction. Its watermark
-//! is its own key, and nothing is closer to a key than the key itself, so by the protocol a receiver accepts it and
-//! does not forward it. This node forwards it along the old path only. Each node accepts a bootstrap once and points to
-//! the port that it came from, so the bootstrap leaves a tree, whatever ways it takes. As long as paths do not change,
-//! nothing is sent. When a peering ends, [notices] are sent, too. Corrections go only to peers that offer to correct
-//! paths.
+//! is its own key, and no key is closer to a key than itself, so by the protocol a receiver accepts it and does not
+//! forward it. This node forwards it along the old path only. Each node accepts a bootstrap once and points to the port
+//! that it came from, so the bootstrap leaves a tree, whatever ways it takes. As long as paths do not change, nothing
+//! is sent. When a peering ends, [notices] are sent, too. Corrections go only to peers that offer to correct paths.
 //!
 //! A correction may overtake the bootstrap itself, which then arrives with a known sequence. It is still forwarded up
 //! the snake, once, as the nodes above have not seen it. The route stays as it is, so that the tree remains one.
@@ -139,7 +138,7 @@ impl Snake {
             body,
         } = bootstrap;
         let mut hop = cx.rib.bootstrap_hop(key, watermark);
-        // Nothing is closer to the key than the key itself: by the protocol this one goes no further.
+        // No key is closer to the key than itself, so by the protocol this bootstrap is not forwarded.
         let correction = watermark.key == *key;
         let detoured = !correction && hop.is_some_and(|hop| hop.port == port);
         if detoured {
@@ -148,7 +147,8 @@ impl Snake {
         let hop = hop.filter(|_| !correction);
         let next = hop.map(|hop| hop.port);
         if came_as_correction(cx.rib.routes().get(key).as_ref(), body) {
-            // The route leads the way by which the bootstrap came first. The nodes above still wait for it.
+            // The route stays at the port that the bootstrap came from first. The nodes above still wait for the
+            // bootstrap.
             cx.rib.pass_on(key, next);
             forward(cx, port, bootstrap, hop, detoured);
             return;

@@ -1,7 +1,7 @@
 //! Verification of signatures outside the state machine, on any number of threads.
 //!
-//! A frame is processed in three steps. [`ControlPlane::admit`](crate::ControlPlane::admit) drops whatever can be
-//! dropped without curve arithmetic. [`Unverified::verify`] does the arithmetic and needs only its own data.
+//! A frame is processed in three steps. [`ControlPlane::admit`](crate::ControlPlane::admit) drops every frame that can
+//! be dropped without curve arithmetic. [`Unverified::verify`] does the arithmetic and needs only its own data.
 //! [`ControlPlane::apply`](crate::ControlPlane::apply) acts on the frame.
 //! [`ControlPlane::frame`](crate::ControlPlane::frame) does all three.
 //!

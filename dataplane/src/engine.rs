@@ -2,8 +2,8 @@
 //!
 //! An engine owns the sockets, and the memory that frames lie in. [`Engine`] is the contract that both of them
 //! implement: [`Uring`] completes requests, and [`Epoll`] polls for readiness where io_uring is not available. A worker
-//! never calls an engine directly. It goes through a [`Driver`], whose guards enforce the order of calls that the
-//! contract demands.
+//! never calls an engine directly. It uses a [`Driver`], whose guards enforce the order of calls that the contract
+//! demands.
 
 mod contract;
 mod driver;

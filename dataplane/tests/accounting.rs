@@ -24,8 +24,8 @@ fn a_shutdown_in_the_middle_of_it_all() {
     }
 }
 
-/// Four peers send to four others and to this node as fast as they can. One of the receivers does not
-/// read, and another peer comes and goes. After this many frames, everything is shut down.
+/// Four peers send to four others and to this node as fast as they can. One of the receivers does not read, and another
+/// peer connects and disconnects. After this many frames, everything is shut down.
 fn flood(engine: EngineChoice, workers: usize, frames: u64) {
     let mut rig = Rig::with(engine, workers, |options| {
         options.port_queue_bytes = 256 << 10

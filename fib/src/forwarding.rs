@@ -51,18 +51,18 @@ pub enum Class {
 pub enum Fate {
     /// The frame is for this node.
     Deliver,
-    /// The frame goes out of a port, and has been patched in place.
+    /// The frame is sent out of a port, and has been patched in place.
     Forward {
-        /// The port that the frame goes out of.
+        /// The port that the frame is sent out of.
         egress: PortId,
         /// The offset of the patched frame in the old one. Not 0 if the frame has become shorter.
         start: usize,
         /// The rule without which the frame would have been dropped.
         rescue: Option<Rescue>,
     },
-    /// The frame goes out of a port. Its head has grown and must be sent before the payload.
+    /// The frame is sent out of a port. Its head has grown and must be sent before the payload.
     Rewritten {
-        /// The port that the frame goes out of.
+        /// The port that the frame is sent out of.
         egress: PortId,
         /// The rule without which the frame would have been dropped.
         rescue: Option<Rescue>,
@@ -239,7 +239,7 @@ fn pass_on(
     Ok(())
 }
 
-/// Writes the new watermark into a frame that is forwarded. If the frame grows, its new head goes into `head`.
+/// Writes the new watermark into a frame that is forwarded. If the frame grows, its new head is written into `head`.
 #[inline(always)]
 fn patch(
     egress: PortId,

@@ -20,7 +20,7 @@ pub enum NextHop {
 pub struct SnekHop {
     /// The next hop of the frame.
     pub next: NextHop,
-    /// The watermark that goes into the frame.
+    /// The watermark to write into the frame.
     pub watermark: Watermark,
 }
 

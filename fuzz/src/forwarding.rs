@@ -47,8 +47,8 @@ impl Input<'_> {
     }
 }
 
-/// A decision changes nothing in a frame but what the protocol says, never makes its watermark worse,
-/// and is the same for a frame alone and in a batch.
+/// A decision changes only the parts of a frame that the protocol allows, never makes its watermark worse, and is the
+/// same for a frame alone and in a batch.
 pub fn forwarding(bytes: &[u8]) {
     let mut input = Input(bytes);
     let (mut writer, _fib) = FibWriter::new(OWN);
@@ -183,7 +183,7 @@ fn decide_in_a_batch(
         .collect()
 }
 
-/// Checks one decision: `before` is the frame as it came, `after` and `head` are what it left.
+/// Checks one decision: `before` is the frame as it arrived, `after` and `head` are the result.
 fn check(
     snapshot: &Snapshot,
     transit: &Transit,

@@ -158,7 +158,7 @@ pub fn splitter(bytes: &[u8]) {
         let Ok(taken) = in_pieces else {
             break;
         };
-        // As many bytes as were said to be missing are needed for the next frame.
+        // The next frame is complete only after the reported number of missing bytes.
         assert!(size >= missing || seen.len() == before);
         buffer.drain(..taken);
         missing = match split(&buffer) {

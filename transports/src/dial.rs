@@ -111,7 +111,7 @@ impl Transports {
     }
 }
 
-/// Returns the later of two failures, unless it only says that one address is this node itself.
+/// Returns the later of two failures, unless it is only that one address is this node itself.
 fn more_useful(before: Option<DialError>, error: DialError) -> DialError {
     match before {
         Some(before) if error.is_own_key() => before,

@@ -77,7 +77,7 @@ impl Runtime {
     pub fn detect() -> io::Result<Self> {
         match Backend::detect() {
             Backend::TokioUring => Self::new(Backend::TokioUring).or_else(|error| {
-                tracing::warn!(%error, "transports go without io_uring");
+                tracing::warn!(%error, "transports run without io_uring");
                 Self::new(Backend::Tokio)
             }),
             Backend::Tokio => Self::new(Backend::Tokio),

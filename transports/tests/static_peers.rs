@@ -126,7 +126,7 @@ fn peers_that_have_not_failed_are_dialled_first_and_none_starves() {
     }
     peers.connected(S, healthy);
     peers.ended(100 * S, healthy, "lost".to_owned());
-    // All are due. The peer that was good goes before the hundred.
+    // All are due. The peer that was good is dialled before the hundred.
     for (id, _) in peers.due(200 * S) {
         peers.resolved(id, Vec::new());
     }

@@ -14,7 +14,7 @@ use crate::key_index::KeyIndex;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) key: PublicKey,
-    /// The port that its bootstrap came from, to which frames for the key go.
+    /// The port that its bootstrap came from, to which frames for the key are sent.
     pub(crate) source: PortId,
     /// The port that the bootstrap was forwarded to, if it did not end here.
     pub(crate) destination: Option<PortId>,

@@ -58,7 +58,7 @@ pub(super) fn double(
     Some(around.port)
 }
 
-/// Sends a bootstrap that came from `source` and went to the ports `sent` also along the old path of its key, whose
+/// Sends a bootstrap that came from `source` and was sent to the ports `sent` also along the old path of its key, whose
 /// route was `before`.
 pub(super) fn correct(
     cx: &mut Context,

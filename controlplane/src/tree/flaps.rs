@@ -1,4 +1,4 @@
-//! Detection of roots that flap: that come and go too often.
+//! Detection of roots that flap: that appear and disappear too often.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -12,7 +12,7 @@ const MAX_ROOTS: usize = 64;
 
 /// The roots that the node has recently lost to lower ones.
 ///
-/// Each time a root comes and goes, all nodes move and all routes are set up anew. So a root that was lost
+/// Each time a root appears and disappears, all nodes move and all routes are set up anew. So a root that was lost
 /// [`max_root_flaps`](Config) times within the window is held back: no peer is taken as the parent for its sake for a
 /// while, which doubles with every further loss. If the parent itself follows that root, the node does so too, as it
 /// would be cut off from the parent otherwise.

@@ -47,7 +47,7 @@ fn no_notice_is_sent_if_nothing_is_broken_or_notices_are_off() {
     bench.drain();
     assert_eq!(bench.take_sent(2), []);
     assert_eq!(bench.routes_in_fib(), 4);
-    // No notice goes to the lost peering about paths that came from it.
+    // No notice is sent to the lost peering about paths that came from it.
     let (mut bench, [_, _, b]) = three_peers(correcting());
     let own = PublicKey([0xb0 - 1; 32]);
     bench.frame(b, &bootstrap(own, &unsigned_body(UNIX_MS, ROOT, 1)));

@@ -90,7 +90,7 @@ fn a_broadcast_spreads_as_far_as_its_hop_limit_allows() {
             .count(),
         7
     );
-    // A repeated broadcast, an older one, and one that comes too soon are not forwarded.
+    // A repeated broadcast, an older one, and one that arrives too soon are not forwarded.
     for sequence in [0, 1, 2] {
         let sequence = bench.now.unix_ms - 1 + sequence;
         bench.frame(
@@ -239,7 +239,7 @@ fn broadcasts_are_forwarded_up_to_a_limit_that_is_fair_between_sources() {
         bench.wait(Duration::from_secs(60));
     }
     let (least, most) = (forwarded.iter().min(), forwarded.iter().max());
-    // A round takes four minutes, and the budget that its last minute leaves goes to the first sources.
+    // A round takes four minutes, and the rest of the budget of its last minute serves the first sources.
     assert!(least >= Some(&5) && most <= Some(&10), "{forwarded:?}");
     let counters = bench.node.counters();
     assert_eq!(counters.broadcasts_held_back, 20 * (200 - 64));

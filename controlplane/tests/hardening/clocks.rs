@@ -131,7 +131,7 @@ fn sequences_rise_through_corrections_of_the_clock() {
     bench.wait(Duration::from_secs(3));
     let before = signed(&mut bench);
     assert!(!before.is_empty() && before.iter().all(|(_, days)| *days == 0));
-    // The broadcast of the node's one neighbour says that the node is ahead. No node has accepted this node's own.
+    // The broadcast of the node's one neighbour shows that the node is ahead. No node has accepted this node's own.
     let sequence = bench.now.unix_ms - 2 * DAY as u64;
     bench.frame(root, &broadcast(1, ROOT, &unsigned_body(sequence, ROOT, 1)));
     bench.wait(Duration::from_secs(7));

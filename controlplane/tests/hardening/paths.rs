@@ -71,7 +71,7 @@ fn bootstraps_are_handed_over_to_a_new_neighbour_on_the_snake() {
     let expected = handed(low, high, from_high.sequence, &from_low);
     assert_eq!(bench.take_sent(2), [(b, expected)]);
     assert_eq!(bench.node.counters().bootstraps_handed_over, 1);
-    // No hand-over to a key that had a route already, nor back to where the bootstrap came from.
+    // Nothing is handed over to a key that had a route already, nor to the port that the bootstrap came from.
     bench.wait(ms(1));
     bench.frame(
         a,
@@ -86,14 +86,14 @@ fn bootstraps_are_handed_over_to_a_new_neighbour_on_the_snake() {
         &bootstrap(middle, &unsigned_body(bench.now.unix_ms, ROOT, 1)),
     );
     assert_eq!(bench.node.counters().bootstraps_handed_over, 1);
-    // None after 1.5 s: the routes that lead there would expire before the one that was handed over.
+    // Nothing is handed over after 1.5 s: the routes that lead there would expire before the one that was handed over.
     bench.wait(ms(1500));
     bench.frame(
         b,
         &bootstrap(made_up(4), &unsigned_body(bench.now.unix_ms, ROOT, 1)),
     );
     assert_eq!(bench.node.counters().bootstraps_handed_over, 1);
-    // None to a key that a peer announced, as it was known before there was a route to it.
+    // Nothing is handed over to a key that a peer announced, as it was known before there was a route to it.
     let below = PublicKey([0x9f; 32]);
     bench.frame(
         a,
@@ -123,7 +123,7 @@ fn a_bootstrap_that_would_go_back_takes_a_detour() {
     assert_eq!(bench.take_sent(2), [(b, sent(high, sequence, &body))]);
     assert_eq!(bench.node.counters().bootstraps_detoured, 1);
     assert_eq!(bench.node.counters().bootstraps_backwards, 0);
-    // Without another key, it goes to the root.
+    // Without another key, it is sent to the root.
     bench.node.disconnect(bench.now, b, CloseReason::Requested);
     bench.drain();
     bench.take_sent(2);
@@ -168,7 +168,7 @@ fn a_bootstrap_that_a_peer_may_swallow_is_doubled() {
     assert_eq!(taken(&mut bench, a, higher), [b]);
 }
 
-/// Own bootstraps are doubled, too. Both copies are identical, and the second goes a way that does not pass the first
+/// Own bootstraps are doubled, too. Both copies are identical, and the second takes a way that does not pass the first
 /// peer.
 #[test]
 fn own_bootstraps_are_doubled() {
@@ -211,14 +211,15 @@ fn old_paths_are_corrected() {
         assert_eq!(ports(bench.take_sent(2)), [root]);
     }
     assert_eq!(bench.node.counters().bootstraps_corrected, 0);
-    // The bootstrap comes another way: the old source receives a correction.
+    // The bootstrap arrives from another port: the old source receives a correction.
     let body = next_body(&mut bench);
     bench.frame(b, &bootstrap(key, &body));
     let sent = bench.take_sent(2);
     assert_eq!(sent[1..], [(a, correction(key, &body))]);
     assert_eq!(ports(sent), [root, a]);
     assert_eq!(bench.node.counters().bootstraps_corrected, 1);
-    // The bootstrap goes on another way, to a new key right above: the old destination, the root, receives a correction.
+    // The bootstrap is forwarded to another port, to a new key right above: the old destination, the root, receives a
+    // correction.
     let above = PublicKey([0xc1; 32]);
     let body = next_body(&mut bench);
     bench.frame(a, &bootstrap(above, &body));
@@ -230,18 +231,18 @@ fn old_paths_are_corrected() {
     assert_eq!(bench.node.counters().bootstraps_corrected, 2);
 }
 
-/// A correction is accepted like any bootstrap, and goes along the old path only.
+/// A correction is accepted like any bootstrap, and is forwarded along the old path only.
 #[test]
 fn a_correction_follows_only_the_old_path() {
     let (mut bench, [root, a, b]) = three_peers(correcting());
     let key = PublicKey([0xc0; 32]);
     let way = |bench: &mut Bench| way(bench, &key);
-    // Without an old path it goes nowhere.
+    // Without an old path it is not forwarded.
     let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
     bench.frame(a, &correction(key, &body));
     assert_eq!(bench.take_sent(2), []);
     assert_eq!(way(&mut bench), NextHop::Port(a));
-    // From the old destination it goes to the old source.
+    // From the old destination it is forwarded to the old source.
     bench.wait(Duration::from_millis(10));
     let body = unsigned_body(bench.now.unix_ms, ROOT, 1);
     bench.frame(b, &bootstrap(key, &body));
@@ -251,7 +252,7 @@ fn a_correction_follows_only_the_old_path() {
     bench.frame(root, &correction(key, &body));
     assert_eq!(bench.take_sent(2), [(b, correction(key, &body))]);
     assert_eq!(way(&mut bench), NextHop::Port(root));
-    // Only once: a copy that comes around is stale.
+    // It is forwarded only once: a copy that returns is stale.
     bench.frame(b, &correction(key, &body));
     assert_eq!(bench.take_sent(2), []);
     assert_eq!(way(&mut bench), NextHop::Port(root));
@@ -282,7 +283,7 @@ fn a_bootstrap_that_a_correction_overtook_is_forwarded() {
         assert_eq!(bench.take_sent(2), []);
     }
     assert_eq!(bench.node.counters().bootstraps_stale, 3);
-    // If the way up breaks, a notice goes to where the bootstrap came from.
+    // If the way up breaks, a notice is sent to the port that the bootstrap came from.
     bench.node.closed(bench.now, root);
     bench.drain();
     assert_eq!(bench.node.counters().break_notices_sent, 1);
@@ -364,7 +365,7 @@ fn a_lost_peering_removes_the_routes_that_came_by_it() {
     let above = PublicKey([0xc0; 32]);
     bench.frame(a, &bootstrap(made_up(1), &unsigned_body(UNIX_MS, ROOT, 1)));
     bench.frame(b, &bootstrap(made_up(2), &unsigned_body(UNIX_MS, ROOT, 1)));
-    // This one comes from a and goes on to the root.
+    // This one comes from a and is forwarded to the root.
     bench.frame(a, &bootstrap(above, &unsigned_body(UNIX_MS, ROOT, 1)));
     assert_eq!(bench.routes_in_fib(), 3);
     bench.node.closed(bench.now, root);
@@ -395,7 +396,7 @@ fn way(bench: &mut Bench, key: &PublicKey) -> NextHop {
     fib.load().snek(key, &Watermark::START).next
 }
 
-/// Returns the rule by which a traffic frame for the key of its `watermark` goes on, if it needs one.
+/// Returns the rule by which a traffic frame for the key of its `watermark` is forwarded, if it needs one.
 fn rescue(bench: &mut Bench, watermark: Watermark) -> Option<Rescue> {
     match bench.forward(PortId(77), watermark) {
         Fate::Forward { rescue, .. } | Fate::Rewritten { rescue, .. } => rescue,

@@ -165,7 +165,7 @@ fn a_bootstrap_is_forwarded_in_canonical_form_with_header_and_watermark() {
     };
     frame::push_bootstrap(&mut expected, (7, 9), &above, &watermark, &body.encode()).unwrap();
     assert_eq!(bench.take_sent(2), [(root, expected)]);
-    // It is not forwarded to where it came from.
+    // It is not forwarded to the port that it came from.
     bench.wait(Duration::from_millis(10));
     let body = unsigned_body(UNIX_MS + 10, ROOT, 1);
     bench.frame(root, &bootstrap(above, &body));

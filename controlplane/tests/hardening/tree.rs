@@ -154,7 +154,7 @@ fn a_repeated_announcement_from_the_parent_changes_nothing() {
         assert_eq!(format!("{:?}", bench.node.status()), before);
     }
     assert_eq!(bench.node.counters().announcements_repeated, 4);
-    // A repeat does not renew the announcement: it expires 45 min after it first came.
+    // A repeat does not renew the announcement: it expires 45 min after it first arrived.
     for (age, parent) in [(2699, root), (2700, PortId(4))] {
         bench.wait(Duration::from_secs(age).saturating_sub(bench.now.monotonic));
         bench.frame(root, &root_announcement(ROOT, None, 7));

@@ -20,7 +20,7 @@ use pinecone_wire::{Coordinates, TrafficFields, TrafficLayout, Watermark};
 
 const MICROSECOND: Nanos = MILLISECOND / 1000;
 
-/// A network whose nodes never refuse a peering. Everything random comes from a seed.
+/// A network whose nodes never refuse a peering. All random choices follow from a seed.
 pub(crate) struct Net {
     network: Network,
     random: Random,

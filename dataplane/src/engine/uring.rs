@@ -59,7 +59,7 @@ pub(crate) struct Uring {
     rearm: VecDeque<u32>,
     /// The number of bytes received in this iteration.
     received: usize,
-    /// The number of bytes that a receive brings, on average.
+    /// The mean number of bytes of a receive.
     fill: usize,
     /// The number of inline sends that have not completed. While it is not 0, the iteration's memory must stay valid.
     inline: usize,

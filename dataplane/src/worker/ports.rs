@@ -311,7 +311,7 @@ impl Ports {
         mut block: Block,
     ) -> Block {
         let memory = iteration.memory_mut().0;
-        // The buffer's place is needed before the buffer, which goes there in the end.
+        // The place of the buffer is needed first; the buffer itself is put there at the end.
         let (bytes, owned) = (std::mem::take(&mut block.bytes), memory.own(Vec::new()));
         for handed in block.bursts.drain(..) {
             let (at, len) = (handed.at as usize, handed.len as usize);

@@ -153,8 +153,7 @@ impl Branch {
         self.starts &= !(1 << start);
     }
 
-    /// Removes the child at `start`. Its range goes to the child before it, or, if it is the first, to
-    /// the next.
+    /// Removes the child at `start`. Its range is given to the child before it, or, if it is the first, to the next.
     pub(super) fn take(&mut self, start: usize) {
         let behind = self.starts & !1;
         if start == 0 && behind != 0 {

@@ -1,5 +1,5 @@
-//! Frames on their way through whole networks of tables, parts of which have expired: they make
-//! progress, and none goes in a circle.
+//! Frames on their way through whole networks of tables, parts of which have expired: they make progress, and none
+//! travels in a circle.
 
 use std::collections::{BTreeMap, BTreeSet};
 

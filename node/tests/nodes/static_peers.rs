@@ -49,7 +49,7 @@ async fn one_that_restarts_is_dialled_again() {
     .await;
     reaches(&a, &b).await;
     reaches(&b, &a).await;
-    // A peering that is disconnected comes back as well.
+    // A peering that is disconnected is dialled again as well.
     let port = a.peers().await.unwrap()[0].port;
     a.disconnect(port).await.unwrap();
     event("it is back", &mut events, |event| {

@@ -10,8 +10,7 @@ use crate::loss::Loss;
 pub enum Outcome {
     /// The frame is delivered at this node.
     Deliver,
-    /// The frame is sent out of this port. If it would have been dropped otherwise, also says how it
-    /// was rescued.
+    /// The frame is sent out of this port. If it would have been dropped otherwise, the rescue is given.
     Send(PortId, Option<Rescue>),
     /// The frame is dropped.
     Lost(Loss),

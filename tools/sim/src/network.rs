@@ -101,7 +101,7 @@ impl Network {
         }
     }
 
-    /// Gives a node that is down a new key, so that it comes back as a different node.
+    /// Gives a node that is down a new key, so that it starts again as a different node.
     pub fn renew(&mut self, node: NodeId) {
         if self.is_alive(node) {
             return;

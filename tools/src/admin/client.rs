@@ -70,7 +70,7 @@ impl Client {
         let Err(error) = self.stream.write_all(&line).await else {
             return Ok(());
         };
-        // A node that refuses a client says why before it closes the connection.
+        // A node that refuses a client sends the reason before it closes the connection.
         Err(match self.read_line(ANSWER_LIMIT).await.as_deref() {
             Ok(line) => match serde_json::from_slice(line) {
                 Ok(Reply::Error { error }) => Failure::runtime(error),

@@ -19,7 +19,7 @@ impl Node {
             Ok(_) => None,
             Err(Unknown::Remote) => Some("its process is not on this machine".to_owned()),
             Err(Unknown::Hidden) => {
-                Some("its process cannot be looked at: run as the node's user".to_owned())
+                Some("its process cannot be inspected: run as the node's user".to_owned())
             }
         };
         NodeReport {

@@ -67,7 +67,7 @@ pub(crate) struct Latency {
 pub(crate) struct NodeReport {
     pub(crate) address: String,
     pub(crate) key: String,
-    /// `None` if the process is not on this machine or is hidden; `hidden_because` says which.
+    /// `None` if the process is not on this machine or is hidden; `hidden_because` has the reason.
     pub(crate) process: Option<ProcessReport>,
     pub(crate) hidden_because: Option<String>,
 }

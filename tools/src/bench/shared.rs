@@ -65,7 +65,7 @@ impl Shared {
         }
     }
 
-    /// Enters `phase`. Never goes back to an earlier one.
+    /// Enters `phase`. Never returns to an earlier one.
     pub(crate) fn enter(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
     }

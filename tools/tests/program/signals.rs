@@ -73,7 +73,7 @@ fn commands_that_wait_for_a_peering_end_on_signals() {
         for command in [&["ping", KEY][..], &["send", KEY], &["recv"]] {
             let arguments = [command, &["--connect", &address]].concat();
             let mut stream = None;
-            // The command waits for a handshake that never comes.
+            // The command waits for a handshake that never arrives.
             let output = stop(&arguments, signal, || stream = listener.accept().ok());
             assert!(stream.is_some());
             let said = String::from_utf8(output.stderr).unwrap();

@@ -104,7 +104,7 @@ fn recorded_bad_frames() {
             assert_eq!(go["ok"], true, "{name}: Go refuses it, we do not");
             assert_fields(name, &bytes, header, frame, &go["frame"]);
         }
-        // The splitter looks at the header only.
+        // The splitter reads the header only.
         let expected = match name {
             "empty" => Ok(Split::Missing(10)),
             "nine-bytes" => Ok(Split::Missing(1)),

@@ -1,5 +1,5 @@
-//! Sends without a copy. The kernel goes on reading their frames after a send has completed, until the
-//! peer has acknowledged them, and reports that separately.
+//! Sends without a copy. The kernel keeps reading their frames after a send has completed, until the peer has
+//! acknowledged them, and reports the end separately.
 
 /// The sends without a copy that have not finished, by the number in their requests' user data.
 #[derive(Default)]

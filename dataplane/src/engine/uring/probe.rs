@@ -195,7 +195,7 @@ impl Features {
         let mut zero_copy = options.zero_copy;
         if zero_copy.is_some() && !knows(ring, opcode::SendMsgZc::CODE) {
             zero_copy = None;
-            denied.push("no sends without a copy: this kernel does not know them".to_owned());
+            denied.push("no sends without a copy: this kernel does not support them".to_owned());
         }
         Ok(Self {
             setup,

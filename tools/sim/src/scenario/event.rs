@@ -140,7 +140,7 @@ pub enum Action {
     Churn {
         /// The share of nodes that are stopped in a minute.
         rate: f64,
-        /// The time for which this goes on.
+        /// The time for which this lasts.
         #[serde(rename = "for", deserialize_with = "duration")]
         lasting: Nanos,
         /// The time for which each is down.

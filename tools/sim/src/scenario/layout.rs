@@ -79,7 +79,7 @@ impl Scenario {
             .into_iter()
             .map(|(number, event)| (event.at, Some((number, &event.action))));
         for (at, event) in events.chain([last]) {
-            // An adversary comes before an event at the same time.
+            // An adversary precedes an event at the same time.
             while let Some((number, adversary)) = adversaries.next_if(|(_, next)| next.at <= at) {
                 let peer = match &adversary.mischief {
                     MischiefSettings::Drop { peer, .. } => peer.as_ref(),
