@@ -90,8 +90,8 @@ pub(crate) struct EngineStats {
 /// iteration. Each iteration makes these calls in this order:
 ///
 /// 1. Handle all events of the last [`wait`](Self::wait). When gathered bytes become too many:
-///   [`finish_inline`](Self::finish_inline), account for its [`Event::Sent`] events, and
-///   [`clear_gathered`](Self::clear_gathered).
+///    [`finish_inline`](Self::finish_inline), account for its [`Event::Sent`] events, and
+///    [`clear_gathered`](Self::clear_gathered).
 /// 2. [`Memory::mark_handled`]: the receive buffers that are held now go back to the kernel when the
 ///    iteration ends.
 /// 3. [`send`](Self::send), and [`take_completed`](Self::take_completed) for sends that have
