@@ -4,8 +4,9 @@ use std::error::Error;
 use std::time::Duration;
 
 use pinecone::{
-    AddressError, Builder, ConnectError, DialError, DisconnectError, HandshakeFailed, ListenError,
-    Node, NodeOptions, PingError, PortId, Refused, SendError, StartError, TryRecvError,
+    AddListenerError, AddressError, Builder, ConnectError, DialError, DisconnectError,
+    HandshakeFailed, ListenError, Node, NodeOptions, PingError, PortId, Refused, SendError,
+    StartError, StaticPeerError, TryRecvError,
 };
 
 /// Returns advice for the operator of a node that does not start.
@@ -65,6 +66,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if let Err(error) = node.connect(&address).await {
         println!("{error}: try again later: {}", may_succeed_later(&error));
     }
+
+    match node.listen(&address).await {
+        Err(AddListenerError::Listen(error)) => println!("{error}"),
+        Err(AddListenerError::Closed(closed)) => println!("{closed}"),
+        other => println!("{other:?}"),
+    }
+    for _ in 0..2 {
+        match node.add_static_peer("192.0.2.1:65432").await {
+            Err(StaticPeerError::Exists(address)) => println!("{address} was added before"),
+            other => other?,
+        }
+    }
+    node.remove_static_peer("192.0.2.1:65432").await?;
 
     let nobody = Node::builder().start().await?.public_key();
     match node.ping(&nobody, 0, Duration::from_millis(50)).await {

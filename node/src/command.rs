@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use crossbeam::channel::Sender;
 use pinecone_dataplane::{LinkType, PortId};
-use pinecone_transports::{Direction, Place, RelayTask, StaticPeerId};
+use pinecone_transports::{Direction, PeerAddress, Place, RelayTask, StaticPeerId};
 use pinecone_wire::{Extensions, PublicKey};
 use tokio::sync::oneshot;
 
@@ -32,6 +32,16 @@ pub(crate) enum Command {
     },
     StaticPeers {
         reply: oneshot::Sender<Vec<StaticPeer>>,
+    },
+    /// Replies false if the address is that of a static peer already.
+    AddStaticPeer {
+        address: PeerAddress,
+        reply: oneshot::Sender<bool>,
+    },
+    /// Replies true when the peering with the peer is closed, and false if no static peer has the address.
+    RemoveStaticPeer {
+        address: PeerAddress,
+        reply: oneshot::Sender<bool>,
     },
     Status {
         reply: oneshot::Sender<Status>,

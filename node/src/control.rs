@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime};
 use crossbeam::channel::{Receiver, select};
 use pinecone_controlplane::{ControlPlane, Effect, NewPeer, Now, VerifiedBodies};
 use pinecone_dataplane::{CloseReason, DataPlane, PortId, PortOptions, Report};
-use pinecone_transports::StaticPeerId;
+use pinecone_transports::{PeerAddress, StaticPeerId};
 use pinecone_wire::PublicKey;
+use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::command::{Command, CommandSender, NewPeering, Unclaimed};
@@ -344,6 +345,7 @@ impl Control {
             Command::Connect { peering, reply } => match reply {
                 Some(reply) if reply.is_closed() => drop(peering),
                 Some(reply) => drop(reply.send(self.connect(peering))),
+                None if self.is_from_removed_peer(&peering) => drop(peering),
                 // The transports made the stream, and no caller waits for a reply.
                 None => {
                     let _ = self.connect(peering).map(Unclaimed::claim);
@@ -364,6 +366,13 @@ impl Control {
             }
             Command::StaticPeers { reply } => {
                 let _ = reply.send(report::static_peers(&self.parts.transports.static_peers));
+            }
+            Command::AddStaticPeer { address, reply } => {
+                let added = self.parts.transports.static_peers.add(address);
+                let _ = reply.send(added.is_some());
+            }
+            Command::RemoveStaticPeer { address, reply } => {
+                self.remove_static_peer(&address, reply);
             }
             Command::Status { reply } => {
                 let _ = reply.send(self.status());
@@ -442,6 +451,22 @@ impl Control {
             reason: reason.clone(),
         });
         removed.reply();
+    }
+
+    fn remove_static_peer(&mut self, address: &PeerAddress, reply: oneshot::Sender<bool>) {
+        let Some(id) = self.parts.transports.static_peers.remove(address) else {
+            let _ = reply.send(false);
+            return;
+        };
+        if let Some(port) = self.peerings.wait_for_static_peer(id, reply) {
+            self.disconnect(port);
+        }
+    }
+
+    /// Reports whether a stream was dialled for a static peer that has been removed since.
+    fn is_from_removed_peer(&self, new: &NewPeering) -> bool {
+        let static_peers = &self.parts.transports.static_peers;
+        new.static_peer.is_some_and(|id| !static_peers.contains(id))
     }
 
     fn static_peer_ended(&self, peer: Option<StaticPeerId>, reason: &dyn ToString) {

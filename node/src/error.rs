@@ -125,6 +125,36 @@ pub enum DisconnectError {
     Closed(#[from] Closed),
 }
 
+/// The error when a running node does not listen on a further address.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddListenerError {
+    /// The address is malformed, in use, or not one of this machine.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The node is closed.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+}
+
+/// The error when a static peer is not added or removed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StaticPeerError {
+    /// The text is not an address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The peer to add is a static peer already.
+    #[error("{0} is a static peer already")]
+    Exists(String),
+    /// The peer to remove is not a static peer.
+    #[error("{0} is not a static peer")]
+    NotFound(String),
+    /// The node is closed.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+}
+
 /// The error when a payload is not sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

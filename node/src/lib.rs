@@ -37,6 +37,7 @@ mod clock;
 mod closings;
 mod command;
 mod control;
+mod endpoints;
 mod error;
 mod event;
 mod host;
@@ -65,8 +66,8 @@ mod verifiers;
 
 pub use builder::Builder;
 pub use error::{
-    Closed, ConnectError, DisconnectError, NodeError, OptionError, PingError, SendError,
-    StartError, TryRecvError,
+    AddListenerError, Closed, ConnectError, DisconnectError, NodeError, OptionError, PingError,
+    SendError, StartError, StaticPeerError, TryRecvError,
 };
 pub use event::{Event, Events, PeerBandwidth};
 pub use host::{Host, HostOptions};

@@ -53,14 +53,16 @@ impl Node {
         self.0.own
     }
 
-    /// Returns the addresses that the node listens on now, in the order in which they were given.
+    /// Returns the addresses that the node listens on now, in the order in which they were given: those of
+    /// the start, then those of [`Self::listen`].
     #[must_use]
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         self.0.listeners.local_addrs()
     }
 
     /// Dials `host:port` once and makes a peering of the connection. Peers that are to be dialled
-    /// again when they are lost are given to [`Builder::connect`](crate::Builder::connect).
+    /// again when they are lost are given to [`Builder::connect`](crate::Builder::connect) or
+    /// [`Self::add_static_peer`].
     ///
     /// # Cancel safety
     /// Dropping the future ends the attempt: the connection is closed, and no peering is left behind.
@@ -126,7 +128,7 @@ impl Node {
         self.ask(|reply| Command::Peers { reply }).await
     }
 
-    /// Returns the static peers, in the order in which they were given.
+    /// Returns the static peers, in the order in which they were given or added.
     ///
     /// # Errors
     /// [`Closed`] if the node is closed.
@@ -236,7 +238,8 @@ impl Node {
         Closed { cause }
     }
 
-    async fn ask<T>(
+    /// Sends a command to the control and waits for the reply.
+    pub(crate) async fn ask<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
     ) -> Result<T, Closed> {

@@ -86,6 +86,23 @@ impl Peerings {
         }
     }
 
+    /// Lets a caller wait until the peering with a static peer is closed. Returns its port if it is to be
+    /// closed; without a peering, the caller has its reply.
+    pub(crate) fn wait_for_static_peer(
+        &mut self,
+        id: StaticPeerId,
+        reply: oneshot::Sender<bool>,
+    ) -> Option<PortId> {
+        let mut entries = self.by_port.iter_mut();
+        let Some((&port, entry)) = entries.find(|(_, entry)| entry.peering.static_peer == Some(id))
+        else {
+            let _ = reply.send(true);
+            return None;
+        };
+        entry.waiting.push(reply);
+        (!entry.closing).then_some(port)
+    }
+
     /// Releases the stream of a peering that is relayed. Returns whether there is a peering with this serial
     /// number on the port.
     pub(crate) fn release_stream(&mut self, port: PortId, serial: u64) -> bool {

@@ -8,8 +8,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use pinecone_transports::{
-    Backend, DialSchedule, Established, HandshakeFailed, Limits, Link, Listen, Listeners,
-    PeerAddress, RelayTask, Runtime, StaticPeersHandle, Transports,
+    Backend, DialSchedule, Established, HandshakeFailed, Limits, Link, Listen, ListenAddress,
+    ListenError, Listeners, PeerAddress, RelayTask, Runtime, StartedListeners, StaticPeersHandle,
+    Transports,
 };
 use pinecone_wire::{Extensions, Handshake, SecretKey};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -43,6 +44,10 @@ pub(crate) enum Request {
         stream: Pin<Box<dyn Stream>>,
         options: StreamOptions,
         reply: PeeringReply,
+    },
+    Listen {
+        address: ListenAddress,
+        reply: oneshot::Sender<Result<StartedListeners, ListenError>>,
     },
     /// Sends to `over` after some time.
     Sleep {
@@ -229,7 +234,7 @@ async fn serve_node(node: Serving, backend: Backend) {
             Err(source) => return drop(ready.send(Err(system("listen", source)))),
         };
         let static_peers =
-            transports.keep_connected(setup.static_peers, setup.dial_schedule, established);
+            transports.keep_connected(setup.static_peers, setup.dial_schedule, established.clone());
         let handed_out = Ready {
             transports: transports.clone(),
             static_peers,
@@ -240,6 +245,7 @@ async fn serve_node(node: Serving, backend: Backend) {
         }
         let node = Arc::new(Node {
             transports,
+            established,
             control: setup.control,
         });
         serve(&node, receiver, setup.requests, stopped).await;
@@ -269,6 +275,8 @@ async fn serve(
 
 struct Node {
     transports: Transports,
+    /// For listeners that are added.
+    established: mpsc::Sender<Established>,
     control: CommandSender,
 }
 
@@ -314,6 +322,15 @@ impl Node {
                     Ok((socket, peer, Some(relay)))
                 });
                 self.shaken(done, options, reply);
+            }
+            Request::Listen { address, mut reply } => {
+                tokio::select! {
+                    // If nobody waits for them any more, they end with the reply.
+                    started = self.transports.listen_on(address, &self.established) => {
+                        drop(reply.send(started));
+                    }
+                    () = reply.closed() => {}
+                }
             }
             Request::Sleep { time, mut over } => {
                 tokio::select! {

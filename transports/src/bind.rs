@@ -69,7 +69,7 @@ impl BoundListener {
         match &address.host {
             None => Ok(vec![Self::bind_all(port)?]),
             Some(Host::Ip(ip)) => Ok(vec![Self::bind_one(SocketAddr::new(*ip, port))?]),
-            Some(Host::Name(host)) => bind_each(resolve(host, port)?),
+            Some(Host::Name(host)) => Self::bind_each(resolve(host, port)?),
         }
     }
 
@@ -98,6 +98,28 @@ impl BoundListener {
     pub(crate) fn bind_one(address: SocketAddr) -> Result<Self, ListenError> {
         bind(address, true)
     }
+
+    /// Binds all addresses of a name that this machine has. A name may have others, such as the IPv6
+    /// address of `localhost` if IPv6 is disabled.
+    pub(crate) fn bind_each(addresses: Vec<SocketAddr>) -> Result<Vec<Self>, ListenError> {
+        let mut bound = Vec::new();
+        let mut failure = None;
+        for address in addresses {
+            match Self::bind_one(address) {
+                Ok(listener) => bound.push(listener),
+                Err(error @ ListenError::InUse { .. }) => return Err(error),
+                Err(error) => failure = Some(error),
+            }
+        }
+        match failure {
+            Some(error) if bound.is_empty() => Err(error),
+            Some(error) => {
+                tracing::warn!(%error, "an address of a name is skipped");
+                Ok(bound)
+            }
+            None => Ok(bound),
+        }
+    }
 }
 
 fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ListenError> {
@@ -116,28 +138,6 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ListenError> {
         new
     });
     Ok(addresses)
-}
-
-/// Binds all addresses of a name that this machine has. A name may have others, such as the IPv6
-/// address of `localhost` if IPv6 is disabled.
-fn bind_each(addresses: Vec<SocketAddr>) -> Result<Vec<BoundListener>, ListenError> {
-    let mut bound = Vec::new();
-    let mut failure = None;
-    for address in addresses {
-        match BoundListener::bind_one(address) {
-            Ok(listener) => bound.push(listener),
-            Err(error @ ListenError::InUse { .. }) => return Err(error),
-            Err(error) => failure = Some(error),
-        }
-    }
-    match failure {
-        Some(error) if bound.is_empty() => Err(error),
-        Some(error) => {
-            tracing::warn!(%error, "an address of a name is skipped");
-            Ok(bound)
-        }
-        None => Ok(bound),
-    }
 }
 
 fn is_without_ipv6(error: &io::Error) -> bool {

@@ -1,11 +1,12 @@
 //! Keeping static peers connected (protocol section 9).
 
+use std::collections::BTreeMap;
 use std::mem::{Discriminant, discriminant};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
-use tokio::task::{JoinHandle, JoinSet, yield_now};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::descriptors;
@@ -29,14 +30,43 @@ impl StaticPeersHandle {
     /// Tells the driver that the peering with a static peer has ended, or was not accepted.
     pub fn ended(&self, id: StaticPeerId, reason: String) {
         let driver = &self.driver;
-        driver.lock().ended(driver.now(), id, reason);
+        driver.lock().list.ended(driver.now(), id, reason);
         driver.changed.notify_one();
+    }
+
+    /// Adds a static peer to the end of the list and has it dialled. Returns `None` if the address is in
+    /// the list already.
+    pub fn add(&self, address: PeerAddress) -> Option<StaticPeerId> {
+        let driver = &self.driver;
+        let added = driver.lock().list.add(driver.now(), address);
+        driver.changed.notify_one();
+        added
+    }
+
+    /// Removes a static peer from the list and ends its dial, if there is one. A stream that was
+    /// established before may still be on its way to the receiver, and a peering stays up.
+    ///
+    /// Returns `None` if the address is not in the list.
+    pub fn remove(&self, address: &PeerAddress) -> Option<StaticPeerId> {
+        let mut peers = self.driver.lock();
+        let id = peers.list.remove(address)?;
+        if let Some(attempt) = peers.attempts.remove(&id) {
+            attempt.abort();
+        }
+        peers.logged.remove(&id);
+        Some(id)
+    }
+
+    /// Reports whether a static peer is in the list. False after it was removed.
+    #[must_use]
+    pub fn contains(&self, id: StaticPeerId) -> bool {
+        self.driver.lock().list.contains(id)
     }
 
     /// Returns the status of all static peers, in the order of the list.
     #[must_use]
     pub fn status(&self) -> Vec<StaticPeerStatus> {
-        self.driver.lock().status(self.driver.now())
+        self.driver.lock().list.status(self.driver.now())
     }
 
     /// Returns the current time on the clock of [`StaticPeerStatus`].
@@ -56,12 +86,14 @@ impl Transports {
         schedule: DialSchedule,
         established: mpsc::Sender<Established>,
     ) -> StaticPeersHandle {
-        let failures = vec![None; addresses.len()];
         let driver = Arc::new(Driver {
             started: Instant::now(),
-            peers: Mutex::new(StaticPeers::new(schedule, addresses, rand::random())),
+            peers: Mutex::new(Peers {
+                list: StaticPeers::new(schedule, addresses, rand::random()),
+                attempts: BTreeMap::new(),
+                logged: BTreeMap::new(),
+            }),
             changed: Notify::new(),
-            logged: Mutex::new(failures),
         });
         let (transports, running) = (self.clone(), driver.clone());
         let task = tokio::task::spawn_local(async move {
@@ -80,11 +112,19 @@ impl Transports {
 #[derive(Debug)]
 struct Driver {
     started: Instant,
-    peers: Mutex<StaticPeers>,
+    peers: Mutex<Peers>,
     /// Notified when a peer may have become due or queued.
     changed: Notify,
+}
+
+/// The static peers. The maps have no entries for peers that were removed.
+#[derive(Debug)]
+struct Peers {
+    list: StaticPeers,
+    /// The tasks that look up or dial a peer, which end when the peer is removed.
+    attempts: BTreeMap<StaticPeerId, AbortHandle>,
     /// The kind of failure that was last logged for each peer since it was connected.
-    logged: Mutex<Vec<Option<Discriminant<DialError>>>>,
+    logged: BTreeMap<StaticPeerId, Discriminant<DialError>>,
 }
 
 #[derive(Debug)]
@@ -101,7 +141,7 @@ impl Driver {
         self.started.elapsed()
     }
 
-    fn lock(&self) -> MutexGuard<'_, StaticPeers> {
+    fn lock(&self) -> MutexGuard<'_, Peers> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -112,16 +152,16 @@ impl Driver {
     ) {
         let mut tasks = JoinSet::new();
         loop {
-            let due = self.lock().due(self.now());
-            for (id, address) in due {
-                let (driver, transports) = (self.clone(), transports.clone());
-                tasks.spawn_local(async move { driver.resolve(&transports, id, address).await });
-            }
-            while tasks.try_join_next().is_some() {}
             let (any_queued, next_due) = {
-                let peers = self.lock();
-                (peers.any_queued(), peers.next_due())
+                let mut peers = self.lock();
+                for (id, address) in peers.list.due(self.now()) {
+                    let (driver, transports) = (self.clone(), transports.clone());
+                    let attempt = async move { driver.resolve(&transports, id, address).await };
+                    peers.attempts.insert(id, tasks.spawn_local(attempt));
+                }
+                (peers.list.any_queued(), peers.list.next_due())
             };
+            while tasks.try_join_next().is_some() {}
             let until_due = async {
                 match next_due {
                     Some(due) => sleep_until(self.started + due).await,
@@ -135,13 +175,11 @@ impl Driver {
                         sleep(ROOM_PAUSE).await;
                         continue;
                     }
-                    let Some(dial) = self.lock().next_dial() else { continue };
-                    let (driver, transports) = (self.clone(), transports.clone());
-                    let established = established.clone();
-                    tasks.spawn_local(async move {
-                        driver.dial(&transports, dial, permit, &established).await;
-                    });
-                    // The dial and the task that connects for it take their descriptors before the next check for room.
+                    if !self.start_dial(&mut tasks, transports, permit, established) {
+                        continue;
+                    }
+                    // The dial and the task that connects for it take their descriptors before the
+                    // next check for room.
                     yield_now().await;
                     yield_now().await;
                 }
@@ -151,9 +189,29 @@ impl Driver {
         }
     }
 
+    /// Dials the next peer of the queue. Returns false if there is none.
+    fn start_dial(
+        self: &Arc<Self>,
+        tasks: &mut JoinSet<()>,
+        transports: &Transports,
+        permit: Option<OwnedSemaphorePermit>,
+        established: &mpsc::Sender<Established>,
+    ) -> bool {
+        let mut peers = self.lock();
+        let Some(dial) = peers.list.next_dial() else {
+            return false;
+        };
+        let id = dial.id;
+        let (driver, transports) = (self.clone(), transports.clone());
+        let established = established.clone();
+        let attempt = async move { driver.dial(&transports, dial, permit, &established).await };
+        peers.attempts.insert(id, tasks.spawn_local(attempt));
+        true
+    }
+
     async fn resolve(&self, transports: &Transports, id: StaticPeerId, address: PeerAddress) {
         match transports.resolve(&address).await {
-            Ok(addresses) => self.lock().resolved(id, addresses),
+            Ok(addresses) => self.ended_attempt(id).list.resolved(id, addresses),
             Err(error) => self.failed(id, &address, &error),
         }
         self.changed.notify_one();
@@ -177,9 +235,12 @@ impl Driver {
         match dialled.await {
             Ok(mut stream) => {
                 stream.static_peer = Some(id);
-                // This must precede handing over the stream, as the node may report its end at once.
-                self.lock().connected(self.now(), id);
-                self.set_logged(id, None);
+                {
+                    // This must precede handing over the stream, as the node may report its end at once.
+                    let mut peers = self.ended_attempt(id);
+                    peers.list.connected(self.now(), id);
+                    peers.logged.remove(&id);
+                }
                 // Fails only when the node is closing.
                 drop(established.send(stream).await);
             }
@@ -190,33 +251,37 @@ impl Driver {
         }
     }
 
+    /// Takes note that a lookup or a dial is over.
+    fn ended_attempt(&self, id: StaticPeerId) -> MutexGuard<'_, Peers> {
+        let mut peers = self.lock();
+        peers.attempts.remove(&id);
+        peers
+    }
+
     /// Records a failure. Logs it at INFO only if it is of another kind than the last one.
     fn failed(&self, id: StaticPeerId, address: &PeerAddress, error: &DialError) {
+        let mut peers = self.ended_attempt(id);
+        if !peers.list.contains(id) {
+            return;
+        }
         if let DialError::Connect { source, .. } = error
             && descriptors::is_shortage(source)
         {
-            self.lock().postpone(self.now(), id, error.to_string());
+            peers.list.postpone(self.now(), id, error.to_string());
+            drop(peers);
             tracing::debug!(%address, %error, "dial of static peer postponed");
             return;
         }
-        let wait = self.lock().failed(self.now(), id, error.to_string());
+        let wait = peers.list.failed(self.now(), id, error.to_string());
+        let kind = discriminant(error);
+        let is_logged = peers.logged.insert(id, kind) == Some(kind);
+        drop(peers);
         // A tenth of a second is precise enough for people.
         let wait_s = (wait.as_secs_f64() * 10.0).round() / 10.0;
-        let kind = Some(discriminant(error));
-        if self.set_logged(id, kind) == kind {
+        if is_logged {
             tracing::debug!(%address, %error, wait_s, "static peer not connected");
         } else {
             tracing::info!(%address, %error, wait_s, "static peer not connected");
         }
-    }
-
-    fn set_logged(
-        &self,
-        id: StaticPeerId,
-        kind: Option<Discriminant<DialError>>,
-    ) -> Option<Discriminant<DialError>> {
-        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
-        let logged = logged.get_mut(id.index())?;
-        std::mem::replace(logged, kind)
     }
 }

@@ -1,5 +1,6 @@
-//! Listening on addresses, and waiting for addresses that do not exist yet.
+//! Listening on addresses, waiting for addresses that do not exist yet, and listening on further ones.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,8 +9,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use crate::address::Host;
 use crate::bind::{BoundListener, ListenAddress};
-use crate::{Established, ListenError, Listening, Transports};
+use crate::{DialError, Established, ListenError, Listening, Transports};
 
 /// Pause between two attempts to listen.
 const RETRY: Duration = Duration::from_secs(2);
@@ -21,6 +23,13 @@ pub struct Listen {
     bound: Vec<BoundListener>,
     /// The reason why sockets are missing, if they are waited for.
     missing: Option<String>,
+}
+
+/// The listeners of one address, which [`Transports::listen_on`] started. Dropping this ends them.
+#[derive(Debug)]
+pub struct StartedListeners {
+    address: ListenAddress,
+    listening: Vec<Listening>,
 }
 
 /// An address that is not listened on yet.
@@ -99,7 +108,8 @@ impl Drop for Tasks {
 }
 
 impl Listeners {
-    /// Returns the addresses that are listened on, in the order of the configuration.
+    /// Returns the addresses that are listened on, in the order of the configuration. Those that were
+    /// [added](Self::add) come last.
     #[must_use]
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         let states = lock(&self.state);
@@ -107,6 +117,24 @@ impl Listeners {
             .iter()
             .flat_map(|s| s.bound.iter().copied())
             .collect()
+    }
+
+    /// Adds listeners, which then last as long as the others. Returns the addresses that they listen on.
+    pub fn add(&self, started: StartedListeners) -> Vec<SocketAddr> {
+        let StartedListeners { address, listening } = started;
+        let bound: Vec<_> = listening.iter().map(Listening::local_addr).collect();
+        for address in &bound {
+            tracing::info!(%address, "listening");
+        }
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.listening.extend(listening);
+        drop(tasks);
+        lock(&self.state).push(State {
+            address,
+            bound: bound.clone(),
+            missing: None,
+        });
+        bound
     }
 
     /// Stops listening and waiting.
@@ -138,7 +166,7 @@ impl Transports {
         &self,
         all: Vec<Listen>,
         established: &mpsc::Sender<Established>,
-    ) -> std::io::Result<Listeners> {
+    ) -> io::Result<Listeners> {
         let mut states = Vec::new();
         let mut tasks = Tasks::default();
         let mut waiting = Vec::new();
@@ -172,6 +200,50 @@ impl Transports {
             state,
             tasks: Arc::new(Mutex::new(tasks)),
         })
+    }
+}
+
+impl Transports {
+    /// Listens on an address or, for a name, on all of its addresses that this machine has, with tasks of
+    /// this runtime. A name is looked up without blocking.
+    ///
+    /// # Errors
+    /// The name does not resolve within the limit, an address is in use, or none can be listened on.
+    pub async fn listen_on(
+        &self,
+        address: ListenAddress,
+        established: &mpsc::Sender<Established>,
+    ) -> Result<StartedListeners, ListenError> {
+        let found = match &address.host {
+            Some(host @ Host::Name(name)) => {
+                let limit = self.shared.limits.lookup_timeout;
+                let resolver = &self.shared.resolver;
+                let found = resolver.resolve(host, address.port, limit).await;
+                Some(found.map_err(|error| unresolved(name, error))?)
+            }
+            _ => None,
+        };
+        let bound = match found {
+            Some(found) => BoundListener::bind_each(found)?,
+            None => BoundListener::bind(&address)?,
+        };
+        let start = |listener: BoundListener| {
+            let address = listener.local_addr();
+            let started = self.listen(listener, established.clone());
+            started.map_err(|source| ListenError::Io { address, source })
+        };
+        let listening = bound.into_iter().map(start).collect::<Result<_, _>>()?;
+        Ok(StartedListeners { address, listening })
+    }
+}
+
+fn unresolved(host: &str, error: DialError) -> ListenError {
+    ListenError::Resolve {
+        host: host.to_owned(),
+        source: match error {
+            DialError::Resolve(source) => source,
+            other => io::Error::new(io::ErrorKind::TimedOut, other.to_string()),
+        },
     }
 }
 

@@ -44,7 +44,7 @@ pub use error::{AddressError, DialError, HandshakeFailed, ListenError};
 pub use established::{Established, Link};
 pub use handshake::Transports;
 pub use keep_connected::StaticPeersHandle;
-pub use keep_listening::{Listen, Listeners, MissingListener};
+pub use keep_listening::{Listen, Listeners, MissingListener, StartedListeners};
 pub use limits::Limits;
 pub use listen::Listening;
 pub use pipe::{RelayTask, pipe, relay};

@@ -4,6 +4,7 @@
 //! until its dial is due, then its name is looked up, then it queues for a permit to dial. Peers that have not failed
 //! are served first: a peer whose good peering was lost does not wait behind thousands that never answer.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,16 +17,10 @@ use crate::PeerAddress;
 /// The least wait of a peer whose dial was postponed.
 const POSTPONED: Duration = Duration::from_secs(1);
 
-/// Identifies a static peer within its [`StaticPeers`].
+/// Identifies a static peer within its [`StaticPeers`]. A peer that is removed and added again gets
+/// another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StaticPeerId(usize);
-
-impl StaticPeerId {
-    /// Returns its index in the list.
-    pub(crate) const fn index(self) -> usize {
-        self.0
-    }
-}
+pub struct StaticPeerId(u64);
 
 /// The times of the dial schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,7 +111,9 @@ pub struct DueDial {
 /// fixed start, and never goes back.
 pub struct StaticPeers {
     schedule: DialSchedule,
-    peers: Vec<Peer>,
+    /// In the order in which they were added.
+    peers: BTreeMap<StaticPeerId, Peer>,
+    next_id: u64,
     random: StdRng,
 }
 
@@ -132,23 +129,39 @@ impl StaticPeers {
     /// Creates the list with all `addresses` due at once. The random waits depend on the seed alone.
     #[must_use]
     pub fn new(schedule: DialSchedule, addresses: Vec<PeerAddress>, seed: u64) -> Self {
-        let peer = |address| Peer {
-            status: StaticPeerStatus {
-                address,
-                state: StaticPeerState::Waiting {
-                    until: Duration::ZERO,
-                },
-                failures: 0,
-                last_error: None,
-            },
-            due: Duration::ZERO,
-            addresses: Vec::new(),
-        };
-        Self {
+        let mut this = Self {
             schedule,
-            peers: addresses.into_iter().map(peer).collect(),
+            peers: BTreeMap::new(),
+            next_id: 0,
             random: StdRng::seed_from_u64(seed),
+        };
+        for address in addresses {
+            this.insert(Duration::ZERO, address);
         }
+        this
+    }
+
+    /// Adds a peer to the end of the list, due at once. Returns `None` if the address is in the list
+    /// already.
+    pub fn add(&mut self, now: Duration, address: PeerAddress) -> Option<StaticPeerId> {
+        match self.find(&address) {
+            Some(_) => None,
+            None => Some(self.insert(now, address)),
+        }
+    }
+
+    /// Removes a peer from the list. Calls with its id have no effect from now on. Returns `None` if the
+    /// address is not in the list.
+    pub fn remove(&mut self, address: &PeerAddress) -> Option<StaticPeerId> {
+        let id = self.find(address)?;
+        self.peers.remove(&id);
+        Some(id)
+    }
+
+    /// Reports whether a peer is in the list.
+    #[must_use]
+    pub fn contains(&self, id: StaticPeerId) -> bool {
+        self.peers.contains_key(&id)
     }
 
     /// Returns the time at which [`due`](Self::due) will next return a peer, unless another call changes that.
@@ -156,7 +169,7 @@ impl StaticPeers {
     pub fn next_due(&self) -> Option<Duration> {
         let waiting = self
             .peers
-            .iter()
+            .values()
             .filter_map(|peer| match peer.status.state {
                 StaticPeerState::Waiting { until } => Some(until),
                 _ => None,
@@ -168,13 +181,13 @@ impl StaticPeers {
     /// [`resolved`](Self::resolved) or [`failed`](Self::failed) is called.
     pub fn due(&mut self, now: Duration) -> Vec<(StaticPeerId, PeerAddress)> {
         let mut due = Vec::new();
-        for (index, peer) in self.peers.iter_mut().enumerate() {
+        for (&id, peer) in &mut self.peers {
             if let StaticPeerState::Waiting { until } = peer.status.state
                 && until <= now
             {
                 peer.due = until;
                 peer.status.state = StaticPeerState::Resolving;
-                due.push((StaticPeerId(index), peer.status.address.clone()));
+                due.push((id, peer.status.address.clone()));
             }
         }
         due
@@ -197,16 +210,16 @@ impl StaticPeers {
     /// Takes the next peer from the queue. Its state is [`Dialling`](StaticPeerState::Dialling) until
     /// [`connected`](Self::connected) or [`failed`](Self::failed) is called.
     pub fn next_dial(&mut self) -> Option<DueDial> {
-        let first = self.queued().min_by_key(|(index, peer)| {
+        let first = self.queued().min_by_key(|(id, peer)| {
             let failed = peer.status.failures > 0;
-            (failed, peer.due, *index)
+            (failed, peer.due, *id)
         });
-        let (index, _) = first?;
+        let (id, _) = first?;
         let alone = self.queued().nth(1).is_none();
-        let peer = self.peers.get_mut(index)?;
+        let peer = self.peers.get_mut(&id)?;
         peer.status.state = StaticPeerState::Dialling;
         Some(DueDial {
-            id: StaticPeerId(index),
+            id,
             peer: peer.status.address.clone(),
             addresses: std::mem::take(&mut peer.addresses),
             short: peer.status.failures == 0 && !alone,
@@ -245,7 +258,7 @@ impl StaticPeers {
     /// Records that the peering with a connected peer has ended, or was not accepted.
     pub fn ended(&mut self, now: Duration, id: StaticPeerId, reason: String) {
         let schedule = self.schedule.clone();
-        let Some(peer) = self.peers.get_mut(id.0) else {
+        let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
         let StaticPeerState::Connected { since } = peer.status.state else {
@@ -279,12 +292,12 @@ impl StaticPeers {
             }
             _ => peer.status.clone(),
         };
-        self.peers.iter().map(status).collect()
+        self.peers.values().map(status).collect()
     }
 
     fn back_off(&mut self, now: Duration, id: StaticPeerId) -> Duration {
         let part = self.random.random_range(0.75..=1.0);
-        let Some(peer) = self.peers.get_mut(id.0) else {
+        let Some(peer) = self.peers.get_mut(&id) else {
             return Duration::ZERO;
         };
         let wait = self.schedule.wait(peer.status.failures).mul_f64(part);
@@ -292,8 +305,32 @@ impl StaticPeers {
         wait
     }
 
-    fn queued(&self) -> impl Iterator<Item = (usize, &Peer)> {
-        let peers = self.peers.iter().enumerate();
+    fn find(&self, address: &PeerAddress) -> Option<StaticPeerId> {
+        let mut peers = self.peers.iter();
+        let found = peers.find(|(_, peer)| peer.status.address == *address);
+        found.map(|(&id, _)| id)
+    }
+
+    fn insert(&mut self, due: Duration, address: PeerAddress) -> StaticPeerId {
+        let id = StaticPeerId(self.next_id);
+        self.next_id += 1;
+        let status = StaticPeerStatus {
+            address,
+            state: StaticPeerState::Waiting { until: due },
+            failures: 0,
+            last_error: None,
+        };
+        let peer = Peer {
+            status,
+            due,
+            addresses: Vec::new(),
+        };
+        self.peers.insert(id, peer);
+        id
+    }
+
+    fn queued(&self) -> impl Iterator<Item = (StaticPeerId, &Peer)> {
+        let peers = self.peers.iter().map(|(&id, peer)| (id, peer));
         peers.filter(|(_, peer)| peer.status.state == StaticPeerState::Queued)
     }
 
@@ -302,7 +339,7 @@ impl StaticPeers {
         id: StaticPeerId,
         matching: impl Fn(StaticPeerState) -> bool,
     ) -> Option<&mut Peer> {
-        let peer = self.peers.get_mut(id.0);
+        let peer = self.peers.get_mut(&id);
         peer.filter(|peer| matching(peer.status.state))
     }
 }

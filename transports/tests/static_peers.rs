@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{BlackHoles, Server, key, on_each_backend, refused_address, until};
+use common::{BlackHoles, Server, closed, key, limits, on_each_backend, refused_address, until};
 use pinecone_transports::{
     DialSchedule, Limits, PeerAddress, StaticPeerId, StaticPeerState, StaticPeers, Transports,
 };
@@ -140,6 +140,41 @@ fn peers_that_have_not_failed_are_dialled_first_and_none_starves() {
     let rest: Vec<_> = std::iter::from_fn(|| peers.next_dial()).collect();
     assert_eq!(rest.len(), 99);
     assert!(rest.iter().all(|dial| !dial.short));
+}
+
+#[test]
+fn peers_are_added_at_the_end_and_removed_in_any_state() {
+    let mut peers = list(3);
+    let [a, b, c, d] = &addresses(4)[..] else {
+        unreachable!()
+    };
+    assert_eq!(peers.add(S, b.clone()), None, "it is in the list");
+    assert_eq!(peers.remove(d), None, "it is not in the list");
+    let ids = dial(&mut peers, Duration::ZERO);
+    peers.connected(S, ids[0]);
+    peers.failed(S, ids[1], "no answer".to_owned());
+    for (address, id) in [(a, ids[0]), (b, ids[1]), (c, ids[2])] {
+        assert!(peers.contains(id));
+        assert_eq!(peers.remove(address), Some(id));
+        assert!(!peers.contains(id));
+        // None of these brings it back.
+        peers.resolved(id, Vec::new());
+        peers.connected(2 * S, id);
+        peers.ended(2 * S, id, "lost".to_owned());
+        peers.failed(2 * S, id, "no answer".to_owned());
+        peers.postpone(2 * S, id, "no room".to_owned());
+    }
+    assert_eq!(peers.next_due(), None);
+    assert!(!peers.any_queued());
+    let again = peers.add(3 * S, a.clone()).unwrap();
+    let new = peers.add(3 * S, d.clone()).unwrap();
+    assert!(!ids.contains(&again), "an id is not used again");
+    let listed: Vec<_> = (peers.status(3 * S).into_iter())
+        .map(|peer| peer.address)
+        .collect();
+    assert_eq!(listed, [a.clone(), d.clone()]);
+    assert_eq!(peers.next_due(), Some(3 * S));
+    assert_eq!(dial(&mut peers, 3 * S), [again, new]);
 }
 
 /// The state of a peer in the model.
@@ -357,6 +392,49 @@ fn errors_and_the_next_try_are_told() {
         };
         let rest = until.saturating_sub(statics.now());
         assert!(rest <= 2 * S, "{rest:?}");
+    });
+}
+
+#[test]
+fn the_driver_dials_what_is_added_and_ends_what_is_removed() {
+    on_each_backend(|backend| async move {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to_silent: PeerAddress = silent.local_addr().unwrap().to_string().parse().unwrap();
+        let mut server = Server::start(backend, limits());
+        let limits = Limits {
+            max_dials: 1,
+            ..limits()
+        };
+        let ours = Transports::new(backend, &key(2), limits);
+        let (sender, mut established) = mpsc::channel(4);
+        let statics = ours.keep_connected(Vec::new(), fast(), sender);
+        // The driver begins to wait, with nothing to do.
+        tokio::task::yield_now().await;
+        let id = statics.add(to_silent.clone()).unwrap();
+        let (far, _) = silent.accept().await.unwrap();
+        assert_eq!(statics.add(to_silent.clone()), None);
+        let second = statics.add(server.peer_address()).unwrap();
+        until(|| statics.status()[1].state == StaticPeerState::Queued).await;
+        // It gives its permit to the next one.
+        assert_eq!(statics.remove(&to_silent), Some(id));
+        assert_eq!(statics.remove(&to_silent), None);
+        closed(far).await;
+        let peer = established.recv().await.unwrap();
+        assert_eq!(peer.static_peer, Some(second));
+        server.established.recv().await.unwrap();
+        assert_eq!(statics.remove(&server.peer_address()), Some(second));
+        drop(peer);
+        statics.ended(second, "closed".to_owned());
+        assert!(statics.status().is_empty());
+        // The driver goes on, and the removed peers are not dialled again.
+        statics.add(refused_address()).unwrap();
+        until(|| statics.status()[0].failures >= 5).await;
+        assert_eq!(server.transports.counters().accepted, 1);
+        let silent = silent.into_std().unwrap();
+        assert_eq!(
+            silent.accept().unwrap_err().kind(),
+            std::io::ErrorKind::WouldBlock
+        );
     });
 }
 

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use common::{Server, bind, closed, key, limits, on_each_backend, refused_address, until};
 use pinecone_testing::{Need, skip};
-use pinecone_transports::{DialError, Limits, ListenError, PeerAddress, Transports};
+use pinecone_transports::{DialError, Limits, Listen, ListenError, PeerAddress, Transports};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 
 #[test]
 fn a_name_is_listened_on_at_all_its_addresses() {
@@ -27,6 +28,39 @@ fn a_name_is_listened_on_at_all_its_addresses() {
         .collect();
     bound.sort();
     assert_eq!(bound, expected);
+}
+
+#[test]
+fn listeners_are_added_and_end_with_the_others() {
+    on_each_backend(|backend| async move {
+        let ours = Transports::new(backend, &key(1), limits());
+        let (sender, mut established) = mpsc::channel(4);
+        let first = Listen::now("127.0.0.1:0").unwrap();
+        let listeners = ours.keep_listening(vec![first], &sender).unwrap();
+        let listen = async |address: &str| ours.listen_on(address.parse().unwrap(), &sender).await;
+        let added = listeners.add(listen("localhost:0").await.unwrap());
+        assert_eq!(listeners.local_addrs()[1..], added);
+        let theirs = Transports::new(backend, &key(2), limits());
+        for address in listeners.local_addrs() {
+            let address = address.to_string().parse().unwrap();
+            let _far = theirs.dial(&address).await.unwrap();
+            let peer = established.recv().await.unwrap();
+            assert_eq!(peer.key, key(2).public_key());
+        }
+
+        let taken = listeners.local_addrs()[0];
+        let error = listen(&taken.to_string()).await.unwrap_err();
+        assert!(matches!(error, ListenError::InUse { address } if address == taken));
+        // What is dropped, and not added, ends.
+        let unused = refused_address().to_string();
+        drop(listen(&unused).await.unwrap());
+        while TcpStream::connect(&unused).await.is_ok() {}
+        assert_eq!(listeners.local_addrs().len(), 1 + added.len());
+        listeners.end();
+        for address in listeners.local_addrs() {
+            while TcpStream::connect(address).await.is_ok() {}
+        }
+    });
 }
 
 #[test]

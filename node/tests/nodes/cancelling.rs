@@ -1,19 +1,19 @@
 //! Cancelled attempts to make a peering, which leave nothing behind.
 
-use std::future::{Future, poll_fn};
 use std::io::{ErrorKind, Read};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
 use pinecone::{Builder, Limits, Node, NodeOptions, StreamOptions, pipe};
 use pinecone_wire::{HANDSHAKE_LEN, handshake};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
-use crate::harness::{key, node, reaches, removed, until, within};
+use crate::harness::{begin, key, listening, node, poll_once, reaches, removed, until, within};
 
 /// A node that does not give up a handshake while a test runs.
 async fn patient(n: u8) -> Node {
@@ -26,15 +26,6 @@ async fn patient(n: u8) -> Node {
         ..NodeOptions::default()
     };
     Builder::from(options).start().await.unwrap()
-}
-
-/// Polls a future once, and checks that it is pending.
-async fn begin<F: Future>(mut future: Pin<&mut F>) {
-    poll_fn(|context| {
-        assert!(future.as_mut().poll(context).is_pending());
-        Poll::Ready(())
-    })
-    .await;
 }
 
 /// Reads the node's handshake. The node then waits for the peer's.
@@ -126,6 +117,39 @@ async fn a_peering_that_its_caller_did_not_take_is_closed() {
     has_peers(&a, 0).await;
     ends(&mut far).await;
     a.close().await;
+}
+
+/// The listener has started, and the reply has not been read.
+#[tokio::test]
+async fn a_listener_that_its_caller_did_not_take_ends() {
+    let a = patient(8).await;
+    let mut kept = Vec::new();
+    let address = loop {
+        // A port that is free: that of an earlier node.
+        let (before, address) = listening(15).await;
+        before.close().await;
+        let text = address.to_string();
+        let mut listening = pin!(a.listen(&text));
+        // Now and then the answer comes at once.
+        match poll_once(listening.as_mut()).await {
+            Poll::Ready(listening) => kept.extend(listening.unwrap()),
+            Poll::Pending => {
+                until("it listens", async || connects(address).await.then_some(())).await;
+                break address;
+            }
+        }
+    };
+    until("it listens no more", async || {
+        (!connects(address).await).then_some(())
+    })
+    .await;
+    assert_eq!(a.local_addrs(), kept);
+    assert_eq!(a.listen(&address.to_string()).await.unwrap(), [address]);
+    a.close().await;
+}
+
+async fn connects(address: SocketAddr) -> bool {
+    TcpStream::connect(address).await.is_ok()
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pinecone::{
-    ConnectError, EngineChoice, Event, Node, NodeError, PacketFilter, PingError, PortId, SendError,
-    TrafficFrame, WorkerError, pipe,
+    AddListenerError, ConnectError, EngineChoice, Event, Node, NodeError, PacketFilter, PingError,
+    PortId, SendError, TrafficFrame, WorkerError, pipe,
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
@@ -83,6 +83,16 @@ async fn a_node_ends_with_its_worker(engine: EngineChoice, call: &'static str) {
     );
     let connected = a.connect("127.0.0.1:1").await;
     assert!(matches!(connected, Err(ConnectError::Closed(other)) if other == closed));
+    assert_eq!(
+        a.add_static_peer("127.0.0.1:1").await,
+        Err(closed.clone().into())
+    );
+    assert_eq!(
+        a.remove_static_peer("127.0.0.1:1").await,
+        Err(closed.clone().into())
+    );
+    let listens = a.listen("127.0.0.1:0").await;
+    assert!(matches!(listens, Err(AddListenerError::Closed(other)) if other == closed));
     assert_eq!(a.recv().await, Err(closed.clone()));
     assert_eq!(a.try_recv(), Err(closed.into()));
     within("closing what is closed", a.close()).await;

@@ -1,12 +1,17 @@
 //! Helpers of all tests: nodes with known keys, waiting for conditions, and a peer that is a bare socket.
 
 use std::fmt::Debug;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use pinecone::{Builder, CloseReason, Event, Events, Node, Peer, PublicKey, SecretKey};
+use pinecone::{
+    Builder, CloseReason, DialSchedule, Event, Events, Node, NodeOptions, Peer, PublicKey,
+    SecretKey,
+};
 use pinecone_wire::announcement::{push_frame, root_payload, sign};
 use pinecone_wire::{Extensions, HANDSHAKE_LEN, Split, handshake, split};
 
@@ -23,6 +28,25 @@ pub(crate) fn key(n: u8) -> SecretKey {
 
 pub(crate) fn builder(n: u8) -> Builder {
     Node::builder().secret_key(key(n))
+}
+
+/// The options of a node that dials static peers again quickly.
+pub(crate) fn quick_options(n: u8) -> NodeOptions {
+    NodeOptions {
+        secret_key: Some(key(n)),
+        dial_schedule: DialSchedule {
+            longest_wait: Duration::from_millis(100),
+            good_after: Duration::ZERO,
+            spread: Duration::from_millis(100),
+            ..DialSchedule::default()
+        },
+        ..NodeOptions::default()
+    }
+}
+
+/// A builder for a node that dials static peers again quickly.
+pub(crate) fn quick(n: u8) -> Builder {
+    Builder::from(quick_options(n))
 }
 
 pub(crate) async fn node(n: u8) -> Node {
@@ -48,6 +72,15 @@ pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
         assert!(Instant::now() < deadline, "waited in vain: {what}");
         tokio::time::sleep(LOOK).await;
     }
+}
+
+pub(crate) async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
+}
+
+/// Polls a future once, and checks that it is pending.
+pub(crate) async fn begin<F: Future>(future: Pin<&mut F>) {
+    assert!(poll_once(future).await.is_pending());
 }
 
 /// Pings until an answer arrives, which happens once routes exist. Returns the number of hops.

@@ -5,6 +5,7 @@
 mod backpressure;
 mod bad_peers;
 mod cancelling;
+mod endpoints;
 mod events;
 mod failure;
 mod harness;

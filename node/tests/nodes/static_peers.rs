@@ -1,25 +1,8 @@
 //! Static peers, which are dialled again when they are lost.
 
-use std::time::Duration;
+use pinecone::{Event, Node, StaticPeerState};
 
-use pinecone::{Builder, DialSchedule, Event, Node, NodeOptions, StaticPeerState};
-
-use crate::harness::{builder, event, key, listening, reaches, removed, until};
-
-/// Returns a builder for a node that dials again quickly.
-fn quick(n: u8) -> Builder {
-    let options = NodeOptions {
-        secret_key: Some(key(n)),
-        dial_schedule: DialSchedule {
-            longest_wait: Duration::from_millis(100),
-            good_after: Duration::ZERO,
-            spread: Duration::from_millis(100),
-            ..DialSchedule::default()
-        },
-        ..NodeOptions::default()
-    };
-    Builder::from(options)
-}
+use crate::harness::{builder, event, key, listening, quick, reaches, removed, until};
 
 async fn state(node: &Node) -> StaticPeerState {
     node.status().await.unwrap().static_peers[0].state
