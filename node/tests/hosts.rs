@@ -155,6 +155,7 @@ fn closing_and_dropping_release_everything() {
 #[test]
 fn options_that_need_threads_are_refused() {
     let _alone = alone();
+    let before = (threads(), descriptors());
     let host = host(1);
     let small = || Builder::from(NodeOptions::small()).on(&host);
     for (builder, option) in [
@@ -168,6 +169,9 @@ fn options_that_need_threads_are_refused() {
     }
     let error = Host::new(HostOptions { threads: 0 }).unwrap_err();
     assert!(error.to_string().contains("threads"), "{error}");
+    drop(host);
+    // Its threads end in the background, and the next test counts threads.
+    assert_back_to(before);
 }
 
 /// A log that panics on a host's thread when it gets a line about [`VICTIM`].
