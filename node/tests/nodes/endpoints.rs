@@ -19,7 +19,7 @@ use crate::harness::{
     reaches, removed, until, within,
 };
 
-/// Nodes have threads of their own, or share those of a host.
+/// No host, for nodes with threads of their own, and a host that they share.
 fn with_and_without_host() -> [Option<Host>; 2] {
     [
         None,
@@ -91,7 +91,7 @@ async fn an_added_static_peer_is_dialled_now_and_whenever_it_is_lost() {
             matches!(&again, Err(StaticPeerError::Exists(address)) if address.contains(&text)),
             "{again:?}"
         );
-        assert_eq!(addresses(&a).await, [text.clone()]);
+        assert_eq!(addresses(&a).await, std::slice::from_ref(&text));
         b.close().await;
         removed(&mut events).await;
         let b = builder(15).listen(text).start().await.unwrap();
@@ -117,7 +117,7 @@ async fn a_removed_static_peer_is_closed_and_not_dialled_again() {
 
         a.remove_static_peer(&text).await.unwrap();
         assert!(a.peers().await.unwrap().is_empty());
-        assert_eq!(addresses(&a).await, [nowhere.clone()]);
+        assert_eq!(addresses(&a).await, std::slice::from_ref(&nowhere));
         until("the other end closes", async || {
             b.peers().await.unwrap().is_empty().then_some(())
         })
@@ -278,7 +278,7 @@ async fn addresses_can_be_listened_on_later() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_listened_on_is_a_typed_error() {
+async fn failures_to_listen_are_typed_errors() {
     let (a, address) = listening(8).await;
     let error = a.listen(&address.to_string()).await.unwrap_err();
     assert!(
