@@ -28,7 +28,7 @@ impl Closing {
 }
 
 #[cfg(all(test, loom))]
-mod tests {
+mod model {
     use loom::sync::Arc;
     use loom::sync::atomic::AtomicUsize;
     use loom::thread;

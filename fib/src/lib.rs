@@ -16,6 +16,7 @@ mod hop;
 mod index;
 mod memory;
 mod port;
+mod publication;
 mod rescue;
 mod snapshot;
 mod tree;

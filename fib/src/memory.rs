@@ -4,3 +4,4 @@
 
 pub(crate) mod arena;
 pub(crate) mod prefetch;
+mod sync;

@@ -1,13 +1,11 @@
 //! The writer's side of the tables: the working state, and its publication to readers.
 
-use std::sync::Arc;
-
-use arc_swap::ArcSwap;
 use pinecone_wire::{Coordinates, PublicKey};
 
 use crate::entry::{ExpiredRoute, KeyEntry, SnekEntry};
 use crate::index::Found;
 use crate::port::PortId;
+use crate::publication::{Arc, ArcSwap, Cache};
 use crate::snapshot::Snapshot;
 use crate::tree::TreeBuilder;
 
@@ -43,7 +41,7 @@ pub struct Fib {
 /// A thread's view of the tables.
 #[derive(Clone, Debug)]
 pub struct FibReader {
-    cache: arc_swap::Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
+    cache: Cache<Arc<ArcSwap<Snapshot>>, Arc<Snapshot>>,
 }
 
 impl FibWriter {
@@ -52,7 +50,7 @@ impl FibWriter {
     pub fn new(own: PublicKey) -> (Self, Fib) {
         let working = Snapshot {
             own,
-            coordinates: Arc::default(),
+            coordinates: Default::default(),
             up: None,
             own_key_port: None,
             snek: Default::default(),
@@ -80,7 +78,7 @@ impl FibWriter {
     /// Sets the node's own coordinates.
     pub fn set_coordinates(&mut self, coordinates: Coordinates) {
         if *self.working.coordinates != coordinates {
-            self.working.coordinates = Arc::new(coordinates);
+            self.working.coordinates = coordinates.into();
             self.working.tree.trace(&self.working.coordinates);
             self.dirty = true;
         }
@@ -262,7 +260,7 @@ impl Fib {
     #[must_use]
     pub fn reader(&self) -> FibReader {
         FibReader {
-            cache: arc_swap::Cache::new(Arc::clone(&self.published)),
+            cache: Cache::new(Arc::clone(&self.published)),
         }
     }
 }
@@ -275,6 +273,8 @@ impl FibReader {
     }
 }
 
+#[cfg(all(test, loom))]
+mod model;
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,7 +30,7 @@ impl Sleep {
 }
 
 #[cfg(all(test, loom))]
-mod tests {
+mod model {
     use loom::sync::atomic::AtomicUsize;
     use loom::sync::{Arc, Condvar, Mutex};
     use loom::thread;

@@ -10,23 +10,23 @@
 mod chunk;
 
 use std::alloc::Layout;
-use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use self::chunk::Chunk;
 use super::prefetch::prefetch;
+use super::sync::{Arc, AtomicU32, Mutex, UnsafeCell};
 
 /// The base-2 logarithm of the number of slots in a chunk. Smaller under Miri, for tests of several chunks.
 const CHUNK_BITS: u32 = if cfg!(miri) { 7 } else { 15 };
 const CHUNK: usize = 1 << CHUNK_BITS;
 /// The number of slots that an arena's first chunk starts with. When the chunk is full, it is copied to
-/// one that is a quarter larger.
-const SMALLEST: usize = 2;
+/// one that is a quarter larger. loom does not see such a copy, so that it must not be needed in a model.
+const SMALLEST: usize = if cfg!(loom) { 16 } else { 2 };
 /// The number of slots from which on a chunk has its full size and a mapping of its own. A process is
 /// limited to about 65,000 mappings, and a simulator has several arenas for each of its nodes.
 const MAPPED: usize = if cfg!(miri) { 32 } else { 256 };
@@ -176,7 +176,9 @@ impl<T> Arena<T> {
         let slot = self.slot(id)?;
         // SAFETY: no view sees this slot, as `reserve` has checked, and `&mut self` rules out other
         // references by the owner.
-        unsafe { (*slot.node.get()).write(node) };
+        slot.node.with_mut(|place| unsafe {
+            (*place).write(node);
+        });
         slot.revive(next);
         Some(id)
     }
@@ -218,6 +220,8 @@ impl<T> Arena<T> {
             let slot = slot.add(at).as_ptr();
             ptr::write(&raw mut (*slot).born, AtomicU32::new(0));
             ptr::write(&raw mut (*slot).died, AtomicU32::new(0));
+            let empty = UnsafeCell::new(MaybeUninit::uninit());
+            ptr::write(&raw mut (*slot).node, empty);
         }
         self.limit = id.checked_add(1)?;
         Some(id)
@@ -260,7 +264,10 @@ impl<T> Arena<T> {
         }
         // SAFETY: the node is alive, so it is initialised. It was born in a version that has no view yet,
         // so no view has given out a reference to it, and `&mut self` is the only access by the owner.
-        Some(unsafe { (*slot.node.get()).assume_init_mut() })
+        Some(
+            slot.node
+                .with_mut(|node| unsafe { (*node).assume_init_mut() }),
+        )
     }
 
     /// Ends the life of the node at `id`. Later views do not see it.
@@ -311,7 +318,7 @@ impl<'a, T> Spot<'a, T> {
         // view, which is borrowed for `'a` by this spot. The owner itself writes through `&mut Arena` only.
         // SAFETY: the node is visible in `version`, so it is initialised, and it is not written to while
         // this reference lives.
-        Some(unsafe { (*slot.node.get()).assume_init_ref() })
+        Some(slot.node.with(|node| unsafe { (*node).assume_init_ref() }))
     }
 
     /// Starts fetching the cache line `offset` bytes into the node.
@@ -341,7 +348,9 @@ impl<T: Clone> Arena<T> {
             let (copy, next) = self.reserve()?;
             let (from, to) = (self.get(*id)?, self.slot(copy)?);
             // SAFETY: as in `alloc`. `from` is the node of another slot, which is alive.
-            unsafe { (*to.node.get()).write(from.clone()) };
+            to.node.with_mut(|place| unsafe {
+                (*place).write(from.clone());
+            });
             to.revive(next);
             self.retire(*id);
             *id = copy;
@@ -446,5 +455,7 @@ impl<T> fmt::Debug for Arena<T> {
     }
 }
 
+#[cfg(all(test, loom))]
+mod model;
 #[cfg(test)]
 mod tests;
