@@ -1,11 +1,11 @@
 //! Checks of every frame that comes out of a router: its content, order, egress and watermark.
 
 use anyhow::{Context, Result, bail, ensure};
-use pinecone_wire::{FrameType, Split, TrafficLayout, split};
+use pinecone_load::{Arrival, FlowAccount, FrameBuffer, HOP_LIMIT};
+use pinecone_wire::{FrameError, FrameType, TrafficLayout};
 
 use crate::traffic::{
-    Feed, Fill, HOP_LIMIT, Spread, Stamp, Traffic, route_key, source_key, watermark_after,
-    watermark_before,
+    Feed, Fill, Spread, Stamp, Traffic, route_key, source_key, watermark_after, watermark_before,
 };
 
 /// Checks the frames from all connections out.
@@ -14,12 +14,10 @@ pub struct Checker {
     peers: usize,
     /// Set if frames are routed, and not relayed unchanged.
     routed: bool,
-    /// The last sequence seen, by connection in and route.
-    sequences: Vec<u64>,
+    /// The frames that have arrived, by connection in and route.
+    account: FlowAccount,
     /// The partial frame at the end of what has arrived, by connection out.
-    partial: Vec<Vec<u8>>,
-    /// The number of correct frames.
-    pub frames: u64,
+    partial: Vec<FrameBuffer>,
 }
 
 impl Checker {
@@ -28,42 +26,30 @@ impl Checker {
             traffic,
             peers,
             routed,
-            sequences: vec![0; peers * traffic.flows],
-            partial: vec![Vec::new(); peers],
-            frames: 0,
+            account: FlowAccount::new(peers * traffic.flows),
+            partial: vec![FrameBuffer::default(); peers],
         }
     }
 
     /// Checks bytes that arrived from a connection out.
-    pub fn take(&mut self, output: usize, mut bytes: &[u8]) -> Result<()> {
+    pub fn take(&mut self, output: usize, bytes: &[u8]) -> Result<()> {
         let mut partial = std::mem::take(&mut self.partial[output]);
-        if !partial.is_empty() {
-            // Completes that frame by copying. The frames after it are checked in place.
-            while let Split::Missing(missing) = split(&partial)? {
-                let n = missing.min(bytes.len());
-                if n == 0 {
-                    self.partial[output] = partial;
-                    return Ok(());
-                }
-                partial.extend_from_slice(&bytes[..n]);
-                bytes = &bytes[n..];
-            }
-            self.frame(output, &partial)?;
-            partial.clear();
-        }
-        while let Split::Frame(header) = split(bytes).context("a sink sees no frame")? {
-            let (frame, rest) = bytes.split_at(header.len.into());
-            self.frame(output, frame)?;
-            bytes = rest;
-        }
-        partial.extend_from_slice(bytes);
+        partial.extend(bytes);
+        partial.take_frames(|_, frame| self.frame(output, frame))?;
         self.partial[output] = partial;
         Ok(())
     }
 
+    /// Returns the number of correct frames.
+    pub fn frames(&self) -> u64 {
+        self.account.totals().received
+    }
+
     /// Reports whether no frame is incomplete.
     pub fn is_between_frames(&self) -> bool {
-        self.partial.iter().all(Vec::is_empty)
+        self.partial
+            .iter()
+            .all(|partial| partial.bytes().is_empty())
     }
 
     fn frame(&mut self, output: usize, frame: &[u8]) -> Result<()> {
@@ -117,15 +103,12 @@ impl Checker {
             "{}: came out of connection {output} instead of {expected}",
             what()
         );
-        let last = &mut self.sequences[input * self.traffic.flows + route];
-        ensure!(
-            sequence > *last,
-            "{}: came after frame {last} of its flow",
-            what()
-        );
-        *last = sequence;
-        self.frames += 1;
-        Ok(())
+        let flow = input * self.traffic.flows + route;
+        match self.account.record(flow, sequence) {
+            Some(Arrival::InOrder) => Ok(()),
+            Some(Arrival::Duplicate) => bail!("{}: came twice", what()),
+            _ => bail!("{}: came after a later frame of its flow", what()),
+        }
     }
 }
 
@@ -138,17 +121,14 @@ pub fn self_test() -> Result<()> {
         fill: Fill::Checked,
     };
     let stream = Feed::new(traffic, 0, 1).pending(100).to_vec();
-    let frames = || {
-        let mut rest = &stream[..];
-        std::iter::from_fn(move || {
-            let Ok(Split::Frame(header)) = split(rest) else {
-                return None;
-            };
-            let (frame, behind) = rest.split_at(header.len.into());
-            rest = behind;
-            Some(frame.to_vec())
-        })
-    };
+    let mut all = Vec::new();
+    let mut buffer = FrameBuffer::default();
+    buffer.extend(&stream);
+    buffer.take_frames(|_, frame| {
+        all.push(frame.to_vec());
+        Ok::<_, FrameError>(())
+    })?;
+    let frames = || all.iter().cloned();
     let check = |routed, output, frames: Vec<Vec<u8>>| {
         let mut checker = Checker::new(traffic, 2, routed);
         // In pieces that end within frames.
@@ -156,7 +136,7 @@ pub fn self_test() -> Result<()> {
         bytes
             .chunks(97)
             .try_for_each(|piece| checker.take(output, piece))
-            .map(|()| checker.frames)
+            .map(|()| checker.frames())
     };
     ensure!(check(false, 0, frames().collect())? == 100);
     let wrong = |what: &str, result: Result<u64>| {

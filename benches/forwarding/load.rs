@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use pinecone_load::Pacer;
 use rustix::event::epoll;
 
 use crate::check::Checker;
@@ -210,15 +211,21 @@ fn generate_at(
     inputs
         .iter()
         .try_for_each(|socket| socket.set_nonblocking(true))?;
-    let each = rate / inputs.len() as f64;
+    let each = Pacer::catching_up(rate / inputs.len() as f64);
+    let mut pacers = vec![each; inputs.len()];
     let start = Instant::now();
     while !progress.no_more.load(Relaxed) {
         let now = start.elapsed();
-        let due = (now.as_secs_f64() * each) as u64;
-        for (input, feed) in inputs.iter().zip(&mut *feeds) {
-            while feed.is_within_chunk() || feed.offered < due {
-                let most = due.saturating_sub(feed.offered) as usize;
-                if !write_some(input, feed, most)? {
+        for ((input, feed), pacer) in inputs.iter().zip(&mut *feeds).zip(&mut pacers) {
+            loop {
+                let due = pacer.due(now);
+                if due == 0 && !feed.is_within_chunk() {
+                    break;
+                }
+                let before = feed.offered;
+                let took = write_some(input, feed, due as usize)?;
+                pacer.sent(feed.offered - before);
+                if !took {
                     break;
                 }
             }
@@ -271,7 +278,7 @@ fn drain(outputs: &[TcpStream], mut checker: Option<Checker>, progress: &Progres
             };
             if let Some(checker) = &mut checker {
                 checker.take(i, &buffer[..n])?;
-                progress.frames.store(checker.frames, Relaxed);
+                progress.frames.store(checker.frames(), Relaxed);
             }
             progress.bytes.fetch_add(n as u64, Relaxed);
         }

@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use pinecone_benches::Random;
+use pinecone_load::{FrameRing, LoadFrame, push_frame};
 use pinecone_wire::frame::HEADER_LEN;
-use pinecone_wire::traffic::push_traffic;
-use pinecone_wire::{Coordinates, PublicKey, TrafficFields, TrafficLayout, Watermark};
+use pinecone_wire::{PublicKey, TrafficLayout, Watermark};
 
 /// Bytes of the prepared frames of all connections together, which are sent repeatedly.
 const STREAMS: usize = 32 << 20;
@@ -18,8 +18,6 @@ const BURST_FLOWS: usize = 8;
 /// Offset of the keys in a frame without coordinates.
 const DESTINATION_AT: usize = HEADER_LEN + 6;
 const WATERMARK_AT: usize = DESTINATION_AT + 64;
-/// The hop limit of every frame, which no router may lower.
-pub const HOP_LIMIT: u8 = 10;
 /// The sequence of most routes.
 const SHORT: u64 = 7;
 /// A sequence like those of real nodes, which takes five bytes more.
@@ -108,17 +106,13 @@ pub fn source_key(input: usize) -> PublicKey {
 /// Builds a frame for `route`.
 pub fn frame(input: usize, route: usize, size: usize, fill: Fill) -> Vec<u8> {
     let mut frame = Vec::new();
-    let fields = TrafficFields {
-        extra: 0,
-        hop_limit: HOP_LIMIT,
-        destination: &Coordinates::default(),
-        source: &Coordinates::default(),
-        destination_key: route_key(route),
-        source_key: source_key(input),
+    let fields = LoadFrame {
+        destination: route_key(route),
+        source: source_key(input),
         watermark: watermark_before(route, fill),
         payload: &vec![0x5a; size],
     };
-    push_traffic(&mut frame, &fields).expect("a payload that fits a frame");
+    push_frame(&mut frame, &fields).expect("a payload that fits a frame");
     frame
 }
 
@@ -168,32 +162,31 @@ impl Stamp {
 
 /// An endless stream of frames for one connection, in chunks of whole frames.
 pub struct Feed {
-    stream: Vec<u8>,
-    frames: Vec<Prepared>,
-    /// Index of the first frame in the next chunk.
-    next: usize,
-    /// The range of this chunk that has not been written yet.
+    ring: FrameRing,
+    /// The route of each frame in the ring.
+    routes: Vec<u32>,
+    /// The slots of the frames in this chunk.
     chunk: Range<usize>,
+    /// The bytes of this chunk, and those of them that have been written.
+    chunk_len: usize,
+    chunk_written: usize,
     /// The number of frames in all chunks so far.
     pub offered: u64,
     input: usize,
     traffic: Traffic,
     random: Random,
+    /// The sequence of the next frame of each flow, if frames are checked.
     sequences: Vec<u64>,
-}
-
-struct Prepared {
-    at: u32,
-    route: u32,
 }
 
 impl Feed {
     pub fn new(traffic: Traffic, input: usize, peers: usize) -> Self {
         let mut this = Self {
-            stream: Vec::new(),
-            frames: Vec::new(),
-            next: 0,
+            ring: FrameRing::default(),
+            routes: Vec::new(),
             chunk: 0..0,
+            chunk_len: 0,
+            chunk_written: 0,
             offered: 0,
             input,
             traffic,
@@ -205,87 +198,63 @@ impl Feed {
             this.sequences = vec![0; traffic.flows];
         }
         let room = (STREAMS / peers).max(CHUNK);
-        this.stream.reserve(room);
+        this.ring = FrameRing::with_capacity(room);
         loop {
-            let route = this.route(this.frames.len(), peers);
+            let route = this.route(this.ring.len(), peers);
             let frame = frame(input, route, traffic.size, traffic.fill);
-            if this.stream.len() + frame.len() > room {
+            if this.ring.byte_len() + frame.len() > room {
                 return this;
             }
-            this.frames.push(Prepared {
-                at: this.stream.len() as u32,
-                route: route as u32,
-            });
-            this.stream.extend_from_slice(&frame);
+            this.ring.push(&frame);
+            this.routes.push(route as u32);
         }
     }
 
     /// Returns the bytes to write next, at least one: the rest of the chunk, or the next chunk with at most
     /// `most` frames.
     pub fn pending(&mut self, most: usize) -> &[u8] {
-        if self.chunk.is_empty() {
+        if !self.is_within_chunk() {
             self.next_chunk(most.max(1));
         }
-        &self.stream[self.chunk.clone()]
+        &self.ring.bytes(self.chunk.clone())[self.chunk_written..]
     }
 
     /// Records that `bytes` bytes of [`Self::pending`] have been written.
     pub fn written(&mut self, bytes: usize) {
-        self.chunk.start += bytes;
+        self.chunk_written += bytes;
     }
 
     /// Reports whether a chunk has been written only in part.
     pub fn is_within_chunk(&self) -> bool {
-        !self.chunk.is_empty()
+        self.chunk_written < self.chunk_len
     }
 
     fn next_chunk(&mut self, most: usize) {
-        let (first, from) = (self.next, self.start_of(self.next));
-        let mut end = first + 1;
-        while end < self.frames.len()
-            && end - first < most
-            && self.start_of(end + 1) - from <= CHUNK
-        {
-            end += 1;
-        }
-        self.chunk = from..self.start_of(end);
-        self.offered += (end - first) as u64;
-        self.next = end % self.frames.len();
-        for i in first..end {
-            self.refill(i);
-        }
-    }
-
-    fn start_of(&self, frame: usize) -> usize {
-        self.frames
-            .get(frame)
-            .map_or(self.stream.len(), |f| f.at as usize)
-    }
-
-    fn refill(&mut self, i: usize) {
-        let range = self.start_of(i)..self.start_of(i + 1);
+        self.chunk = self.ring.advance(most, CHUNK);
+        self.chunk_len = self.ring.bytes(self.chunk.clone()).len();
+        self.chunk_written = 0;
+        self.offered += self.chunk.len() as u64;
+        let chunk = self.chunk.clone();
         match self.traffic.fill {
             Fill::Replayed => {}
-            Fill::Fresh => {
+            Fill::Fresh => self.ring.for_each_mut(chunk, |_, frame| {
                 let key = route_key(self.random.number() as usize % self.traffic.flows);
-                let frame = &mut self.stream[range];
                 for at in [DESTINATION_AT, WATERMARK_AT] {
                     frame[at..at + 32].copy_from_slice(key.as_bytes());
                 }
-            }
-            Fill::Checked => {
-                let route = self.frames[i].route;
+            }),
+            Fill::Checked => self.ring.for_each_mut(chunk, |slot, frame| {
+                let route = self.routes[slot];
                 let sequence = &mut self.sequences[route as usize];
-                *sequence += 1;
                 let stamp = Stamp {
                     input: self.input as u32,
                     route,
                     sequence: *sequence,
                 };
-                let frame = &mut self.stream[range];
+                *sequence += 1;
                 let layout = TrafficLayout::parse(frame).expect("the bench built the frame");
                 stamp.write(&mut frame[layout.payload_range()]);
-            }
+            }),
         }
     }
 

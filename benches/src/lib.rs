@@ -6,8 +6,8 @@
 
 use std::sync::OnceLock;
 
-use pinecone_wire::traffic::push_traffic;
-use pinecone_wire::{BuildError, Coordinates, PublicKey, TrafficFields, Watermark};
+use pinecone_load::{LoadFrame, push_frame};
+use pinecone_wire::{BuildError, PublicKey, Watermark};
 
 /// A sequence of pseudorandom numbers that is the same in every run.
 #[derive(Clone, Debug)]
@@ -76,19 +76,15 @@ pub fn route_counts() -> Vec<usize> {
 /// [`BuildError`] if the payload does not fit a frame.
 pub fn traffic_frame(to: PublicKey, size: usize) -> Result<Vec<u8>, BuildError> {
     let mut frame = Vec::new();
-    let fields = TrafficFields {
-        extra: 0,
-        hop_limit: 10,
-        destination: &Coordinates::default(),
-        source: &Coordinates::default(),
-        destination_key: to,
-        source_key: PublicKey([0x11; 32]),
+    let fields = LoadFrame {
+        destination: to,
+        source: PublicKey([0x11; 32]),
         watermark: Watermark {
             key: to,
             sequence: 7,
         },
         payload: &vec![0x5a; size],
     };
-    push_traffic(&mut frame, &fields)?;
+    push_frame(&mut frame, &fields)?;
     Ok(frame)
 }

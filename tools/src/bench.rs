@@ -3,14 +3,12 @@
 //! Senders and sinks are real peers of the node, each with a thread, a control plane and a socket, but
 //! without a data plane: frames are built once, then stamped and written in batches.
 
-mod account;
 mod frames;
 mod histogram;
 mod keys;
 mod link;
 mod node;
 mod options;
-mod pace;
 mod process;
 mod report;
 mod sender;

@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use pinecone_load::Pacer;
 use pinecone_wire::TrafficLayout;
 
 use super::row::GRACE;
@@ -100,12 +101,13 @@ fn measure(kind: Kind, tables: &Tables, frames: usize) -> Result<[f64; 2]> {
             let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
             let mut bytes = frame(0, 0, SIZE, Fill::Replayed);
             let stamp = TrafficLayout::parse(&bytes)?.payload_range().start;
-            for i in 0..frames as u32 {
-                let due = Duration::from_secs(u64::from(i)) / RATE;
-                std::thread::sleep(due.saturating_sub(epoch.elapsed()));
+            let mut pacer = Pacer::catching_up(f64::from(RATE));
+            for _ in 0..frames {
+                std::thread::sleep(pacer.next().saturating_sub(epoch.elapsed()));
                 let now = epoch.elapsed().as_nanos() as u64;
                 bytes[stamp..stamp + 8].copy_from_slice(&now.to_be_bytes());
                 input.write_all(&bytes).context("cannot write")?;
+                pacer.sent(1);
             }
             Ok(())
         });

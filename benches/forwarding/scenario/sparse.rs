@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use pinecone_benches::Random;
+use pinecone_load::Pacer;
 use rustix::event::epoll;
 
 use super::row::GRACE;
@@ -93,6 +94,7 @@ fn exchange(
         .collect();
     let frame_len = frames[0].len() as u64;
     let warm_up = time / 4;
+    let mut pacer = Pacer::catching_up(RATE);
     let (mut sent, mut got, mut before) = (0u64, 0u64, None);
     let (mut events, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
     let start = Instant::now();
@@ -114,10 +116,11 @@ fn exchange(
             ));
         }
         if sample.is_none() {
-            if (now.as_secs_f64() * RATE) as u64 > sent {
+            if pacer.due(now) > 0 {
                 let mut input = &inputs[random.number() as usize % inputs.len()];
                 let frame = &frames[sent as usize % FRAMES];
                 input.write_all(frame).context("cannot write")?;
+                pacer.sent(1);
                 sent += 1;
             }
         } else if got == sent * frame_len {

@@ -5,8 +5,8 @@
 
 use std::ops::Range;
 
-use pinecone_wire::traffic::push_traffic;
-use pinecone_wire::{BuildError, Coordinates, PublicKey, TrafficFields, Watermark};
+use pinecone_load::{FrameRing, LoadFrame, push_frame};
+use pinecone_wire::{BuildError, PublicKey, Watermark};
 
 /// The shortest payload.
 pub(crate) const MIN_SIZE: usize = HEAD + TAIL.len();
@@ -58,15 +58,13 @@ impl Stamp {
 /// A ring of frames of all flows of a sender, as they are written to the stream.
 #[derive(Debug)]
 pub(crate) struct Carousel {
-    bytes: Vec<u8>,
+    /// As many frames of each flow, in the order of the flows.
+    ring: FrameRing,
     frame_len: usize,
     /// Offset of sequence and time in a frame.
     stamp_at: usize,
-    /// Number of frames: a multiple of the number of flows.
-    slots: usize,
     flows: usize,
-    /// The next frame; then its flow and sequence.
-    slot: usize,
+    /// The flow and the sequence of the next frame.
     flow: usize,
     sequence: u64,
 }
@@ -82,25 +80,21 @@ impl Carousel {
         size: usize,
         min_bytes: usize,
     ) -> Result<Self, BuildError> {
-        let mut bytes = Vec::new();
-        let mut frame_len = 0;
-        let flows_n = flows.len().max(1);
-        let mut slots = 0;
-        while slots == 0 || bytes.len() < min_bytes {
-            for flow in flows {
-                let before = bytes.len();
-                push(&mut bytes, flow, run, size)?;
-                frame_len = bytes.len() - before;
+        let frames = flows.iter().map(|flow| frame(flow, run, size));
+        let frames = frames.collect::<Result<Vec<_>, _>>()?;
+        let mut ring = FrameRing::default();
+        loop {
+            frames.iter().for_each(|frame| ring.push(frame));
+            if ring.is_empty() || ring.byte_len() >= min_bytes {
+                break;
             }
-            slots += flows_n;
         }
+        let frame_len = frames.first().map_or(0, Vec::len);
         Ok(Self {
-            stamp_at: frame_len - size + 16,
-            bytes,
+            ring,
             frame_len,
-            slots,
-            flows: flows_n,
-            slot: 0,
+            stamp_at: frame_len.saturating_sub(size) + 16,
+            flows: flows.len(),
             flow: 0,
             sequence: 0,
         })
@@ -111,33 +105,35 @@ impl Carousel {
         self.frame_len
     }
 
-    /// Stamps the next frames, at most `max` and as many as are contiguous. Returns their range and number.
-    pub(crate) fn next(&mut self, max: usize, now: u64) -> (Range<usize>, usize) {
-        let count = max.min(self.slots - self.slot);
-        let range = self.slot * self.frame_len..(self.slot + count) * self.frame_len;
-        let frames = self.bytes.get_mut(range.clone()).unwrap_or_default();
-        for frame in frames.chunks_exact_mut(self.frame_len) {
-            stamp(frame, self.stamp_at, self.sequence, now);
-            self.flow += 1;
-            if self.flow == self.flows {
-                self.flow = 0;
-                self.sequence += 1;
+    /// Stamps the next frames, at most `max` and as many as are contiguous. Returns their slots.
+    pub(crate) fn next(&mut self, max: usize, now: u64) -> Range<usize> {
+        let slots = self.ring.advance(max, usize::MAX);
+        let (stamp_at, flows) = (self.stamp_at, self.flows);
+        let (mut flow, mut sequence) = (self.flow, self.sequence);
+        self.ring.for_each_mut(slots.clone(), |_, frame| {
+            stamp(frame, stamp_at, sequence, now);
+            flow += 1;
+            if flow == flows {
+                flow = 0;
+                sequence += 1;
             }
-        }
-        self.slot = (self.slot + count) % self.slots;
-        (range, count)
+        });
+        (self.flow, self.sequence) = (flow, sequence);
+        slots
     }
 
     /// Returns the frame of the flow with this index, stamped as a probe.
     pub(crate) fn probe(&mut self, flow: usize, now: u64) -> &[u8] {
-        let range = flow * self.frame_len..(flow + 1) * self.frame_len;
-        let frame = self.bytes.get_mut(range).unwrap_or_default();
-        stamp(frame, self.stamp_at, PROBE, now);
-        frame
+        let stamp_at = self.stamp_at;
+        self.ring.for_each_mut(flow..flow + 1, |_, frame| {
+            stamp(frame, stamp_at, PROBE, now);
+        });
+        self.bytes(flow..flow + 1)
     }
 
-    pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
-        self.bytes.get(range).unwrap_or_default()
+    /// Returns the bytes of the frames in these slots.
+    pub(crate) fn bytes(&self, slots: Range<usize>) -> &[u8] {
+        self.ring.bytes(slots)
     }
 }
 
@@ -149,7 +145,7 @@ fn stamp(frame: &mut [u8], at: usize, sequence: u64, now: u64) {
     }
 }
 
-fn push(bytes: &mut Vec<u8>, flow: &Flow, run: u32, size: usize) -> Result<(), BuildError> {
+fn frame(flow: &Flow, run: u32, size: usize) -> Result<Vec<u8>, BuildError> {
     let mut payload = Vec::with_capacity(size);
     payload.extend_from_slice(&MARK);
     payload.extend_from_slice(&run.to_be_bytes());
@@ -157,17 +153,15 @@ fn push(bytes: &mut Vec<u8>, flow: &Flow, run: u32, size: usize) -> Result<(), B
     payload.extend_from_slice(&[0; 16]);
     payload.resize(size.max(MIN_SIZE) - TAIL.len(), FILLER);
     payload.extend_from_slice(&TAIL);
-    let fields = TrafficFields {
-        extra: 0,
-        hop_limit: 10,
-        destination: &Coordinates::default(),
-        source: &Coordinates::default(),
-        destination_key: flow.destination,
-        source_key: flow.source,
+    let fields = LoadFrame {
+        destination: flow.destination,
+        source: flow.source,
         watermark: Watermark::START,
         payload: &payload,
     };
-    push_traffic(bytes, &fields)
+    let mut frame = Vec::new();
+    push_frame(&mut frame, &fields)?;
+    Ok(frame)
 }
 
 #[cfg(test)]
@@ -192,10 +186,10 @@ mod tests {
             let mut sequences = vec![0; n as usize];
             let mut expected_flow = 0;
             for now in 0..100 {
-                let (range, count) = carousel.next(max, now);
-                assert!((1..=max).contains(&count));
-                let mut rest = carousel.bytes(range);
-                for _ in 0..count {
+                let slots = carousel.next(max, now);
+                assert!((1..=max).contains(&slots.len()));
+                let mut rest = carousel.bytes(slots.clone());
+                for _ in slots {
                     let Ok(Split::Frame(header)) = split(rest) else {
                         panic!("no frame");
                     };

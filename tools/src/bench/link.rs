@@ -8,10 +8,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use pinecone_controlplane::{Config, ControlPlane, Effect, NewPeer, Now};
 use pinecone_dataplane::{LinkType, PortId};
 use pinecone_fib::FibWriter;
+use pinecone_load::FrameBuffer;
 use pinecone_transports::PeerAddress;
 use pinecone_wire::frame::{HEADER_LEN, KEEPALIVE};
-use pinecone_wire::timing::{CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT, WRITE_TIMEOUT};
-use pinecone_wire::{FrameType, HANDSHAKE_LEN, MAX_FRAME_LEN, PublicKey, SecretKey, Split};
+use pinecone_wire::timing::{CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT};
+use pinecone_wire::timing::{KEEPALIVE_INTERVAL, PEER_TIMEOUT, WRITE_TIMEOUT};
+use pinecone_wire::{FrameError, FrameType, HANDSHAKE_LEN, MAX_FRAME_LEN};
+use pinecone_wire::{PublicKey, SecretKey, Split};
 use pinecone_wire::{handshake, split};
 use rustix::net::{RecvFlags, sockopt};
 
@@ -30,12 +33,11 @@ const PILE_UP: Duration = Duration::from_micros(100);
 const SAMPLE: usize = 16 << 10;
 /// The least number of bytes that is skipped.
 const SKIP_MIN: usize = 32 << 10;
-/// The frame type of traffic.
-const TRAFFIC: u8 = 3;
-/// A keepalive is due after 3 s without a write.
-const KEEPALIVE_AFTER: Duration = Duration::from_millis(2500);
-/// The protocol gives a silent peer 5 s; a node that is busy with the load of the bench gets more.
-const SILENCE_LIMIT: Duration = Duration::from_secs(10);
+const TRAFFIC: u8 = FrameType::Traffic.byte();
+/// A keepalive is sent a little before it is due.
+const KEEPALIVE_AFTER: Duration = KEEPALIVE_INTERVAL.saturating_sub(Duration::from_millis(500));
+/// A node that is busy with the load of the bench gets twice the time that the protocol gives a silent peer.
+const SILENCE_LIMIT: Duration = PEER_TIMEOUT.saturating_mul(2);
 
 /// A peering. Dropping it closes it.
 pub(crate) struct Link {
@@ -51,9 +53,7 @@ pub(crate) struct Link {
     start: Instant,
     last_read: Duration,
     last_write: Duration,
-    /// Bytes that were read and not handled yet: the beginning of a frame, or nothing.
-    input: Vec<u8>,
-    filled: usize,
+    input: FrameBuffer,
     /// The length of the last traffic frame.
     frame_len: usize,
     bulk: bool,
@@ -122,8 +122,7 @@ impl Link {
             start,
             last_read: now.monotonic,
             last_write: now.monotonic,
-            input: vec![0; READ + MAX_FRAME_LEN],
-            filled: 0,
+            input: FrameBuffer::new(READ + MAX_FRAME_LEN),
             frame_len: 0,
             bulk: false,
             sampling: false,
@@ -177,13 +176,12 @@ impl Link {
         if self.bulk && self.small {
             std::thread::sleep(PILE_UP);
         }
-        let end = match self.sampling {
+        let most = match self.sampling {
             // Enough for at least one frame.
-            true => SAMPLE.max(2 * self.frame_len).min(self.input.len()),
-            false => self.input.len(),
+            true => SAMPLE.max(2 * self.frame_len),
+            false => usize::MAX,
         };
-        let space = self.input.get_mut(self.filled..end).unwrap_or_default();
-        let read = (&self.stream).read(space);
+        let read = (&self.stream).read(self.input.free_space(most));
         self.small = read.as_ref().is_ok_and(|read| *read < BULK);
         self.take(read, traffic)
     }
@@ -193,7 +191,7 @@ impl Link {
     /// # Errors
     /// Returns the reason if the peering has ended.
     pub(crate) fn poll(&mut self) -> Result<(), String> {
-        let space = self.input.get_mut(self.filled..).unwrap_or_default();
+        let space = self.input.free_space(usize::MAX);
         let read = rustix::net::recv(&self.stream, space, RecvFlags::DONTWAIT);
         self.take(read.map(|(n, _)| n).map_err(Into::into), |_, _| {})
     }
@@ -207,7 +205,7 @@ impl Link {
     /// # Errors
     /// Returns the reason if the peering has ended.
     pub(crate) fn skip(&mut self) -> Result<u64, String> {
-        let begun = self.input.get(..self.filled).unwrap_or_default();
+        let begun = self.input.bytes();
         // If the beginning of a frame has been read, its end must be known.
         let missing = match split(begun) {
             Ok(Split::Missing(_)) if begun.is_empty() => 0,
@@ -226,10 +224,10 @@ impl Link {
         else {
             return Ok(0);
         };
+        self.input.clear();
         let mut rest = missing + whole * self.frame_len;
         while rest > 0 {
-            let len = rest.min(self.input.len());
-            let space = self.input.get_mut(..len).unwrap_or_default();
+            let space = self.input.free_space(rest);
             // On TCP, this discards bytes without copying them.
             match rustix::net::recv(&self.stream, space, RecvFlags::TRUNC) {
                 Ok((_, 0)) => return Err(self.ended(&"the node closed the connection")),
@@ -238,7 +236,6 @@ impl Link {
                 Err(e) => return Err(self.ended(&e)),
             }
         }
-        self.filled = 0;
         self.skipped = true;
         self.small = whole * self.frame_len < BULK;
         Ok(whole as u64 + u64::from(missing > 0))
@@ -325,35 +322,24 @@ impl Link {
     ) -> Result<(), String> {
         match read {
             Ok(0) => return Err(self.ended(&"the node closed the connection")),
-            Ok(n) => self.filled += n,
+            Ok(n) => self.input.add(n),
             Err(e) if is_pause(&e) => return Ok(()),
             Err(e) => return Err(self.ended(&e)),
         }
         let now = now(self.start);
         self.last_read = now.monotonic;
-        let mut at = 0;
         if self.skipped {
-            let bytes = self.input.get(..self.filled).unwrap_or_default();
+            let bytes = self.input.bytes();
             let Some(boundary) = boundary(bytes) else {
                 // The last bytes may be the beginning of a header.
-                at = self.filled.saturating_sub(HEADER_LEN);
-                self.input.copy_within(at..self.filled, 0);
-                self.filled -= at;
+                let useless = bytes.len().saturating_sub(HEADER_LEN);
+                self.input.remove(useless);
                 return Ok(());
             };
-            at = boundary;
+            self.input.remove(boundary);
             self.skipped = false;
         }
-        loop {
-            let rest = self.input.get(at..self.filled).unwrap_or_default();
-            let header = match split(rest) {
-                Ok(Split::Frame(header)) => header,
-                Ok(Split::Missing(_)) => break,
-                Err(e) => {
-                    return Err(format!("{} sent a malformed frame: {e}", self.address));
-                }
-            };
-            let frame = rest.get(..usize::from(header.len)).unwrap_or_default();
+        let taken = self.input.take_frames(|header, frame| {
             match header.kind {
                 FrameType::Traffic => {
                     self.frame_len = frame.len();
@@ -362,11 +348,9 @@ impl Link {
                 FrameType::Keepalive | FrameType::Unknown(_) => {}
                 _ => self.plane.frame(now, self.port, frame),
             }
-            at += frame.len();
-        }
-        self.input.copy_within(at..self.filled, 0);
-        self.filled -= at;
-        Ok(())
+            Ok::<_, FrameError>(())
+        });
+        taken.map_err(|e| format!("{} sent a malformed frame: {e}", self.address))
     }
 
     fn ended(&self, why: &dyn std::fmt::Display) -> String {

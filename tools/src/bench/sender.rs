@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pinecone_load::Pacer;
+
 use super::frames::Carousel;
 use super::link::Link;
-use super::pace::Pacer;
 use super::shared::{Phase, Shared, TEND_EVERY};
 
 /// Approximate bytes of a write.
@@ -62,7 +63,7 @@ impl Sender {
 
     fn send(&mut self) -> Result<u64, String> {
         let most = (BATCH / self.carousel.frame_len()).max(1);
-        let mut pacer = self.rate.map(Pacer::new);
+        let mut pacer = self.rate.map(Pacer::in_batches);
         let begin = self.link.elapsed();
         let mut tend_at = begin;
         while self.shared.phase() == Phase::Running {
@@ -82,12 +83,13 @@ impl Sender {
                 continue;
             }
             let now = self.link.elapsed().as_nanos() as u64;
-            let (range, count) = self.carousel.next(due, now);
+            let slots = self.carousel.next(due, now);
+            let count = slots.len() as u64;
             // Counted before the write, so that the number received never exceeds the number sent.
-            self.shared.add_sent(count as u64);
-            self.link.send(self.carousel.bytes(range))?;
+            self.shared.add_sent(count);
+            self.link.send(self.carousel.bytes(slots))?;
             if let Some(pacer) = &mut pacer {
-                pacer.sent(count as u64);
+                pacer.sent(count);
             }
         }
         Ok(pacer.map_or(0, |pacer| pacer.left_out()))

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pinecone_load::{FlowAccount, Totals};
 use pinecone_wire::{PublicKey, TrafficLayout};
 
-use super::account::{Account, Totals};
 use super::frames::{PROBE, Stamp};
 use super::histogram::Histogram;
 use super::link::Link;
@@ -28,7 +28,7 @@ pub(crate) struct Tally {
     key: PublicKey,
     run: u32,
     size: usize,
-    account: Account,
+    account: FlowAccount,
     latency: Histogram,
     strange: u64,
 }
@@ -97,7 +97,7 @@ impl Tally {
             key,
             run,
             size,
-            account: Account::new(flows),
+            account: FlowAccount::new(flows),
             latency: Histogram::default(),
             strange: 0,
         }
@@ -112,7 +112,12 @@ impl Tally {
             .and_then(|layout| Stamp::read(layout.payload(frame), self.run, self.size));
         match stamp {
             Some(stamp) if stamp.sequence == PROBE => return Some(stamp.flow as usize),
-            Some(stamp) if self.account.record(stamp.flow as usize, stamp.sequence) => {
+            Some(stamp)
+                if self
+                    .account
+                    .record(stamp.flow as usize, stamp.sequence)
+                    .is_some() =>
+            {
                 self.latency
                     .record((now.as_nanos() as u64).saturating_sub(stamp.sent));
             }
@@ -140,15 +145,15 @@ mod tests {
         let at = Duration::from_nanos;
         assert_eq!(tally.take(carousel.probe(1, 0), at(0)), Some(1));
         for now in 0..4 {
-            let (range, _) = carousel.next(1, now);
-            assert_eq!(tally.take(carousel.bytes(range), at(now + 1000)), None);
+            let slots = carousel.next(1, now);
+            assert_eq!(tally.take(carousel.bytes(slots), at(now + 1000)), None);
         }
         let received = |tally: &Tally| (tally.account.totals().received, tally.strange);
         assert_eq!(received(&tally), (4, 0));
         assert_eq!(tally.latency.max(), at(1000));
 
-        let (range, _) = carousel.next(1, 0);
-        let frame = carousel.bytes(range).to_vec();
+        let slots = carousel.next(1, 0);
+        let frame = carousel.bytes(slots).to_vec();
         let mut damaged = frame.clone();
         *damaged.last_mut().unwrap() ^= 1;
         assert_eq!(tally.take(&damaged, at(0)), None);

@@ -1,5 +1,3 @@
-//! Pacing of frames.
-
 use std::time::Duration;
 
 /// A batch contains at most the frames of this time.
@@ -9,21 +7,39 @@ const GAP: Duration = Duration::from_micros(200);
 /// Frames that are later than this are omitted, so that a stall is not followed by a burst.
 const DEBT: Duration = Duration::from_millis(5);
 
-/// A steady rate in short batches.
-#[derive(Debug)]
-pub(crate) struct Pacer {
+/// A steady rate. Times are relative to the start.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use pinecone_load::Pacer;
+///
+/// let mut pacer = Pacer::catching_up(1000.0);
+/// assert_eq!(pacer.due(Duration::ZERO), 1);
+/// pacer.sent(1);
+/// assert_eq!(pacer.due(Duration::ZERO), 0);
+/// assert_eq!(pacer.due(Duration::from_millis(100)), 100);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Pacer {
     /// Frames per second.
     rate: f64,
     /// Number of frames that were sent or omitted.
     done: u64,
     left_out: u64,
+    /// The most frames of a batch.
     batch: u64,
+    /// The most frames that may be late.
     debt: u64,
+    /// The least number of frames that the next batch waits for.
     gap: u64,
 }
 
 impl Pacer {
-    pub(crate) fn new(rate: f64) -> Self {
+    /// Creates a pacer of `rate` frames per second, which sends short batches and omits frames that are too
+    /// late.
+    #[must_use]
+    pub fn in_batches(rate: f64) -> Self {
         let frames = |time: Duration| ((rate * time.as_secs_f64()) as u64).max(1);
         Self {
             rate,
@@ -35,12 +51,26 @@ impl Pacer {
         }
     }
 
-    /// Returns the number of frames to send at `elapsed` after the start: at most a batch.
-    pub(crate) fn due(&mut self, elapsed: Duration) -> u64 {
+    /// Creates a pacer of `rate` frames per second, which sends every frame, however late it is.
+    #[must_use]
+    pub fn catching_up(rate: f64) -> Self {
+        Self {
+            rate,
+            done: 0,
+            left_out: 0,
+            batch: u64::MAX,
+            debt: u64::MAX,
+            gap: 1,
+        }
+    }
+
+    /// Returns the number of frames to send now, `elapsed` after the start.
+    #[inline]
+    pub fn due(&mut self, elapsed: Duration) -> u64 {
         // The first frame is due at the start.
         let owed = (elapsed.as_secs_f64() * self.rate) as u64 + 1;
         let mut due = owed.saturating_sub(self.done);
-        if due > self.debt + self.batch {
+        if due > self.debt.saturating_add(self.batch) {
             let too_late = due - self.debt;
             self.done += too_late;
             self.left_out += too_late;
@@ -50,19 +80,22 @@ impl Pacer {
     }
 
     /// Records frames that were sent.
-    pub(crate) fn sent(&mut self, frames: u64) {
+    #[inline]
+    pub fn sent(&mut self, frames: u64) {
         self.done += frames;
     }
 
     /// Returns the time after the start at which the next frames are due.
-    pub(crate) fn next(&self) -> Duration {
+    #[must_use]
+    pub fn next(&self) -> Duration {
         // One nanosecond more, so that rounding never makes it too early.
         let frames = (self.done + self.gap - 1) as f64;
         Duration::from_secs_f64(frames / self.rate) + Duration::from_nanos(1)
     }
 
     /// Returns the number of frames that were omitted because this machine was late.
-    pub(crate) fn left_out(&self) -> u64 {
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
         self.left_out
     }
 }
@@ -75,7 +108,7 @@ mod tests {
     /// Runs for `time` with each batch delayed by `late`. Returns the frames sent, the largest batch and the
     /// pacer.
     fn run(rate: f64, time: Duration, mut late: impl FnMut() -> Duration) -> (u64, u64, Pacer) {
-        let (mut pacer, mut now) = (Pacer::new(rate), Duration::ZERO);
+        let (mut pacer, mut now) = (Pacer::in_batches(rate), Duration::ZERO);
         let (mut sent, mut largest) = (0, 0);
         while now < time {
             let due = pacer.due(now);
@@ -103,6 +136,18 @@ mod tests {
         assert!(sent < 101_000, "{sent}");
         assert!(largest <= 100, "{largest}");
         assert!((99_000..=100_000).contains(&pacer.left_out()));
+    }
+
+    #[test]
+    fn no_frame_is_omitted_while_catching_up() {
+        let mut pacer = Pacer::catching_up(100_000.0);
+        let stall = Duration::from_secs(10);
+        let due = pacer.due(stall);
+        assert_eq!(due, 1_000_001);
+        pacer.sent(due);
+        assert_eq!((pacer.due(stall), pacer.left_out()), (0, 0));
+        let next = pacer.next();
+        assert!(next > stall && pacer.due(next) == 1, "{next:?}");
     }
 
     proptest! {

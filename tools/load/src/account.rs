@@ -1,23 +1,43 @@
-//! Accounting of the frames of each flow by their sequence numbers.
-
-/// Sums over all flows of one or more sinks.
+/// Frames by what has become of them, summed over flows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
+pub struct Totals {
     /// Frames that arrived, without duplicates.
-    pub(crate) received: u64,
+    pub received: u64,
     /// Frames that have not arrived although a later one of their flow has.
-    pub(crate) missing: u64,
+    pub missing: u64,
     /// Frames that arrived after a later one of their flow.
-    pub(crate) reordered: u64,
+    pub reordered: u64,
     /// Frames that arrived again. Recognized among the last 64 of a flow; older ones count as reordered.
-    pub(crate) duplicates: u64,
+    pub duplicates: u64,
     /// Frames that arrived but were not read: counted as received, and missing in their flows.
-    pub(crate) skipped: u64,
+    pub skipped: u64,
 }
 
-/// The flows of one sink.
-#[derive(Debug)]
-pub(crate) struct Account {
+/// What the sequence number of a frame says about its arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// No later frame of its flow has arrived before.
+    InOrder,
+    /// A later frame of its flow has arrived before.
+    Reordered,
+    /// The frame itself has arrived before.
+    Duplicate,
+}
+
+/// The accounting of the frames of several flows. In each flow, sequence numbers begin with 0.
+///
+/// ```
+/// use pinecone_load::{Arrival, FlowAccount};
+///
+/// let mut account = FlowAccount::new(2);
+/// assert_eq!(account.record(1, 0), Some(Arrival::InOrder));
+/// assert_eq!(account.record(1, 2), Some(Arrival::InOrder));
+/// assert_eq!(account.totals().missing, 1);
+/// assert_eq!(account.record(1, 1), Some(Arrival::Reordered));
+/// assert_eq!(account.totals().missing, 0);
+/// ```
+#[derive(Clone, Debug)]
+pub struct FlowAccount {
     flows: Vec<Flow>,
     totals: Totals,
 }
@@ -30,21 +50,22 @@ struct Flow {
     came: u64,
 }
 
-impl Account {
-    pub(crate) fn new(flows: usize) -> Self {
+impl FlowAccount {
+    /// Creates the account of this many flows.
+    #[must_use]
+    pub fn new(flows: usize) -> Self {
         Self {
             flows: vec![Flow::default(); flows],
             totals: Totals::default(),
         }
     }
 
-    /// Counts a frame. Returns false if there is no such flow.
+    /// Counts a frame. Returns `None` if there is no such flow.
     #[inline]
-    pub(crate) fn record(&mut self, flow: usize, sequence: u64) -> bool {
-        let Some(flow) = self.flows.get_mut(flow) else {
-            return false;
-        };
+    pub fn record(&mut self, flow: usize, sequence: u64) -> Option<Arrival> {
+        let flow = self.flows.get_mut(flow)?;
         let totals = &mut self.totals;
+        let arrival;
         if let Some(skipped) = sequence.checked_sub(flow.next) {
             totals.missing += skipped;
             flow.came = match skipped {
@@ -52,35 +73,40 @@ impl Account {
                 _ => 1,
             };
             flow.next = sequence + 1;
+            arrival = Arrival::InOrder;
         } else {
             let back = flow.next - 1 - sequence;
             if back < 64 {
                 if flow.came & 1 << back != 0 {
                     totals.duplicates += 1;
-                    return true;
+                    return Some(Arrival::Duplicate);
                 }
                 flow.came |= 1 << back;
             }
             totals.reordered += 1;
             totals.missing = totals.missing.saturating_sub(1);
+            arrival = Arrival::Reordered;
         }
         totals.received += 1;
-        true
+        Some(arrival)
     }
 
     /// Counts frames that were not read.
-    pub(crate) fn skip(&mut self, frames: u64) {
+    pub fn skip(&mut self, frames: u64) {
         self.totals.received += frames;
         self.totals.skipped += frames;
     }
 
-    pub(crate) fn totals(&self) -> Totals {
+    /// Returns the sums over all flows.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
         self.totals
     }
 }
 
 impl Totals {
-    pub(crate) fn add(&mut self, other: &Self) {
+    /// Adds the totals of other flows.
+    pub fn add(&mut self, other: &Self) {
         self.received += other.received;
         self.missing += other.missing;
         self.reordered += other.reordered;
@@ -90,7 +116,8 @@ impl Totals {
 
     /// Returns the number of lost frames: the missing ones without the skipped ones. Negative while skipped
     /// frames are not yet known to be missing.
-    pub(crate) fn lost(&self) -> i64 {
+    #[must_use]
+    pub fn lost(&self) -> i64 {
         self.missing as i64 - self.skipped as i64
     }
 }
@@ -139,31 +166,34 @@ mod tests {
         fn loss_reordering_and_duplicates_are_counted(
             flows in prop::collection::vec(prop::collection::vec(fate(), 0..300), 1..4),
         ) {
-            let mut account = Account::new(flows.len());
+            let mut account = FlowAccount::new(flows.len());
             let mut expected = Totals::default();
             for (flow, fates) in flows.iter().enumerate() {
                 let mut seen = std::collections::BTreeSet::new();
                 for sequence in channel(fates) {
                     let late = seen.last().is_some_and(|last| sequence < *last);
-                    match seen.insert(sequence) {
-                        true => expected.reordered += u64::from(late),
-                        false => expected.duplicates += 1,
-                    }
-                    prop_assert!(account.record(flow, sequence));
+                    let arrival = match (seen.insert(sequence), late) {
+                        (true, false) => Arrival::InOrder,
+                        (true, true) => Arrival::Reordered,
+                        (false, _) => Arrival::Duplicate,
+                    };
+                    expected.reordered += u64::from(arrival == Arrival::Reordered);
+                    expected.duplicates += u64::from(arrival == Arrival::Duplicate);
+                    prop_assert_eq!(account.record(flow, sequence), Some(arrival));
                 }
                 expected.received += seen.len() as u64;
                 expected.missing += seen.last().map_or(0, |last| last + 1) - seen.len() as u64;
             }
             prop_assert_eq!(account.totals(), expected);
-            prop_assert!(!account.record(flows.len(), 0));
+            prop_assert_eq!(account.record(flows.len(), 0), None);
         }
     }
 
     #[test]
     fn long_gaps_and_old_frames() {
-        let mut account = Account::new(1);
+        let mut account = FlowAccount::new(1);
         for sequence in [0, 63, 127, 1000, 1063, 1001, 1000, 5] {
-            assert!(account.record(0, sequence));
+            assert!(account.record(0, sequence).is_some());
         }
         let expected = Totals {
             received: 7,
