@@ -1,18 +1,20 @@
 //! A port's timers: keepalives, and the timeouts of the peer.
 
+use pinecone_wire::timing::{KEEPALIVE_INTERVAL, PEER_TIMEOUT};
+
 use crate::engine::Readiness;
 use crate::report::CloseReason;
 
 /// Keepalives and the silence that ends a peering, in milliseconds (protocol section 3).
-const KEEPALIVE_MS: u64 = 3000;
-const DEAD_MS: u64 = 5000;
+const KEEPALIVE_MS: u64 = KEEPALIVE_INTERVAL.as_millis() as u64;
+const DEAD_MS: u64 = PEER_TIMEOUT.as_millis() as u64;
 /// Within this time, a frame that has begun must be complete, or [`FRAME_BYTES`] more of it must have arrived: 1 KiB a
 /// second.
 const FRAME_MS: u64 = 5000;
 const FRAME_BYTES: usize = 5 << 10;
 /// The time in milliseconds that a write may take without progress: the same as the peer's timeout for silence, and
 /// longer than TCP takes to find that long segments do not get through (3.2 s).
-const WRITE_MS: u64 = 5000;
+const WRITE_MS: u64 = DEAD_MS;
 /// The time between two checks for the progress of a long write, in milliseconds.
 const LOOK_MS: u64 = 1000;
 /// Milliseconds of silence after which a long send follows a keepalive in a segment of its own.
