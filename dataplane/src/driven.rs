@@ -35,6 +35,15 @@ impl DrivenWorker {
         self.0.iterate(Waiting::Poll)
     }
 
+    /// Handles what has arrived, like [`Self::iterate`], but does not poll the sockets, which saves a system call. A
+    /// socket that is readable makes the descriptor readable.
+    ///
+    /// # Errors
+    /// As [`Self::iterate`].
+    pub fn iterate_without_poll(&mut self) -> Result<ControlFlow<()>, WorkerError> {
+        self.0.iterate(Waiting::Skip)
+    }
+
     /// Prepares for a wait. Returns the longest time that the wait may take: zero if there is something to do at once,
     /// and `None` if there is no limit.
     pub fn prepare_wait(&mut self) -> Option<Duration> {

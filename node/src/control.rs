@@ -155,7 +155,11 @@ impl Control {
             return Progress::Closing;
         }
         if worked {
-            return Progress::More;
+            // Done here, so that the last batch needs no further iteration.
+            self.carry_out();
+            if self.has_input() || self.intake.has_next() {
+                return Progress::More;
+            }
         }
         let now = self.parts.clock.uptime();
         let deadline = self.parts.control.next_deadline();

@@ -80,8 +80,9 @@ impl HostedNode {
 
     /// Iterates the worker and the control.
     pub(crate) fn iterate(&mut self) -> Next {
-        for _ in 0..ROUNDS {
-            self.iterate_worker();
+        for round in 0..ROUNDS {
+            // One poll is enough: sockets that become readable later make the descriptor readable.
+            self.iterate_worker(round == 0);
             if self.closing {
                 if self.worker.is_none() && self.control.have_transports_ended() {
                     return Next::Never;
@@ -103,11 +104,15 @@ impl HostedNode {
         self.control.finish();
     }
 
-    fn iterate_worker(&mut self) {
+    fn iterate_worker(&mut self, polls: bool) {
         let Some(mut worker) = self.worker.take() else {
             return;
         };
-        let outcome = match worker.iterate() {
+        let outcome = match polls {
+            true => worker.iterate(),
+            false => worker.iterate_without_poll(),
+        };
+        let outcome = match outcome {
             Ok(ControlFlow::Continue(())) => {
                 self.worker = Some(worker);
                 return;

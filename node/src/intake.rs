@@ -42,6 +42,11 @@ impl<T> Intake<T> {
         }
     }
 
+    /// Reports whether a port has items to hand out.
+    pub(crate) fn has_next(&self) -> bool {
+        !self.rotation.is_empty()
+    }
+
     /// Takes the next item, from the port that is next. An item for which `alone` returns true waits until no other
     /// item of its port is under way.
     pub(crate) fn next(&mut self, alone: impl Fn(&T) -> bool) -> Option<T> {

@@ -64,6 +64,8 @@ pub(crate) struct Wait {
     pub(crate) batch: Option<Duration>,
     /// The number of bytes to receive, approximately.
     pub(crate) enough: usize,
+    /// False if the engine need not poll for new events, because the caller is about to wait for its descriptor.
+    pub(crate) polls: bool,
 }
 
 /// Counts that an engine keeps.

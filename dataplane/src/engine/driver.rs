@@ -250,7 +250,19 @@ impl<'a, E: Engine> Sending<'a, E> {
         batch: Option<Duration>,
         events: &mut Vec<Event>,
     ) -> io::Result<Ending<'a, E>> {
-        self.driver.sockets.wait(timeout, batch, events)?;
+        self.driver.sockets.wait(timeout, batch, true, events)?;
+        Ok(Ending {
+            driver: self.driver,
+        })
+    }
+
+    /// Ends the sends without a poll for new events, which the caller waits for by the descriptor.
+    ///
+    /// # Errors
+    /// The engine cannot go on.
+    pub(crate) fn skip_wait(self, events: &mut Vec<Event>) -> io::Result<Ending<'a, E>> {
+        let sockets = &mut self.driver.sockets;
+        sockets.wait(Some(Duration::ZERO), None, false, events)?;
         Ok(Ending {
             driver: self.driver,
         })
@@ -269,7 +281,7 @@ impl<E: Engine> Ending<'_, E> {
         events: &mut Vec<Event>,
     ) -> io::Result<()> {
         debug_assert!(events.is_empty(), "sends to account for");
-        self.driver.sockets.wait(timeout, batch, events)
+        self.driver.sockets.wait(timeout, batch, true, events)
     }
 
     /// Reports whether [`Self::wait_again`] may return events, as far as can be told without a system call.
@@ -322,12 +334,14 @@ impl<E: Engine> Sockets<E> {
         &mut self,
         timeout: Option<Duration>,
         batch: Option<Duration>,
+        polls: bool,
         events: &mut Vec<Event>,
     ) -> io::Result<()> {
         let wait = Wait {
             timeout,
             batch,
             enough: self.enough,
+            polls,
         };
         self.engine.wait(wait, events)
     }

@@ -242,7 +242,9 @@ impl Engine for Epoll {
             false => wait.timeout,
             true => Some(Duration::ZERO),
         };
-        self.poll(timeout)?;
+        if wait.polls {
+            self.poll(timeout)?;
+        }
         self.receive(wait.enough, events);
         self.take_completed(events)?;
         Ok(())

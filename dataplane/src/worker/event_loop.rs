@@ -23,6 +23,9 @@ pub(crate) enum Waiting {
     Block,
     /// The iteration polls its sockets once. For drivers that wait for several workers at once.
     Poll,
+    /// The iteration does not poll its sockets, as its driver is about to wait for the descriptor. Only the epoll
+    /// engine makes a difference between this and [`Self::Poll`].
+    Skip,
 }
 
 /// A worker with one kind of engine.
@@ -107,7 +110,10 @@ impl<E: Engine> EventLoop<E> {
             batching: &mut self.batching,
             now: &mut self.now,
         };
-        let iteration = waiter.wait(iteration, timeout, events)?;
+        let iteration = match waiting {
+            Waiting::Block | Waiting::Poll => waiter.wait(iteration, timeout, events)?,
+            Waiting::Skip => waiter.skip(iteration, events)?,
+        };
         iteration.end(events, account(&mut ports.egress, &mut failed));
         ports.close_failed(self.driver.sockets(), failed, events);
         Ok(ControlFlow::Continue(()))
@@ -181,6 +187,17 @@ impl Waiter<'_> {
             iteration.wait_again(timeout, batch, events)?;
             self.wake_up(sleeps);
         }
+        self.count(&iteration, events, false);
+        Ok(iteration)
+    }
+
+    /// Ends an iteration without a poll.
+    fn skip<'e, E: Engine>(
+        &mut self,
+        iteration: Sending<'e, E>,
+        events: &mut Vec<Event>,
+    ) -> io::Result<Ending<'e, E>> {
+        let iteration = iteration.skip_wait(events)?;
         self.count(&iteration, events, false);
         Ok(iteration)
     }

@@ -122,6 +122,16 @@ fn a_worker_can_be_driven_by_its_descriptor() {
                 bench.wait_and_rest();
             }
         }
+        // also after iterations that did not look for them,
+        if engine == EngineKind::Epoll {
+            theirs.write_all(&KEEPALIVE).unwrap();
+            for _ in 0..3 {
+                assert!(bench.worker.iterate(Waiting::Skip).unwrap().is_continue());
+            }
+            assert_eq!(counters.rx_protocol_frames.get(), 100);
+            bench.wait_and_rest();
+            assert_eq!(counters.rx_protocol_frames.get(), 101);
+        }
         // for a frame to send,
         let frame = KEEPALIVE.to_vec();
         bench.shared.mailboxes[0].tell(Command::Send { port, frame });

@@ -48,6 +48,7 @@ fn wait(timeout: Option<Duration>) -> Wait {
         timeout,
         batch: None,
         enough: 1 << 20,
+        polls: true,
     }
 }
 
