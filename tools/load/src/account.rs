@@ -13,7 +13,7 @@ pub struct Totals {
     pub skipped: u64,
 }
 
-/// What the sequence number of a frame says about its arrival.
+/// The place of an arriving frame among those of its flow, by its sequence number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
     /// No later frame of its flow has arrived before.
