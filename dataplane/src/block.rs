@@ -3,10 +3,12 @@
 use crate::PortId;
 use crate::sync::{ArrayQueue, AtomicUsize, Ordering};
 
+/// The factor by which blocks are smaller under Miri, which is a thousand times slower.
+pub(crate) const SCALE: usize = if cfg!(miri) { 256 } else { 1 };
 /// Maximum number of blocks that wait between two workers, and of bytes in them; a single block may
 /// be larger. loom's model fills blocks very often.
 const BLOCKS: usize = 64;
-const BLOCK_BYTES: usize = if cfg!(loom) { 4 } else { 4 << 20 };
+pub(crate) const BLOCK_BYTES: usize = if cfg!(loom) { 4 } else { (4 << 20) / SCALE };
 /// Maximum number of emptied blocks that are kept between two workers, and the largest capacity worth
 /// keeping.
 const EMPTY_BLOCKS: usize = 4;

@@ -255,3 +255,36 @@ impl IterationMemory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel writes to the address that it was given, and segments name what it wrote.
+    #[test]
+    fn segments_name_bytes_in_all_kinds_of_memory() {
+        let mut receive = ReceiveBuffers::new(3, 100);
+        let mut memory = IterationMemory::default();
+        for id in [2, 0] {
+            let address = std::ptr::with_exposed_provenance_mut::<u8>(receive.address(id) as usize);
+            // SAFETY: the worker does not hold the buffer, so that it is the kernel's, whose part this test plays.
+            unsafe { address.write_bytes(id as u8 + 1, 100) };
+            receive.hold(id);
+        }
+        receive.bytes_mut(2, 10).fill(9);
+        let block = memory.new_block();
+        assert!(memory.put(block, BLOCK_LEN - 4, &[4; 4]));
+        assert!(!memory.put(block, BLOCK_LEN - 3, &[4; 4]), "it has no room");
+        let owned = memory.own(vec![5; 7]);
+        let bytes = |place, at, len| memory.bytes(&Segment::new(place, at, len), &receive);
+        assert_eq!(bytes(Place::Receive(2), 8, 4), [9, 9, 3, 3]);
+        assert_eq!(bytes(Place::Receive(0), 98, 2), [1, 1]);
+        assert_eq!(bytes(Place::Block(block), BLOCK_LEN - 4, 4), [4; 4]);
+        assert_eq!(bytes(Place::Owned(owned), 0, 7), [5; 7]);
+        memory.clear();
+        assert_eq!((memory.new_block(), memory.spare().capacity()), (block, 7));
+        receive.release(2);
+        receive.hold(2);
+        assert_eq!(receive.bytes(2, 99, 1), [3]);
+    }
+}

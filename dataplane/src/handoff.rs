@@ -3,17 +3,18 @@
 
 use std::sync::Arc;
 
-use crate::block::{Block, HandedBurst};
+use crate::block::{Block, HandedBurst, SCALE};
 use crate::ingress::Burst;
 use crate::mailbox::Mailbox;
 
 /// Bytes at which a block is handed over before the iteration ends. Each block costs the other worker one send for each
 /// port. With a quarter of this size, a burst of small frames took two sends.
-const BLOCK_LEN: usize = 256 << 10;
+const BLOCK_LEN: usize = (256 << 10) / SCALE;
 /// Bytes that an open block may grow to while the other worker is behind, and the share of one port in them: a flood
 /// for one port must not cost the others their frames.
-const BEHIND_LEN: usize = 6 << 20;
-const BEHIND_PORT: usize = 4 << 20;
+const BEHIND_LEN: usize = (6 << 20) / SCALE;
+const BEHIND_PORT: usize = (4 << 20) / SCALE;
+
 /// The open blocks of a worker, one for each other worker.
 pub(crate) struct Handoff {
     open: Vec<Block>,
@@ -151,6 +152,7 @@ impl Handoff {
 mod tests {
     use super::*;
     use crate::PortId;
+    use crate::block::BLOCK_BYTES;
     use crate::buffer::Place;
 
     const FRAME: [u8; 1000] = [0; 1000];
@@ -187,10 +189,10 @@ mod tests {
         let (mut handoff, to) = handoff();
         let mut taken = 0;
         for _ in 0..3 {
-            for slot in 0..30_000 {
+            for slot in 0..30_000 / SCALE as u32 {
                 taken += usize::from(push(&mut handoff, slot % 10)) * FRAME.len();
             }
-            assert!(taken <= (4 << 20) + BEHIND_LEN, "{taken}");
+            assert!(taken <= BLOCK_BYTES + BEHIND_LEN, "{taken}");
             // The worker takes one block, which makes room for another of bounded size.
             taken -= to.blocks[0].pop().expect("a block").bytes.len();
         }

@@ -29,7 +29,7 @@ const CHUNK: usize = 1 << CHUNK_BITS;
 const SMALLEST: usize = if cfg!(loom) { 16 } else { 2 };
 /// The number of slots from which on a chunk has its full size and a mapping of its own. A process is
 /// limited to about 65,000 mappings, and a simulator has several arenas for each of its nodes.
-const MAPPED: usize = if cfg!(miri) { 32 } else { 256 };
+const MAPPED: usize = if cfg!(miri) { 12 } else { 256 };
 /// The value of [`Slot::died`] while the node is alive.
 const ALIVE: u32 = u32::MAX;
 /// The version of the owner, which sees all nodes that are alive.
