@@ -11,6 +11,8 @@ pub(crate) mod simd;
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
+use bytes::Bytes;
+
 /// Size of a gather block.
 pub(crate) const BLOCK_LEN: usize = 16 << 10;
 /// Number of gather blocks in use at which an iteration sends before it handles more. Each port that is sent to has its
@@ -148,6 +150,8 @@ pub(crate) enum Place {
     Block(u16),
     /// A buffer that this iteration owns.
     Owned(u32),
+    /// A payload of local origin, which this iteration shares with its sender.
+    Shared(u32),
 }
 
 /// A range of bytes to send: whole frames, a frame's head, or its payload.
@@ -173,13 +177,14 @@ impl Segment {
     }
 }
 
-/// Memory that lives for one iteration: gather blocks, and whole buffers.
+/// Memory that lives for one iteration: gather blocks, whole buffers, and references to shared ones.
 #[derive(Default)]
 pub(crate) struct IterationMemory {
     blocks: Vec<Box<[u8]>>,
     /// The number of blocks in use. They are the first ones.
     used: usize,
     owned: Vec<Vec<u8>>,
+    shared: Vec<Bytes>,
     spares: Vec<Vec<u8>>,
 }
 
@@ -236,6 +241,17 @@ impl IterationMemory {
         self.owned[id as usize] = buffer;
     }
 
+    /// Keeps a reference to a buffer until the iteration ends. Returns its number.
+    pub(crate) fn share(&mut self, buffer: Bytes) -> u32 {
+        self.shared.push(buffer);
+        (self.shared.len() - 1) as u32
+    }
+
+    /// Puts a buffer in the place of one that [`Self::share`] has numbered.
+    pub(crate) fn put_shared(&mut self, id: u32, buffer: Bytes) {
+        self.shared[id as usize] = buffer;
+    }
+
     /// Returns the bytes of a segment.
     pub(crate) fn bytes<'a>(&'a self, segment: &Segment, receive: &'a ReceiveBuffers) -> &'a [u8] {
         let range = segment.at as usize..segment.end();
@@ -243,6 +259,7 @@ impl IterationMemory {
             Place::Receive(id) => receive.bytes(id, range.start, range.len()),
             Place::Block(id) => &self.blocks[usize::from(id)][range],
             Place::Owned(id) => &self.owned[id as usize][range],
+            Place::Shared(id) => &self.shared[id as usize][range],
         }
     }
 
@@ -250,6 +267,7 @@ impl IterationMemory {
     /// under way.
     pub(crate) fn clear(&mut self) {
         self.used = 0;
+        self.shared.clear();
         while let Some(buffer) = self.owned.pop() {
             self.keep_spare(buffer);
         }

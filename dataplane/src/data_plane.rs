@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, unbounded};
 use pinecone_fib::Fib;
-use pinecone_wire::{MAX_FRAME_LEN, TrafficLayout};
+use pinecone_wire::MAX_FRAME_LEN;
 
 use crate::PortId;
 use crate::backlog::BACKLOG_LIMIT;
@@ -17,6 +17,7 @@ use crate::delivery::Delivery;
 use crate::driven::DrivenWorker;
 use crate::engine::{EngineKind, SharedPoller};
 use crate::filter::{GuardedFilter, PacketFilter};
+use crate::local_frame::LocalFrame;
 use crate::mailbox::{Command, Mailbox, NewPort};
 use crate::options::{DataPlaneError, DataPlaneOptions, EngineChoice, EngineInfo, PortOptions};
 use crate::port_map::PortMap;
@@ -210,20 +211,19 @@ impl DataPlane {
         self.tell(port, Command::Send { port, frame });
     }
 
-    /// Routes a whole traffic frame of local origin. Returns false if too many wait: the frame is
-    /// dropped.
+    /// Routes a traffic frame of local origin. Returns false if too many wait: the frame is dropped.
     ///
     /// `egress` is the port that the frame will probably be sent on. If too many bytes of local origin wait for that
     /// port already, the frame is not taken. [`Self::poll_room`] waits for room.
     #[must_use]
-    pub fn inject(&self, frame: Vec<u8>, egress: Option<PortId>) -> bool {
+    pub fn inject(&self, frame: impl Into<LocalFrame>, egress: Option<PortId>) -> bool {
+        let frame = frame.into();
         let port = egress.and_then(|port| self.shared.registry.get(port));
         let worker = match &port {
             // The worker that has the port need not hand the frame over.
             Some((worker, _)) => *worker,
             // A flow stays with one worker, so that its frames stay in order.
-            None => TrafficLayout::parse(&frame).map_or(0, |layout| {
-                let key = layout.destination_key(&frame);
+            None => (frame.destination_key()).map_or(0, |key| {
                 usize::from(key.0[31]) % self.shared.mailboxes.len()
             }),
         };

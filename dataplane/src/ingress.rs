@@ -15,6 +15,7 @@ use crate::buffer::{Place, simd};
 use crate::counters::{DropReason, PortCounters};
 use crate::delivery::Delivery;
 use crate::filter::{GuardedFilter, TrafficFrame};
+use crate::local_frame::SplitFrame;
 
 /// Routes the frames that a worker receives. It keeps its scratch memory from batch to batch.
 pub(crate) struct Router {
@@ -176,6 +177,67 @@ impl Router {
             ingress.counters.rx_protocol_bytes.add(protocol_count.1);
         }
         (at, result)
+    }
+
+    /// Reports whether there is a filter.
+    pub(crate) const fn has_filter(&self) -> bool {
+        self.policy.filter.is_some()
+    }
+
+    /// Routes a frame of local origin whose payload lies at `place`. It passes no filter. A frame that is not
+    /// well-formed is ignored.
+    pub(crate) fn route_split(
+        &mut self,
+        ingress: &Ingress<'_>,
+        frame: &mut SplitFrame,
+        place: Place,
+        output: &mut impl Output,
+    ) {
+        let Ok((layout, sequence)) = TrafficLayout::parse_head(&frame.head) else {
+            return;
+        };
+        if layout.payload_range().len() != frame.payload.len() {
+            return;
+        }
+        ingress.counters.rx_traffic_frames.add(1);
+        ingress.counters.rx_traffic_bytes.add(layout.len() as u64);
+        self.ingested.0 += 1;
+        self.ingested.1 += layout.len() as u64;
+        let transit = Transit {
+            ingress: ingress.port,
+            layout,
+            sequence,
+        };
+        // The decision about a frame of local origin neither reads nor changes the payload.
+        let fate = self.fib.load().forward_frame(
+            &mut frame.head,
+            &transit,
+            self.policy.options,
+            &mut self.head,
+        );
+        let (egress, rescue, head) = match fate {
+            Fate::Drop(reason) => return ingress.counters.dropped(reason.into(), 1),
+            Fate::Deliver => return self.policy.deliver(ingress, &frame.join(), &layout),
+            Fate::Forward {
+                egress,
+                start,
+                rescue,
+            } => (egress, rescue, frame.head.get(start..).unwrap_or_default()),
+            Fate::Rewritten { egress, rescue } => (egress, rescue, &self.head[..]),
+        };
+        if let Some(rescue) = rescue {
+            ingress.counters.rescued(rescue);
+        }
+        let burst = Burst {
+            ingress: ingress.port,
+            egress,
+            frames: 1,
+            head,
+            bytes: &frame.payload,
+            place,
+            at: 0,
+        };
+        ingress.count_drops(output.forward(burst));
     }
 
     /// Decides about all pending frames, in order.

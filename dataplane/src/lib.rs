@@ -29,6 +29,7 @@ mod ingress;
 #[cfg(feature = "bench-internals")]
 #[doc(hidden)]
 pub mod internals;
+mod local_frame;
 mod mailbox;
 mod memory_limit;
 mod options;
@@ -46,6 +47,7 @@ pub use data_plane::DataPlane;
 pub use delivery::Delivery;
 pub use driven::DrivenWorker;
 pub use filter::{FrameClass, PacketFilter, TrafficFrame};
+pub use local_frame::LocalFrame;
 pub use memory_limit::MemoryLimit;
 pub use options::{DataPlaneError, DataPlaneOptions, EngineChoice, EngineInfo, PortOptions};
 pub use pin::pin_to_core;

@@ -12,7 +12,7 @@ use crate::closing::Closing;
 use crate::counters::PortCounters;
 use crate::doorbell::Doorbell;
 use crate::filter::GuardedFilter;
-
+use crate::local_frame::LocalFrame;
 use crate::report::{Budget, CloseReason};
 use crate::{PortId, PortOptions};
 
@@ -37,7 +37,7 @@ pub(crate) struct NewPort {
 /// The queues of a worker.
 pub(crate) struct Mailbox {
     pub(crate) commands: SegQueue<Command>,
-    pub(crate) injected: ArrayQueue<Vec<u8>>,
+    pub(crate) injected: ArrayQueue<LocalFrame>,
     /// Bytes of injected frames that the worker has not sent on.
     pub(crate) backlog: Backlog,
     /// Blocks from each worker, in a queue of its own so that each queue has one writer.

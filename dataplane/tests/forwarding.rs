@@ -8,9 +8,10 @@ mod rig;
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use pinecone_dataplane::{DropReason, PortId, Report};
+use bytes::Bytes;
+use pinecone_dataplane::{DropReason, LocalFrame, PortId, Report};
 use pinecone_wire::frame::KEEPALIVE;
-use pinecone_wire::{Coordinates, PublicKey, Watermark};
+use pinecone_wire::{Coordinates, PublicKey, TrafficLayout, Watermark};
 use proptest::prelude::*;
 use rig::{Rig, Setting, key, payload, read_frame, traffic, traffic_to};
 
@@ -25,6 +26,8 @@ with_every_engine! {
     frames_are_dropped_for_the_stated_reasons
     frames_that_would_be_dropped_find_another_way
     frames_for_this_node_are_delivered_and_injected_ones_are_routed
+    payloads_apart_change_no_byte
+    filters_see_whole_frames
     pings_count_the_nodes_they_pass
     a_slow_reader_gets_whole_frames_with_the_oldest_missing
     ports_come_and_go_under_load
@@ -317,6 +320,88 @@ fn frames_for_this_node_are_delivered_and_injected_ones_are_routed(engine: Setti
     assert!(rig.plane().inject(to_ourselves.clone(), None));
     rig.wait_for(|r| r.delivered().len() == 2);
     assert_eq!(rig.delivered()[1], (PortId::LOCAL, to_ourselves));
+    // A payload that lies apart, and one that is not as long as the head says.
+    let split = traffic(rig.own_key(), 3, &payload(1, 5000));
+    let short = LocalFrame::split(split[..split.len() - 5000].to_vec(), Bytes::new());
+    assert!(rig.plane().inject(short, None));
+    assert!(rig.plane().inject(apart(&split), None));
+    rig.wait_for(|r| r.delivered().len() == 3);
+    assert_eq!(rig.delivered()[2], (PortId::LOCAL, split));
+}
+
+/// Returns a frame for [`DataPlane::inject`](pinecone_dataplane::DataPlane::inject) whose payload lies apart.
+fn apart(frame: &[u8]) -> LocalFrame {
+    let layout = TrafficLayout::parse(frame).unwrap();
+    let (head, payload) = frame.split_at(layout.payload_range().start);
+    LocalFrame::split(head.to_vec(), Bytes::copy_from_slice(payload))
+}
+
+/// Frames of local origin leave as the same bytes whether their payloads lie apart or not: sent at once, from the queue
+/// of a full socket, in several parts, or handed over to another worker.
+fn payloads_apart_change_no_byte(engine: Setting) {
+    let config = ProptestConfig {
+        cases: 12,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    proptest!(config, |(
+        frames in prop::collection::vec((0usize..60_000, any::<(bool, bool)>()), 1..120),
+        reads in prop::collection::vec(1usize..100_000, 1..20),
+        to in any::<u8>(),
+        (direct, tcp) in any::<(bool, bool)>(),
+    )| {
+        let mut rig = Rig::with(engine, 2, |options| options.port_queue_bytes = 64 << 20);
+        let mut end: Box<dyn Read + std::marker::Send> = match tcp {
+            true => Box::new(rig.tcp_port(1)),
+            false => Box::new(rig.port(1)),
+        };
+        let to = PublicKey([to; 32]);
+        rig.route(to, 1, 1_700_000_000_000);
+        let expected: Vec<_> = frames.iter().enumerate().flat_map(|(n, (len, _))| {
+            traffic(to, 1_700_000_000_000, &payload(n, *len))
+        }).collect();
+        let total = expected.len();
+        let reader = std::thread::spawn(move || {
+            let (mut stream, mut reads) = (vec![0; total], reads.into_iter().cycle());
+            let mut at = 0;
+            while at < total {
+                let len = reads.next().unwrap().min(total - at);
+                end.read_exact(&mut stream[at..at + len]).unwrap();
+                at += len;
+            }
+            (stream, end)
+        });
+        for (n, (len, (is_apart, coordinates))) in frames.into_iter().enumerate() {
+            // Without a tree, frames with coordinates are routed by key. Their heads become shorter or longer.
+            let frame = match coordinates {
+                true => traffic_to(to, &Coordinates::from(vec![7; n]), &payload(n, len)),
+                false => rig::traffic_with(to, Watermark::START, &payload(n, len)),
+            };
+            let egress = direct.then_some(PortId(1));
+            rig.wait_for(|r| match is_apart {
+                true => r.plane().inject(apart(&frame), egress),
+                false => r.plane().inject(frame.clone(), egress),
+            });
+        }
+        let (stream, _end) = reader.join().unwrap();
+        prop_assert!(stream == expected);
+        rig.wait_until_balanced();
+        prop_assert_eq!(rig.total().total_dropped(), 0);
+    });
+}
+
+fn filters_see_whole_frames(engine: Setting) {
+    let mut rig = Rig::new(engine, 1);
+    let mut b = rig.port(2);
+    rig.route(KEY, 2, 7);
+    let [bad, good] = [1, 2].map(|n| rig::traffic_with(KEY, Watermark::START, &payload(n, 5000)));
+    let refused = bad.clone();
+    rig.filter(move |_, frame| frame.len() > 5000 && frame != refused);
+    assert!(rig.plane().inject(apart(&bad), None));
+    assert!(rig.plane().inject(apart(&good), None));
+    assert_eq!(read_frame(&mut b), traffic(KEY, 7, &payload(2, 5000)));
+    rig.wait_until_balanced();
+    assert_eq!(rig.total().dropped(DropReason::Filter), 1);
 }
 
 fn pings_count_the_nodes_they_pass(engine: Setting) {

@@ -77,6 +77,8 @@ pub fn frame(bytes: &[u8]) {
 /// Fields of a traffic frame make the same frame again, and a new watermark changes nothing else.
 fn traffic(whole: &[u8], layout: &TrafficLayout) {
     assert_eq!(layout.len(), whole.len());
+    let head = TrafficLayout::parse_head(&whole[..layout.payload_range().start]);
+    assert_eq!(head.map(|(layout, _)| layout), Ok(*layout));
     assert_eq!(build_traffic(whole, layout, None), whole);
     // A sequence of any length, from the frame.
     let source = layout.source_key(whole);

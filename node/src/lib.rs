@@ -49,6 +49,7 @@ mod local;
 mod log_limit;
 mod node;
 mod options;
+mod payload;
 mod peerings;
 mod pending_pings;
 mod pin;
@@ -75,6 +76,7 @@ pub use key::{KeyFile, KeyFileError, generate_key};
 pub use log_limit::LogLimit;
 pub use node::{Node, pipe};
 pub use options::{NodeOptions, ReceiveFor, ReceiveQueue};
+pub use payload::Payload;
 pub use pinecone_controlplane::{Config as ControlConfig, LimitError, Refused};
 pub use pinecone_dataplane::{
     CloseReason, DataPlaneError, DataPlaneOptions, DropReason, EngineChoice, FrameClass, LinkType,

@@ -6,12 +6,12 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use pinecone_controlplane::CoordinateCache;
-use pinecone_dataplane::{DataPlane, Delivery, PortId};
+use pinecone_dataplane::{DataPlane, Delivery, LocalFrame, PortId};
 use pinecone_fib::{FibReader, NextHop, Snapshot};
 use pinecone_wire::coordinates::CoordinatesView;
 use pinecone_wire::frame::HEADER_LEN;
 use pinecone_wire::ping::{Ping, PingType};
-use pinecone_wire::traffic::push_traffic;
+use pinecone_wire::traffic::push_traffic_head;
 use pinecone_wire::{
     Coordinates, MAX_FRAME_LEN, PublicKey, TrafficFields, TrafficLayout, Watermark, varu64,
 };
@@ -21,10 +21,12 @@ use crate::clock::Clock;
 use crate::joining::Joining;
 use crate::pending_pings::PendingPings;
 use crate::unanswered::Unanswered;
-use crate::{Closed, Counter, ReceiveFor, ReceiveQueue, Received, SendError};
+use crate::{Closed, Counter, Payload, ReceiveFor, ReceiveQueue, Received, SendError};
 
 /// The hop limit of frames that the node sends (protocol section 7).
 const HOP_LIMIT: u8 = 10;
+/// Room for the bytes before the payload, unless there are many coordinates.
+const HEAD_ROOM: usize = 256;
 /// The largest watermark sequence that a frame reserves room for: Unix milliseconds until the year
 /// 2109.
 const WATERMARK_SEQUENCE_ROOM: u64 = (1 << 42) - 1;
@@ -126,11 +128,13 @@ impl Local {
         )
     }
 
-    pub(crate) fn send_to(&self, payload: &[u8], key: &PublicKey) -> Result<(), SendError> {
+    pub(crate) fn send_to(&self, payload: Payload<'_>, key: &PublicKey) -> Result<(), SendError> {
         if self.closed.load(Relaxed) {
             return Err(Closed::default().into());
         }
-        let (frame, egress) = {
+        let len = payload.as_slice().len();
+        let is_split = len >= LocalFrame::SPLIT_FROM;
+        let (mut frame, egress) = {
             let mut places = self.places();
             let now = self.clock.now();
             let destination = match places.cache.get(now, key) {
@@ -141,18 +145,16 @@ impl Local {
             let fib = places.fib.load();
             let source = fib.coordinates();
             // Coordinates are unverified: long ones must not keep a payload from being sent.
-            let destination = match payload.len() > max_payload(&destination, source) {
+            let destination = match len > max_payload(&destination, source) {
                 true => Coordinates::default(),
                 false => destination,
             };
             let max = max_payload(&destination, source);
-            if payload.len() > max {
-                return Err(SendError::TooLong {
-                    len: payload.len(),
-                    max,
-                });
+            if len > max {
+                return Err(SendError::TooLong { len, max });
             }
-            let mut frame = Vec::new();
+            let room = if is_split { 0 } else { len };
+            let mut frame = Vec::with_capacity(HEAD_ROOM + room);
             let fields = TrafficFields {
                 extra: 0,
                 hop_limit: HOP_LIMIT,
@@ -161,15 +163,12 @@ impl Local {
                 destination_key: *key,
                 source_key: self.own,
                 watermark: Watermark::START,
-                payload,
+                payload: payload.as_slice(),
             };
-            push_traffic(&mut frame, &fields).map_err(|_| SendError::TooLong {
-                len: payload.len(),
-                max,
-            })?;
-            let egress = TrafficLayout::parse(&frame)
+            push_traffic_head(&mut frame, &fields).map_err(|_| SendError::TooLong { len, max })?;
+            let egress = TrafficLayout::parse_head(&frame)
                 .ok()
-                .and_then(|layout| first_hop(fib, layout.destination(&frame), key));
+                .and_then(|(layout, _)| first_hop(fib, layout.destination(&frame), key));
             (frame, egress)
         };
         if *key == self.own {
@@ -177,6 +176,13 @@ impl Local {
             self.receive(self.own, key, CoordinatesView::EMPTY, payload);
             return Ok(());
         }
+        let frame = match is_split {
+            true => LocalFrame::split(frame, payload.into_bytes()),
+            false => {
+                frame.extend_from_slice(payload.as_slice());
+                frame.into()
+            }
+        };
         let dataplane = self.dataplane.get().and_then(Weak::upgrade);
         match dataplane.ok_or_else(Closed::default)?.inject(frame, egress) {
             true => Ok(()),
@@ -246,7 +252,7 @@ impl Local {
         source: PublicKey,
         destination: &PublicKey,
         source_coordinates: CoordinatesView<'_>,
-        payload: &[u8],
+        payload: Payload<'_>,
     ) -> bool {
         let for_us = *destination == self.own;
         if for_us && source != self.own {
@@ -257,7 +263,7 @@ impl Local {
                 places.cache.insert(now, source, source_coordinates.into());
             }
         }
-        if let Some(ping) = Ping::decode(payload) {
+        if let Some(ping) = Ping::decode(payload.as_slice()) {
             return for_us && self.handle_ping(&ping);
         }
         if !for_us && self.receive_for == ReceiveFor::OwnKey {
@@ -272,7 +278,7 @@ impl Local {
     fn handle_ping(&self, ping: &Ping<'_>) -> bool {
         match ping.kind {
             PingType::Ping if ping.destination == self.own => {
-                let counter = match self.send_to(&ping.pong().encode(), &ping.origin) {
+                let counter = match self.send_to(ping.pong().encode().into(), &ping.origin) {
                     Ok(()) => &self.pings_answered,
                     Err(_) => &self.answers_not_sent,
                 };
@@ -290,20 +296,21 @@ impl Local {
         }
     }
 
-    fn enqueue(&self, source: PublicKey, destination: PublicKey, payload: &[u8]) -> bool {
-        let before = self.inbox_bytes.fetch_add(payload.len(), Relaxed);
-        let fits = self.inbox_frames_limit > 0
-            && before.saturating_add(payload.len()) <= self.inbox_bytes_limit;
+    fn enqueue(&self, source: PublicKey, destination: PublicKey, payload: Payload<'_>) -> bool {
+        let len = payload.as_slice().len();
+        let before = self.inbox_bytes.fetch_add(len, Relaxed);
+        let fits =
+            self.inbox_frames_limit > 0 && before.saturating_add(len) <= self.inbox_bytes_limit;
         let received = || Received {
             source,
             destination,
-            payload: Bytes::copy_from_slice(payload),
+            payload: payload.into_bytes(),
         };
         let taken = fits && self.inbox.try_send(received()).is_ok();
         if taken {
             self.received.fetch_add(1, Relaxed);
         } else {
-            self.inbox_bytes.fetch_sub(payload.len(), Relaxed);
+            self.inbox_bytes.fetch_sub(len, Relaxed);
             self.inbox_full.fetch_add(1, Relaxed);
         }
         taken
@@ -326,7 +333,7 @@ impl Delivery for Local {
             layout.source_key(frame),
             &destination,
             layout.source(frame),
-            layout.payload(frame),
+            layout.payload(frame).into(),
         )
     }
 }

@@ -6,19 +6,23 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pinecone_wire::PublicKey;
 
-use crate::{Closed, Node, PacketFilter, Received, SendError, TryRecvError};
+use crate::{Closed, Node, PacketFilter, Payload, Received, SendError, TryRecvError};
 
 impl Node {
     /// Sends a payload to a key. Like any datagram it may be lost without notice.
     ///
-    /// The payload is copied once, into its frame. A payload to the node's own key is received by the node itself. If
-    /// no node has the key, the node with the next higher key may [receive](crate::ReceiveFor::AnyKey) the payload,
-    /// unless that is this node.
+    /// [`Payload`] says which payloads are sent without being copied. A payload to the node's own key is received by the
+    /// node itself. If no node has the key, the node with the next higher key may
+    /// [receive](crate::ReceiveFor::AnyKey) the payload, unless that is this node.
     ///
     /// # Errors
     /// [`SendError`]; the payload is not sent then.
-    pub fn send_to(&self, payload: impl AsRef<[u8]>, key: &PublicKey) -> Result<(), SendError> {
-        let sent = self.0.local.send_to(payload.as_ref(), key);
+    pub fn send_to<'a>(
+        &self,
+        payload: impl Into<Payload<'a>>,
+        key: &PublicKey,
+    ) -> Result<(), SendError> {
+        let sent = self.0.local.send_to(payload.into(), key);
         sent.map_err(|error| match error {
             SendError::Closed(_) => self.closed_error().into(),
             error => error,

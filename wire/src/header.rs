@@ -110,16 +110,32 @@ pub(crate) fn push_header(
     hop_limit: u8,
     body: usize,
 ) -> Result<(), BuildError> {
-    let len = HEADER_LEN + body;
-    let short = u16::try_from(len).map_err(|_| BuildError::TooLong { len })?;
-    out.reserve(len);
-    out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&[0, kind.byte(), extra, hop_limit]);
-    out.extend_from_slice(&short.to_be_bytes());
+    let len = frame_len(body)?;
+    out.reserve(len.into());
+    push_header_with(out, kind, extra, hop_limit, len);
     Ok(())
 }
 
-/// Appends the length of the payload, which fits because [`push_header`] has checked the frame's length.
+/// Returns the length of a frame with a body of `body` bytes.
+pub(crate) fn frame_len(body: usize) -> Result<u16, BuildError> {
+    let len = HEADER_LEN + body;
+    u16::try_from(len).map_err(|_| BuildError::TooLong { len })
+}
+
+/// Appends the header of a frame of `len` bytes.
+pub(crate) fn push_header_with(
+    out: &mut Vec<u8>,
+    kind: FrameType,
+    extra: u8,
+    hop_limit: u8,
+    len: u16,
+) {
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&[0, kind.byte(), extra, hop_limit]);
+    out.extend_from_slice(&len.to_be_bytes());
+}
+
+/// Appends the length of the payload, which fits because [`frame_len`] has checked the frame's length.
 pub(crate) fn push_payload_len(out: &mut Vec<u8>, payload: &[u8]) {
     out.extend_from_slice(&(payload.len() as u16).to_be_bytes());
 }

@@ -40,7 +40,9 @@
 use std::ops::Range;
 
 use crate::coordinates::CoordinatesView;
-use crate::header::{FrameType, HEADER_LEN, MAX_FRAME_LEN, push_header, push_payload_len};
+use crate::header::{
+    FrameType, HEADER_LEN, MAX_FRAME_LEN, frame_len, push_header_with, push_payload_len,
+};
 use crate::varu64;
 use crate::{BuildError, Coordinates, FrameError, PublicKey, Watermark};
 
@@ -116,50 +118,31 @@ impl TrafficLayout {
     /// As [`Self::parse`].
     #[inline]
     pub fn parse_with_sequence(frame: &[u8]) -> Result<(Self, u64), FrameError> {
-        let truncated = |field| FrameError::Truncated {
-            field,
-            len: frame.len(),
-        };
-        let u16_at = |at: usize| -> Option<usize> {
-            let bytes = frame.get(at..)?.first_chunk()?;
-            Some(usize::from(u16::from_be_bytes(*bytes)))
-        };
-        let payload_len = u16_at(HEADER_LEN).ok_or_else(|| truncated("payload length"))?;
-        let number = |field| move |_| FrameError::Number { field };
-        let coordinates = |at: usize, field| -> Result<usize, FrameError> {
-            let end = at + 2 + u16_at(at).ok_or_else(|| truncated(field))?;
-            let bytes = frame.get(at + 2..end).ok_or_else(|| truncated(field))?;
-            CoordinatesView::new(bytes).map_err(number(field))?;
-            Ok(end)
-        };
-        let destination_end = coordinates(HEADER_LEN + 2, "destination coordinates")?;
-        let source_end = coordinates(destination_end, "source coordinates")?;
-        let mut payload_at = source_end + 64;
-        let mut sequence = 0;
-        if destination_end == DESTINATION_AT {
-            let bytes = frame.get(payload_at + 32..);
-            let bytes = bytes.ok_or_else(|| truncated("watermark"))?;
-            let (value, n) = varu64::decode(bytes).map_err(number("watermark sequence"))?;
-            payload_at += 32 + n;
-            sequence = value;
-        }
-        let len = payload_at + payload_len;
+        let (fields, sequence) = Fields::parse(frame)?;
+        let len = fields.payload_at + fields.payload_len;
         if len != frame.len() {
             return Err(match len.checked_sub(frame.len()) {
-                Some(_) => truncated("payload"),
+                Some(_) => truncated(frame, "payload"),
                 None => FrameError::Trailing {
                     extra: frame.len() - len,
                 },
             });
         }
-        // All offsets are at most `len`, which is checked to fit a u16.
-        let layout = Self {
-            destination_end: destination_end as u16,
-            source_end: source_end as u16,
-            payload_at: payload_at as u16,
-            len: u16::try_from(len).map_err(|_| truncated("payload"))?,
-        };
-        Ok((layout, sequence))
+        Ok((fields.layout(frame)?, sequence))
+    }
+
+    /// Parses a frame as [`Self::parse_with_sequence`] does, from `head`: all bytes before the payload. Methods that
+    /// take the frame can be given the head as well; the payload is then empty.
+    ///
+    /// # Errors
+    /// As [`Self::parse`]; [`FrameError::Trailing`] also if there are bytes of payload.
+    pub fn parse_head(head: &[u8]) -> Result<(Self, u64), FrameError> {
+        let (fields, sequence) = Fields::parse(head)?;
+        match head.len().checked_sub(fields.payload_at) {
+            Some(0) => Ok((fields.layout(head)?, sequence)),
+            Some(extra) => Err(FrameError::Trailing { extra }),
+            None => Err(truncated(head, "keys")),
+        }
     }
 
     /// Returns the length of the frame in bytes, never 0.
@@ -348,6 +331,65 @@ impl TrafficLayout {
     }
 }
 
+/// The offsets of a traffic frame whose length has not been checked.
+struct Fields {
+    destination_end: usize,
+    source_end: usize,
+    payload_at: usize,
+    payload_len: usize,
+}
+
+impl Fields {
+    /// Parses all bytes before the payload. Also returns the sequence of the watermark.
+    #[inline(always)]
+    fn parse(frame: &[u8]) -> Result<(Self, u64), FrameError> {
+        let u16_at = |at: usize| -> Option<usize> {
+            let bytes = frame.get(at..)?.first_chunk()?;
+            Some(usize::from(u16::from_be_bytes(*bytes)))
+        };
+        let payload_len = u16_at(HEADER_LEN).ok_or_else(|| truncated(frame, "payload length"))?;
+        let number = |field| move |_| FrameError::Number { field };
+        let coordinates = |at: usize, field| -> Result<usize, FrameError> {
+            let end = at + 2 + u16_at(at).ok_or_else(|| truncated(frame, field))?;
+            let bytes = frame
+                .get(at + 2..end)
+                .ok_or_else(|| truncated(frame, field))?;
+            CoordinatesView::new(bytes).map_err(number(field))?;
+            Ok(end)
+        };
+        let destination_end = coordinates(HEADER_LEN + 2, "destination coordinates")?;
+        let source_end = coordinates(destination_end, "source coordinates")?;
+        let mut payload_at = source_end + 64;
+        let mut sequence = 0;
+        if destination_end == DESTINATION_AT {
+            let bytes = frame.get(payload_at + 32..);
+            let bytes = bytes.ok_or_else(|| truncated(frame, "watermark"))?;
+            let (value, n) = varu64::decode(bytes).map_err(number("watermark sequence"))?;
+            payload_at += 32 + n;
+            sequence = value;
+        }
+        let fields = Self {
+            destination_end,
+            source_end,
+            payload_at,
+            payload_len,
+        };
+        Ok((fields, sequence))
+    }
+
+    #[inline(always)]
+    fn layout(&self, frame: &[u8]) -> Result<TrafficLayout, FrameError> {
+        let len = self.payload_at + self.payload_len;
+        // All offsets are at most `len`, which is checked to fit a u16.
+        Ok(TrafficLayout {
+            destination_end: self.destination_end as u16,
+            source_end: self.source_end as u16,
+            payload_at: self.payload_at as u16,
+            len: u16::try_from(len).map_err(|_| truncated(frame, "payload"))?,
+        })
+    }
+}
+
 /// Returns the hop limit of a whole frame of any type.
 #[must_use]
 pub fn hop_limit(frame: &[u8]) -> u8 {
@@ -366,6 +408,25 @@ pub fn set_hop_limit(frame: &mut [u8], hop_limit: u8) {
 /// # Errors
 /// [`BuildError::TooLong`] if it would be longer than 65,535 bytes; `out` is unchanged then.
 pub fn push_traffic(out: &mut Vec<u8>, fields: &TrafficFields<'_>) -> Result<(), BuildError> {
+    push_head(out, fields, fields.payload.len())?;
+    out.extend_from_slice(fields.payload);
+    Ok(())
+}
+
+/// Appends a traffic frame without its payload, which must be sent behind it.
+///
+/// # Errors
+/// As [`push_traffic`].
+pub fn push_traffic_head(out: &mut Vec<u8>, fields: &TrafficFields<'_>) -> Result<(), BuildError> {
+    push_head(out, fields, 0)
+}
+
+/// Appends all bytes before the payload, and reserves room for `behind` bytes more.
+fn push_head(
+    out: &mut Vec<u8>,
+    fields: &TrafficFields<'_>,
+    behind: usize,
+) -> Result<(), BuildError> {
     let (destination_len, source_len) = (
         fields.destination.encoded_len(),
         fields.source.encoded_len(),
@@ -375,14 +436,10 @@ pub fn push_traffic(out: &mut Vec<u8>, fields: &TrafficFields<'_>) -> Result<(),
     } else {
         0
     };
-    let body = 2 + 2 + destination_len + 2 + source_len + 64 + watermark_len + fields.payload.len();
-    push_header(
-        out,
-        FrameType::Traffic,
-        fields.extra,
-        fields.hop_limit,
-        body,
-    )?;
+    let head = 2 + 2 + destination_len + 2 + source_len + 64 + watermark_len;
+    let len = frame_len(head + fields.payload.len())?;
+    out.reserve(HEADER_LEN + head + behind);
+    push_header_with(out, FrameType::Traffic, fields.extra, fields.hop_limit, len);
     push_payload_len(out, fields.payload);
     for (coordinates, len) in [
         (fields.destination, destination_len),
@@ -397,7 +454,6 @@ pub fn push_traffic(out: &mut Vec<u8>, fields: &TrafficFields<'_>) -> Result<(),
         out.extend_from_slice(fields.watermark.key.as_bytes());
         varu64::push(out, fields.watermark.sequence);
     }
-    out.extend_from_slice(fields.payload);
     Ok(())
 }
 
@@ -408,6 +464,14 @@ fn write_watermark(room: &mut [u8], watermark: &Watermark, sequence: &[u8; varu6
     key.copy_from_slice(watermark.key.as_bytes());
     for (to, from) in rest.iter_mut().zip(sequence) {
         *to = *from;
+    }
+}
+
+#[inline(always)]
+fn truncated(frame: &[u8], field: &'static str) -> FrameError {
+    FrameError::Truncated {
+        field,
+        len: frame.len(),
     }
 }
 

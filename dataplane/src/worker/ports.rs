@@ -6,6 +6,8 @@ use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::output::WorkerOutput;
 use super::shared::Shared;
 use crate::PortId;
@@ -16,6 +18,7 @@ use crate::egress::Egress;
 use crate::engine::{Engine, Event, Handling, Sending, Sent, Sockets};
 use crate::handoff::Handoff;
 use crate::ingress::{Burst, Ingress, Router, complete};
+use crate::local_frame::{LocalFrame, Repr};
 use crate::mailbox::{Command, Mailbox, NewPort};
 use crate::port_map::Owner;
 use crate::report::{CloseReason, Report};
@@ -335,24 +338,34 @@ impl Ports {
     }
 
     /// Routes a frame of local origin.
-    fn inject<E: Engine>(&mut self, iteration: &mut Handling<'_, E>, mut frame: Vec<u8>) {
+    fn inject<E: Engine>(&mut self, iteration: &mut Handling<'_, E>, frame: LocalFrame) {
         let ingress = Ingress {
             port: PortId::LOCAL,
             counters: &self.shared.counters[self.me].local,
         };
-        let memory = iteration.memory_mut().0;
-        let owned = memory.own(Vec::new());
         let mut output = WorkerOutput {
             me: self.me,
             shared: &self.shared,
             egress: &mut self.egress,
             handoff: &mut self.handoff,
-            memory,
+            memory: iteration.memory_mut().0,
             source: None,
         };
+        let mut whole = match frame.into_repr() {
+            Repr::Whole(frame) => frame,
+            // Filters see whole frames.
+            Repr::Split(frame) if self.router.has_filter() => frame.join(),
+            Repr::Split(mut frame) => {
+                let shared = output.memory.share(Bytes::new());
+                let place = Place::Shared(shared);
+                (self.router).route_split(&ingress, &mut frame, place, &mut output);
+                return output.memory.put_shared(shared, frame.payload);
+            }
+        };
+        let owned = output.memory.own(Vec::new());
         // A frame of local origin is whole and well-formed. Any other is ignored.
-        let _ = (self.router).ingest(&ingress, &mut frame, 0, Place::Owned(owned), &mut output);
-        output.memory.put_owned(owned, frame);
+        let _ = (self.router).ingest(&ingress, &mut whole, 0, Place::Owned(owned), &mut output);
+        output.memory.put_owned(owned, whole);
     }
 
     fn add<E: Engine>(&mut self, sockets: &mut Sockets<E>, new: NewPort) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use bytes::Bytes;
 use pinecone::{
     Builder, Event, FrameClass, Node, NodeOptions, PingError, PortId, PublicKey, ReceiveFor,
     SendError, TrafficFrame, TryRecvError, pipe,
@@ -95,8 +96,27 @@ async fn to_ourselves() {
         (source, &received[..]),
         (a.public_key(), &b"note to self"[..])
     );
+    let sent = Bytes::from(payload(3000, 1));
+    a.send_to(&sent, &a.public_key()).unwrap();
+    let (received, _) = within("a payload", a.recv_from()).await.unwrap();
+    assert_eq!(received.as_ptr_range(), sent.as_ptr_range(), "not a copy");
     let reply = a.ping(&a.public_key(), 0, Duration::from_secs(20)).await;
     assert_eq!(reply.unwrap().hops, 0);
+}
+
+/// The node drops `Bytes` when they are sent, and not only with the peering.
+#[tokio::test]
+async fn payloads_are_released() {
+    let (a, b) = (node(8).await, node(2).await);
+    pipe(&a, &b).await.unwrap();
+    reaches(&a, &b).await;
+    for size in [100, 60_000] {
+        let sent = Bytes::from(payload(size, 1));
+        a.send_to(&sent, &b.public_key()).unwrap();
+        let (received, _) = within("a payload", b.recv_from()).await.unwrap();
+        assert_eq!(received, sent);
+        until("the payload is released", async || sent.is_unique().then_some(())).await;
+    }
 }
 
 #[tokio::test]

@@ -147,6 +147,13 @@ proptest! {
         prop_assert_eq!(layout.len(), frame.len());
         prop_assert_eq!(layout.has_destination(), !fields.destination.is_root());
         prop_assert_eq!(layout.payload_range().end, frame.len());
+        // The head alone has the same layout, and is no shorter or longer.
+        let (payload_at, sequence) = (layout.payload_range().start, layout.watermark(&frame).sequence);
+        prop_assert_eq!(TrafficLayout::parse_head(&frame[..payload_at]), Ok((layout, sequence)));
+        for cut in 0..frame.len() {
+            let parsed = TrafficLayout::parse_head(&frame[..cut]);
+            prop_assert_eq!(parsed.is_ok(), cut == payload_at);
+        }
         let read = Traffic::read(&frame, &layout);
         // A frame with destination coordinates has no watermark.
         let watermark = match layout.has_destination() {

@@ -1,3 +1,6 @@
+use bytes::Bytes;
+use proptest::prelude::*;
+
 use super::pacing::{DRAIN_MAX, DRAIN_MIN, UNSENT_MIN};
 use super::watch::QUIET_MS;
 use super::*;
@@ -61,6 +64,25 @@ impl Bench {
         self.port.push_traffic(&burst, &mut self.memory, 0);
     }
 
+    /// Pushes a frame whose payload, all bytes from `at` on, lies apart.
+    fn push_split(&mut self, number: u32, len: usize, at: usize) -> Bytes {
+        let bytes = frame(number, len);
+        let (head, payload) = bytes.split_at(at);
+        let payload = Bytes::copy_from_slice(payload);
+        let id = self.memory.share(payload.clone());
+        let burst = Burst {
+            ingress: PortId(2),
+            egress: PortId(1),
+            frames: 1,
+            head,
+            bytes: &payload,
+            place: Place::Shared(id),
+            at: 0,
+        };
+        self.port.push_traffic(&burst, &mut self.memory, 0);
+        payload
+    }
+
     /// Lets the socket take up to `room` bytes of the next send. Returns these bytes.
     fn send(&mut self, room: usize) -> Option<Vec<u8>> {
         let outgoing = match self.port.next_send(0)? {
@@ -119,6 +141,57 @@ fn order_holds_whatever_the_socket_takes() {
             (u64::from(frames) + 10, 0)
         );
         assert_eq!(bench.port.total.bytes(), 0);
+    }
+}
+
+#[test]
+fn a_long_payload_is_sent_from_where_it_lies() {
+    let mut bench = Bench::new(|_| {});
+    let payload = bench.push_split(1, 5000, 150);
+    let Some(Send::Inline(outgoing)) = bench.port.next_send(0) else {
+        panic!("nothing to send");
+    };
+    let pieces: Vec<_> = (outgoing.segments.iter())
+        .map(|segment| bench.memory.bytes(segment, &bench.receive).as_ptr_range())
+        .collect();
+    assert_eq!(pieces.len(), 2);
+    assert_eq!(pieces[1], payload.as_ptr_range());
+    assert!(!payload.is_unique());
+    (bench.port).sent(outgoing, 5000, 0, &bench.memory, &bench.receive);
+    bench.memory.clear();
+    assert!(payload.is_unique(), "the iteration keeps it no longer");
+}
+
+proptest! {
+    /// The same bytes are sent whether payloads lie apart or not, whatever the socket takes at a time.
+    #[test]
+    fn payloads_apart_change_no_byte(
+        steps in prop::collection::vec(
+            prop::collection::vec((160usize..9000, prop::option::of(10usize..160)), 0..20), 1..20),
+        rooms in prop::collection::vec(0usize..40_000, 1..20),
+    ) {
+        let [apart, whole] = [true, false].map(|apart| {
+            let mut bench = Bench::new(|options| options.port_queue_bytes = 64 << 20);
+            let (mut number, mut stream) = (0, Vec::new());
+            let mut rooms = rooms.iter().cycle();
+            for frames in &steps {
+                for &(len, at) in frames {
+                    match at.filter(|_| apart) {
+                        Some(at) => drop(bench.push_split(number, len, at)),
+                        None => bench.push(number, len),
+                    }
+                    number += 1;
+                }
+                stream.extend(bench.send(*rooms.next().unwrap()).unwrap_or_default());
+            }
+            while let Some(bytes) = bench.send(1 << 20) {
+                stream.extend(bytes);
+            }
+            (stream, bench.port.counters.snapshot(), bench.port.total.bytes())
+        });
+        prop_assert_eq!(&apart, &whole);
+        let sent = steps.iter().map(Vec::len).sum::<usize>() as u32;
+        prop_assert_eq!(Bench::numbers(&apart.0), (0..sent).collect::<Vec<_>>());
     }
 }
 
