@@ -15,6 +15,9 @@ use bytes::Bytes;
 
 /// Size of a gather block.
 pub(crate) const BLOCK_LEN: usize = 16 << 10;
+/// A burst shorter than this is copied next to others. A longer one is sent without being copied. A copy of 2 KiB costs
+/// about as much as the kernel takes for another piece.
+pub(crate) const GATHER_BELOW: usize = 2048;
 /// Number of gather blocks in use at which an iteration sends before it handles more. Each port that is sent to has its
 /// own, so this bounds the number of ports that can share an iteration.
 pub(crate) const BLOCKS_HIGH: usize = 512;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use pinecone_wire::frame::KEEPALIVE;
 
-pub(crate) use self::port::GATHER_BELOW;
 pub(crate) use self::port::Port;
 use self::port::{Limits, Send, Socket};
 use crate::PortId;

@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use pinecone_wire::{PublicKey, TrafficLayout};
 
-use crate::egress::GATHER_BELOW;
+use crate::buffer::GATHER_BELOW;
 
 /// A traffic frame that this node sends: its bytes, or its head and a reference to its payload.
 ///
-/// Such a payload is sent from the memory that it lies in, unless the frame must wait for its port or is handed over to
-/// another worker. A worker holds the reference until the end of the iteration in which it routes the frame.
+/// Such a payload is sent from the memory that it lies in, unless the frame must wait for its port, is handed over to
+/// another worker, or passes a filter. A worker holds the reference until the end of the iteration in which it routes
+/// the frame.
 #[derive(Clone, Debug)]
 pub struct LocalFrame(Repr);
 

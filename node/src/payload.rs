@@ -6,10 +6,12 @@ use bytes::{Bytes, BytesMut};
 ///
 /// [`Node::send_to`](crate::Node::send_to) takes everything that converts into this. Borrowed bytes are copied once.
 /// [`Bytes`], and what converts into them without a copy (vectors, strings, boxes, [`BytesMut`]), are sent from the
-/// memory that they lie in when they are at least 2 KiB long; a copy of shorter ones costs less.
+/// memory that they lie in when they are at least 2 KiB long. Shorter ones are copied next to other frames.
 ///
-/// A worker thread drops such bytes once they are sent, or copied to a queue because the first hop is busy. So the
-/// owner of [`Bytes::from_owner`] must not block or panic when it is dropped.
+/// Such a payload is copied once if the first hop is busy and the frame must wait in its queue, if the frame is handed
+/// over to another worker, or if there is a packet filter, which sees whole frames. So a worker keeps it for a moment
+/// only, however slow the peer is, and then drops it: the owner of [`Bytes::from_owner`] must not block or panic when
+/// it is dropped.
 #[derive(Clone, Debug)]
 pub struct Payload<'a>(Repr<'a>);
 

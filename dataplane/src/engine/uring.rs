@@ -389,9 +389,9 @@ impl Uring {
         // change only for its next send, which the assertion above allows only after this one has
         // completed. Owned frames lie in boxes inside `sending`, which is taken on completion; where
         // the kernel reads on after that, `in_flight` keeps them until it has finished. Segments lie
-        // in the iteration's memory or in held receive buffers; both are recycled by `end_iteration`
-        // and `clear_gathered` alone, which assert that no inline send is under way, and drains have
-        // no segments.
+        // in the iteration's memory, which includes references to shared payloads, or in held receive
+        // buffers; both are recycled by `end_iteration` and `clear_gathered` alone, which assert that
+        // no inline send is under way, and drains have no segments.
         // SAFETY: by the above, what is named outlives the request; and dropping the engine waits for
         // completions, or leaks the memory.
         unsafe { self.push(&request.user_data(send_tag(slot, kind))) };

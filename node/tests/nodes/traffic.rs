@@ -115,7 +115,10 @@ async fn payloads_are_released() {
         a.send_to(&sent, &b.public_key()).unwrap();
         let (received, _) = within("a payload", b.recv_from()).await.unwrap();
         assert_eq!(received, sent);
-        until("the payload is released", async || sent.is_unique().then_some(())).await;
+        until("the payload is released", async || {
+            sent.is_unique().then_some(())
+        })
+        .await;
     }
 }
 

@@ -3,13 +3,10 @@
 
 use super::protocol_queue::MAX_PROTOCOL;
 use crate::PortId;
-use crate::buffer::{IterationMemory, Place, Segment};
+use crate::buffer::{GATHER_BELOW, IterationMemory, Place, Segment};
 use crate::engine::{MAX_PIECES, Outgoing};
 use crate::ingress::Burst;
 
-/// A burst shorter than this is copied next to others. A longer one is sent without being copied. A copy of 2 KiB costs
-/// about as much as the kernel takes for another piece.
-pub(crate) const GATHER_BELOW: usize = 2048;
 /// Number of segments at which a batch is full, with room for those that one more burst may add.
 const MAX_SEGMENTS: usize = MAX_PIECES - MAX_PROTOCOL - 4;
 
