@@ -10,7 +10,7 @@ use std::error::Error;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use pinecone::{Builder, Host, HostOptions, Node, NodeOptions, pipe};
+use pinecone::{Builder, Host, HostOptions, Node, NodeOptions, PingError, pipe};
 use tokio::task::JoinSet;
 
 #[tokio::main(flavor = "current_thread")]
@@ -50,16 +50,22 @@ async fn main() -> Result<(), Box<dyn Error>> {
         tasks.spawn(async move {
             let mut lost = 0;
             for key in keys.iter().filter(|key| **key != from.public_key()) {
-                while from.ping(key, 0, Duration::from_secs(1)).await.is_err() {
-                    lost += 1;
+                // A busy machine answers late. Longer waits keep repeated pings from making it busier.
+                let mut wait = Duration::from_secs(1);
+                loop {
+                    match from.ping(key, 0, wait).await {
+                        Ok(_) => break,
+                        Err(PingError::Timeout) => (lost, wait) = (lost + 1, 2 * wait),
+                        Err(error) => return Err(error),
+                    }
                 }
             }
-            lost
+            Ok(lost)
         });
     }
     let mut lost = 0;
     while let Some(of_node) = tasks.join_next().await {
-        lost += of_node?;
+        lost += of_node??;
     }
     println!(
         "each reached all others in {:?}; {lost} pings were lost",
