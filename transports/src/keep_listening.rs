@@ -10,8 +10,9 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::address::Host;
-use crate::bind::{BoundListener, ListenAddress};
-use crate::{DialError, Established, ListenError, Listening, Transports};
+use crate::{
+    BoundListener, DialError, Established, ListenAddress, ListenError, Listening, Transports,
+};
 
 /// Pause between two attempts to listen.
 const RETRY: Duration = Duration::from_secs(2);

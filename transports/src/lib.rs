@@ -14,10 +14,8 @@
 
 mod address;
 mod admission;
-mod bind;
 mod counters;
 mod descriptors;
-mod dial;
 mod direction;
 mod error;
 mod established;
@@ -26,17 +24,16 @@ mod handshake;
 mod keep_connected;
 mod keep_listening;
 mod limits;
-mod listen;
 mod own_key;
-mod pipe;
 mod resolve;
 mod runtime;
 mod static_peers;
+mod stream;
+mod tcp;
 mod uring;
 
 pub use address::{DEFAULT_PORT, PeerAddress, parse_static_peers};
 pub use admission::Place;
-pub use bind::{BoundListener, ListenAddress};
 pub use counters::TransportCounters;
 pub use descriptors::room_for_peerings;
 pub use direction::Direction;
@@ -46,9 +43,9 @@ pub use handshake::Transports;
 pub use keep_connected::StaticPeersHandle;
 pub use keep_listening::{Listen, Listeners, MissingListener, StartedListeners};
 pub use limits::Limits;
-pub use listen::Listening;
-pub use pipe::{RelayTask, pipe, relay};
 pub use runtime::{Backend, Runtime};
 pub use static_peers::{
     DialSchedule, DueDial, StaticPeerId, StaticPeerState, StaticPeerStatus, StaticPeers,
 };
+pub use stream::{RelayTask, pipe, relay};
+pub use tcp::{BoundListener, ListenAddress, Listening};

@@ -1,29 +1,16 @@
-//! Socket pairs, for peerings within a process and for streams that are not sockets.
+//! Relays between byte streams and socket pairs.
 
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
+use super::pipe::pipe;
+
 /// Bytes that a relay buffers in each direction: the longest frame.
 const RELAY_BUFFER: usize = 64 * 1024;
-
-/// Returns two connected stream sockets in blocking mode, for a peering between two nodes of a process
-/// or as the ends of a relay. No handshake is performed over them.
-///
-/// # Errors
-/// The process is out of descriptors, or the system of memory.
-pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(socketpair(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?)
-}
 
 /// Copies in both directions between `stream` and `end`, one end of a [`pipe`]. Passes an end of file
 /// on. Closes both when both have ended or one has failed.

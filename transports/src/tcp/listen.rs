@@ -11,10 +11,11 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admission::{Place, Slot};
-use crate::bind::BoundListener;
 use crate::descriptors::{self, Purpose};
 use crate::handshake::canonical;
 use crate::{Direction, Established, HandshakeFailed, Link, Transports};
+
+use super::bind::BoundListener;
 
 /// Pause after the kernel could not accept a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
