@@ -23,16 +23,20 @@ pub struct NewPeer {
     pub link: LinkType,
     /// The extensions of the protocol that the peer offers.
     pub extensions: Extensions,
+    /// The priority. Of several peerings with the same key that have announced themselves, only those with the highest
+    /// are used; the others are on standby.
+    pub priority: u8,
 }
 
 impl NewPeer {
-    /// Creates a peer that offers no extensions.
+    /// Creates a peer that offers no extensions, with priority 0.
     #[must_use]
     pub const fn new(key: PublicKey, link: LinkType) -> Self {
         Self {
             key,
             link,
             extensions: Extensions::NONE,
+            priority: 0,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The live peerings.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ pub(crate) struct Peer {
     pub(crate) key: PublicKey,
     pub(crate) link: LinkType,
     pub(crate) extensions: Extensions,
+    pub(crate) priority: u8,
     /// A number that, unlike the port number, is never used again.
     pub(crate) serial: u64,
     pub(crate) connected: Duration,
@@ -57,6 +59,7 @@ impl Peers {
             key: new.key,
             link: new.link,
             extensions: new.extensions,
+            priority: new.priority,
             serial: self.next_serial,
             connected: now,
             announced: None,
@@ -104,19 +107,23 @@ impl Peers {
         self.unannounced.first().copied()
     }
 
-    /// Returns one peering for each key, in order of ports: the one on the fastest link, then the one that announced
-    /// itself first. A peering that has announced itself is preferred to one that has not.
+    /// Returns one peering for each key, in order of ports: the one with the highest priority, then the one on the
+    /// fastest link, then the one that announced itself first. A peering that has announced itself is preferred to one
+    /// that has not.
     pub(crate) fn preferred(&mut self) -> &[PortId] {
         self.preferred.get_or_insert_with(|| {
-            let mut best: BTreeMap<PublicKey, (bool, LinkType, u64, PortId)> = BTreeMap::new();
+            type Rank = (bool, Reverse<u8>, LinkType, u64, PortId);
+            let mut best: BTreeMap<PublicKey, Rank> = BTreeMap::new();
             for (port, peer) in &self.by_port {
                 let order = peer.announced;
-                let rank = (order.is_none(), peer.link, order.unwrap_or(0), *port);
+                let priority = Reverse(peer.priority);
+                let order = (order.is_none(), order.unwrap_or(0));
+                let rank = (order.0, priority, peer.link, order.1, *port);
                 best.entry(peer.key)
                     .and_modify(|known| *known = rank.min(*known))
                     .or_insert(rank);
             }
-            let mut ports: Vec<_> = best.into_values().map(|(_, _, _, port)| port).collect();
+            let mut ports: Vec<_> = best.into_values().map(|(.., port)| port).collect();
             ports.sort_unstable();
             ports
         })

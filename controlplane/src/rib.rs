@@ -123,6 +123,11 @@ impl Rib {
         self.near.direct(key)
     }
 
+    /// Returns all peerings with the node that has `key` that have announced themselves, best first.
+    pub(crate) fn peerings_with(&self, key: &PublicKey) -> impl Iterator<Item = PortId> {
+        self.near.all_direct(*key)
+    }
+
     /// Sets the peering that leads to the root, if any. The root is the one that this peering has
     /// announced.
     pub(crate) fn set_parent(&mut self, parent: Option<PortId>) {

@@ -42,6 +42,10 @@ pub struct PeerStatus {
     pub key: PublicKey,
     /// The type of its link.
     pub link: LinkType,
+    /// The priority of the peering.
+    pub priority: u8,
+    /// Set if the peering is not used because another one with the same key has a higher priority.
+    pub standby: bool,
     /// The time since the peering began.
     pub up: Duration,
     /// The root and sequence that the peer announced last. None before its first announcement.

@@ -5,6 +5,7 @@ mod candidates;
 mod damping;
 mod flaps;
 mod outgoing;
+mod standby;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use self::action::{Action, Update};
 use self::candidates::Candidates;
 use self::damping::Damping;
 use self::outgoing::Outgoing;
+use self::standby::Standby;
 use crate::context::Context;
 use crate::position::Position;
 use crate::rib::{Adjacency, Announced};
@@ -42,6 +44,7 @@ pub(crate) struct Tree {
     /// The arrival number of the next announcement.
     arrivals: u64,
     candidates: Candidates,
+    standby: Standby,
     damping: Damping,
     /// Set if the parent has moved to a higher root of which the peers have not been told yet.
     untold: bool,
@@ -49,13 +52,15 @@ pub(crate) struct Tree {
 }
 
 /// The consequences of an announcement for other parts of the node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub(crate) struct Received {
     /// Set if a new parent was selected: bootstrap soon.
     pub(crate) new_parent: bool,
     /// Set if this is the first announcement from its key: answer with a broadcast.
     pub(crate) first_of_key: bool,
+    /// The peerings with the same key that are on standby from now on. The RIB has forgotten their announcements.
+    pub(crate) outranked: Vec<PortId>,
 }
 
 impl Tree {
@@ -74,6 +79,7 @@ impl Tree {
             root_due: Duration::MAX,
             arrivals: 0,
             candidates: Candidates::default(),
+            standby: Standby::default(),
             damping: Damping::new(own),
             untold: false,
             outgoing: Outgoing::default(),
@@ -118,7 +124,7 @@ impl Tree {
             return Err(refuse(cx, error));
         }
         let (root, found) = (announcement.root(), announcement.root_sequence());
-        match cx.rib.announced(port).map(Announced::root) {
+        match self.announced(cx, port).map(Announced::root) {
             Some((before, last)) if before == root && last > found => {
                 cx.counters.announcements_replayed += 1;
                 Err(CloseReason::Replay { found, last })
@@ -134,14 +140,11 @@ impl Tree {
         port: PortId,
         announcement: Announcement,
     ) -> Received {
-        let mut received = Received {
-            new_parent: false,
-            first_of_key: false,
-        };
+        let mut received = Received::default();
         let Some(peer) = cx.peers.get(port) else {
             return received;
         };
-        let (key, first) = (peer.key, peer.announced.is_none());
+        let (key, priority, first) = (peer.key, peer.priority, peer.announced.is_none());
         let from_parent = self.parent == Some(port);
         if from_parent && is_repeated(cx, port, &announcement) {
             cx.counters.announcements_repeated += 1;
@@ -165,11 +168,63 @@ impl Tree {
             unfit: update.unfit,
         };
         self.arrivals += 1;
+        let used = cx
+            .rib
+            .peering_with(&key)
+            .and_then(|used| cx.peers.get(used));
+        if used.is_some_and(|used| used.priority > priority) {
+            cx.peers.record_announcement(port, announced.order);
+            self.standby.insert(port, announced);
+            return received;
+        }
+        received.outranked = outranked(cx, &key, priority);
         self.store(cx, port, announced);
-        if !self.is_waiting() {
+        for lower in &received.outranked {
+            if let Some(announced) = cx.rib.withdraw(*lower) {
+                self.candidates.remove(*lower, &announced);
+                self.standby.insert(*lower, announced);
+            }
+        }
+        if (self.parent).is_some_and(|parent| received.outranked.contains(&parent)) {
+            received.new_parent = self.replace_parent(cx, port, update);
+        } else if !self.is_waiting() {
             received.new_parent = self.act(cx, port, update, first);
         }
         received
+    }
+
+    /// Follows the peering with the parent that has outranked the one that was followed, unless it brings bad news.
+    /// Returns whether a new parent was selected.
+    fn replace_parent(&mut self, cx: &mut Context, port: PortId, update: Update) -> bool {
+        if update.unfit || update.root.is_ne() || update.sequence.is_lt() {
+            return self.parent_lost(cx);
+        }
+        self.take_parent(cx, port);
+        true
+    }
+
+    /// Returns the last announcement of a peering, which may be on standby.
+    pub(crate) fn announced<'a>(&'a self, cx: &'a Context, port: PortId) -> Option<&'a Announced> {
+        let used = cx.rib.announced(port);
+        used.or_else(|| self.standby.announced(port))
+    }
+
+    /// Reports whether a peering is not used because another one with the same key has a higher priority.
+    pub(crate) fn is_on_standby(&self, port: PortId) -> bool {
+        self.standby.announced(port).is_some()
+    }
+
+    /// Uses the best peerings on standby with the node that has `key`, if no other peering with it is left. Call it when
+    /// a peering has ended, before [`Self::peer_removed`].
+    pub(crate) fn end_standby(&mut self, cx: &mut Context, ended: PortId, key: &PublicKey) {
+        self.standby.remove(ended);
+        if cx.rib.peering_with(key).is_some() {
+            return;
+        }
+        for (port, announced) in self.standby.take_best(cx, key) {
+            debug!(%port, %key, "peering on standby is used");
+            self.insert(cx, port, announced);
+        }
     }
 
     /// Sends this node's announcement to one peer.
@@ -197,6 +252,12 @@ impl Tree {
         if self.parent != Some(port) {
             return false;
         }
+        self.parent_lost(cx)
+    }
+
+    /// Selects another parent in place of one that has ended or must not be followed any more. Returns whether there is
+    /// one.
+    fn parent_lost(&mut self, cx: &mut Context) -> bool {
         let (root, least) = self.position.root();
         let best = (self.candidates).best(cx, &mut self.damping, &root);
         if best.is_some_and(|best| best.root == root && best.root_sequence < least) {
@@ -243,12 +304,18 @@ impl Tree {
     }
 
     fn store(&mut self, cx: &mut Context, port: PortId, announced: Announced) {
+        self.standby.remove(port);
+        cx.peers.record_announcement(port, announced.order);
+        self.insert(cx, port, announced);
+    }
+
+    /// Adds an announcement to the RIB and to the candidates.
+    fn insert(&mut self, cx: &mut Context, port: PortId, announced: Announced) {
         let Some(peer) = cx.peers.get(port) else {
             return;
         };
         let (key, link) = (peer.key, peer.link);
         self.candidates.insert(port, &announced);
-        cx.peers.record_announcement(port, announced.order);
         let adjacency = Adjacency {
             key,
             link,
@@ -414,6 +481,16 @@ impl Tree {
         self.outgoing
             .send_to_all(cx, self.parent, self.own_sequence);
     }
+}
+
+/// Returns the peerings with the node that has `key` that are used and have a lower priority than this.
+fn outranked(cx: &Context, key: &PublicKey, priority: u8) -> Vec<PortId> {
+    let used = cx.rib.peerings_with(key);
+    let is_lower = |port: &PortId| {
+        let peer = cx.peers.get(*port);
+        peer.is_some_and(|peer| peer.priority < priority)
+    };
+    used.filter(is_lower).collect()
 }
 
 /// Counts an announcement that is refused. Returns the reason to close the peering.

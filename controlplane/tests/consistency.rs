@@ -156,6 +156,7 @@ impl World {
                     key,
                     link,
                     extensions,
+                    priority: 0,
                 };
                 let _ = self.node.connect(now, peer);
             }

@@ -25,6 +25,11 @@ const ADDRESSES: &[&str] = &[
     "[fe80::1%eth0]:9",
     " b:1, a:2 ,,b:1,[::1]:3,",
     "wss://a/",
+    "tcp://example.org:65432?maxbackoff=1m30s&priority=9&interface=eth0",
+    "tcp://:65432?key=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    "wss://example.org:444/public/%20x?sni=other.example",
+    "tls://[2001:db8::1]:1?priority=256",
+    "http://a:1?color=red",
     "::1:65432",
     ":65432",
 ];

@@ -1,19 +1,18 @@
 //! Addresses and keys in the form in which people write them.
 
-use pinecone_transports::{ListenAddress, PeerAddress, parse_static_peers};
+use pinecone_transports::{ListenUri, PeerUri, parse_static_peers};
 use pinecone_wire::{PublicKey, SecretKey};
 
-/// An address that is parsed is displayed as text that is parsed to the same address. A list has no
-/// address twice.
+/// A URI that is parsed is displayed as text that is parsed to the same URI. A list has no URI twice.
 pub fn peer_address(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
-    if let Ok(address) = text.parse::<PeerAddress>() {
+    if let Ok(address) = text.parse::<PeerUri>() {
         assert_eq!(address.to_string().parse(), Ok(address));
     }
-    if let Ok(address) = text.parse::<ListenAddress>() {
-        let _ = format!("{address:?}");
+    if let Ok(address) = text.parse::<ListenUri>() {
+        assert_eq!(address.to_string().parse(), Ok(address));
     }
     if let Ok(list) = parse_static_peers(text) {
         for (i, address) in list.iter().enumerate() {

@@ -65,9 +65,13 @@ impl Builder {
         self
     }
 
-    /// Adds a TCP address to listen on: `host:port`, or `:port` for all addresses of the machine. A
+    /// Adds an address to listen on: `host:port`, or `:port` for all addresses of the machine. A
     /// name stands for all its addresses. Port 0 takes a free port, which [`Node::local_addrs`]
     /// returns. Default: none.
+    ///
+    /// `tcp://host:port` is the same, and may have options, as in `tcp://:65432?priority=1`: `key=` with the only key
+    /// that is accepted, `priority=` of the peerings (see [`connect`](Self::connect)), and `interface=` with the name
+    /// of a network interface.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.options.listen.push(address.into());
         self
@@ -82,6 +86,14 @@ impl Builder {
 
     /// Adds static peers, which are dialled again whenever they are lost: `host:port`, several
     /// separated by commas (protocol section 9).
+    ///
+    /// `tcp://host:port` is the same, and may have options, as in `tcp://host:65432?maxbackoff=30s&priority=1`:
+    /// - `key=` with the public key that the peer must have;
+    /// - `maxbackoff=` with the longest wait between two dials, such as `30s` or `5m`, in place of
+    ///   [`max_backoff`](Self::max_backoff);
+    /// - `priority=`, from 0 to 255: of several peerings with the same key, only those with the highest are used, and
+    ///   the others are on standby. Default: 0;
+    /// - `interface=` with the name of the network interface to dial through.
     pub fn connect(mut self, list: impl Into<String>) -> Self {
         self.options.static_peers.push(list.into());
         self
@@ -109,6 +121,13 @@ impl Builder {
     /// 0, the control thread checks them.
     pub fn verify_threads(mut self, threads: usize) -> Self {
         self.options.verify_threads = threads;
+        self
+    }
+
+    /// Sets the number of threads that relay the streams of peerings that are not plain TCP sockets, from 1 to 256.
+    /// Default: 1.
+    pub fn transport_threads(mut self, threads: usize) -> Self {
+        self.options.transport_threads = threads;
         self
     }
 

@@ -5,7 +5,7 @@ use std::task::Waker;
 
 use crossbeam::channel::Sender;
 use pinecone_dataplane::{LinkType, PortId};
-use pinecone_transports::{Direction, PeerAddress, Place, RelayTask, StaticPeerId};
+use pinecone_transports::{Direction, PeerUri, Place, RelayTask, Scheme, StaticPeerId};
 use pinecone_wire::{Extensions, PublicKey};
 use tokio::sync::oneshot;
 
@@ -35,12 +35,12 @@ pub(crate) enum Command {
     },
     /// Replies false if the address is that of a static peer already.
     AddStaticPeer {
-        address: PeerAddress,
+        address: PeerUri,
         reply: oneshot::Sender<bool>,
     },
     /// Replies true when the peering with the peer is closed, and false if no static peer has the address.
     RemoveStaticPeer {
-        address: PeerAddress,
+        address: PeerUri,
         reply: oneshot::Sender<bool>,
     },
     Status {
@@ -85,7 +85,10 @@ pub(crate) struct NewPeering {
     pub(crate) extensions: Extensions,
     pub(crate) link: LinkType,
     pub(crate) remote: String,
+    /// The scheme of its URI. None for a stream of the application.
+    pub(crate) scheme: Option<Scheme>,
     pub(crate) direction: Direction,
+    pub(crate) priority: u8,
     pub(crate) keepalives: bool,
     pub(crate) static_peer: Option<StaticPeerId>,
     /// A place among the streams that wait to become peerings, which bounds their number. Held until the stream is one.

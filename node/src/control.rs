@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use crossbeam::channel::{Receiver, select};
 use pinecone_controlplane::{ControlPlane, Effect, NewPeer, Now, VerifiedBodies};
 use pinecone_dataplane::{CloseReason, DataPlane, PortId, PortOptions, Report};
-use pinecone_transports::{PeerAddress, StaticPeerId};
+use pinecone_transports::{PeerUri, StaticPeerId};
 use pinecone_wire::PublicKey;
 use tokio::sync::oneshot;
 
@@ -398,6 +398,7 @@ impl Control {
             key,
             link,
             extensions: new.extensions,
+            priority: new.priority,
         };
         let port = match self.parts.control.connect(now, peer) {
             Ok(port) => port,
@@ -423,7 +424,9 @@ impl Control {
             key,
             link,
             remote: new.remote,
+            scheme: new.scheme,
             direction: new.direction,
+            priority: new.priority,
             static_peer: new.static_peer,
             relay: new.relay,
             since: SystemTime::now(),
@@ -457,7 +460,7 @@ impl Control {
         removed.reply();
     }
 
-    fn remove_static_peer(&mut self, address: &PeerAddress, reply: oneshot::Sender<bool>) {
+    fn remove_static_peer(&mut self, address: &PeerUri, reply: oneshot::Sender<bool>) {
         let Some(id) = self.parts.transports.static_peers.remove(address) else {
             let _ = reply.send(false);
             return;
@@ -546,7 +549,7 @@ impl Control {
             workers,
             counters,
             uptime: parts.clock.uptime(),
-            listeners: transports.listeners.local_addrs(),
+            listeners: transports.listeners.list(),
             missing_listeners: transports.listeners.missing(),
             own_key_elsewhere: own_key_elsewhere(parts),
         }

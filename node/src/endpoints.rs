@@ -9,7 +9,7 @@ use crate::runtime::Request;
 use crate::{AddListenerError, ListenError, Node, StaticPeerError};
 
 impl Node {
-    /// Listens on a further TCP address until the node closes. Returns the new addresses of
+    /// Listens on a further address until the node closes. Returns the new addresses of
     /// [`Self::local_addrs`]: one, or for a name all that it has on this machine.
     ///
     /// The address is written like those of [`Builder::listen`](crate::Builder::listen), and port 0 takes a
@@ -31,7 +31,7 @@ impl Node {
         Ok(self.0.listeners.add(started))
     }
 
-    /// Adds a static peer, `host:port`, which the node dials now and whenever it is lost, like those of
+    /// Adds a static peer, `host:port` or a URI, which the node dials now and whenever it is lost, like those of
     /// [`Builder::connect`](crate::Builder::connect). Returns before the peer is connected:
     /// [`Self::static_peers`] lists its state.
     ///
@@ -56,7 +56,7 @@ impl Node {
     /// Removes a static peer: no longer dials it, closes the peering that was dialled for it, and waits until
     /// that is closed. Peerings that the other node has opened, or that [`Self::connect`] has dialled, stay.
     ///
-    /// The address must be written as it was given, apart from spaces around it: names are not looked up.
+    /// The address must be written as it was given, with all options: names are not looked up.
     ///
     /// # Cancel safety
     /// If the future is dropped after it was polled, the peer is removed all the same.

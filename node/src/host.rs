@@ -44,6 +44,9 @@ pub struct HostOptions {
     /// The number of threads that run nodes, from 1 to 256. Default: one for each core that the process may
     /// use, and at most 8.
     pub threads: usize,
+    /// The number of threads that relay the streams of peerings that are not plain TCP sockets, for all nodes together,
+    /// from 1 to 256. They start when they are needed. Default: 1.
+    pub transport_threads: usize,
 }
 
 struct Inner {
@@ -62,6 +65,7 @@ impl Default for HostOptions {
         let cores = std::thread::available_parallelism();
         Self {
             threads: cores.map_or(1, |cores| cores.get().min(8)),
+            transport_threads: 1,
         }
     }
 }
@@ -72,12 +76,20 @@ impl Host {
     /// # Errors
     /// [`StartError`] if the number of threads is out of range, or the system is out of threads, descriptors or memory.
     pub fn new(options: HostOptions) -> Result<Self, StartError> {
-        let HostOptions { threads } = options;
-        if !(1..=MAX_THREADS).contains(&threads) {
-            return Err(StartError::Option(OptionError {
-                option: "threads".to_owned(),
-                problem: format!("{threads} is not from 1 to {MAX_THREADS}"),
-            }));
+        let HostOptions {
+            threads,
+            transport_threads,
+        } = options;
+        for (option, number) in [
+            ("threads", threads),
+            ("transport_threads", transport_threads),
+        ] {
+            if !(1..=MAX_THREADS).contains(&number) {
+                return Err(StartError::Option(OptionError {
+                    option: option.to_owned(),
+                    problem: format!("{number} is not from 1 to {MAX_THREADS}"),
+                }));
+            }
         }
         let start = |number| {
             Shard::start(number).map_err(|source| StartError::System {
@@ -86,7 +98,7 @@ impl Host {
             })
         };
         Ok(Self(Arc::new(Inner {
-            runtime: RuntimeThread::start(None)?,
+            runtime: RuntimeThread::start(None, transport_threads)?,
             first: start(0)?,
             others: (1..threads).map(start).collect::<Result<_, _>>()?,
             next_id: AtomicU64::new(0),
@@ -137,6 +149,7 @@ pub(crate) fn check(options: &NodeOptions) -> Result<(), OptionError> {
         ("zero_copy", dataplane.zero_copy.is_some()),
         ("batch_wait", !dataplane.batch_wait.is_zero()),
         ("verify_threads", options.verify_threads != 0),
+        ("transport_threads", options.transport_threads != 1),
         ("control_core", options.control_core.is_some()),
         ("runtime_core", options.runtime_core.is_some()),
     ];

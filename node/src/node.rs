@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use crossbeam::channel::Receiver;
 use pinecone_dataplane::{DataPlane, LinkType, PortId};
-use pinecone_transports::{Listeners, PeerAddress};
+use pinecone_transports::{Listeners, PeerUri};
 use pinecone_wire::PublicKey;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -60,7 +60,7 @@ impl Node {
         self.0.listeners.local_addrs()
     }
 
-    /// Dials `host:port` once and makes a peering of the connection. Peers that are to be dialled
+    /// Dials a peer once, `host:port` or a [URI](crate::Builder::connect), and makes a peering of the connection. Peers that are to be dialled
     /// again when they are lost are given to [`Builder::connect`](crate::Builder::connect) or
     /// [`Self::add_static_peer`].
     ///
@@ -71,8 +71,8 @@ impl Node {
     /// [`ConnectError`] if the address cannot be resolved or reached in time, the handshake fails, or the
     /// peering is refused.
     pub async fn connect(&self, address: &str) -> Result<PortId, ConnectError> {
-        let address: PeerAddress = address.parse()?;
-        let peering = self.peering(|reply| Request::Dial { address, reply });
+        let peer: PeerUri = address.parse()?;
+        let peering = self.peering(|reply| Request::Dial { peer, reply });
         Ok(peering.await?.claim())
     }
 
@@ -92,8 +92,9 @@ impl Node {
         Ok(self.stream_peering(stream, options).await?.claim())
     }
 
-    /// Makes a peering of any reliable, ordered byte stream. A task on the node's runtime thread relays
-    /// it, which is slower than [`Self::connect_stream`]. A stream that belongs to another executor
+    /// Makes a peering of any reliable, ordered byte stream. A task on one of the node's
+    /// [transport threads](crate::NodeOptions::transport_threads) relays it, which is slower than
+    /// [`Self::connect_stream`]. A stream that belongs to another executor
     /// works as long as that executor runs.
     ///
     /// # Cancel safety
@@ -296,6 +297,7 @@ pub async fn pipe(a: &Node, b: &Node) -> Result<(PortId, PortId), ConnectError> 
         keepalives: false,
         remote: format!("pipe to {}", other.public_key().short()),
         direction,
+        priority: 0,
     };
     let (of_a, of_b) = tokio::try_join!(
         a.stream_peering(end_a, options(b, Direction::Outbound)),

@@ -19,6 +19,7 @@ const PENDING_SHARE: u64 = 16;
 
 const MAX_VERIFY_THREADS: usize = 256;
 const MAX_DIALS: usize = 65_536;
+const MAX_TRANSPORT_THREADS: usize = 256;
 const LEAST_INTERVAL: Duration = Duration::from_millis(10);
 const LEAST_TIMEOUT: Duration = Duration::from_millis(1);
 /// The memory that the limits of a small node's control plane are fit to.
@@ -50,15 +51,13 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 pub struct NodeOptions {
     /// The node's key. Default: a [new one](crate::generate_key).
     pub secret_key: Option<SecretKey>,
-    /// The TCP addresses to listen on: `host:port`, or `:port` for all addresses of the machine. A
-    /// name stands for all its addresses. Port 0 takes a free port, which
-    /// [`Node::local_addrs`](crate::Node::local_addrs) returns. Default: none.
+    /// The addresses to listen on: see [`Builder::listen`](crate::Builder::listen). Default: none.
     pub listen: Vec<String>,
     /// Set to wait in the background for addresses to listen on that this machine does not have yet, and for names that
     /// do not resolve yet. Default: not set, the start fails.
     pub listen_retry: bool,
-    /// The static peers, which are dialled again whenever they are lost: `host:port`, several
-    /// separated by commas (protocol section 9). Default: none.
+    /// The static peers, which are dialled again whenever they are lost, several separated by commas: see
+    /// [`Builder::connect`](crate::Builder::connect). Default: none.
     pub static_peers: Vec<String>,
     /// The times at which static peers are dialled again.
     pub dial_schedule: DialSchedule,
@@ -72,6 +71,12 @@ pub struct NodeOptions {
     /// Number of threads that check the signatures of protocol frames, at most 256. Default: 0, the
     /// control thread checks them.
     pub verify_threads: usize,
+    /// Number of threads that relay the streams of peerings that are not plain TCP sockets, from 1 to 256. They start
+    /// when they are needed. A node on a [host](crate::Host) uses those of the host. Default: 1.
+    pub transport_threads: usize,
+    /// Set to relay plain TCP as well, for tests and to measure relays. Default: not set.
+    #[doc(hidden)]
+    pub relay_tcp: bool,
     /// The core to pin the control thread to. Default: not pinned.
     pub control_core: Option<usize>,
     /// The core to pin the runtime thread to, which listens, dials and shakes hands. Default: not
@@ -124,6 +129,8 @@ impl Default for NodeOptions {
             dataplane: DataPlaneOptions::default(),
             control: ControlConfig::default(),
             verify_threads: 0,
+            transport_threads: 1,
+            relay_tcp: false,
             control_core: None,
             runtime_core: None,
             packet_filter: None,
@@ -178,6 +185,12 @@ impl NodeOptions {
     /// Checks the values that the node itself uses; the data plane checks its own.
     pub(crate) fn check(&self) -> Result<(), OptionError> {
         between("verify_threads", self.verify_threads, 0, MAX_VERIFY_THREADS)?;
+        between(
+            "transport_threads",
+            self.transport_threads,
+            1,
+            MAX_TRANSPORT_THREADS,
+        )?;
         time(
             "bandwidth_interval",
             self.bandwidth_interval,
@@ -233,6 +246,8 @@ impl fmt::Debug for NodeOptions {
             dataplane,
             control,
             verify_threads,
+            transport_threads,
+            relay_tcp,
             control_core,
             runtime_core,
             packet_filter,
@@ -252,6 +267,8 @@ impl fmt::Debug for NodeOptions {
             .field("dataplane", dataplane)
             .field("control", control)
             .field("verify_threads", verify_threads)
+            .field("transport_threads", transport_threads)
+            .field("relay_tcp", relay_tcp)
             .field("control_core", control_core)
             .field("runtime_core", runtime_core)
             .field("has_packet_filter", &has_packet_filter)

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use pinecone_controlplane::PeerStatus;
 use pinecone_dataplane::{CloseReason, PortCounters, PortId};
-use pinecone_transports::{RelayTask, StaticPeerId};
+use pinecone_transports::{RelayTask, Scheme, StaticPeerId};
 use pinecone_wire::PublicKey;
 use tokio::sync::oneshot;
 
@@ -26,7 +26,9 @@ pub(crate) struct Peering {
     pub(crate) key: PublicKey,
     pub(crate) link: LinkType,
     pub(crate) remote: String,
+    pub(crate) scheme: Option<Scheme>,
     pub(crate) direction: Direction,
+    pub(crate) priority: u8,
     pub(crate) static_peer: Option<StaticPeerId>,
     /// The task that relays its stream, if there is one.
     pub(crate) relay: Option<RelayTask>,
@@ -165,6 +167,9 @@ impl Peerings {
                 remote: peering.remote.clone(),
                 direction: peering.direction,
                 link: peering.link,
+                scheme: peering.scheme,
+                priority: peering.priority,
+                standby: decided.is_some_and(|p| p.standby),
                 connected_since: peering.since,
                 connected_for: uptime.saturating_sub(peering.up_at),
                 coordinates: decided.and_then(|p| p.coordinates.clone()),

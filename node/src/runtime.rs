@@ -1,5 +1,5 @@
-//! The runtime thread: listens, dials, shakes hands and relays, for one node or for several; and runs timers for
-//! callers on any executor.
+//! The runtime thread: listens, dials and shakes hands, for one node or for several; and runs timers for callers on any
+//! executor. With it go the threads that relay streams.
 
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
@@ -8,11 +8,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use pinecone_transports::{
-    Backend, DialSchedule, Established, HandshakeFailed, Limits, Link, Listen, ListenAddress,
-    ListenError, Listeners, PeerAddress, RelayTask, Runtime, StartedListeners, StaticPeersHandle,
+    Backend, DialSchedule, Established, HandshakeFailed, Link, Listen, ListenError, ListenUri,
+    Listeners, PeerUri, RelayPool, Runtime, StartedListeners, StaticPeersHandle, TransportOptions,
     Transports,
 };
-use pinecone_wire::{Extensions, Handshake, SecretKey};
+use pinecone_wire::SecretKey;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinSet, LocalSet};
@@ -32,7 +32,7 @@ impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
 /// A request from a node's handles.
 pub(crate) enum Request {
     Dial {
-        address: PeerAddress,
+        peer: PeerUri,
         reply: PeeringReply,
     },
     Socket {
@@ -46,7 +46,7 @@ pub(crate) enum Request {
         reply: PeeringReply,
     },
     Listen {
-        address: ListenAddress,
+        address: ListenUri,
         reply: oneshot::Sender<Result<StartedListeners, ListenError>>,
     },
     /// Sends to `over` after some time.
@@ -60,15 +60,17 @@ pub(crate) enum Request {
 pub(crate) struct RuntimeThread {
     nodes: mpsc::UnboundedSender<Serving>,
     thread: JoinHandle<()>,
+    /// The threads that relay streams of the nodes.
+    relays: RelayPool,
 }
 
 /// The options of a node's transports.
 pub(crate) struct Setup {
     pub(crate) key: SecretKey,
-    pub(crate) limits: Limits,
-    pub(crate) extensions: Extensions,
+    /// All but the relay threads, which are those of the runtime thread.
+    pub(crate) options: TransportOptions,
     pub(crate) listen: Vec<Listen>,
-    pub(crate) static_peers: Vec<PeerAddress>,
+    pub(crate) static_peers: Vec<PeerUri>,
     pub(crate) dial_schedule: DialSchedule,
     pub(crate) control: CommandSender,
     pub(crate) requests: mpsc::UnboundedReceiver<Request>,
@@ -119,11 +121,11 @@ impl NodeTransports {
 }
 
 impl RuntimeThread {
-    /// Starts the thread, pinned to a core if one is given.
+    /// Starts the thread, pinned to a core if one is given. `relay_threads` threads relay streams, once there are any.
     ///
     /// # Errors
     /// The thread, or its executor, cannot be started or pinned.
-    pub(crate) fn start(core: Option<usize>) -> Result<Self, StartError> {
+    pub(crate) fn start(core: Option<usize>, relay_threads: usize) -> Result<Self, StartError> {
         let (nodes, receiver) = mpsc::unbounded_channel();
         let (ready, started) = std::sync::mpsc::sync_channel(1);
         let run = move || {
@@ -144,7 +146,11 @@ impl RuntimeThread {
             .name("pinecone-runtime".to_owned())
             .spawn(run)
             .map_err(|source| system("start the runtime thread", source))?;
-        let this = Self { nodes, thread };
+        let this = Self {
+            nodes,
+            thread,
+            relays: RelayPool::new(relay_threads),
+        };
         match started.recv().unwrap_or_else(|_| Err(ended_early())) {
             Ok(()) => Ok(this),
             Err(error) => {
@@ -160,13 +166,15 @@ impl RuntimeThread {
         if self.thread.join().is_err() {
             tracing::error!("the runtime thread panicked");
         }
+        self.relays.join();
     }
 
     /// Starts a node's transports, and returns when they listen.
     ///
     /// # Errors
     /// The executor cannot poll a listening socket.
-    pub(crate) fn serve(&self, setup: Setup) -> Result<NodeTransports, StartError> {
+    pub(crate) fn serve(&self, mut setup: Setup) -> Result<NodeTransports, StartError> {
+        setup.options.relays = self.relays.clone();
         let (ready, started) = std::sync::mpsc::sync_channel(1);
         let (stop, stopped) = watch::channel(false);
         let serving = Serving {
@@ -227,7 +235,7 @@ async fn serve_node(node: Serving, backend: Backend) {
     let _notice = EndNotice(setup.control.clone());
     let tasks = LocalSet::new();
     let served = tasks.run_until(async {
-        let transports = Transports::offering(backend, &setup.key, setup.limits, setup.extensions);
+        let transports = Transports::with_options(backend, &setup.key, setup.options);
         let (established, receiver) = mpsc::channel(ESTABLISHED);
         let listeners = match transports.keep_listening(setup.listen, &established) {
             Ok(listeners) => listeners,
@@ -250,6 +258,7 @@ async fn serve_node(node: Serving, backend: Backend) {
         });
         serve(&node, receiver, setup.requests, stopped).await;
         listeners.end();
+        node.transports.end_relays().await;
     });
     served.await;
 }
@@ -283,15 +292,15 @@ struct Node {
 impl Node {
     async fn request(&self, request: Request) {
         match request {
-            Request::Dial { address, mut reply } => {
+            Request::Dial { peer, mut reply } => {
                 let dialled = tokio::select! {
-                    dialled = self.transports.dial(&address) => dialled,
+                    dialled = self.transports.dial(&peer) => dialled,
                     () = reply.closed() => return,
                 };
                 match dialled {
                     Ok(stream) => self.established(stream, Some(reply)),
                     Err(source) => {
-                        let address = address.to_string();
+                        let address = peer.to_string();
                         let _ = reply.send(Err(ConnectError::Dial { address, source }));
                     }
                 }
@@ -301,27 +310,28 @@ impl Node {
                 options,
                 mut reply,
             } => {
-                let done = tokio::select! {
-                    done = self.transports.handshake_socket(socket) => done,
-                    () = reply.closed() => return,
-                };
-                let done = done.map(|(socket, peer)| (socket, peer, None));
-                self.shaken(done, options, reply);
+                let (remote, direction) = (options.remote.clone(), options.direction);
+                let adopt = self
+                    .transports
+                    .adopt_socket(socket, remote, Link::Remote, direction);
+                tokio::select! {
+                    adopted = adopt => self.adopted(adopted, options, reply),
+                    () = reply.closed() => {}
+                }
             }
             Request::Relay {
-                mut stream,
+                stream,
                 options,
                 mut reply,
             } => {
-                let shaken = tokio::select! {
-                    shaken = self.transports.handshake(&mut stream) => shaken,
-                    () = reply.closed() => return,
-                };
-                let done = shaken.and_then(|peer| {
-                    let (socket, relay) = RelayTask::spawn(stream, options.remote.clone())?;
-                    Ok((socket, peer, Some(relay)))
-                });
-                self.shaken(done, options, reply);
+                let (remote, direction) = (options.remote.clone(), options.direction);
+                let adopt = self
+                    .transports
+                    .adopt_stream(stream, remote, Link::Remote, direction);
+                tokio::select! {
+                    adopted = adopt => self.adopted(adopted, options, reply),
+                    () = reply.closed() => {}
+                }
             }
             Request::Listen { address, mut reply } => {
                 tokio::select! {
@@ -342,26 +352,28 @@ impl Node {
     }
 
     /// Hands over the result of a handshake that the application asked for.
-    fn shaken(
+    fn adopted(
         &self,
-        done: Result<(OwnedFd, Handshake, Option<RelayTask>), HandshakeFailed>,
+        adopted: Result<Established, HandshakeFailed>,
         options: StreamOptions,
         reply: PeeringReply,
     ) {
-        match done {
-            Ok((stream, peer, relay)) => self.hand_over(
+        match adopted {
+            Ok(stream) => self.hand_over(
                 NewPeering {
-                    stream,
-                    key: peer.public_key,
-                    extensions: peer.extensions,
+                    stream: stream.stream,
+                    key: stream.key,
+                    extensions: stream.extensions,
                     link: options.link,
                     remote: options.remote,
+                    scheme: None,
                     direction: options.direction,
+                    priority: options.priority,
                     keepalives: options.keepalives,
                     static_peer: None,
                     // The caller that asked for it waits for the reply, which limits the number of such streams.
                     place: None,
-                    relay,
+                    relay: stream.relay,
                 },
                 Some(reply),
             ),
@@ -380,11 +392,13 @@ impl Node {
             extensions: stream.extensions,
             link,
             remote: stream.remote,
+            scheme: stream.scheme,
             direction: stream.direction,
+            priority: stream.priority,
             keepalives: true,
             static_peer: stream.static_peer,
             place: Some(stream.place),
-            relay: None,
+            relay: stream.relay,
         };
         self.hand_over(peering, reply);
     }

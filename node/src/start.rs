@@ -9,7 +9,7 @@ use crossbeam::channel::unbounded;
 use pinecone_controlplane::ControlPlane;
 use pinecone_dataplane::{DataPlane, EngineInfo};
 use pinecone_fib::{Fib, FibWriter};
-use pinecone_transports::{Listen, PeerAddress, parse_static_peers};
+use pinecone_transports::{Listen, PeerUri, TransportOptions, parse_static_peers};
 use pinecone_wire::timing::BROADCAST_INTERVAL;
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -82,8 +82,12 @@ pub(crate) fn start(
     let (requests, receiver) = mpsc::unbounded_channel();
     let setup = runtime::Setup {
         key: key.clone(),
-        limits: options.transport_limits.clone(),
-        extensions: options.control.extensions(),
+        options: TransportOptions {
+            limits: options.transport_limits.clone(),
+            extensions: options.control.extensions(),
+            relay_tcp: options.relay_tcp,
+            ..TransportOptions::default()
+        },
         listen,
         static_peers,
         dial_schedule: options.dial_schedule.clone(),
@@ -95,7 +99,7 @@ pub(crate) fn start(
         .map_err(|source| system("start the verifier threads", source))?;
     let transports = match host {
         Some(host) => host.runtime().serve(setup),
-        None => start_transports(setup, options.runtime_core),
+        None => start_transports(setup, options.runtime_core, options.transport_threads),
     };
     let transports = match transports {
         Ok(transports) => transports,
@@ -173,8 +177,9 @@ pub(crate) fn start(
 fn start_transports(
     setup: runtime::Setup,
     core: Option<usize>,
+    relay_threads: usize,
 ) -> Result<NodeTransports, StartError> {
-    let thread = RuntimeThread::start(core)?;
+    let thread = RuntimeThread::start(core, relay_threads)?;
     match thread.serve(setup) {
         Ok(transports) => Ok(transports.with_thread(thread)),
         Err(error) => {
@@ -342,8 +347,8 @@ fn run_control(control: Control) {
     }
 }
 
-fn read_static_peers(lists: &[String]) -> Result<Vec<PeerAddress>, StartError> {
-    let mut peers: Vec<PeerAddress> = Vec::new();
+fn read_static_peers(lists: &[String]) -> Result<Vec<PeerUri>, StartError> {
+    let mut peers: Vec<PeerUri> = Vec::new();
     for list in lists {
         let more = parse_static_peers(list)?;
         let new: Vec<_> = more.into_iter().filter(|p| !peers.contains(p)).collect();

@@ -1,11 +1,10 @@
 //! The state of a node, as plain data.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use pinecone_dataplane::{LinkType, PortId, Traffic};
-use pinecone_transports::{Direction, MissingListener};
+use pinecone_transports::{Direction, LocalListener, MissingListener, Scheme};
 use pinecone_wire::{Coordinates, PublicKey};
 
 /// A counter, which only grows.
@@ -31,6 +30,12 @@ pub struct Peer {
     pub direction: Direction,
     /// The type of its link.
     pub link: LinkType,
+    /// The scheme of the URI that was dialled or listened on. `None` for a stream of the application.
+    pub scheme: Option<Scheme>,
+    /// Its priority.
+    pub priority: u8,
+    /// Set if the node does not use it now because another peering with the same key has a higher priority.
+    pub standby: bool,
     /// The time at which it came up.
     pub connected_since: SystemTime,
     /// The time for which it has been up.
@@ -159,7 +164,7 @@ pub struct Status {
     /// The time for which the node has been running.
     pub uptime: Duration,
     /// The addresses that it listens on.
-    pub listeners: Vec<SocketAddr>,
+    pub listeners: Vec<LocalListener>,
     /// The addresses to listen on that it waits for.
     pub missing_listeners: Vec<MissingListener>,
     /// Signs that another node uses this node's key.

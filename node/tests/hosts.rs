@@ -59,7 +59,11 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn host(threads: usize) -> Host {
-    Host::new(HostOptions { threads }).unwrap()
+    Host::new(HostOptions {
+        threads,
+        ..HostOptions::default()
+    })
+    .unwrap()
 }
 
 async fn start(host: &Host) -> Node {
@@ -167,7 +171,11 @@ fn options_that_need_threads_are_refused() {
         let error = builder.start_blocking().unwrap_err().to_string();
         assert!(error.contains(option), "{error}");
     }
-    let error = Host::new(HostOptions { threads: 0 }).unwrap_err();
+    let error = Host::new(HostOptions {
+        threads: 0,
+        ..HostOptions::default()
+    })
+    .unwrap_err();
     assert!(error.to_string().contains("threads"), "{error}");
     drop(host);
     // Its threads end in the background, and the next test counts threads.

@@ -5,24 +5,26 @@
 use std::net::ToSocketAddrs;
 use std::time::Duration;
 
-use pinecone_transports::{AddressError, ListenAddress, PeerAddress, parse_static_peers};
+use pinecone_transports::{AddressError, ListenUri, PeerUri, parse_static_peers};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::failure::Failure;
 
-/// Checks the addresses given with `--listen`.
-pub(crate) fn check_listen(addresses: &[String]) -> Result<(), Failure> {
-    addresses.iter().try_for_each(|address| {
-        let parsed = address.parse::<ListenAddress>();
-        parsed
-            .map(drop)
-            .map_err(|error| malformed("--listen", &error))
+/// Checks the addresses given with `--listen` and `--listen-ws`. Returns all of them as those of `--listen`.
+pub(crate) fn listen(listen: Vec<String>, listen_ws: &[String]) -> Result<Vec<String>, Failure> {
+    let web_sockets = listen_ws.iter().map(|address| format!("ws://{address}"));
+    let all = listen.into_iter().map(|address| ("--listen", address));
+    let all = all.chain(web_sockets.map(|address| ("--listen-ws", address)));
+    all.map(|(flag, address)| match address.parse::<ListenUri>() {
+        Ok(_) => Ok(address),
+        Err(error) => Err(malformed(flag, &error)),
     })
+    .collect()
 }
 
 /// Parses the lists given with `--connect`.
-pub(crate) fn static_peers(lists: &[String]) -> Result<Vec<PeerAddress>, Failure> {
+pub(crate) fn static_peers(lists: &[String]) -> Result<Vec<PeerUri>, Failure> {
     let mut peers = Vec::new();
     for list in lists {
         let parsed = parse_static_peers(list).map_err(|error| malformed("--connect", &error))?;
@@ -39,7 +41,7 @@ pub(crate) fn static_peers(lists: &[String]) -> Result<Vec<PeerAddress>, Failure
 /// Fails if no name of `peers` resolves, for commands that do not wait for that. Names that have not
 /// been looked up within `limit` may resolve later.
 pub(crate) async fn check_any_resolves(
-    peers: Vec<PeerAddress>,
+    peers: Vec<PeerUri>,
     limit: Duration,
 ) -> Result<(), Failure> {
     let mut lookups = JoinSet::new();
@@ -60,7 +62,7 @@ pub(crate) async fn check_any_resolves(
 }
 
 /// Fails if the host of an address that was given with `flag` does not resolve. Blocks.
-pub(crate) fn resolve(peer: &PeerAddress, flag: &str) -> Result<(), Failure> {
+pub(crate) fn resolve(peer: &PeerUri, flag: &str) -> Result<(), Failure> {
     let why = match peer.to_socket_addrs().map(|mut addresses| addresses.next()) {
         Ok(Some(_)) => return Ok(()),
         Ok(None) => "the name has no address".to_owned(),
@@ -81,17 +83,35 @@ mod tests {
 
     #[test]
     fn malformed_addresses_are_usage_errors() {
-        let listen = |s: &str| check_listen(&[s.to_owned()]).map_err(|f| f.code);
+        let listen = |s: &str| {
+            let checked = super::listen(vec![s.to_owned()], &[]);
+            checked.map(drop).map_err(|f| f.code)
+        };
         let connect = |s: &str| static_peers(&[s.to_owned()]).map(drop).map_err(|f| f.code);
-        for good in ["127.0.0.1:1", "[::1]:65432", "a:1"] {
+        for good in ["127.0.0.1:1", "[::1]:65432", "a:1", "tcp://a:1?priority=1"] {
             assert_eq!((listen(good), connect(good)), (Ok(()), Ok(())), "{good}");
         }
-        for wrong in ["", "65432", "a", "::1:80", "1.2.3.4:70000", "a:b"] {
+        for wrong in [
+            "",
+            "65432",
+            "a",
+            "::1:80",
+            "1.2.3.4:70000",
+            "a:b",
+            "http://a:1",
+            "a:1?x=1",
+            "a:1?key=1",
+            "a:1?sni=a",
+        ] {
             assert_eq!((listen(wrong), connect(wrong)), (Err(2), Err(2)), "{wrong}");
         }
         assert_eq!((listen(":0"), connect(":1")), (Ok(()), Err(2)));
         assert_eq!(connect("127.0.0.1:1, [::1]:2,"), Ok(()));
         assert_eq!((connect("127.0.0.1:1,x"), connect(" ,")), (Err(2), Err(2)));
+        assert_eq!(
+            (listen(":1?maxbackoff=1s"), connect("a:1?maxbackoff=1s")),
+            (Err(2), Ok(()))
+        );
     }
 
     #[tokio::test]

@@ -20,7 +20,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use pinecone::{PublicKey, SecretKey};
-use pinecone_transports::PeerAddress;
+use pinecone_transports::PeerUri;
 
 use crate::failure::Failure;
 use crate::output::{counted, print};
@@ -99,7 +99,7 @@ impl Bench {
         // The bootstraps of a sink look for the next higher key. If those are the keys of the senders,
         // the bootstraps pass the node of the senders and set up the route.
         let mut keys = keys::low_keys(2 * pairs)?.into_iter();
-        let links = |address: &PeerAddress, keys: &mut dyn Iterator<Item = SecretKey>| {
+        let links = |address: &PeerUri, keys: &mut dyn Iterator<Item = SecretKey>| {
             keys.take(pairs)
                 .map(|key| Link::connect(address, key, start))
                 .collect::<Result<Vec<_>, _>>()
@@ -412,7 +412,7 @@ impl Bench {
 }
 
 /// Explains that probes of only `seen` of all flows arrived within [`ROUTE_LIMIT`].
-fn missing_probes(first: &PeerAddress, last: &PeerAddress, seen: usize, flows: usize) -> String {
+fn missing_probes(first: &PeerUri, last: &PeerUri, seen: usize, flows: usize) -> String {
     let limit = ROUTE_LIMIT.as_secs();
     match seen {
         0 => format!(
@@ -427,7 +427,7 @@ fn missing_probes(first: &PeerAddress, last: &PeerAddress, seen: usize, flows: u
     }
 }
 
-fn names(addresses: &[PeerAddress]) -> Vec<String> {
+fn names(addresses: &[PeerUri]) -> Vec<String> {
     addresses.iter().map(ToString::to_string).collect()
 }
 
@@ -466,7 +466,7 @@ mod tests {
 
     #[test]
     fn a_slow_path_is_told_from_a_missing_route() {
-        let address: PeerAddress = "a:1".parse().unwrap();
+        let address: PeerUri = "a:1".parse().unwrap();
         let text = |seen| missing_probes(&address, &address, seen, 64);
         assert!(text(0).contains("there is no route, or the path is too slow"));
         assert!(text(3).contains("only 3 of 64 flows"));

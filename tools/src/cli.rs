@@ -126,18 +126,27 @@ pub(crate) enum Command {
 /// Options of `pinecone run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunOptions {
-    /// TCP address to listen on. May be repeated.
+    /// Address to listen on, for TCP. May be repeated.
     ///
     /// `:65432` listens on all addresses of the machine, `host:65432` on all addresses of the name.
-    /// Port 0 takes a free port.
+    /// Port 0 takes a free port. `tcp://ADDR` is the same. Options follow a question mark, as in
+    /// `tcp://:65432?priority=1&interface=eth0`: `key=HEX` accepts this key only, `priority=N` prefers
+    /// these peerings to others with the same key, and `interface=NAME` listens on this interface.
     #[arg(long, value_name = "ADDR", default_value = ":65432", help_heading = PEERINGS)]
     pub(crate) listen: Vec<String>,
+    /// Address to listen on for WebSockets: short for `--listen ws://ADDR`. May be repeated.
+    #[arg(long, alias = "listenws", value_name = "ADDR", help_heading = PEERINGS)]
+    pub(crate) listen_ws: Vec<String>,
     /// Wait for addresses to listen on that this machine does not have yet, instead of failing.
     #[arg(long, help_heading = PEERINGS)]
     pub(crate) listen_retry: bool,
     /// Static peers to keep connected: `host:port`, separated by commas. May be repeated.
     ///
-    /// A name is looked up at each dial, so it need not resolve at the start.
+    /// A name is looked up at each dial, so it need not resolve at the start. `tcp://host:port` is the
+    /// same. Options follow a question mark, as in `tcp://host:65432?maxbackoff=30s&priority=1`:
+    /// `key=HEX` refuses any other key, `maxbackoff=TIME` is the longest pause between two dials of this
+    /// peer, `priority=N` (0 to 255) prefers this peering to others with the same key, and
+    /// `interface=NAME` dials through this interface.
     #[arg(long, value_name = "LIST", help_heading = PEERINGS)]
     pub(crate) connect: Vec<String>,
     /// Number of dials that may run at the same time.
@@ -175,6 +184,13 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole::<u16>(0, 64),
           help_heading = THREADS)]
     pub(crate) verify_threads: u16,
+    /// Number of threads that relay peerings that are not plain TCP. They start when needed.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = whole::<u16>(1, 256),
+          help_heading = THREADS)]
+    pub(crate) transport_threads: u16,
+    /// Relay plain TCP, too, for tests and to measure relays.
+    #[arg(long, hide = true)]
+    pub(crate) relay_tcp: bool,
     /// I/O engine of the workers: io_uring, epoll, or io_uring with epoll as the fallback.
     #[arg(long, value_name = "auto|uring|epoll", default_value_t = EngineChoice::Auto,
           help_heading = ENGINE)]

@@ -28,7 +28,7 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
     tokio::spawn(async move { ignored.log().await });
     let (workers, worker_cores) = workers(&options)?;
     check_engine(&options, &worker_cores)?;
-    addresses::check_listen(&options.listen)?;
+    let listen = addresses::listen(options.listen.clone(), &options.listen_ws)?;
     addresses::static_peers(&options.connect)?;
     options.key.check()?;
     let files = files::raise();
@@ -54,7 +54,7 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
     let default = NodeOptions::default();
     let mut node_options = NodeOptions {
         secret_key: Some(key),
-        listen: options.listen,
+        listen,
         listen_retry: options.listen_retry,
         static_peers: options.connect,
         dial_schedule: DialSchedule {
@@ -87,6 +87,8 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
             ..default.control
         },
         verify_threads: usize::from(options.verify_threads),
+        transport_threads: usize::from(options.transport_threads),
+        relay_tcp: options.relay_tcp,
         control_core: options.control_core,
         // Nothing here reads payloads.
         receive_queue: ReceiveQueue {

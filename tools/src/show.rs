@@ -130,7 +130,8 @@ fn clock(behind_seconds: i64) -> String {
 
 fn peers_text(peers: &[PeerInfo], full: bool) -> String {
     let heads = [
-        "PORT", "KEY", "ADDRESS", "DIR", "LINK", "UP", "COORDS", "RX", "TX", "QUEUED", "DROPS",
+        "PORT", "KEY", "ADDRESS", "DIR", "LINK", "VIA", "UP", "COORDS", "RX", "TX", "QUEUED",
+        "DROPS",
     ];
     let mut rows = vec![heads.map(str::to_owned)];
     for peer in peers {
@@ -148,6 +149,7 @@ fn peers_text(peers: &[PeerInfo], full: bool) -> String {
                 other => other.to_owned(),
             },
             peer.link.clone(),
+            via(peer),
             duration(peer.connected_seconds),
             peer.coordinates
                 .as_deref()
@@ -159,6 +161,18 @@ fn peers_text(peers: &[PeerInfo], full: bool) -> String {
         ]);
     }
     table(&rows)
+}
+
+/// Describes the transport of a peering, and how it stands to others with the same key.
+fn via(peer: &PeerInfo) -> String {
+    let mut text = peer.transport.clone().unwrap_or_else(|| "-".to_owned());
+    if peer.priority > 0 {
+        let _ = write!(text, ", priority {}", peer.priority);
+    }
+    if peer.standby {
+        text.push_str(", standby");
+    }
+    text
 }
 
 fn static_peer(peer: &StaticPeerInfo) -> String {

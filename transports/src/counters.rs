@@ -56,6 +56,8 @@ counters! {
     refused_own_key,
     /// Handshakes with this node's own key that were not between this node and itself.
     own_key_elsewhere,
+    /// Handshakes with another key than the URI demands with `?key=`.
+    refused_key,
     /// Handshakes that were not finished in time.
     timed_out,
     /// Handshakes during which the peer closed the stream.
@@ -86,9 +88,10 @@ impl Counters {
             Some(HandshakeFailed::Capabilities(_)) => &self.refused_capabilities,
             Some(HandshakeFailed::Signature) => &self.refused_signature,
             Some(HandshakeFailed::OwnKey) => &self.refused_own_key,
+            Some(HandshakeFailed::Key { .. }) => &self.refused_key,
             Some(HandshakeFailed::Timeout(_)) => &self.timed_out,
             Some(HandshakeFailed::Eof { .. }) => &self.closed_early,
-            Some(HandshakeFailed::Io(_)) => &self.stream_failed,
+            Some(HandshakeFailed::Io(_) | HandshakeFailed::Unsupported(_)) => &self.stream_failed,
         }
         .add();
     }

@@ -4,28 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// A malformed address.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum AddressError {
-    /// The port is missing or not from 1 to 65535 (0 to 65535 for listening).
-    #[error("{0:?} has no valid port: write host:port or [IPv6]:port, with a port up to 65535")]
-    Port(String),
-    /// The host before the port is missing.
-    #[error("{0:?} has no valid host: write host:port or [IPv6]:port")]
-    Host(String),
-    /// An IPv6 address lacks brackets, or something else is in brackets.
-    #[error("{0:?} is malformed: write an IPv6 address in brackets, as in [2001:db8::1]:65432")]
-    Brackets(String),
-    /// The transport is not supported.
-    #[error("{address:?}: {scheme} is not supported yet; write host:port for plain TCP")]
-    Unsupported {
-        /// The whole address.
-        address: String,
-        /// The scheme, such as `ws://`.
-        scheme: String,
-    },
-}
+use pinecone_wire::PublicKey;
+
+use crate::uri::{AddressError, Scheme};
 
 /// The reason why listening failed. The text names the address.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +30,14 @@ pub enum ListenError {
     InUse {
         /// The address.
         address: SocketAddr,
+    },
+    /// The network interface that the URI names cannot be listened on, such as one that this host does not have.
+    #[error("cannot listen on the interface {interface}: {source}")]
+    Interface {
+        /// The name of the interface.
+        interface: String,
+        /// The system's error.
+        source: io::Error,
     },
     /// The system refused for any other reason, such as an address that this host does not have.
     #[error("cannot listen on {address}: {source}")]
@@ -79,6 +68,17 @@ pub enum HandshakeFailed {
         "the peer has this node's own key: it is this node itself, or another node uses the key"
     )]
     OwnKey,
+    /// The peer has another key than the URI demands with `?key=`.
+    #[error("the peer has the key {found}, not {expected} as ?key= demands")]
+    Key {
+        /// The key that the URI names.
+        expected: PublicKey,
+        /// The key that the peer claims.
+        found: PublicKey,
+    },
+    /// The transport is not supported.
+    #[error("{0}:// is not supported yet")]
+    Unsupported(Scheme),
     /// The handshake was not finished in time.
     #[error("handshake not finished within {} s", .0.as_secs_f64())]
     Timeout(Duration),
@@ -131,6 +131,14 @@ pub enum DialError {
         address: SocketAddr,
         /// The limit.
         limit: Duration,
+    },
+    /// The network interface that the URI names cannot be used, such as one that this host does not have.
+    #[error("cannot use the interface {interface}: {source}")]
+    Interface {
+        /// The name of the interface.
+        interface: String,
+        /// The system's error.
+        source: io::Error,
     },
     /// The address refused the connection or is unreachable.
     #[error("cannot connect to {address}: {source}")]

@@ -17,7 +17,10 @@ use crate::established::{Established, Link};
 use crate::limits::Limits;
 use crate::own_key::{COUNTERPART_WITHIN, OwnKey, Verdict};
 use crate::resolve::Resolver;
-use crate::{Backend, HandshakeFailed, RelayTask, TransportCounters, descriptors, exchange};
+use crate::stream::Relays;
+use crate::{
+    Backend, HandshakeFailed, RelayPool, Scheme, TransportCounters, descriptors, exchange,
+};
 
 /// The transports of a node: its handshake, limits and counters, which clones share. Cheap to clone.
 ///
@@ -38,6 +41,22 @@ pub(crate) struct Shared {
     pub(crate) dials: Arc<Semaphore>,
     pub(crate) resolver: Resolver,
     own_keys: OwnKey,
+    pub(crate) relays: Relays,
+    relay_tcp: bool,
+}
+
+/// The options of a node's transports.
+#[derive(Clone, Debug, Default)]
+pub struct TransportOptions {
+    /// Limits on times and numbers.
+    pub limits: Limits,
+    /// The extensions of the protocol that the node offers. Default: none.
+    pub extensions: Extensions,
+    /// The threads that relay the node's streams, which other nodes may share. Default: one thread.
+    pub relays: RelayPool,
+    /// Set to relay plain TCP as well, for tests and to measure relays. Default: not set.
+    #[doc(hidden)]
+    pub relay_tcp: bool,
 }
 
 impl Transports {
@@ -45,29 +64,27 @@ impl Transports {
     /// the [`Runtime`](crate::Runtime).
     #[must_use]
     pub fn new(backend: Backend, key: &SecretKey, limits: Limits) -> Self {
-        Self::offering(backend, key, limits, Extensions::NONE)
+        let options = TransportOptions {
+            limits,
+            ..TransportOptions::default()
+        };
+        Self::with_options(backend, key, options)
     }
 
-    /// Creates the transports of a node that offers `extensions`.
+    /// Creates the transports of a node with options.
     #[must_use]
-    pub fn offering(
-        backend: Backend,
-        key: &SecretKey,
-        limits: Limits,
-        extensions: Extensions,
-    ) -> Self {
-        Self::resolving(backend, key, limits, extensions, Resolver::system())
+    pub fn with_options(backend: Backend, key: &SecretKey, options: TransportOptions) -> Self {
+        Self::resolving(backend, key, options, Resolver::system())
     }
 
     /// Creates transports that look names up with `resolver`.
     pub(crate) fn resolving(
         backend: Backend,
         key: &SecretKey,
-        limits: Limits,
-        extensions: Extensions,
+        options: TransportOptions,
         resolver: Resolver,
     ) -> Self {
-        let mut limits = limits;
+        let mut limits = options.limits;
         let handshakes = descriptors::handshakes();
         limits.inbound_handshakes = limits.inbound_handshakes.min(handshakes);
         limits.inbound_handshakes_per_address =
@@ -76,15 +93,27 @@ impl Transports {
             shared: Arc::new(Shared {
                 backend,
                 own_key: key.public_key(),
-                own_handshake: handshake::encode_offering(key, extensions),
+                own_handshake: handshake::encode_offering(key, options.extensions),
                 dials: Arc::new(Semaphore::new(limits.max_dials.max(1))),
                 admission: Arc::new(Admission::new(&limits)),
                 limits,
                 counters: Counters::default(),
                 resolver,
                 own_keys: OwnKey::default(),
+                relays: Relays::new(options.relays),
+                relay_tcp: options.relay_tcp,
             }),
         }
+    }
+
+    /// Ends all relays of the node, and waits until they have ended. None is started afterwards.
+    pub async fn end_relays(&self) {
+        self.shared.relays.end().await;
+    }
+
+    /// Reports whether connections of a scheme go through a relay thread.
+    pub(crate) fn is_relayed(&self, scheme: Scheme) -> bool {
+        scheme != Scheme::Tcp || self.shared.relay_tcp
     }
 
     /// Returns the backend that moves the bytes of handshakes.
@@ -109,14 +138,21 @@ impl Transports {
         S: AsyncRead + AsyncWrite + Unpin + ?Sized,
     {
         let limit = self.shared.limits.handshake_timeout;
-        let exchange = exchange::over_stream(stream, &self.shared.own_handshake);
-        let exchanged = tokio::time::timeout(limit, exchange).await;
-        let result = match exchanged {
-            Ok(Ok(theirs)) => self.judge(&theirs),
-            Ok(Err(e)) => Err(e),
-            Err(_) => Err(HandshakeFailed::Timeout(limit)),
-        };
-        self.count(result)
+        let exchanged = tokio::time::timeout(limit, self.exchange(stream, None)).await;
+        self.count(exchanged.unwrap_or(Err(HandshakeFailed::Timeout(limit))))
+    }
+
+    /// Exchanges handshakes over an asynchronous stream, without a time limit. The result is not counted.
+    pub(crate) async fn exchange<S>(
+        &self,
+        stream: &mut S,
+        expected: Option<PublicKey>,
+    ) -> Result<Handshake, HandshakeFailed>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + ?Sized,
+    {
+        let theirs = exchange::over_stream(stream, &self.shared.own_handshake).await?;
+        self.judge(&theirs, expected)
     }
 
     /// Performs the handshake over a connected stream socket of any family and returns the socket.
@@ -127,6 +163,15 @@ impl Transports {
         &self,
         socket: OwnedFd,
     ) -> Result<(OwnedFd, Handshake), HandshakeFailed> {
+        self.shake_socket(socket, None).await
+    }
+
+    /// Performs the handshake over a socket with a peer that must have the expected key, if there is one.
+    pub(crate) async fn shake_socket(
+        &self,
+        socket: OwnedFd,
+        expected: Option<PublicKey>,
+    ) -> Result<(OwnedFd, Handshake), HandshakeFailed> {
         let shared = &self.shared;
         let exchanged = exchange::run(
             shared.backend,
@@ -135,8 +180,9 @@ impl Transports {
             shared.limits.handshake_timeout,
         )
         .await;
-        let result = exchanged.and_then(|(socket, theirs)| Ok((socket, self.judge(&theirs)?)));
-        self.count(result)
+        let judged =
+            exchanged.and_then(|(socket, theirs)| Ok((socket, self.judge(&theirs, expected)?)));
+        self.count(judged)
     }
 
     /// Makes a peering stream out of a connected socket, after the handshake.
@@ -156,40 +202,13 @@ impl Transports {
             key: peer.public_key,
             extensions: peer.extensions,
             remote,
+            scheme: None,
             link,
             direction,
+            priority: 0,
             static_peer: None,
             place: Place::unlimited(),
-        })
-    }
-
-    /// Makes a peering stream out of any asynchronous stream. After the handshake, a task of this
-    /// runtime relays between it and the socket that is returned.
-    ///
-    /// # Errors
-    /// The handshake failed; the stream is dropped.
-    pub async fn adopt_stream<S>(
-        &self,
-        mut stream: S,
-        remote: String,
-        link: Link,
-        direction: Direction,
-    ) -> Result<Established, HandshakeFailed>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + 'static,
-    {
-        let peer = self.handshake(&mut stream).await?;
-        let (workers, relay) = RelayTask::spawn(stream, remote.clone())?;
-        relay.detach();
-        Ok(Established {
-            stream: workers,
-            key: peer.public_key,
-            extensions: peer.extensions,
-            remote,
-            link,
-            direction,
-            static_peer: None,
-            place: Place::unlimited(),
+            relay: None,
         })
     }
 
@@ -225,12 +244,20 @@ impl Transports {
         });
     }
 
-    fn judge(&self, theirs: &[u8; HANDSHAKE_LEN]) -> Result<Handshake, HandshakeFailed> {
+    fn judge(
+        &self,
+        theirs: &[u8; HANDSHAKE_LEN],
+        expected: Option<PublicKey>,
+    ) -> Result<Handshake, HandshakeFailed> {
         let peer = handshake::decode(theirs)?;
-        if peer.public_key == self.shared.own_key {
+        let found = peer.public_key;
+        if found == self.shared.own_key {
             return Err(HandshakeFailed::OwnKey);
         }
-        Ok(peer)
+        match expected {
+            Some(expected) if expected != found => Err(HandshakeFailed::Key { expected, found }),
+            _ => Ok(peer),
+        }
     }
 
     pub(crate) fn count<T>(

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::descriptors;
 use crate::static_peers::{DialSchedule, DueDial, StaticPeerId, StaticPeerStatus, StaticPeers};
-use crate::{DialError, Established, PeerAddress, Transports};
+use crate::{DialError, Established, PeerUri, Transports};
 
 /// Time to connect in a short attempt: enough for the answer to the first SYN.
 const SHORT_TRY: Duration = Duration::from_secs(1);
@@ -36,7 +36,7 @@ impl StaticPeersHandle {
 
     /// Adds a static peer to the end of the list and has it dialled. Returns `None` if the address is in
     /// the list already.
-    pub fn add(&self, address: PeerAddress) -> Option<StaticPeerId> {
+    pub fn add(&self, address: PeerUri) -> Option<StaticPeerId> {
         let driver = &self.driver;
         let added = driver.lock().list.add(driver.now(), address);
         driver.changed.notify_one();
@@ -47,7 +47,7 @@ impl StaticPeersHandle {
     /// established before may still be on its way to the receiver, and a peering stays up.
     ///
     /// Returns `None` if the address is not in the list.
-    pub fn remove(&self, address: &PeerAddress) -> Option<StaticPeerId> {
+    pub fn remove(&self, address: &PeerUri) -> Option<StaticPeerId> {
         let mut peers = self.driver.lock();
         let id = peers.list.remove(address)?;
         if let Some(attempt) = peers.attempts.remove(&id) {
@@ -82,7 +82,7 @@ impl Transports {
     #[must_use]
     pub fn keep_connected(
         &self,
-        addresses: Vec<PeerAddress>,
+        addresses: Vec<PeerUri>,
         schedule: DialSchedule,
         established: mpsc::Sender<Established>,
     ) -> StaticPeersHandle {
@@ -209,7 +209,7 @@ impl Driver {
         true
     }
 
-    async fn resolve(&self, transports: &Transports, id: StaticPeerId, address: PeerAddress) {
+    async fn resolve(&self, transports: &Transports, id: StaticPeerId, address: PeerUri) {
         match transports.resolve(&address).await {
             Ok(addresses) => self.ended_attempt(id).list.resolved(id, addresses),
             Err(error) => self.failed(id, &address, &error),
@@ -259,7 +259,7 @@ impl Driver {
     }
 
     /// Records a failure. Logs it at INFO only if it is of another kind than the last one.
-    fn failed(&self, id: StaticPeerId, address: &PeerAddress, error: &DialError) {
+    fn failed(&self, id: StaticPeerId, address: &PeerUri, error: &DialError) {
         let mut peers = self.ended_attempt(id);
         if !peers.list.contains(id) {
             return;

@@ -1,5 +1,6 @@
 //! Listening on addresses, waiting for addresses that do not exist yet, and listening on further ones.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,9 +10,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::address::Host;
+use crate::uri::Host;
 use crate::{
-    BoundListener, DialError, Established, ListenAddress, ListenError, Listening, Transports,
+    BoundListener, DialError, Established, ListenError, ListenUri, Listening, Scheme, Transports,
 };
 
 /// Pause between two attempts to listen.
@@ -20,7 +21,7 @@ const RETRY: Duration = Duration::from_secs(2);
 /// An address to listen on, and the sockets that are already bound.
 #[derive(Debug)]
 pub struct Listen {
-    address: ListenAddress,
+    address: Arc<ListenUri>,
     bound: Vec<BoundListener>,
     /// The reason why sockets are missing, if they are waited for.
     missing: Option<String>,
@@ -29,8 +30,44 @@ pub struct Listen {
 /// The listeners of one address, which [`Transports::listen_on`] started. Dropping this ends them.
 #[derive(Debug)]
 pub struct StartedListeners {
-    address: ListenAddress,
+    address: Arc<ListenUri>,
     listening: Vec<Listening>,
+}
+
+/// An address that is listened on. It is displayed like the URI of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalListener {
+    /// The scheme.
+    pub scheme: Scheme,
+    /// The address, with the actual port.
+    pub address: SocketAddr,
+}
+
+impl fmt::Display for LocalListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.scheme {
+            Scheme::Tcp => self.address.fmt(f),
+            scheme => write!(f, "{scheme}://{}", self.address),
+        }
+    }
+}
+
+impl From<&BoundListener> for LocalListener {
+    fn from(bound: &BoundListener) -> Self {
+        Self {
+            scheme: bound.scheme(),
+            address: bound.local_addr(),
+        }
+    }
+}
+
+impl From<&Listening> for LocalListener {
+    fn from(listening: &Listening) -> Self {
+        Self {
+            scheme: listening.scheme(),
+            address: listening.local_addr(),
+        }
+    }
 }
 
 /// An address that is not listened on yet.
@@ -48,7 +85,7 @@ impl Listen {
     /// # Errors
     /// The address is malformed or cannot be listened on.
     pub fn now(address: &str) -> Result<Self, ListenError> {
-        let address = address.parse()?;
+        let address = Arc::new(address.parse()?);
         Ok(Self {
             bound: BoundListener::bind(&address)?,
             address,
@@ -62,7 +99,7 @@ impl Listen {
     /// # Errors
     /// The address is malformed or in use.
     pub fn when_possible(address: &str) -> Result<Self, ListenError> {
-        let address: ListenAddress = address.parse()?;
+        let address: Arc<ListenUri> = Arc::new(address.parse()?);
         let mut this = Self {
             bound: Vec::new(),
             missing: None,
@@ -91,8 +128,8 @@ pub struct Listeners {
 
 #[derive(Debug)]
 struct State {
-    address: ListenAddress,
-    bound: Vec<SocketAddr>,
+    address: Arc<ListenUri>,
+    bound: Vec<LocalListener>,
     missing: Option<String>,
 }
 
@@ -116,14 +153,22 @@ impl Listeners {
         let states = lock(&self.state);
         states
             .iter()
-            .flat_map(|s| s.bound.iter().copied())
+            .flat_map(|s| s.bound.iter().map(|listener| listener.address))
             .collect()
+    }
+
+    /// Returns the listeners in the order of [`Self::local_addrs`].
+    #[must_use]
+    pub fn list(&self) -> Vec<LocalListener> {
+        let states = lock(&self.state);
+        let all = states.iter().flat_map(|s| s.bound.iter().copied());
+        all.collect()
     }
 
     /// Adds listeners, which then last as long as the others. Returns the addresses that they listen on.
     pub fn add(&self, started: StartedListeners) -> Vec<SocketAddr> {
         let StartedListeners { address, listening } = started;
-        let bound: Vec<_> = listening.iter().map(Listening::local_addr).collect();
+        let bound: Vec<_> = listening.iter().map(LocalListener::from).collect();
         for address in &bound {
             tracing::info!(%address, "listening");
         }
@@ -135,7 +180,7 @@ impl Listeners {
             bound: bound.clone(),
             missing: None,
         });
-        bound
+        bound.iter().map(|listener| listener.address).collect()
     }
 
     /// Stops listening and waiting.
@@ -173,7 +218,7 @@ impl Transports {
         let mut waiting = Vec::new();
         for (index, listen) in all.into_iter().enumerate() {
             states.push(State {
-                bound: listen.bound.iter().map(BoundListener::local_addr).collect(),
+                bound: listen.bound.iter().map(LocalListener::from).collect(),
                 address: listen.address.clone(),
                 missing: listen.missing.clone(),
             });
@@ -212,9 +257,10 @@ impl Transports {
     /// The name does not resolve within the limit, an address is in use, or none can be listened on.
     pub async fn listen_on(
         &self,
-        address: ListenAddress,
+        uri: ListenUri,
         established: &mpsc::Sender<Established>,
     ) -> Result<StartedListeners, ListenError> {
+        let address = Arc::new(uri);
         let found = match &address.host {
             Some(host @ Host::Name(name)) => {
                 let limit = self.shared.limits.lookup_timeout;
@@ -225,7 +271,7 @@ impl Transports {
             _ => None,
         };
         let bound = match found {
-            Some(found) => BoundListener::bind_each(found)?,
+            Some(found) => BoundListener::bind_each(&address, found)?,
             None => BoundListener::bind(&address)?,
         };
         let start = |listener: BoundListener| {
@@ -254,7 +300,7 @@ struct Waiter {
     established: mpsc::Sender<Established>,
     state: Arc<Mutex<Vec<State>>>,
     index: usize,
-    address: ListenAddress,
+    address: Arc<ListenUri>,
 }
 
 impl Waiter {
@@ -283,7 +329,7 @@ impl Waiter {
     async fn attempt(&self, listening: &mut Vec<Listening>) -> Option<String> {
         let mut missing = None;
         let Some(host) = &self.address.host else {
-            return self.start(BoundListener::bind_all(self.address.port), listening);
+            return self.start(BoundListener::bind_all(&self.address), listening);
         };
         let limits = &self.transports.shared.limits;
         let resolver = &self.transports.shared.resolver;
@@ -294,7 +340,8 @@ impl Waiter {
         };
         let bound: Vec<IpAddr> = listening.iter().map(|l| l.local_addr().ip()).collect();
         for address in found.into_iter().filter(|a| !bound.contains(&a.ip())) {
-            let failed = self.start(BoundListener::bind_one(address), listening);
+            let bound = BoundListener::bind_one(&self.address, address);
+            let failed = self.start(bound.map(|listener| vec![listener]), listening);
             missing = failed.or(missing);
         }
         missing
@@ -302,23 +349,25 @@ impl Waiter {
 
     fn start(
         &self,
-        bound: Result<BoundListener, ListenError>,
+        bound: Result<Vec<BoundListener>, ListenError>,
         listening: &mut Vec<Listening>,
     ) -> Option<String> {
         let bound = match bound {
             Ok(bound) => bound,
             Err(error) => return Some(error.to_string()),
         };
-        match self.transports.listen(bound, self.established.clone()) {
-            Ok(started) => {
-                let address = started.local_addr();
-                tracing::info!(%address, "listening");
-                listening.push(started);
-                self.update(|state| state.bound.push(address));
-                None
+        for listener in bound {
+            match self.transports.listen(listener, self.established.clone()) {
+                Ok(started) => {
+                    let local = LocalListener::from(&started);
+                    tracing::info!(address = %local, "listening");
+                    listening.push(started);
+                    self.update(|state| state.bound.push(local));
+                }
+                Err(error) => return Some(error.to_string()),
             }
-            Err(error) => Some(error.to_string()),
         }
+        None
     }
 
     fn update(&self, change: impl FnOnce(&mut State)) {

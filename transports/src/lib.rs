@@ -12,7 +12,6 @@
 //! Frames do not belong here: they are read and written by `dataplane`. This crate reads no byte after
 //! the handshake, except in the relay, which copies bytes without parsing them.
 
-mod address;
 mod admission;
 mod counters;
 mod descriptors;
@@ -23,29 +22,32 @@ mod exchange;
 mod handshake;
 mod keep_connected;
 mod keep_listening;
+mod layers;
 mod limits;
 mod own_key;
+mod relayed;
 mod resolve;
 mod runtime;
 mod static_peers;
 mod stream;
 mod tcp;
+mod uri;
 mod uring;
 
-pub use address::{DEFAULT_PORT, PeerAddress, parse_static_peers};
 pub use admission::Place;
 pub use counters::TransportCounters;
 pub use descriptors::room_for_peerings;
 pub use direction::Direction;
-pub use error::{AddressError, DialError, HandshakeFailed, ListenError};
+pub use error::{DialError, HandshakeFailed, ListenError};
 pub use established::{Established, Link};
-pub use handshake::Transports;
+pub use handshake::{TransportOptions, Transports};
 pub use keep_connected::StaticPeersHandle;
-pub use keep_listening::{Listen, Listeners, MissingListener, StartedListeners};
+pub use keep_listening::{Listen, Listeners, LocalListener, MissingListener, StartedListeners};
 pub use limits::Limits;
 pub use runtime::{Backend, Runtime};
 pub use static_peers::{
     DialSchedule, DueDial, StaticPeerId, StaticPeerState, StaticPeerStatus, StaticPeers,
 };
-pub use stream::{RelayTask, pipe, relay};
-pub use tcp::{BoundListener, ListenAddress, Listening};
+pub use stream::{RelayPool, RelayTask, pipe, relay};
+pub use tcp::{BoundListener, Listening};
+pub use uri::{AddressError, DEFAULT_PORT, ListenUri, PeerUri, Scheme, parse_static_peers};

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::DialError;
-use crate::address::Host;
+use crate::uri::Host;
 
 /// Number of lookups that may run at the same time.
 const AT_ONCE: usize = 32;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::PeerAddress;
+use crate::PeerUri;
 
 /// The least wait of a peer whose dial was postponed.
 const POSTPONED: Duration = Duration::from_secs(1);
@@ -25,7 +25,7 @@ pub struct StaticPeerId(u64);
 /// The times of the dial schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DialSchedule {
-    /// The longest wait after a failure. Default: 5 min.
+    /// The longest wait after a failure, for peers whose URI names none. Default: 5 min.
     pub longest_wait: Duration,
     /// A peering that ends sooner counts as a failure, so that a peer that accepts and then closes is
     /// not dialled again and again at full pace. Default: 10 s.
@@ -54,9 +54,13 @@ impl DialSchedule {
     /// limit. The actual wait is a random part of it, at least three quarters.
     #[must_use]
     pub fn wait(&self, failures: u32) -> Duration {
-        let seconds = 1u64.checked_shl(failures).unwrap_or(u64::MAX);
-        Duration::from_secs(seconds).min(self.longest_wait)
+        wait(failures, self.longest_wait)
     }
+}
+
+fn wait(failures: u32, longest: Duration) -> Duration {
+    let seconds = 1u64.checked_shl(failures).unwrap_or(u64::MAX);
+    Duration::from_secs(seconds).min(longest)
 }
 
 /// The state of a static peer.
@@ -84,7 +88,7 @@ pub enum StaticPeerState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StaticPeerStatus {
     /// The address as configured.
-    pub address: PeerAddress,
+    pub address: PeerUri,
     /// The state.
     pub state: StaticPeerState,
     /// Number of failures in a row.
@@ -99,7 +103,7 @@ pub struct DueDial {
     /// The peer.
     pub id: StaticPeerId,
     /// The address as configured.
-    pub peer: PeerAddress,
+    pub peer: PeerUri,
     /// The addresses that were looked up.
     pub addresses: Vec<SocketAddr>,
     /// True if the connect timeout is short now, because the peer has not failed yet and others queue
@@ -128,7 +132,7 @@ struct Peer {
 impl StaticPeers {
     /// Creates the list with all `addresses` due at once. The random waits depend on the seed alone.
     #[must_use]
-    pub fn new(schedule: DialSchedule, addresses: Vec<PeerAddress>, seed: u64) -> Self {
+    pub fn new(schedule: DialSchedule, addresses: Vec<PeerUri>, seed: u64) -> Self {
         let mut this = Self {
             schedule,
             peers: BTreeMap::new(),
@@ -143,7 +147,7 @@ impl StaticPeers {
 
     /// Adds a peer to the end of the list, due at once. Returns `None` if the address is in the list
     /// already.
-    pub fn add(&mut self, now: Duration, address: PeerAddress) -> Option<StaticPeerId> {
+    pub fn add(&mut self, now: Duration, address: PeerUri) -> Option<StaticPeerId> {
         match self.find(&address) {
             Some(_) => None,
             None => Some(self.insert(now, address)),
@@ -152,7 +156,7 @@ impl StaticPeers {
 
     /// Removes a peer from the list. Calls with its id have no effect from now on. Returns `None` if the
     /// address is not in the list.
-    pub fn remove(&mut self, address: &PeerAddress) -> Option<StaticPeerId> {
+    pub fn remove(&mut self, address: &PeerUri) -> Option<StaticPeerId> {
         let id = self.find(address)?;
         self.peers.remove(&id);
         Some(id)
@@ -179,7 +183,7 @@ impl StaticPeers {
 
     /// Returns the peers to look up now. Their state is [`Resolving`](StaticPeerState::Resolving) until
     /// [`resolved`](Self::resolved) or [`failed`](Self::failed) is called.
-    pub fn due(&mut self, now: Duration) -> Vec<(StaticPeerId, PeerAddress)> {
+    pub fn due(&mut self, now: Duration) -> Vec<(StaticPeerId, PeerUri)> {
         let mut due = Vec::new();
         for (&id, peer) in &mut self.peers {
             if let StaticPeerState::Waiting { until } = peer.status.state
@@ -300,18 +304,20 @@ impl StaticPeers {
         let Some(peer) = self.peers.get_mut(&id) else {
             return Duration::ZERO;
         };
-        let wait = self.schedule.wait(peer.status.failures).mul_f64(part);
+        let longest = peer.status.address.max_backoff();
+        let longest = longest.unwrap_or(self.schedule.longest_wait);
+        let wait = wait(peer.status.failures, longest).mul_f64(part);
         peer.status.state = StaticPeerState::Waiting { until: now + wait };
         wait
     }
 
-    fn find(&self, address: &PeerAddress) -> Option<StaticPeerId> {
+    fn find(&self, address: &PeerUri) -> Option<StaticPeerId> {
         let mut peers = self.peers.iter();
         let found = peers.find(|(_, peer)| peer.status.address == *address);
         found.map(|(&id, _)| id)
     }
 
-    fn insert(&mut self, due: Duration, address: PeerAddress) -> StaticPeerId {
+    fn insert(&mut self, due: Duration, address: PeerUri) -> StaticPeerId {
         let id = StaticPeerId(self.next_id);
         self.next_id += 1;
         let status = StaticPeerStatus {

@@ -1,7 +1,10 @@
-//! Byte streams that are not sockets, and peerings within a process.
+//! Byte streams that are not sockets: socket pairs, relays, and the threads that relay.
 
 mod pipe;
+mod pool;
 mod relay;
 
 pub use pipe::pipe;
-pub use relay::{RelayTask, relay};
+pub(crate) use pool::Relays;
+pub use pool::{RelayPool, RelayTask};
+pub use relay::relay;

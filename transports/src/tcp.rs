@@ -3,6 +3,7 @@
 mod bind;
 mod dial;
 mod listen;
+mod options;
 
-pub use bind::{BoundListener, ListenAddress};
+pub use bind::BoundListener;
 pub use listen::Listening;

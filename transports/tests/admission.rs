@@ -6,23 +6,23 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Server, closed, key, limits, on_each_backend, until};
-use pinecone_transports::{Limits, Transports};
+use common::{Server, by_each_means, closed, key, limits, transports, until};
+use pinecone_transports::Limits;
 use pinecone_wire::{HANDSHAKE_LEN, handshake};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
 #[test]
 fn silent_clients_delay_nobody() {
-    on_each_backend(|backend| async move {
-        let mut server = Server::start(backend, limits());
+    by_each_means(|means| async move {
+        let mut server = Server::start(means, limits());
         let mut silent = Vec::new();
         for _ in 0..200 {
             silent.push(TcpStream::connect(server.address()).await.unwrap());
         }
         until(|| server.transports.counters().accepted == 200).await;
-        let dialler = Transports::new(backend, &key(2), limits());
-        dialler.dial(&server.peer_address()).await.unwrap();
+        let dialler = transports(means, &key(2), limits());
+        dialler.dial(&server.peer_uri()).await.unwrap();
         server.established.recv().await.unwrap();
         let counters = server.transports.counters();
         assert_eq!((counters.established, counters.timed_out), (1, 0));
@@ -41,11 +41,11 @@ fn connections_above_the_cap_are_closed_at_once_and_counted() {
         inbound_handshakes_per_address: 2,
         ..limits()
     };
-    on_each_backend(|backend| {
+    by_each_means(|means| {
         let (in_all, for_one_address) = (in_all.clone(), for_one_address.clone());
         async move {
             for limits in [in_all, for_one_address] {
-                let mut server = Server::start(backend, limits.clone());
+                let mut server = Server::start(means, limits.clone());
                 let silent = TcpStream::connect(server.address()).await.unwrap();
                 let other = TcpStream::connect(server.address()).await.unwrap();
                 until(|| server.transports.counters().accepted == 2).await;
@@ -55,8 +55,8 @@ fn connections_above_the_cap_are_closed_at_once_and_counted() {
                 // One disconnects, which makes room.
                 drop(silent);
                 until(|| server.transports.counters().closed_early == 1).await;
-                let dialler = Transports::new(backend, &key(2), limits);
-                dialler.dial(&server.peer_address()).await.unwrap();
+                let dialler = transports(means, &key(2), limits);
+                dialler.dial(&server.peer_uri()).await.unwrap();
                 server.established.recv().await.unwrap();
                 drop(other);
             }
@@ -71,10 +71,10 @@ fn silent_hosts_give_way_to_others() {
         inbound_handshakes_per_address: 3,
         ..limits()
     };
-    on_each_backend(|backend| {
+    by_each_means(|means| {
         let limits = limits.clone();
         async move {
-            let mut server = Server::start(backend, limits);
+            let mut server = Server::start(means, limits);
             let address = server.address();
             let connect = async |from: &str| {
                 let socket = TcpSocket::new_v4().unwrap();
@@ -97,8 +97,11 @@ fn silent_hosts_give_way_to_others() {
                 others.push((stream, server.established.recv().await.unwrap()));
             }
             assert_eq!(server.transports.counters().over_cap, 3);
-            assert_eq!(closed(silent.remove(0)).await, HANDSHAKE_LEN);
-            assert_eq!(closed(silent.remove(0)).await, HANDSHAKE_LEN);
+            for stream in silent.drain(..2) {
+                let len = closed(stream).await;
+                // On a relay thread it may not have begun yet.
+                assert!(len == HANDSHAKE_LEN || means.relay_tcp && len == 0, "{len}");
+            }
             // The other connections can still finish their handshakes.
             let (_, peer) = others.pop().unwrap();
             assert_eq!(peer.key, key(5).public_key());
@@ -115,14 +118,14 @@ fn streams_that_nobody_has_taken_count_against_the_cap() {
         inbound_handshakes: 3,
         ..limits()
     };
-    on_each_backend(|backend| {
+    by_each_means(|means| {
         let limits = limits.clone();
         async move {
-            let mut server = Server::start(backend, limits.clone());
-            let dialler = Transports::new(backend, &key(2), limits);
+            let mut server = Server::start(means, limits.clone());
+            let dialler = transports(means, &key(2), limits);
             let mut waiting = Vec::new();
             for _ in 0..3 {
-                let out = dialler.dial(&server.peer_address()).await.unwrap();
+                let out = dialler.dial(&server.peer_uri()).await.unwrap();
                 let inn = server.established.recv().await.unwrap();
                 waiting.push((out, inn));
             }
@@ -132,7 +135,7 @@ fn streams_that_nobody_has_taken_count_against_the_cap() {
             assert_eq!(server.transports.counters().over_cap, 1);
             let (_out, inn) = waiting.pop().unwrap();
             drop(inn.place);
-            dialler.dial(&server.peer_address()).await.unwrap();
+            dialler.dial(&server.peer_uri()).await.unwrap();
             server.established.recv().await.unwrap();
         }
     });
@@ -140,16 +143,16 @@ fn streams_that_nobody_has_taken_count_against_the_cap() {
 
 #[test]
 fn no_more_dials_run_at_a_time_than_allowed() {
-    on_each_backend(|backend| async move {
-        let mut server = Server::start(backend, limits());
+    by_each_means(|means| async move {
+        let mut server = Server::start(means, limits());
         let limits = Limits {
             max_dials: 1,
             ..limits()
         };
-        let dialler = Transports::new(backend, &key(2), limits);
-        let first = dialler.dial(&server.peer_address()).await.unwrap();
+        let dialler = transports(means, &key(2), limits);
+        let first = dialler.dial(&server.peer_uri()).await.unwrap();
         server.established.recv().await.unwrap();
-        let address = server.peer_address();
+        let address = server.peer_uri();
         let mut second = Box::pin(dialler.dial(&address));
         // The first stream has not been taken, so the second dial waits.
         let early = tokio::time::timeout(Duration::from_millis(100), &mut second).await;

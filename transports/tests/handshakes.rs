@@ -9,8 +9,8 @@ use std::net::TcpStream as StdStream;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use common::{DEADLINE, Server, closed, key, limits, on_each_backend, until};
-use pinecone_transports::{Direction, Limits, Link, Transports};
+use common::{DEADLINE, Server, by_each_means, closed, key, limits, transports, until};
+use pinecone_transports::{Direction, Limits, Link};
 use pinecone_wire::handshake;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -38,7 +38,7 @@ fn recorded_handshakes_are_taken_and_refused_as_by_go() {
     let vectors: Vectors =
         serde_json::from_str(include_str!("../../wire/vectors/handshake.json")).unwrap();
     assert_eq!(vectors.cases.len(), 12);
-    on_each_backend(|backend| {
+    by_each_means(|means| {
         let cases = &vectors.cases;
         async move {
             for case in cases {
@@ -55,7 +55,7 @@ fn recorded_handshakes_are_taken_and_refused_as_by_go() {
                     ..Limits::default()
                 };
                 // The recorded keys are those of the seeds 1 to 16, and this node has another.
-                let transports = Transports::new(backend, &key(99), limits);
+                let transports = transports(means, &key(99), limits);
                 let mut server = Server::listen(transports, "127.0.0.1:0");
                 let mut client = TcpStream::connect(server.address()).await.unwrap();
                 client.write_all(&bytes).await.unwrap();
@@ -96,10 +96,10 @@ fn recorded_handshakes_are_taken_and_refused_as_by_go() {
 
 #[test]
 fn both_sides_get_each_other_s_key_and_a_socket_fit_for_workers() {
-    on_each_backend(|backend| async move {
-        let mut server = Server::start(backend, limits());
-        let dialler = Transports::new(backend, &key(2), limits());
-        let out = dialler.dial(&server.peer_address()).await.unwrap();
+    by_each_means(|means| async move {
+        let mut server = Server::start(means, limits());
+        let dialler = transports(means, &key(2), limits());
+        let out = dialler.dial(&server.peer_uri()).await.unwrap();
         let inn = server.established.recv().await.unwrap();
         assert_eq!(out.key, key(1).public_key());
         assert_eq!(inn.key, key(2).public_key());
@@ -111,7 +111,9 @@ fn both_sides_get_each_other_s_key_and_a_socket_fit_for_workers() {
         assert_eq!(out.remote, server.address().to_string());
         for fd in [&out.stream, &inn.stream] {
             assert!(is_blocking(fd));
-            assert!(socket2::SockRef::from(fd).tcp_nodelay().unwrap());
+            if !means.relay_tcp {
+                assert!(socket2::SockRef::from(fd).tcp_nodelay().unwrap());
+            }
         }
         let (mut out, mut inn) = (StdStream::from(out.stream), StdStream::from(inn.stream));
         let mut got = [0; 4];
@@ -131,8 +133,8 @@ fn both_sides_get_each_other_s_key_and_a_socket_fit_for_workers() {
 
 #[test]
 fn bytes_right_behind_the_handshake_stay_in_the_socket() {
-    on_each_backend(|backend| async move {
-        let mut server = Server::start(backend, limits());
+    by_each_means(|means| async move {
+        let mut server = Server::start(means, limits());
         let mut client = TcpStream::connect(server.address()).await.unwrap();
         let mut bytes = handshake::encode(&key(2)).to_vec();
         bytes.extend_from_slice(b"pine and more");
@@ -151,9 +153,9 @@ fn bytes_right_behind_the_handshake_stay_in_the_socket() {
 
 #[test]
 fn our_own_key_is_refused() {
-    on_each_backend(|backend| async move {
-        let mut server = Server::start(backend, limits());
-        let error = server.transports.dial(&server.peer_address()).await;
+    by_each_means(|means| async move {
+        let mut server = Server::start(means, limits());
+        let error = server.transports.dial(&server.peer_uri()).await;
         let error = error.unwrap_err();
         assert!(error.is_own_key(), "{error}");
         until(|| server.transports.counters().refused_own_key == 2).await;
@@ -163,22 +165,18 @@ fn our_own_key_is_refused() {
 
 #[test]
 fn our_key_at_another_node_is_told_from_ourselves() {
-    on_each_backend(|backend| async move {
-        let server = Server::start(backend, limits());
+    by_each_means(|means| async move {
+        let server = Server::start(means, limits());
         // A connection of the node to itself.
         server
             .transports
-            .dial(&server.peer_address())
+            .dial(&server.peer_uri())
             .await
             .unwrap_err();
         until(|| server.transports.counters().refused_own_key == 2).await;
         // Another node with the same key, which dials this one and is dialled by it.
-        let other = Server::start(backend, limits());
-        server
-            .transports
-            .dial(&other.peer_address())
-            .await
-            .unwrap_err();
+        let other = Server::start(means, limits());
+        server.transports.dial(&other.peer_uri()).await.unwrap_err();
         until(|| server.transports.counters().own_key_elsewhere == 1).await;
         until(|| other.transports.counters().own_key_elsewhere == 1).await;
         assert_eq!(server.transports.counters().refused_own_key, 3);
@@ -187,12 +185,12 @@ fn our_key_at_another_node_is_told_from_ourselves() {
 
 #[test]
 fn a_runtime_ends_with_handshakes_under_way() {
-    on_each_backend(|backend| async move {
+    by_each_means(|means| async move {
         // In a separate runtime, which is dropped while the client is silent.
         let client = std::thread::spawn(move || {
-            let runtime = pinecone_transports::Runtime::new(backend).unwrap();
+            let runtime = pinecone_transports::Runtime::new(means.backend).unwrap();
             runtime.block_on(async {
-                let server = Server::start(backend, limits());
+                let server = Server::start(means, limits());
                 let client = StdStream::connect(server.address()).unwrap();
                 until(|| server.transports.counters().accepted == 1).await;
                 tokio::task::yield_now().await;

@@ -6,16 +6,18 @@ mod common;
 
 use std::time::Duration;
 
-use common::{BlackHoles, Server, closed, key, limits, on_each_backend, refused_address, until};
+use common::{
+    BlackHoles, Server, by_each_means, closed, key, limits, refused_address, transports, until,
+};
 use pinecone_transports::{
-    DialSchedule, Limits, PeerAddress, StaticPeerId, StaticPeerState, StaticPeers, Transports,
+    DialSchedule, Limits, PeerUri, StaticPeerId, StaticPeerState, StaticPeers,
 };
 use proptest::prelude::*;
 use tokio::sync::mpsc;
 
 const S: Duration = Duration::from_secs(1);
 
-fn addresses(n: u16) -> Vec<PeerAddress> {
+fn addresses(n: u16) -> Vec<PeerUri> {
     (1..=n).map(|p| format!("a:{p}").parse().unwrap()).collect()
 }
 
@@ -89,6 +91,27 @@ fn dial_ids(n: u16) -> Vec<StaticPeerId> {
         .into_iter()
         .map(|(id, _)| id)
         .collect()
+}
+
+#[test]
+fn a_peer_may_have_a_longest_wait_of_its_own() {
+    let uris = ["a:1?maxbackoff=3s", "b:1?maxbackoff=1h", "c:1"];
+    let uris = uris.map(|uri| uri.parse().unwrap());
+    let mut peers = StaticPeers::new(DialSchedule::default(), uris.to_vec(), 7);
+    let mut now = Duration::ZERO;
+    for _ in 0..10 {
+        now += 3600 * S;
+        for id in dial(&mut peers, now) {
+            peers.failed(now, id, "no".to_owned());
+        }
+    }
+    for (peer, longest) in peers.status(now).iter().zip([3 * S, 1024 * S, 300 * S]) {
+        let StaticPeerState::Waiting { until } = peer.state else {
+            panic!("{peer:?}")
+        };
+        let wait = until - now;
+        assert!(longest * 3 / 4 <= wait && wait <= longest, "{wait:?}");
+    }
 }
 
 #[test]
@@ -317,12 +340,12 @@ fn fast() -> DialSchedule {
 
 #[test]
 fn the_driver_dials_again_what_has_ended_and_nothing_that_is_connected() {
-    on_each_backend(|backend| async move {
-        let mut server = Server::start(backend, Limits::default());
-        let ours = Transports::new(backend, &key(2), Limits::default());
+    by_each_means(|means| async move {
+        let mut server = Server::start(means, Limits::default());
+        let ours = transports(means, &key(2), Limits::default());
         let (sender, mut established) = mpsc::channel(4);
         // The second never answers, which shows that dials continue.
-        let list = vec![server.peer_address(), refused_address()];
+        let list = vec![server.peer_uri(), refused_address()];
         let statics = ours.keep_connected(list, fast(), sender);
         for round in 1..=3 {
             let peer = established.recv().await.unwrap();
@@ -341,16 +364,16 @@ fn the_driver_dials_again_what_has_ended_and_nothing_that_is_connected() {
 
 #[test]
 fn a_peer_behind_many_that_swallow_packets_is_dialled_soon() {
-    on_each_backend(|backend| async move {
+    by_each_means(|means| async move {
         let holes = BlackHoles::new(40);
-        let mut server = Server::start(backend, Limits::default());
+        let mut server = Server::start(means, Limits::default());
         let limits = Limits {
             max_dials: 4,
             ..Limits::default()
         };
-        let ours = Transports::new(backend, &key(2), limits);
+        let ours = transports(means, &key(2), limits);
         let mut list = holes.addresses();
-        list.push(server.peer_address());
+        list.push(server.peer_uri());
         let (sender, mut established) = mpsc::channel(4);
         let statics = ours.keep_connected(list, DialSchedule::default(), sender);
         let queued = |s: &StaticPeerState| matches!(s, StaticPeerState::Queued);
@@ -379,8 +402,8 @@ fn a_peer_behind_many_that_swallow_packets_is_dialled_soon() {
 
 #[test]
 fn errors_and_the_next_try_are_told() {
-    on_each_backend(|backend| async move {
-        let ours = Transports::new(backend, &key(2), Limits::default());
+    by_each_means(|means| async move {
+        let ours = transports(means, &key(2), Limits::default());
         let (sender, _established) = mpsc::channel(4);
         let schedule = DialSchedule::default();
         let statics = ours.keep_connected(vec![refused_address()], schedule, sender);
@@ -397,15 +420,15 @@ fn errors_and_the_next_try_are_told() {
 
 #[test]
 fn the_driver_dials_what_is_added_and_ends_what_is_removed() {
-    on_each_backend(|backend| async move {
+    by_each_means(|means| async move {
         let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let to_silent: PeerAddress = silent.local_addr().unwrap().to_string().parse().unwrap();
-        let mut server = Server::start(backend, limits());
+        let to_silent: PeerUri = silent.local_addr().unwrap().to_string().parse().unwrap();
+        let mut server = Server::start(means, limits());
         let limits = Limits {
             max_dials: 1,
             ..limits()
         };
-        let ours = Transports::new(backend, &key(2), limits);
+        let ours = transports(means, &key(2), limits);
         let (sender, mut established) = mpsc::channel(4);
         let statics = ours.keep_connected(Vec::new(), fast(), sender);
         // The driver begins to wait, with nothing to do.
@@ -413,7 +436,7 @@ fn the_driver_dials_what_is_added_and_ends_what_is_removed() {
         let id = statics.add(to_silent.clone()).unwrap();
         let (far, _) = silent.accept().await.unwrap();
         assert_eq!(statics.add(to_silent.clone()), None);
-        let second = statics.add(server.peer_address()).unwrap();
+        let second = statics.add(server.peer_uri()).unwrap();
         until(|| statics.status()[1].state == StaticPeerState::Queued).await;
         // It gives its permit to the next one.
         assert_eq!(statics.remove(&to_silent), Some(id));
@@ -422,7 +445,7 @@ fn the_driver_dials_what_is_added_and_ends_what_is_removed() {
         let peer = established.recv().await.unwrap();
         assert_eq!(peer.static_peer, Some(second));
         server.established.recv().await.unwrap();
-        assert_eq!(statics.remove(&server.peer_address()), Some(second));
+        assert_eq!(statics.remove(&server.peer_uri()), Some(second));
         drop(peer);
         statics.ended(second, "closed".to_owned());
         assert!(statics.status().is_empty());
@@ -440,13 +463,13 @@ fn the_driver_dials_what_is_added_and_ends_what_is_removed() {
 
 #[test]
 fn a_static_peer_that_comes_up_late_is_found() {
-    on_each_backend(|backend| async move {
+    by_each_means(|means| async move {
         let address = refused_address();
-        let ours = Transports::new(backend, &key(2), Limits::default());
+        let ours = transports(means, &key(2), Limits::default());
         let (sender, mut established) = mpsc::channel(4);
         let statics = ours.keep_connected(vec![address.clone()], fast(), sender);
         until(|| statics.status()[0].failures >= 2).await;
-        let theirs = Transports::new(backend, &key(1), Limits::default());
+        let theirs = transports(means, &key(1), Limits::default());
         let _server = Server::listen(theirs, &address.to_string());
         let peer = established.recv().await.unwrap();
         assert_eq!(peer.key, key(1).public_key());

@@ -9,8 +9,8 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::thread;
 
-use common::{key, on_each_backend};
-use pinecone_transports::{Direction, HandshakeFailed, Limits, Link, Transports, pipe};
+use common::{by_each_means, key, offering, transports};
+use pinecone_transports::{Direction, HandshakeFailed, Limits, Link, pipe};
 use pinecone_wire::{Extensions, handshake};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -28,10 +28,10 @@ fn noise(mut seed: u64) -> Vec<u8> {
 
 #[test]
 fn a_relayed_stream_carries_megabytes_both_ways_intact() {
-    on_each_backend(|backend| async move {
-        let ours = Transports::new(backend, &key(1), Limits::default());
+    by_each_means(|means| async move {
+        let ours = transports(means, &key(1), Limits::default());
         let offer = Extensions::BREAK_NOTICES;
-        let theirs = Transports::offering(backend, &key(2), Limits::default(), offer);
+        let theirs = offering(means, &key(2), Limits::default(), offer);
         // A buffer that is smaller than a handshake and divides no other size.
         let (near, mut far) = tokio::io::duplex(1000 / 11);
         let (adopted, seen) = tokio::join!(
@@ -78,8 +78,8 @@ fn a_relayed_stream_carries_megabytes_both_ways_intact() {
 
 #[test]
 fn an_adopted_stream_that_ends_ends_the_worker_s_side() {
-    on_each_backend(|backend| async move {
-        let ours = Transports::new(backend, &key(1), Limits::default());
+    by_each_means(|means| async move {
+        let ours = transports(means, &key(1), Limits::default());
         let (near, mut far) = tokio::io::duplex(4096);
         far.write_all(&handshake::encode(&key(2))).await.unwrap();
         let adopted = ours
@@ -95,9 +95,9 @@ fn an_adopted_stream_that_ends_ends_the_worker_s_side() {
 
 #[test]
 fn sockets_of_another_family_are_adopted() {
-    on_each_backend(|backend| async move {
-        let ours = Transports::new(backend, &key(1), Limits::default());
-        let theirs = Transports::new(backend, &key(2), Limits::default());
+    by_each_means(|means| async move {
+        let ours = transports(means, &key(1), Limits::default());
+        let theirs = transports(means, &key(2), Limits::default());
         let (a, b) = pipe().unwrap();
         let (a, b) = tokio::join!(
             ours.adopt_socket(a, "a".into(), Link::Pipe, Direction::Outbound),
@@ -115,8 +115,8 @@ fn sockets_of_another_family_are_adopted() {
 
 #[test]
 fn a_bad_handshake_over_a_stream_is_refused() {
-    on_each_backend(|backend| async move {
-        let ours = Transports::new(backend, &key(1), Limits::default());
+    by_each_means(|means| async move {
+        let ours = transports(means, &key(1), Limits::default());
         let (mut near, mut far) = tokio::io::duplex(4096);
         let mut bytes = handshake::encode(&key(2));
         bytes[50] ^= 1;

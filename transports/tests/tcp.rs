@@ -7,9 +7,11 @@ mod common;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpStream as StdStream};
 use std::time::Duration;
 
-use common::{Server, bind, closed, key, limits, on_each_backend, refused_address, until};
+use common::{
+    Server, bind, by_each_means, closed, key, limits, refused_address, transports, until,
+};
 use pinecone_testing::{Need, skip};
-use pinecone_transports::{DialError, Limits, Listen, ListenError, PeerAddress, Transports};
+use pinecone_transports::{DialError, Limits, Listen, ListenError, PeerUri};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
@@ -32,15 +34,15 @@ fn a_name_is_listened_on_at_all_its_addresses() {
 
 #[test]
 fn listeners_are_added_and_end_with_the_others() {
-    on_each_backend(|backend| async move {
-        let ours = Transports::new(backend, &key(1), limits());
+    by_each_means(|means| async move {
+        let ours = transports(means, &key(1), limits());
         let (sender, mut established) = mpsc::channel(4);
         let first = Listen::now("127.0.0.1:0").unwrap();
         let listeners = ours.keep_listening(vec![first], &sender).unwrap();
         let listen = async |address: &str| ours.listen_on(address.parse().unwrap(), &sender).await;
         let added = listeners.add(listen("localhost:0").await.unwrap());
         assert_eq!(listeners.local_addrs()[1..], added);
-        let theirs = Transports::new(backend, &key(2), limits());
+        let theirs = transports(means, &key(2), limits());
         for address in listeners.local_addrs() {
             let address = address.to_string().parse().unwrap();
             let _far = theirs.dial(&address).await.unwrap();
@@ -65,8 +67,8 @@ fn listeners_are_added_and_end_with_the_others() {
 
 #[test]
 fn a_listener_that_is_dropped_ends_its_handshakes() {
-    on_each_backend(|backend| async move {
-        let server = Server::start(backend, limits());
+    by_each_means(|means| async move {
+        let server = Server::start(means, limits());
         let silent = TcpStream::connect(server.address()).await.unwrap();
         until(|| server.transports.counters().accepted == 1).await;
         let address = server.address();
@@ -78,12 +80,12 @@ fn a_listener_that_is_dropped_ends_its_handshakes() {
 
 #[test]
 fn names_and_both_families_are_dialled() {
-    on_each_backend(|backend| async move {
-        let transports = Transports::new(backend, &key(1), limits());
+    by_each_means(|means| async move {
+        let ours = transports(means, &key(1), limits());
         // All addresses, including IPv4 peers, which are shown as such.
-        let mut server = Server::listen(transports, ":0");
+        let mut server = Server::listen(ours, ":0");
         let port = server.address().port();
-        let dialler = Transports::new(backend, &key(2), limits());
+        let dialler = transports(means, &key(2), limits());
         let mut hosts = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         if std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
             assert!(server.address().is_ipv6());
@@ -92,7 +94,7 @@ fn names_and_both_families_are_dialled() {
             skip(Need::Ipv6, "::1 is not tried");
         }
         for host in hosts {
-            let address: PeerAddress = format!("{host}:{port}").parse().unwrap();
+            let address: PeerUri = format!("{host}:{port}").parse().unwrap();
             let peer = dialler.dial(&address).await.unwrap();
             assert_eq!(peer.key, key(1).public_key(), "{host}");
             assert!(peer.remote.starts_with(&host), "{}", peer.remote);
@@ -110,12 +112,12 @@ fn names_and_both_families_are_dialled() {
 
 #[test]
 fn failed_dials_report_the_reason() {
-    on_each_backend(|backend| async move {
-        let dialler = Transports::new(backend, &key(2), limits());
+    by_each_means(|means| async move {
+        let dialler = transports(means, &key(2), limits());
         let error = dialler.dial(&refused_address()).await.unwrap_err();
         assert!(error.to_string().contains("Connection refused"), "{error}");
         // A label that is too long for any resolver, so the lookup fails without a network.
-        let address: PeerAddress = format!("{}.invalid:1", "a".repeat(64)).parse().unwrap();
+        let address: PeerUri = format!("{}.invalid:1", "a".repeat(64)).parse().unwrap();
         let error = dialler.dial(&address).await.unwrap_err();
         assert!(matches!(error, DialError::Resolve(_)), "{error}");
         assert!(
@@ -128,7 +130,7 @@ fn failed_dials_report_the_reason() {
 
 #[test]
 fn a_connect_that_takes_too_long_is_given_up() {
-    on_each_backend(|backend| async move {
+    by_each_means(|means| async move {
         // A listener with a full queue drops packets.
         let full =
             socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
@@ -137,8 +139,8 @@ fn a_connect_that_takes_too_long_is_given_up() {
         full.listen(0).unwrap();
         let address = full.local_addr().unwrap().as_socket().unwrap();
         let _queued = StdStream::connect(address).unwrap();
-        let dialler = Transports::new(
-            backend,
+        let dialler = transports(
+            means,
             &key(2),
             Limits {
                 connect_timeout: Duration::from_millis(200),
@@ -172,10 +174,10 @@ fn a_port_in_use_is_named() {
 
 #[test]
 fn a_port_can_be_listened_on_again_at_once() {
-    on_each_backend(|backend| async move {
-        let mut server = Server::start(backend, limits());
-        let dialler = Transports::new(backend, &key(2), limits());
-        let out = dialler.dial(&server.peer_address()).await.unwrap();
+    by_each_means(|means| async move {
+        let mut server = Server::start(means, limits());
+        let dialler = transports(means, &key(2), limits());
+        let out = dialler.dial(&server.peer_uri()).await.unwrap();
         // The listening side closes first, so the connection stays in TIME-WAIT on its port.
         drop(server.established.recv().await.unwrap());
         drop(out);

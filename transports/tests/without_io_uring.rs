@@ -6,8 +6,8 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{Server, key};
-use pinecone_transports::{Backend, Limits, Runtime, Transports};
+use common::{Means, Server, key, transports};
+use pinecone_transports::{Backend, Limits, Runtime};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
 /// Makes `io_uring_setup` fail with EPERM, for this thread and those that it starts.
@@ -31,12 +31,16 @@ fn the_detected_backend_is_tokio_and_shakes_hands() {
         let runtime = Runtime::detect().unwrap();
         assert_eq!(runtime.backend(), Backend::Tokio);
         runtime.block_on(async {
-            let mut server = Server::start(runtime.backend(), Limits::default());
-            let client = Transports::new(runtime.backend(), &key(2), Limits::default());
-            let ours = client.dial(&server.peer_address()).await.unwrap();
-            let theirs = server.established.recv().await.unwrap();
-            assert_eq!(ours.key, key(1).public_key());
-            assert_eq!(theirs.key, key(2).public_key());
+            for relay_tcp in [false, true] {
+                let backend = runtime.backend();
+                let means = Means { backend, relay_tcp };
+                let mut server = Server::start(means, Limits::default());
+                let client = transports(means, &key(2), Limits::default());
+                let ours = client.dial(&server.peer_uri()).await.unwrap();
+                let theirs = server.established.recv().await.unwrap();
+                assert_eq!(ours.key, key(1).public_key());
+                assert_eq!(theirs.key, key(2).public_key());
+            }
         });
     };
     std::thread::spawn(test).join().unwrap();

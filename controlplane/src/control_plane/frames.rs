@@ -103,8 +103,9 @@ impl ControlPlane {
                     (Claim::Notice { key, sequence }, Check::Nothing)
                 } else {
                     self.cx.hear_time(port, &key, bootstrap.body.sequence);
+                    let via = self.in_use(port);
                     let position = self.tree.position();
-                    room = Some(self.snake.admit(&mut self.cx, position, port, &bootstrap)?);
+                    room = Some(self.snake.admit(&mut self.cx, position, via, &bootstrap)?);
                     (Claim::Bootstrap(bootstrap), self.cx.signer.check_body(&key))
                 }
             }
@@ -214,6 +215,7 @@ impl ControlPlane {
                 }
             }
             Claim::Notice { key, sequence } => {
+                let port = self.in_use(port);
                 let position = self.tree.position();
                 (self.snake).receive_notice(&mut self.cx, position, port, &key, sequence);
             }
@@ -230,6 +232,13 @@ impl ControlPlane {
             cx.counters.announcements_own_elsewhere += 1;
         }
         let received = self.tree.receive(cx, port, announcement);
+        for outranked in received.outranked {
+            if let Some(key) = self.cx.peers.get(outranked).map(|peer| peer.key) {
+                debug!(port = %outranked, %key, by = %port, "peering is on standby");
+                self.snake
+                    .peer_removed(&mut self.cx, self.tree.position(), outranked, &key);
+            }
+        }
         if received.new_parent {
             self.snake.bootstrap_soon();
         }
@@ -239,8 +248,19 @@ impl ControlPlane {
         }
     }
 
+    /// Returns the peering that is used with the node at `port`: another one if that is on standby.
+    fn in_use(&self, port: PortId) -> PortId {
+        if !self.tree.is_on_standby(port) {
+            return port;
+        }
+        let peer = self.cx.peers.get(port);
+        let used = peer.and_then(|peer| self.cx.rib.peering_with(&peer.key));
+        used.unwrap_or(port)
+    }
+
     /// Handles a bootstrap whose signature is good.
     fn receive_bootstrap(&mut self, port: PortId, bootstrap: &Bootstrap, room: Option<Room>) {
+        let port = self.in_use(port);
         let (cx, position) = (&mut self.cx, self.tree.position());
         if let Some(room) = room.or_else(|| self.snake.admit(cx, position, port, bootstrap)) {
             self.snake.receive(cx, position, port, bootstrap, room);

@@ -83,6 +83,7 @@ impl ControlPlane {
             Some(reason) => warn!(%port, key = %peer.key, %reason, "peer removed"),
         }
         let announced = self.cx.rib.withdraw(port);
+        self.tree.end_standby(&mut self.cx, port, &peer.key);
         self.broadcasts.forget_peering(peer.serial);
         self.snake
             .peer_removed(&mut self.cx, self.tree.position(), port, &peer.key);

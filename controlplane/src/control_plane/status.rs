@@ -41,11 +41,13 @@ impl ControlPlane {
         self.cx
             .peers
             .iter()
-            .map(|(port, peer)| (port, peer, rib.announced(port)))
+            .map(|(port, peer)| (port, peer, self.tree.announced(&self.cx, port)))
             .map(|(port, peer, announced)| PeerStatus {
                 port,
                 key: peer.key,
                 link: peer.link,
+                priority: peer.priority,
+                standby: self.tree.is_on_standby(port),
                 up: self.cx.now.monotonic.saturating_sub(peer.connected),
                 root: announced.map(Announced::root),
                 coordinates: announced.map(|a| a.peer_coordinates.clone()),

@@ -74,6 +74,13 @@ impl NearKeys {
         (best.kind == ClaimKind::Direct).then_some(best.port)
     }
 
+    /// Returns the ports of all peerings with the node that has `key`, best first.
+    pub(super) fn all_direct(&self, key: PublicKey) -> impl Iterator<Item = PortId> {
+        let direct = |claim: &&Claim| claim.kind == ClaimKind::Direct;
+        let claims = self.claims_to(key).take_while(direct);
+        claims.map(|claim| claim.port)
+    }
+
     /// Returns the lowest near key above `key`, and its best port.
     pub(super) fn above(&self, key: &PublicKey) -> Option<(PublicKey, PortId)> {
         let behind = (Bound::Excluded((*key, Claim::LAST)), Bound::Unbounded);

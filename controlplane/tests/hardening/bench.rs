@@ -67,6 +67,7 @@ impl Bench {
             key,
             link: LinkType::Remote,
             extensions: self.offered,
+            priority: 0,
         };
         let port = self.node.connect(self.now, peer).unwrap();
         self.drain();

@@ -183,6 +183,14 @@ pub(crate) struct PeerInfo {
     pub(crate) direction: String,
     /// `pipe`, `multicast`, `bonjour`, `remote` or `bluetooth`.
     pub(crate) link: String,
+    /// `tcp`, `tls`, `ws` or `wss`. Null for a stream that is none of these.
+    #[serde(default)]
+    pub(crate) transport: Option<String>,
+    #[serde(default)]
+    pub(crate) priority: u8,
+    /// True if it is not used because another peering with the same key has a higher priority.
+    #[serde(default)]
+    pub(crate) standby: bool,
     pub(crate) connected_seconds: f64,
     /// Null until the peer has announced.
     pub(crate) coordinates: Option<Vec<u64>>,
@@ -289,6 +297,9 @@ impl From<&Peer> for PeerInfo {
                 LinkType::Bluetooth => "bluetooth",
             }
             .to_owned(),
+            transport: peer.scheme.map(|scheme| scheme.to_string()),
+            priority: peer.priority,
+            standby: peer.standby,
             connected_seconds: peer.connected_for.as_secs_f64(),
             coordinates: peer.coordinates.as_ref().map(|c| c.ports().to_vec()),
             root: peer.root.map(|key| key.to_string()),

@@ -9,7 +9,7 @@ use pinecone_controlplane::{Config, ControlPlane, Effect, NewPeer, Now};
 use pinecone_dataplane::{LinkType, PortId};
 use pinecone_fib::FibWriter;
 use pinecone_load::FrameBuffer;
-use pinecone_transports::PeerAddress;
+use pinecone_transports::PeerUri;
 use pinecone_wire::frame::{HEADER_LEN, KEEPALIVE};
 use pinecone_wire::timing::{CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT};
 use pinecone_wire::timing::{KEEPALIVE_INTERVAL, PEER_TIMEOUT, WRITE_TIMEOUT};
@@ -80,7 +80,7 @@ pub(crate) struct Place {
 impl Link {
     /// Connects to a node and performs the handshake. All times are relative to `start`.
     pub(crate) fn connect(
-        address: &PeerAddress,
+        address: &PeerUri,
         key: SecretKey,
         start: Instant,
     ) -> Result<Self, Failure> {
@@ -373,7 +373,7 @@ fn now(start: Instant) -> Now {
 }
 
 /// Connects to the first address of a name that accepts.
-fn connect(address: &PeerAddress) -> Result<(TcpStream, SocketAddr), Failure> {
+fn connect(address: &PeerUri) -> Result<(TcpStream, SocketAddr), Failure> {
     let failed = |e: io::Error| {
         Failure::runtime(format!(
             "cannot connect to {address}: {e}: check that a node listens there"

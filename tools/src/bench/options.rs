@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use pinecone_transports::PeerAddress;
+use pinecone_transports::{PeerUri, Scheme};
 use serde::Serialize;
 
 use super::frames::{MAX_SIZE, MIN_SIZE};
@@ -14,6 +14,15 @@ use crate::failure::Failure;
 use crate::logging::LogOptions;
 use crate::output::print;
 
+/// Parses the address of a node that is measured by plain TCP.
+fn plain(text: &str) -> Result<PeerUri, String> {
+    let peer: PeerUri = text.parse().map_err(|error| format!("{error}"))?;
+    match peer.scheme() == Scheme::Tcp && peer.to_string() == text.trim() {
+        true => Ok(peer),
+        false => Err("the bench speaks plain TCP: write host:port".to_owned()),
+    }
+}
+
 /// Options of `pinecone bench`.
 #[derive(Debug, Args)]
 pub(crate) struct BenchOptions {
@@ -22,9 +31,10 @@ pub(crate) struct BenchOptions {
         long,
         value_name = "ADDR[,ADDR]",
         value_delimiter = ',',
+        value_parser = plain,
         required = true
     )]
-    pub(super) through: Vec<PeerAddress>,
+    pub(super) through: Vec<PeerUri>,
     /// Bytes of payload in each frame.
     #[arg(short, long, value_name = "BYTES", default_value_t = 1200,
           value_parser = whole::<u32>(MIN_SIZE as u64, MAX_SIZE as u64))]

@@ -1,54 +1,18 @@
 //! Binding sockets to listen on.
 
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::str::FromStr;
+use std::sync::Arc;
 
 use rustix::io::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::address::{Host, split};
-use crate::{AddressError, ListenError};
+use super::options::{addresses_of, bind_to_interface};
+use crate::uri::Host;
+use crate::{ListenError, ListenUri, Scheme};
 
 /// Number of connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 4096;
-
-/// An address to listen on: `host:port`, `[IPv6]:port`, or `:port` for all IPv4 and IPv6 addresses of
-/// the machine. Port 0 takes a free port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenAddress {
-    /// The host. `None` means all addresses.
-    pub(crate) host: Option<Host>,
-    pub(crate) port: u16,
-    text: String,
-}
-
-impl FromStr for ListenAddress {
-    type Err = AddressError;
-
-    fn from_str(text: &str) -> Result<Self, AddressError> {
-        let text = text.trim();
-        let (host, port) = split(text)?;
-        Ok(Self {
-            host,
-            port,
-            text: text.to_owned(),
-        })
-    }
-}
-
-impl ListenAddress {
-    pub(crate) fn is_name(&self) -> bool {
-        matches!(self.host, Some(Host::Name(_)))
-    }
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
 
 /// A listening socket that is not served yet. Binding needs no runtime, so that errors can be reported
 /// early.
@@ -56,6 +20,7 @@ impl fmt::Display for ListenAddress {
 pub struct BoundListener {
     socket: Socket,
     address: SocketAddr,
+    uri: Arc<ListenUri>,
 }
 
 impl BoundListener {
@@ -64,12 +29,12 @@ impl BoundListener {
     ///
     /// # Errors
     /// The name does not resolve, an address is in use, or no address can be bound.
-    pub fn bind(address: &ListenAddress) -> Result<Vec<Self>, ListenError> {
-        let port = address.port;
-        match &address.host {
-            None => Ok(vec![Self::bind_all(port)?]),
-            Some(Host::Ip(ip)) => Ok(vec![Self::bind_one(SocketAddr::new(*ip, port))?]),
-            Some(Host::Name(host)) => Self::bind_each(resolve(host, port)?),
+    pub fn bind(uri: &Arc<ListenUri>) -> Result<Vec<Self>, ListenError> {
+        let port = uri.port;
+        match &uri.host {
+            None => Self::bind_all(uri),
+            Some(Host::Ip(ip)) => Ok(vec![Self::bind_one(uri, SocketAddr::new(*ip, port))?]),
+            Some(Host::Name(host)) => Self::bind_each(uri, resolve(host, port)?),
         }
     }
 
@@ -79,33 +44,54 @@ impl BoundListener {
         self.address
     }
 
-    pub(crate) fn into_parts(self) -> (Socket, SocketAddr) {
-        (self.socket, self.address)
+    /// Returns the scheme of its URI.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        self.uri.scheme
     }
 
-    /// Listens on all addresses of the machine.
-    pub(crate) fn bind_all(port: u16) -> Result<Self, ListenError> {
-        match bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), false) {
-            Err(ListenError::Io { source, .. }) if is_without_ipv6(&source) => bind(
-                SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port),
-                true,
-            ),
+    pub(super) fn into_parts(self) -> (Socket, SocketAddr, Arc<ListenUri>) {
+        (self.socket, self.address, self.uri)
+    }
+
+    /// Listens on all addresses of the machine, or of the interface that the URI names.
+    pub(crate) fn bind_all(uri: &Arc<ListenUri>) -> Result<Vec<Self>, ListenError> {
+        let every = |ip: IpAddr| SocketAddr::new(ip, uri.port);
+        let bound = match bind(uri, every(Ipv6Addr::UNSPECIFIED.into()), false) {
+            Err(ListenError::Io { source, .. }) if is_without_ipv6(&source) => {
+                bind(uri, every(Ipv4Addr::UNSPECIFIED.into()), true)
+            }
             other => other,
+        };
+        match (bound?, &uri.options.interface) {
+            (Some(listener), _) => Ok(vec![listener]),
+            (None, interface) => {
+                let interface = interface.as_deref().unwrap_or_default();
+                let addresses = addresses_of(interface, uri.port);
+                Self::bind_each(uri, addresses.map_err(|e| no_interface(interface, e))?)
+            }
         }
     }
 
     /// Listens on one address, for its own family only.
-    pub(crate) fn bind_one(address: SocketAddr) -> Result<Self, ListenError> {
-        bind(address, true)
+    pub(crate) fn bind_one(uri: &Arc<ListenUri>, address: SocketAddr) -> Result<Self, ListenError> {
+        let bound = bind(uri, address, true)?;
+        bound.ok_or_else(|| ListenError::Io {
+            address,
+            source: Errno::PERM.into(),
+        })
     }
 
     /// Binds all addresses of a name that this machine has. A name may have others, such as the IPv6
     /// address of `localhost` if IPv6 is disabled.
-    pub(crate) fn bind_each(addresses: Vec<SocketAddr>) -> Result<Vec<Self>, ListenError> {
+    pub(crate) fn bind_each(
+        uri: &Arc<ListenUri>,
+        addresses: Vec<SocketAddr>,
+    ) -> Result<Vec<Self>, ListenError> {
         let mut bound = Vec::new();
         let mut failure = None;
         for address in addresses {
-            match Self::bind_one(address) {
+            match Self::bind_one(uri, address) {
                 Ok(listener) => bound.push(listener),
                 Err(error @ ListenError::InUse { .. }) => return Err(error),
                 Err(error) => failure = Some(error),
@@ -151,13 +137,33 @@ fn is_without_ipv6(error: &io::Error) -> bool {
     })
 }
 
-fn bind(address: SocketAddr, one_family: bool) -> Result<BoundListener, ListenError> {
+/// Binds a socket. Returns `None` if it must be restricted to an interface and the process lacks the privilege, unless
+/// the address is one of that interface.
+fn bind(
+    uri: &Arc<ListenUri>,
+    address: SocketAddr,
+    one_family: bool,
+) -> Result<Option<BoundListener>, ListenError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => ListenError::InUse { address },
+        _ => ListenError::Io { address, source },
+    };
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    );
+    let socket = socket.map_err(failed)?;
+    if let Some(interface) = &uri.options.interface {
+        let of_it = || addresses_of(interface, address.port());
+        let is_restricted = bind_to_interface(&SockRef::from(&socket), interface);
+        if !is_restricted.map_err(|e| no_interface(interface, e))?
+            && !of_it().is_ok_and(|of_it| of_it.contains(&address))
+        {
+            return Ok(None);
+        }
+    }
     let bound = || {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
         if address.is_ipv6() {
             socket.set_only_v6(one_family)?;
         }
@@ -166,14 +172,19 @@ fn bind(address: SocketAddr, one_family: bool) -> Result<BoundListener, ListenEr
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
-        let local = socket.local_addr()?.as_socket();
-        Ok(BoundListener {
-            address: local.unwrap_or(address),
-            socket,
-        })
+        socket.local_addr()
     };
-    bound().map_err(|source: io::Error| match source.kind() {
-        io::ErrorKind::AddrInUse => ListenError::InUse { address },
-        _ => ListenError::Io { address, source },
-    })
+    let local = bound().map_err(failed)?.as_socket();
+    Ok(Some(BoundListener {
+        address: local.unwrap_or(address),
+        socket,
+        uri: Arc::clone(uri),
+    }))
+}
+
+fn no_interface(interface: &str, source: io::Error) -> ListenError {
+    ListenError::Interface {
+        interface: interface.to_owned(),
+        source,
+    }
 }

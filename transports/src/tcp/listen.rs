@@ -1,8 +1,9 @@
 //! Accepting connections from peers.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -13,7 +14,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::admission::{Place, Slot};
 use crate::descriptors::{self, Purpose};
 use crate::handshake::canonical;
-use crate::{Direction, Established, HandshakeFailed, Link, Transports};
+use crate::layers::Role;
+use crate::relayed::Shaken;
+use crate::{Direction, Established, HandshakeFailed, Link, ListenUri, Scheme, Transports};
 
 use super::bind::BoundListener;
 
@@ -25,6 +28,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Listening {
     task: JoinHandle<()>,
     address: SocketAddr,
+    scheme: Scheme,
 }
 
 impl Listening {
@@ -32,6 +36,12 @@ impl Listening {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns the scheme of its URI.
+    #[must_use]
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
     }
 }
 
@@ -54,23 +64,33 @@ impl Transports {
         listener: BoundListener,
         established: mpsc::Sender<Established>,
     ) -> io::Result<Listening> {
-        let (socket, address) = listener.into_parts();
+        let (socket, address, uri) = listener.into_parts();
         if let Some(bytes) = self.shared.limits.max_segment {
             // Accepted connections inherit it.
             socket.set_tcp_mss(bytes)?;
         }
         let socket = TcpListener::from_std(socket.into())?;
         let transports = self.clone();
+        let scheme = uri.scheme;
         let task = tokio::task::spawn_local(async move {
             tokio::select! {
                 () = established.closed() => {}
-                () = transports.accept_all(&socket, &established) => {}
+                () = transports.accept_all(&socket, &uri, &established) => {}
             }
         });
-        Ok(Listening { task, address })
+        Ok(Listening {
+            task,
+            address,
+            scheme,
+        })
     }
 
-    async fn accept_all(&self, listener: &TcpListener, established: &mpsc::Sender<Established>) {
+    async fn accept_all(
+        &self,
+        listener: &TcpListener,
+        uri: &Arc<ListenUri>,
+        established: &mpsc::Sender<Established>,
+    ) {
         let mut handshakes = JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -92,9 +112,11 @@ impl Transports {
             }
             match Slot::take(&self.shared.admission, remote.ip()) {
                 Some(slot) => {
-                    let (transports, established) = (self.clone(), established.clone());
+                    let (transports, uri) = (self.clone(), Arc::clone(uri));
+                    let established = established.clone();
                     handshakes.spawn_local(async move {
-                        transports.welcome(stream, remote, slot, &established).await;
+                        let welcome = transports.welcome(stream, remote, &uri, slot, &established);
+                        welcome.await;
                     });
                 }
                 None => self.over_cap(remote),
@@ -106,25 +128,32 @@ impl Transports {
         &self,
         stream: TcpStream,
         remote: SocketAddr,
+        uri: &Arc<ListenUri>,
         mut slot: Slot,
         established: &mpsc::Sender<Established>,
     ) {
-        let adopt = async {
-            let socket = prepare(stream).or_else(|error| self.count(Err(error.into())))?;
-            let (link, direction) = (Link::Remote, Direction::Inbound);
-            self.adopt_socket(socket, remote.to_string(), link, direction)
-                .await
-        };
-        let adopted = tokio::select! {
-            adopted = adopt => adopted,
+        let shaken = tokio::select! {
+            shaken = self.shake_accepted(stream, remote, uri) => shaken,
             () = slot.given_away() => return self.over_cap(remote),
         };
-        match adopted {
-            Ok(mut peer) => {
+        match shaken {
+            Ok(shaken) => {
                 let Some(slot) = slot.keep() else {
                     return self.over_cap(remote);
                 };
-                peer.place = Place::inbound(slot);
+                let peer = Established {
+                    remote: name(uri.scheme, remote, shaken.client),
+                    stream: shaken.stream,
+                    key: shaken.peer.public_key,
+                    extensions: shaken.peer.extensions,
+                    scheme: Some(uri.scheme),
+                    link: Link::Remote,
+                    direction: Direction::Inbound,
+                    priority: uri.options.priority,
+                    static_peer: None,
+                    place: Place::inbound(slot),
+                    relay: shaken.relay,
+                };
                 // Fails only when the node is closing.
                 drop(established.send(peer).await);
             }
@@ -135,6 +164,25 @@ impl Transports {
                 refused(remote, &error);
             }
         }
+    }
+
+    /// Performs the handshake over an accepted connection: here for plain TCP, and on a relay thread for all else.
+    async fn shake_accepted(
+        &self,
+        stream: TcpStream,
+        remote: SocketAddr,
+        uri: &Arc<ListenUri>,
+    ) -> Result<Shaken, HandshakeFailed> {
+        let socket = prepare(stream).or_else(|error| self.count(Err(error.into())))?;
+        let expected = uri.options.key;
+        if !self.is_relayed(uri.scheme) {
+            let (stream, peer) = self.shake_socket(socket, expected).await?;
+            return Ok(Shaken::direct(stream, peer));
+        }
+        let listener = Arc::clone(uri);
+        let role = Role::Listener { listener, remote };
+        let name = name(uri.scheme, remote, None);
+        self.shake_relayed(socket, role, expected, name).await
     }
 
     fn over_cap(&self, remote: SocketAddr) {
@@ -153,6 +201,18 @@ impl Transports {
         self.shared.counters.accept_failed.add();
         tracing::warn!(%error, "cannot accept connections");
         tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+/// Returns the address of a peer for display. `client` is its address behind a reverse proxy.
+fn name(scheme: Scheme, remote: SocketAddr, client: Option<IpAddr>) -> String {
+    let address = match client {
+        Some(client) => format!("{client} by way of {remote}"),
+        None => remote.to_string(),
+    };
+    match scheme {
+        Scheme::Tcp => address,
+        other => format!("{other}://{address}"),
     }
 }
 

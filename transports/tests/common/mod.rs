@@ -4,13 +4,14 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pinecone_transports::{
-    Backend, BoundListener, Established, Limits, ListenError, Listening, PeerAddress, Runtime,
-    Transports,
+    Backend, BoundListener, Established, Limits, ListenError, Listening, PeerUri, Runtime,
+    TransportOptions, Transports,
 };
-use pinecone_wire::SecretKey;
+use pinecone_wire::{Extensions, SecretKey};
 use tokio::sync::mpsc;
 
 /// A time limit that is only reached on a failure.
@@ -20,21 +21,53 @@ pub fn key(n: u8) -> SecretKey {
     SecretKey::from_seed(&[n; 32])
 }
 
-/// Runs a test with each backend that this machine has.
-pub fn on_each_backend<F: Future>(test: impl Fn(Backend) -> F) {
-    for backend in [Backend::Tokio, Backend::TokioUring] {
+/// The way in which handshakes over TCP are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Means {
+    pub backend: Backend,
+    /// Set if TCP goes through a relay thread, as all other schemes do.
+    pub relay_tcp: bool,
+}
+
+/// Runs a test with each backend that this machine has, and with relay threads.
+pub fn by_each_means<F: Future>(test: impl Fn(Means) -> F) {
+    for (backend, relay_tcp) in [
+        (Backend::Tokio, false),
+        (Backend::TokioUring, false),
+        (Backend::Tokio, true),
+    ] {
         if backend == Backend::TokioUring && Backend::detect() != backend {
             pinecone_testing::skip(pinecone_testing::Need::IoUring, "tokio-uring is not tried");
             continue;
         }
+        let means = Means { backend, relay_tcp };
         let runtime = Runtime::new(backend).unwrap();
         assert_eq!(runtime.backend(), backend);
         runtime.block_on(async {
-            tokio::time::timeout(DEADLINE, test(backend))
+            tokio::time::timeout(DEADLINE, test(means))
                 .await
-                .unwrap_or_else(|_| panic!("test hangs with {backend}"));
+                .unwrap_or_else(|_| panic!("test hangs with {means:?}"));
         });
     }
+}
+
+pub fn transports(means: Means, key: &SecretKey, limits: Limits) -> Transports {
+    offering(means, key, limits, Extensions::NONE)
+}
+
+pub fn offering(
+    means: Means,
+    key: &SecretKey,
+    limits: Limits,
+    extensions: Extensions,
+) -> Transports {
+    let options = TransportOptions {
+        limits,
+        extensions,
+        relay_tcp: means.relay_tcp,
+        ..TransportOptions::default()
+    };
+    Transports::with_options(means.backend, key, options)
 }
 
 /// Waits until `condition` holds.
@@ -52,8 +85,8 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn start(backend: Backend, limits: Limits) -> Self {
-        Self::listen(Transports::new(backend, &key(1), limits), "127.0.0.1:0")
+    pub fn start(means: Means, limits: Limits) -> Self {
+        Self::listen(transports(means, &key(1), limits), "127.0.0.1:0")
     }
 
     pub fn listen(transports: Transports, address: &str) -> Self {
@@ -70,18 +103,18 @@ impl Server {
         self.listening.local_addr()
     }
 
-    pub fn peer_address(&self) -> PeerAddress {
+    pub fn peer_uri(&self) -> PeerUri {
         self.address().to_string().parse().unwrap()
     }
 }
 
 /// Binds an address in text form.
 pub fn bind(address: &str) -> Result<Vec<BoundListener>, ListenError> {
-    BoundListener::bind(&address.parse()?)
+    BoundListener::bind(&Arc::new(address.parse()?))
 }
 
 /// Returns an address on loopback where nothing listens.
-pub fn refused_address() -> PeerAddress {
+pub fn refused_address() -> PeerUri {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     free.local_addr().unwrap().to_string().parse().unwrap()
 }
@@ -104,7 +137,7 @@ impl BlackHoles {
         Self((0..n).map(hole).collect())
     }
 
-    pub fn addresses(&self) -> Vec<PeerAddress> {
+    pub fn addresses(&self) -> Vec<PeerUri> {
         let addresses = self.0.iter().map(|(_, queued)| queued.peer_addr().unwrap());
         addresses.map(|a| a.to_string().parse().unwrap()).collect()
     }

@@ -23,6 +23,7 @@ pub(super) fn connect(nodes: &mut Nodes, medium: &mut Medium, id: LinkId) {
             key: node.key(),
             link: LinkType::Remote,
             extensions: node.options().config.extensions(),
+            priority: 0,
         })
     });
     let [Some(first), Some(second)] = peers else {

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pinecone_wire::{Extensions, SecretKey};
+use pinecone_wire::SecretKey;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -12,8 +12,8 @@ use tokio::time::timeout;
 
 use crate::resolve::Resolver;
 use crate::{
-    Backend, BoundListener, DialError, DialSchedule, Established, Limits, Listening, PeerAddress,
-    Runtime, StaticPeerState, Transports,
+    Backend, BoundListener, DialError, DialSchedule, Established, Limits, Listening, PeerUri,
+    Runtime, StaticPeerState, TransportOptions, Transports,
 };
 
 /// A time limit that is only reached on a failure.
@@ -26,7 +26,7 @@ fn key(n: u8) -> SecretKey {
     SecretKey::from_seed(&[n; 32])
 }
 
-fn name() -> PeerAddress {
+fn name() -> PeerUri {
     "a.name:1".parse().unwrap()
 }
 
@@ -35,7 +35,15 @@ fn node(n: u8, limits: Limits, name: &Name) -> Transports {
     // A resolver returns no ports, so each address has an IP of its own.
     let name = Arc::clone(name);
     let resolver = Resolver::new(move |_| Ok(name.lock().unwrap().clone()));
-    Transports::resolving(Backend::Tokio, &key(n), limits, Extensions::NONE, resolver)
+    resolving(n, limits, resolver)
+}
+
+fn resolving(n: u8, limits: Limits, resolver: Resolver) -> Transports {
+    let options = TransportOptions {
+        limits,
+        ..TransportOptions::default()
+    };
+    Transports::resolving(Backend::Tokio, &key(n), options, resolver)
 }
 
 struct Server {
@@ -51,7 +59,8 @@ fn serve(n: u8, address: SocketAddr) -> Server {
 
 fn serve_with(transports: Transports, address: SocketAddr) -> Server {
     let (sender, established) = mpsc::channel(16);
-    let bound = BoundListener::bind_one(address).unwrap();
+    let uri = Arc::new(address.to_string().parse().unwrap());
+    let bound = BoundListener::bind_one(&uri, address).unwrap();
     Server {
         _listening: transports.listen(bound, sender).unwrap(),
         established,
@@ -66,7 +75,7 @@ fn addresses<const N: usize>(first: u8) -> [SocketAddr; N] {
     std::array::from_fn(|i| SocketAddr::from((Ipv4Addr::new(127, 77, first, 1 + i as u8), port)))
 }
 
-fn to(address: SocketAddr) -> PeerAddress {
+fn to(address: SocketAddr) -> PeerUri {
     format!("a.name:{}", address.port()).parse().unwrap()
 }
 
@@ -194,8 +203,7 @@ fn the_limit_to_connect_does_not_include_the_lookup() {
             connect_timeout: Duration::from_millis(500),
             ..Limits::default()
         };
-        let none = Extensions::NONE;
-        let ours = Transports::resolving(Backend::Tokio, &key(2), limits, none, resolver);
+        let ours = resolving(2, limits, resolver);
         let _server = serve(1, good);
         ours.dial(&to(good)).await.unwrap();
     });
@@ -241,8 +249,7 @@ fn a_lookup_without_end_is_given_up() {
             lookup_timeout: Duration::from_millis(50),
             ..Limits::default()
         };
-        let none = Extensions::NONE;
-        let ours = Transports::resolving(Backend::Tokio, &key(2), limits, none, resolver);
+        let ours = resolving(2, limits, resolver);
         let error = ours.dial(&name()).await.unwrap_err();
         assert!(matches!(error, DialError::LookupTimeout(_)), "{error}");
         let counters = ours.counters();
