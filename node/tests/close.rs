@@ -5,7 +5,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use pinecone::{Event, Node, pipe};
+use pinecone::{Event, Node, StreamOptions, pipe};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -47,9 +47,16 @@ fn closing_releases_ports_threads_and_descriptors() {
         runtime.block_on(async {
             pipe(&a, &b).await.unwrap();
             a.connect(&addresses[1].to_string()).await.unwrap();
-            assert_eq!(a.peers().await.unwrap().len(), 2);
+            let (of_a, of_b) = tokio::io::duplex(4096);
+            let options = StreamOptions::default;
+            let relayed = tokio::join!(
+                a.connect_relayed(of_a, options()),
+                b.connect_relayed(of_b, options())
+            );
+            relayed.0.and(relayed.1).unwrap();
+            assert_eq!(a.peers().await.unwrap().len(), 3);
             let mut added = 0;
-            while added < 2 {
+            while added < 3 {
                 let event = tokio::time::timeout(LIMIT, events.next()).await.unwrap();
                 added += usize::from(matches!(event, Some(Event::PeerAdded { .. })));
             }
@@ -84,7 +91,7 @@ fn closing_releases_ports_threads_and_descriptors() {
         while let Some(event) = runtime.block_on(events.next()) {
             gone += usize::from(matches!(event, Event::PeerRemoved { .. }));
         }
-        assert_eq!(gone, 2);
+        assert_eq!(gone, 3);
         drop(events);
         // A drop does not wait for the end of the node.
         assert_back_to(before.0, before.1);

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use pinecone::{Builder, Host, HostOptions, Node, NodeError, NodeOptions, SecretKey, pipe};
+use pinecone::{
+    Builder, Host, HostOptions, Node, NodeError, NodeOptions, SecretKey, StreamOptions, pipe,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -27,15 +29,15 @@ fn alone() -> MutexGuard<'static, ()> {
 
 /// Returns the number of threads of nodes. The test harness starts and ends threads of its own meanwhile.
 fn threads() -> usize {
+    threads_named(&["pinecone", "worker", "relay", "resolver"])
+}
+
+fn threads_named(prefixes: &[&str]) -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let names =
         tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
-    let of_nodes = |name: &String| {
-        ["pinecone", "worker", "resolver"]
-            .iter()
-            .any(|of| name.starts_with(of))
-    };
-    names.filter(of_nodes).count()
+    let is_wanted = |name: &String| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    names.filter(is_wanted).count()
 }
 
 fn descriptors() -> usize {
@@ -157,6 +159,48 @@ fn closing_and_dropping_release_everything() {
 }
 
 #[test]
+fn all_nodes_relay_on_the_threads_of_the_host() {
+    let _alone = alone();
+    let before = (threads(), descriptors());
+    run(async {
+        let host = host(1);
+        let nodes = [start(&host).await, start(&host).await, start(&host).await];
+        let [a, b, c] = &nodes;
+        let options = StreamOptions::default;
+        let mut far = Vec::new();
+        for node in [a, b] {
+            // The handshake of a peer that says nothing else.
+            let (near, mut end) = tokio::io::duplex(4096);
+            let key = SecretKey::from_seed(&[9; 32]);
+            let ours = pinecone_wire::handshake::encode(&key);
+            tokio::io::AsyncWriteExt::write_all(&mut end, &ours)
+                .await
+                .unwrap();
+            node.connect_relayed(near, options()).await.unwrap();
+            far.push(end);
+        }
+        assert_eq!(threads_named(&["relay"]), 1);
+        let (of_b, of_c) = tokio::io::duplex(4096);
+        let joined = tokio::join!(
+            b.connect_relayed(of_b, options()),
+            c.connect_relayed(of_c, options())
+        );
+        joined.0.and(joined.1).unwrap();
+        // The streams of a node have been dropped when it has closed, and those of others have not.
+        a.close().await;
+        let mut bytes = Vec::new();
+        let ended = tokio::io::AsyncReadExt::read_to_end(&mut far[0], &mut bytes);
+        tokio::time::timeout(Duration::ZERO, ended)
+            .await
+            .unwrap()
+            .unwrap();
+        exchange(b, c).await;
+        drop((nodes, host));
+    });
+    assert_back_to(before);
+}
+
+#[test]
 fn options_that_need_threads_are_refused() {
     let _alone = alone();
     let before = (threads(), descriptors());
@@ -167,6 +211,7 @@ fn options_that_need_threads_are_refused() {
         (small().engine(pinecone::EngineChoice::Uring), "engine"),
         (small().verify_threads(1), "verify_threads"),
         (small().control_core(0), "control_core"),
+        (small().transport_threads(2), "transport_threads"),
     ] {
         let error = builder.start_blocking().unwrap_err().to_string();
         assert!(error.contains(option), "{error}");

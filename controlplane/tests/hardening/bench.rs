@@ -63,11 +63,15 @@ impl Bench {
     }
 
     pub(crate) fn connect(&mut self, key: PublicKey) -> PortId {
+        self.connect_with(key, 0)
+    }
+
+    pub(crate) fn connect_with(&mut self, key: PublicKey, priority: u8) -> PortId {
         let peer = NewPeer {
             key,
             link: LinkType::Remote,
             extensions: self.offered,
-            priority: 0,
+            priority,
         };
         let port = self.node.connect(self.now, peer).unwrap();
         self.drain();

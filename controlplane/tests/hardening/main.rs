@@ -9,5 +9,6 @@ mod clocks;
 mod own_key;
 mod paths;
 mod peers;
+mod priorities;
 mod snake;
 mod tree;

@@ -13,6 +13,7 @@ mod many;
 mod options;
 mod pair;
 mod paths;
+mod relayed;
 mod static_peers;
 mod traffic;
 mod verifying;

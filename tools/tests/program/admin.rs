@@ -98,6 +98,10 @@ fn peers_are_listed_for_people_and_programs() {
         (&peer["direction"], &peer["link"]),
         (&json!("outbound"), &json!("remote"))
     );
+    assert_eq!(
+        (&peer["transport"], &peer["priority"], &peer["standby"]),
+        (&json!("tcp"), &json!(0), &json!(false))
+    );
     assert_eq!(a.peer(&b.key).unwrap()["direction"], "inbound");
     for counter in [
         "rx_protocol_bytes",
@@ -113,8 +117,8 @@ fn peers_are_listed_for_people_and_programs() {
     assert_eq!(lines.len(), 2, "{text}");
     let words: Vec<_> = lines[1].split_whitespace().collect();
     assert_eq!(
-        words[..5],
-        ["1", &a.key.short(), a.address(), "out", "remote"]
+        words[..6],
+        ["1", &a.key.short(), a.address(), "out", "remote", "tcp"]
     );
     // Columns are aligned with their headings.
     assert_eq!(lines[0].find("ADDRESS"), lines[1].find(a.address()));

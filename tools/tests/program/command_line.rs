@@ -104,6 +104,28 @@ fn wrong_flags_end_with_one_line_and_code_2() {
         (&["run", "--connect", "a:0"], &["host:port"]),
         (&["run", "--connect", "a:70000"], &["a:70000", "65535"]),
         (&["run", "--connect", "gopher://a:1"], &["gopher"]),
+        (
+            &["run", "--connect", "a:1,b:2?colour=red"],
+            &["--connect", "unknown option", "colour", "key="],
+        ),
+        (
+            &["run", "--connect", "a:1?sni=b"],
+            &["sni=", "tls://", "omit it"],
+        ),
+        (
+            &["run", "--listen", "tcp://:1?maxbackoff=1s"],
+            &["--listen", "maxbackoff="],
+        ),
+        (
+            &["run", "--listen", "tcp://:1?priority=999"],
+            &["--listen", "0 to 255"],
+        ),
+        (&["run", "--listen-ws", "8080"], &["--listen-ws", "8080"]),
+        (&["run", "--listenws", ":0"], &["--listen-ws", "ws://"]),
+        (
+            &["bench", "--through", "a:1?priority=1"],
+            &["--through", "plain TCP"],
+        ),
         (&["run", "--log", "=,="], &["--log", "log level"]),
         (&["run", "--log", "inof"], &["inof", "log level"]),
         (&["run", "--log", "info,inof"], &["inof", "log level"]),

@@ -34,11 +34,21 @@ fn without_io_uring<T: Send + 'static>(start: impl FnOnce() -> T + Send + 'stati
 
 #[test]
 fn a_daemon_falls_back_to_epoll_and_reports_it() {
+    falls_back(&[]);
+}
+
+#[test]
+fn a_daemon_that_relays_falls_back_as_well() {
+    falls_back(&["--relay-tcp"]);
+}
+
+fn falls_back(arguments: &'static [&'static str]) {
     let left = Daemon::start();
     let connect = vec![left.address().to_owned()];
-    let middle = without_io_uring(|| {
+    let middle = without_io_uring(move || {
         Start {
             connect,
+            arguments,
             ..Start::default()
         }
         .run()
