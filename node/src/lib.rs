@@ -84,7 +84,7 @@ pub use pinecone_dataplane::{
 };
 pub use pinecone_transports::{
     AddressError, DialError, DialSchedule, Direction, HandshakeFailed, Limits, ListenError,
-    LocalListener, MissingListener, Scheme,
+    LocalListener, MissingListener, Scheme, WrongKey,
 };
 pub use pinecone_wire::{
     Coordinates, Extensions, FrameError, KeyError, PublicKey, SecretKey, Signature, TrafficLayout,

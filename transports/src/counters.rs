@@ -88,7 +88,7 @@ impl Counters {
             Some(HandshakeFailed::Capabilities(_)) => &self.refused_capabilities,
             Some(HandshakeFailed::Signature) => &self.refused_signature,
             Some(HandshakeFailed::OwnKey) => &self.refused_own_key,
-            Some(HandshakeFailed::Key { .. }) => &self.refused_key,
+            Some(HandshakeFailed::Key(_)) => &self.refused_key,
             Some(HandshakeFailed::Timeout(_)) => &self.timed_out,
             Some(HandshakeFailed::Eof { .. }) => &self.closed_early,
             Some(HandshakeFailed::Io(_) | HandshakeFailed::Unsupported(_)) => &self.stream_failed,

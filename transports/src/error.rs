@@ -69,13 +69,8 @@ pub enum HandshakeFailed {
     )]
     OwnKey,
     /// The peer has another key than the URI demands with `?key=`.
-    #[error("the peer has the key {found}, not {expected} as ?key= demands")]
-    Key {
-        /// The key that the URI names.
-        expected: PublicKey,
-        /// The key that the peer claims.
-        found: PublicKey,
-    },
+    #[error(transparent)]
+    Key(Box<WrongKey>),
     /// The transport is not supported.
     #[error("{0}:// is not supported yet")]
     Unsupported(Scheme),
@@ -91,6 +86,16 @@ pub enum HandshakeFailed {
     /// The stream failed.
     #[error("stream failed: {0}")]
     Io(#[from] io::Error),
+}
+
+/// The peer has another key than the URI demands.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the peer has the key {found}, not {expected} as ?key= demands")]
+pub struct WrongKey {
+    /// The key that the URI names.
+    pub expected: PublicKey,
+    /// The key that the peer claims.
+    pub found: PublicKey,
 }
 
 impl HandshakeFailed {

@@ -19,7 +19,7 @@ use crate::own_key::{COUNTERPART_WITHIN, OwnKey, Verdict};
 use crate::resolve::Resolver;
 use crate::stream::Relays;
 use crate::{
-    Backend, HandshakeFailed, RelayPool, Scheme, TransportCounters, descriptors, exchange,
+    Backend, HandshakeFailed, RelayPool, Scheme, TransportCounters, WrongKey, descriptors, exchange,
 };
 
 /// The transports of a node: its handshake, limits and counters, which clones share. Cheap to clone.
@@ -255,7 +255,10 @@ impl Transports {
             return Err(HandshakeFailed::OwnKey);
         }
         match expected {
-            Some(expected) if expected != found => Err(HandshakeFailed::Key { expected, found }),
+            Some(expected) if expected != found => {
+                let wrong = WrongKey { expected, found };
+                Err(HandshakeFailed::Key(Box::new(wrong)))
+            }
             _ => Ok(peer),
         }
     }

@@ -38,7 +38,7 @@ pub use admission::Place;
 pub use counters::TransportCounters;
 pub use descriptors::room_for_peerings;
 pub use direction::Direction;
-pub use error::{DialError, HandshakeFailed, ListenError};
+pub use error::{DialError, HandshakeFailed, ListenError, WrongKey};
 pub use established::{Established, Link};
 pub use handshake::{TransportOptions, Transports};
 pub use keep_connected::StaticPeersHandle;

@@ -32,13 +32,13 @@ fn a_peer_with_another_key_is_refused() {
         let error = ours.dial(&with(&server, &format!("key={wrong}"))).await;
         let error = error.unwrap_err();
         let DialError::Handshake {
-            source: HandshakeFailed::Key { expected, found },
+            source: HandshakeFailed::Key(keys),
             ..
         } = error
         else {
             panic!("{error}")
         };
-        assert_eq!((expected, found), (wrong, right));
+        assert_eq!((keys.expected, keys.found), (wrong, right));
         let counters = ours.counters();
         assert_eq!((counters.refused_key, counters.established), (1, 0));
         let peer = ours
