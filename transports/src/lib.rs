@@ -33,6 +33,7 @@ mod stream;
 mod tcp;
 mod uri;
 mod uring;
+pub mod websocket;
 
 pub use admission::Place;
 pub use counters::TransportCounters;
