@@ -110,8 +110,8 @@ pub fn check_response(head: &[u8], key: &str) -> Result<(), UpgradeError> {
         return invalid("Connection is not Upgrade");
     }
     let accept = derive_accept_key(key.as_bytes());
-    let mut accepts = headers.get_all(SEC_WEBSOCKET_ACCEPT).iter();
-    if !accepts.next().is_some_and(|value| *value == *accept) || accepts.next().is_some() {
+    let accepts: Vec<_> = headers.get_all(SEC_WEBSOCKET_ACCEPT).iter().collect();
+    if accepts != [&accept] {
         return invalid("Sec-WebSocket-Accept is wrong");
     }
     if headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) {

@@ -1,12 +1,14 @@
 //! The stream of bytes over binary messages.
 
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::task::coop::unconstrained;
 use tungstenite::protocol::frame::coding::Control;
 
 use super::decoder::{Decoder, End};
@@ -135,7 +137,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketStream<S> {
             }
             _ => cx.waker().clone(),
         };
-        let _ = self.poll_flush_all(&mut Context::from_waker(&waker));
+        // A caller that ends with the violation does not come back, so the frame must not wait for the next turn of
+        // its task.
+        let flush = unconstrained(poll_fn(|cx| self.poll_flush_all(cx)));
+        let _ = pin!(flush).poll(&mut Context::from_waker(&waker));
     }
 
     /// Remembers the task that waits to write.

@@ -13,12 +13,12 @@ use crate::websocket::{Decoded, Decoder, Role, WebSocketStream};
 type Message = (Vec<Vec<u8>>, bool);
 
 fn messages() -> impl Strategy<Value = Vec<Message>> {
-    let sizes = prop_oneof![4 => 0..200_usize, 1 => 120..130_usize, 1 => 65_530..65_540_usize];
+    let sizes = prop_oneof![4 => 0..200_usize, 1 => 120..130_usize, 1 => 65_530..65_537_usize];
     let fragment = (sizes, any::<u8>()).prop_map(|(len, seed)| {
         let bytes = (0..len).map(|i| (i as u8).wrapping_mul(seed | 1));
         bytes.collect::<Vec<u8>>()
     });
-    // At most 131,072 bytes a message.
+    // A message has at most 131,072 bytes.
     let fragments = prop_oneof![4 => vec(fragment.clone(), 1..2), 1 => vec(fragment, 1..3)];
     vec((fragments, any::<bool>()), 0..8)
 }
@@ -97,20 +97,19 @@ proptest! {
                     server.flush().await.unwrap();
                 }
             };
-            let (mut receiver, mut sender) = tokio::io::split(client);
-            let send = async {
-                for piece in cut(&bytes, &writes) {
-                    sender.write_all(&piece).await.unwrap();
-                }
-                sender.flush().await.unwrap();
-            };
-            let receive = async {
-                let mut echoed = vec![0; total];
-                receiver.read_exact(&mut echoed).await.unwrap();
-                echoed
-            };
             let exchange = async {
-                let (echoed, ()) = tokio::join!(receive, send);
+                let (mut receiver, mut sender) = tokio::io::split(client);
+                let send = async {
+                    for piece in cut(&bytes, &writes) {
+                        sender.write_all(&piece).await.unwrap();
+                    }
+                    sender.flush().await.unwrap();
+                };
+                let mut echoed = vec![0; total];
+                let receive = async {
+                    receiver.read_exact(&mut echoed).await.unwrap();
+                };
+                tokio::join!(receive, send);
                 let mut client = receiver.unsplit(sender);
                 client.shutdown().await.unwrap();
                 assert_eq!(client.read(&mut [0]).await.unwrap(), 0);

@@ -136,7 +136,8 @@ async fn refusals_are_answered_and_closed() {
         let (server, mut client) = duplex(32 * 1024);
         client.write_all(&request).await.unwrap();
         let read = tokio::spawn(read_all(client));
-        let accepting = accept(server, None, &AcceptOptions::default());
+        let options = AcceptOptions::default();
+        let accepting = accept(server, None, &options);
         let refused = timeout(DEADLINE, accepting).await.unwrap();
         assert!(
             matches!(refused, Err(UpgradeError::Refused(_))),
@@ -315,7 +316,8 @@ fn bad_responses_are_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_answers_badly_or_never_is_given_up() {
-    let cases: [(&[u8], fn(&UpgradeError) -> bool); 5] = [
+    type Expected = fn(&UpgradeError) -> bool;
+    let cases: [(&[u8], Expected); 5] = [
         (b"", |e| matches!(e, UpgradeError::Timeout(_))),
         (b"HTTP/1.1 101 Sw", |e| {
             matches!(e, UpgradeError::Timeout(_))
