@@ -13,6 +13,7 @@ pub mod seeds;
 pub mod simulation;
 pub mod text;
 pub mod values;
+pub mod websocket;
 
 /// A property of arbitrary bytes. It panics if it does not hold.
 pub type Property = fn(&[u8]);
@@ -33,4 +34,7 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("splitter", frames::splitter),
     ("topology", simulation::topology),
     ("varu64", values::varu64),
+    ("websocket_frames", websocket::frames),
+    ("websocket_request", websocket::request),
+    ("websocket_response", websocket::response),
 ];

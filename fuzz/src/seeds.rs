@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::websocket::{KEY, PROOF};
+
 /// Requests as a client writes them, and replies as the node does.
 const ADMIN: &[&str] = &[
     r#"{"request":"status"}"#,
@@ -78,6 +80,9 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         }
         "topology" => texts(TOPOLOGIES),
         "varu64" => vectors("varint", "hex"),
+        "websocket_frames" => websocket_frames(),
+        "websocket_request" => websocket_requests(),
+        "websocket_response" => websocket_responses(),
         _ => Vec::new(),
     }
 }
@@ -128,6 +133,61 @@ fn scenarios() -> Vec<Vec<u8>> {
     files.sort();
     let read = |path: &PathBuf| std::fs::read(path).unwrap();
     files.iter().map(read).collect()
+}
+
+/// Fragmented and whole messages with control frames between them, and what must be refused, in pieces for either side.
+fn websocket_frames() -> Vec<Vec<u8>> {
+    const CLIENT: [u8; 8] = [0, 1, 4, 2, 0, 3, 5, 20];
+    const SERVER: [u8; 8] = [1, 0, 0, 6, 2, 3, 0, 20];
+    let streams = [
+        "0203aabbcc8905 68656c6c6f 8002ddee 8a00 8802 03e8",
+        "827e0080 00",
+        "827f0000000000020001 00",
+        "8105 68656c6c6f",
+        "c201ff",
+        "0201ff 8201ff",
+        "8804 03e8ffff",
+        "8a7e007e",
+    ];
+    let masked =
+        "0283 37fa213d 0102 03 8985 37fa213d 7f9f4d5158 8082 37fa213d 0909 8882 37fa213d 3412";
+    let bytes = |text: &str| hex::decode(text.replace(' ', "")).unwrap();
+    let mut seeds: Vec<_> = streams
+        .iter()
+        .map(|text| [&CLIENT[..], &bytes(text)].concat())
+        .collect();
+    seeds.push([&SERVER[..], &bytes(masked)].concat());
+    seeds
+}
+
+fn websocket_requests() -> Vec<Vec<u8>> {
+    let headers = [
+        "X-Forwarded-For: 203.0.113.1, 198.51.100.1:80, 10.0.0.2",
+        "Forwarded: for=\"[2001:db8::1]:4711\";proto=https, For=10.0.0.2",
+        "Forwarded: for=192.0.2.1\r\nX-Forwarded-For: 192.0.2.2",
+        "Sec-WebSocket-Extensions: permessage-deflate",
+        "Content-Length: 1",
+    ];
+    let request = |header: &&str| {
+        format!(
+            "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{header}\r\n\r\n"
+        )
+        .into_bytes()
+    };
+    headers.iter().map(request).collect()
+}
+
+fn websocket_responses() -> Vec<Vec<u8>> {
+    let status = ["101 Switching Protocols", "404 Not Found"];
+    let response = |status: &&str| {
+        format!(
+            "HTTP/1.1 {status}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {PROOF}\r\n\r\n"
+        )
+        .into_bytes()
+    };
+    status.iter().map(response).collect()
 }
 
 /// The bytes in a field of all cases of `wire/vectors/<file>.json`.
