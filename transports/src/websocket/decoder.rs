@@ -1,9 +1,7 @@
 //! Unframing, without I/O.
 
-use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
-
 use super::error::Violation;
-use super::frame::{Header, MAX_CONTROL, MAX_HEADER, MAX_MESSAGE, Role};
+use super::frame::{Header, MAX_CONTROL, MAX_HEADER, MAX_MESSAGE, Opcode, Role};
 use super::mask::{self, Mask};
 
 /// Turns received frames into the bytes of their binary messages, in place.
@@ -30,7 +28,7 @@ enum State {
         mask: Option<Mask>,
     },
     Control {
-        opcode: Control,
+        opcode: Opcode,
         payload: ControlPayload,
         left: usize,
         mask: Option<Mask>,
@@ -229,13 +227,12 @@ impl Decoder {
     fn begin(&mut self, header: &Header) -> Result<(), End> {
         self.state = NEXT_FRAME;
         let message = match (header.opcode, self.message) {
-            (OpCode::Control(opcode), _) => return self.begin_control(opcode, header),
-            (OpCode::Data(Data::Continue), Some(message)) => message,
-            (OpCode::Data(Data::Continue), None) => return Err(Violation::Continuation.into()),
-            (OpCode::Data(_), Some(_)) => return Err(Violation::Interleaved.into()),
-            (OpCode::Data(Data::Text), None) => return Err(Violation::Text.into()),
-            (OpCode::Data(Data::Binary), None) => 0,
-            (OpCode::Data(Data::Reserved(_)), None) => return Err(Violation::Opcode.into()),
+            (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => return self.begin_control(header),
+            (Opcode::Continuation, Some(message)) => message,
+            (Opcode::Continuation, None) => return Err(Violation::Continuation.into()),
+            (Opcode::Text | Opcode::Binary, Some(_)) => return Err(Violation::Interleaved.into()),
+            (Opcode::Text, None) => return Err(Violation::Text.into()),
+            (Opcode::Binary, None) => 0,
         };
         let left = usize::try_from(header.len)
             .ok()
@@ -249,13 +246,13 @@ impl Decoder {
         Ok(())
     }
 
-    fn begin_control(&mut self, opcode: Control, header: &Header) -> Result<(), End> {
+    fn begin_control(&mut self, header: &Header) -> Result<(), End> {
         let left = usize::try_from(header.len).map_err(|_| Violation::Control)?;
         if left == 0 {
-            return self.control(opcode, ControlPayload::EMPTY);
+            return self.control(header.opcode, ControlPayload::EMPTY);
         }
         self.state = State::Control {
-            opcode,
+            opcode: header.opcode,
             payload: ControlPayload::EMPTY,
             left,
             mask: header.mask,
@@ -264,13 +261,13 @@ impl Decoder {
     }
 
     /// Handles a whole control frame.
-    fn control(&mut self, opcode: Control, payload: ControlPayload) -> Result<(), End> {
+    fn control(&mut self, opcode: Opcode, payload: ControlPayload) -> Result<(), End> {
         self.state = NEXT_FRAME;
         match opcode {
-            Control::Ping => self.ping = Some(payload),
-            Control::Pong => {}
-            Control::Close => return Err(close(payload.as_bytes())),
-            Control::Reserved(_) => return Err(Violation::Opcode.into()),
+            Opcode::Ping => self.ping = Some(payload),
+            Opcode::Close => return Err(close(payload.as_bytes())),
+            // Pongs, as no other frame is a control frame.
+            _ => {}
         }
         Ok(())
     }

@@ -1,9 +1,4 @@
-//! Headers of frames (RFC 6455, section 5.2), read and written by `tungstenite`.
-
-use std::io::{Cursor, Write};
-
-use tungstenite::protocol::frame::FrameHeader;
-use tungstenite::protocol::frame::coding::OpCode;
+//! Headers of frames (RFC 6455, section 5.2).
 
 use super::error::Violation;
 use super::mask::Mask;
@@ -19,6 +14,13 @@ pub(super) const MAX_HEADER: usize = 14;
 
 /// Longest payload of a control frame in bytes.
 pub(super) const MAX_CONTROL: usize = 125;
+
+/// Bits of the first byte.
+const FINAL: u8 = 0x80;
+const RESERVED: u8 = 0x70;
+
+/// A bit of the second byte.
+const MASKED: u8 = 0x80;
 
 /// One side of a connection. Clients mask what they send, and servers do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +41,39 @@ impl Role {
     }
 }
 
-/// A valid header.
+/// The kind of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opcode {
+    Continuation = 0,
+    Text = 1,
+    Binary = 2,
+    Close = 8,
+    Ping = 9,
+    Pong = 10,
+}
+
+impl Opcode {
+    fn of(first: u8) -> Result<Self, Violation> {
+        Ok(match first & 0x0f {
+            0 => Self::Continuation,
+            1 => Self::Text,
+            2 => Self::Binary,
+            8 => Self::Close,
+            9 => Self::Ping,
+            10 => Self::Pong,
+            _ => return Err(Violation::Opcode),
+        })
+    }
+
+    fn is_control(self) -> bool {
+        matches!(self, Self::Close | Self::Ping | Self::Pong)
+    }
+}
+
+/// A valid header that was received.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Header {
-    pub(super) opcode: OpCode,
+    pub(super) opcode: Opcode,
     pub(super) is_final: bool,
     pub(super) mask: Option<Mask>,
     /// Length of the payload.
@@ -52,50 +83,101 @@ pub(super) struct Header {
 impl Header {
     /// Parses the header at the start of `bytes`, for the side `receiver`. Returns it and its length, or nothing if
     /// it is not complete.
+    #[inline]
     pub(super) fn parse(bytes: &[u8], receiver: Role) -> Result<Option<(Self, usize)>, Violation> {
-        let mut cursor = Cursor::new(bytes);
-        let Ok(parsed) = FrameHeader::parse(&mut cursor) else {
-            // Reading from memory does not fail.
-            return Err(Violation::Opcode);
-        };
-        let Some((header, len)) = parsed else {
+        let [first, second, rest @ ..] = bytes else {
             return Ok(None);
         };
-        if header.rsv1 || header.rsv2 || header.rsv3 {
+        let (len, shortest, rest) = match second & 0x7f {
+            126 => {
+                let Some((len, rest)) = rest.split_first_chunk() else {
+                    return Ok(None);
+                };
+                (u64::from(u16::from_be_bytes(*len)), 126, rest)
+            }
+            127 => {
+                let Some((len, rest)) = rest.split_first_chunk() else {
+                    return Ok(None);
+                };
+                (u64::from_be_bytes(*len), 0x1_0000, rest)
+            }
+            len => (u64::from(len), 0, rest),
+        };
+        let (mask, rest) = match second & MASKED {
+            0 => (None, rest),
+            _ => {
+                let Some((mask, rest)) = rest.split_first_chunk() else {
+                    return Ok(None);
+                };
+                (Some(*mask), rest)
+            }
+        };
+        let opcode = Opcode::of(*first)?;
+        let is_final = first & FINAL != 0;
+        if first & RESERVED != 0 {
             return Err(Violation::ReservedBit);
         }
-        match (receiver, header.mask) {
+        match (receiver, mask) {
             (Role::Server, None) => return Err(Violation::Unmasked),
             (Role::Client, Some(_)) => return Err(Violation::Masked),
             _ => {}
         }
-        let header_len = header.len(len);
-        if cursor.position() != header_len as u64 || len >> 63 != 0 {
+        if len < shortest || len >> 63 != 0 {
             return Err(Violation::Length);
         }
-        if matches!(header.opcode, OpCode::Control(_))
-            && (!header.is_final || len > MAX_CONTROL as u64)
-        {
+        if opcode.is_control() && (!is_final || len > MAX_CONTROL as u64) {
             return Err(Violation::Control);
         }
         let header = Self {
-            opcode: header.opcode,
-            is_final: header.is_final,
-            mask: header.mask,
+            opcode,
+            is_final,
+            mask,
             len,
         };
-        Ok(Some((header, header_len)))
+        Ok(Some((header, bytes.len() - rest.len())))
     }
 }
 
-/// Writes the header of an unfragmented frame to `output`, which is memory with room for it.
-pub(super) fn push_header(output: &mut impl Write, opcode: OpCode, len: usize, mask: Option<Mask>) {
-    let header = FrameHeader {
-        is_final: true,
-        opcode,
-        mask,
-        ..FrameHeader::default()
+/// The header of an unfragmented frame to send.
+#[derive(Clone, Copy)]
+pub(super) struct Head {
+    bytes: [u8; MAX_HEADER],
+    len: usize,
+}
+
+impl Head {
+    pub(super) const EMPTY: Self = Self {
+        bytes: [0; MAX_HEADER],
+        len: 0,
     };
-    let formatted = header.format(len as u64, output);
-    debug_assert!(formatted.is_ok(), "writing to memory does not fail");
+
+    pub(super) fn new(opcode: Opcode, payload_len: usize, mask: Option<Mask>) -> Self {
+        let mut head = Self::EMPTY;
+        let masked = mask.map_or(0, |_| MASKED);
+        head.push([FINAL | opcode as u8]);
+        match payload_len {
+            len @ ..126 => head.push([masked | len as u8]),
+            len @ ..0x1_0000 => {
+                head.push([masked | 126]);
+                head.push((len as u16).to_be_bytes());
+            }
+            len => {
+                head.push([masked | 127]);
+                head.push((len as u64).to_be_bytes());
+            }
+        }
+        if let Some(mask) = mask {
+            head.push(mask);
+        }
+        head
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn push<const N: usize>(&mut self, bytes: [u8; N]) {
+        self.bytes[self.len..self.len + N].copy_from_slice(&bytes);
+        self.len += N;
+    }
 }

@@ -6,9 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
-use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-use super::frame::{MAX_HEADER, MAX_SENT_MESSAGE, Role, push_header};
+use super::frame::{Head, MAX_SENT_MESSAGE, Opcode, Role};
 use super::mask;
 
 /// Most payload that one write sends, in bytes: the longest frame of a peering.
@@ -41,8 +40,7 @@ impl Output {
     }
 
     /// Appends a control frame.
-    pub(super) fn push_control(&mut self, role: Role, opcode: Control, payload: &[u8]) {
-        let opcode = OpCode::Control(opcode);
+    pub(super) fn push_control(&mut self, role: Role, opcode: Opcode, payload: &[u8]) {
         push_frame(&mut self.bytes, role, opcode, payload);
     }
 
@@ -106,7 +104,7 @@ impl Output {
     {
         let mut heads = [const { Head::EMPTY }; MAX_MESSAGES];
         for (head, payload) in heads.iter_mut().zip(batch.messages()) {
-            *head = Head::of(payload.len());
+            *head = Head::new(Opcode::Binary, payload.len(), None);
         }
         let mut slices = [IoSlice::new(&[]); 2 * MAX_MESSAGES];
         let parts = heads
@@ -151,7 +149,7 @@ impl Output {
         scratch.clear();
         let mut ends = [0; MAX_MESSAGES];
         for (end, payload) in ends.iter_mut().zip(batch.messages()) {
-            push_frame(&mut scratch, role, OpCode::Data(Data::Binary), payload);
+            push_frame(&mut scratch, role, Opcode::Binary, payload);
             *end = scratch.len();
         }
         let result = match Pin::new(io).poll_write(cx, &scratch) {
@@ -208,36 +206,11 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// The header of an unmasked binary message of at most [`MAX_SENT_MESSAGE`] bytes.
-#[derive(Clone, Copy)]
-struct Head {
-    bytes: [u8; MAX_HEADER],
-    len: usize,
-}
-
-impl Head {
-    const EMPTY: Self = Self {
-        bytes: [0; MAX_HEADER],
-        len: 0,
-    };
-
-    fn of(payload_len: usize) -> Self {
-        let mut bytes = [0; MAX_HEADER];
-        let mut rest = &mut bytes[..];
-        push_header(&mut rest, OpCode::Data(Data::Binary), payload_len, None);
-        let len = MAX_HEADER - rest.len();
-        Self { bytes, len }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
 /// Appends an unfragmented frame to `output`.
-fn push_frame(output: &mut Vec<u8>, role: Role, opcode: OpCode, payload: &[u8]) {
+fn push_frame(output: &mut Vec<u8>, role: Role, opcode: Opcode, payload: &[u8]) {
     let mask = role.new_mask();
-    push_header(output, opcode, payload.len(), mask);
+    let head = Head::new(opcode, payload.len(), mask);
+    output.extend_from_slice(head.as_bytes());
     let start = output.len();
     output.extend_from_slice(payload);
     if let Some(mask) = mask {

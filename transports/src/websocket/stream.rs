@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::task::coop::unconstrained;
-use tungstenite::protocol::frame::coding::Control;
 
 use super::decoder::{Decoder, End};
 use super::error::Violation;
-use super::frame::Role;
+use super::frame::{Opcode, Role};
 use super::linger::linger;
 use super::output::Output;
 
@@ -101,7 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketStream<S> {
             self.is_close_sent = true;
             let code = code.map(u16::to_be_bytes);
             let payload = code.as_ref().map_or(&[][..], |code| &code[..]);
-            self.output.push_control(self.role, Control::Close, payload);
+            self.output.push_control(self.role, Opcode::Close, payload);
         }
     }
 
@@ -114,7 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocketStream<S> {
             };
             if !self.is_close_sent {
                 self.output
-                    .push_control(self.role, Control::Pong, ping.as_bytes());
+                    .push_control(self.role, Opcode::Pong, ping.as_bytes());
             }
         }
     }
