@@ -9,9 +9,9 @@
 //! a stream of bytes needs no messages: payloads are unmasked and moved together where they were received, in the
 //! caller's buffer, so a peering needs no receive buffer, and a message of 128 KiB is never held in memory. The
 //! libraries that frame messages (tungstenite, tokio-websockets, fastwebsockets) hold at least the longest message for
-//! each peering, copy payloads once more, and limit what they receive but not what they send. Parsing one header with
-//! tungstenite's `FrameHeader` took about 115 ns on a busy machine, about as long as unmasking 1 KiB. [`Decoder`] does
-//! no I/O, so that a worker of the data plane could use it.
+//! each peering, copy payloads once more, and limit what they receive but not what they send. With the headers of
+//! tungstenite (`FrameHeader`), decoding takes 39 ns for a frame of 64 bytes and 118 ns for one of 1,400, against 15 ns
+//! and 82 ns here. [`Decoder`] does no I/O, so that a worker of the data plane could use it.
 //!
 //! # Memory
 //!
