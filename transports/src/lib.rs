@@ -31,6 +31,7 @@ mod runtime;
 mod static_peers;
 mod stream;
 mod tcp;
+pub mod tls;
 mod uri;
 mod uring;
 pub mod websocket;
