@@ -28,6 +28,8 @@ pub enum Need {
     Ipv6,
     /// A kernel that limits the time between two retransmissions of TCP.
     RtoMax,
+    /// The program openssl.
+    OpenSsl,
     /// Permission to create network namespaces, and the links in them that the test needs.
     Namespaces,
     /// The programs prlimit and setpriv.
@@ -45,6 +47,7 @@ impl Need {
             Self::IoUring => "io_uring",
             Self::Ipv6 => "ipv6",
             Self::RtoMax => "rto_max",
+            Self::OpenSsl => "openssl",
             Self::Namespaces => "namespaces",
             Self::Privileges => "privileges",
         }
