@@ -7,6 +7,7 @@ use tracing::{Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use super::certificates::{Authority, Files, Pair, expired, not_yet_valid};
+use super::super::files as files_of;
 use super::*;
 use Application::Http;
 
@@ -90,6 +91,8 @@ async fn bad_files_leave_the_old_certificate_in_force() {
         let (outcome, lines) = reload(&server);
         assert!(outcome.is_err());
         assert_eq!(lines, [1, 0], "one line at ERROR");
+        let now = files_of(&server.0.options);
+        assert_eq!(*server.loaded(), now, "`watch` does not try them again");
         assert!(has(&client, &server, "old.test").await);
     }
     files.write(&good);
