@@ -5,7 +5,7 @@
 //! - **`tls://`**: peerings, TLS 1.3, ALPN `pinecone`. A node proves its key by a self-signed certificate of that key
 //!   (`docs/tls.md`) and needs no files. A client accepts exactly
 //!   1. the lone self-signed Ed25519 certificate of a node key, with ALPN `pinecone` agreed on, whose key is that of
-//!      `?key=` if there is one. The caller then compares [`TlsPeer::NodeKey`] with the key of the peering handshake;
+//!      `?key=` if there is one. The caller then calls [`TlsPeer::check_handshake`];
 //!   2. else a certificate of a trusted authority for the dialled name, as a proxy that terminates TLS has it. It proves
 //!      no node key: `?key=` is then for the peering handshake and proof.
 //!
@@ -108,6 +108,13 @@ impl Tls {
             provider,
             loaded,
         })))
+    }
+
+    /// Reports whether listeners have a certificate of files. Without one, `wss://` listeners are of use only behind a
+    /// proxy that does not check certificates.
+    #[must_use]
+    pub fn has_certificate_files(&self) -> bool {
+        self.0.options.certificate.is_some()
     }
 
     /// Performs the handshake with a client.

@@ -149,6 +149,17 @@ pub enum TlsError {
         /// The key of the peer's certificate.
         found: PublicKey,
     },
+    /// The peering handshake shows another node key than the certificate: the peer passes on the handshake of another
+    /// node.
+    #[error(
+        "the peer has the key {certificate} in TLS and the key {handshake} in the peering handshake"
+    )]
+    OtherKey {
+        /// The key of the peer's certificate.
+        certificate: PublicKey,
+        /// The key of the peering handshake.
+        handshake: PublicKey,
+    },
     /// The certificate is for other names.
     #[error("the peer's certificate is not for {name}, but for {}: write ?sni=NAME if that is right", list(.presented))]
     WrongName {

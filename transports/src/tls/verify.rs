@@ -14,7 +14,7 @@ use tokio_rustls::rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme,
 };
 
-use super::error::Refusal;
+use super::error::{Refusal, TlsError};
 use super::node_key;
 use super::options::{Application, TlsTarget};
 use super::roots::Roots;
@@ -25,11 +25,27 @@ pub enum TlsPeer {
     /// A client, of which TLS proves nothing: this crate asks for no client certificate, as the peering proof, bound to
     /// the channel, proves the client's key.
     Client,
-    /// A server that has the secret half of this node key. The peering handshake must show the same key; otherwise
-    /// the server relays the handshake of another node.
+    /// A server that has the secret half of this node key. The peering handshake must show the same key, see
+    /// [`check_handshake`](Self::check_handshake).
     NodeKey(PublicKey),
     /// A server with a certificate of a trusted authority for the name that was dialled.
     Name(ServerName<'static>),
+}
+
+impl TlsPeer {
+    /// Checks the key of the peering handshake, which has to be the proven one if TLS proved a node key.
+    ///
+    /// # Errors
+    /// The keys differ. Close the stream.
+    pub fn check_handshake(&self, handshake: PublicKey) -> Result<(), TlsError> {
+        match *self {
+            Self::NodeKey(certificate) if certificate != handshake => Err(TlsError::OtherKey {
+                certificate,
+                handshake,
+            }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Verifies the certificate of one server.

@@ -103,6 +103,34 @@ async fn a_pinned_key_refuses_other_nodes() {
 }
 
 #[tokio::test]
+async fn the_key_of_the_handshake_must_be_that_of_the_certificate() {
+    let [same, other] = [1, 3].map(|n| key(n).public_key());
+    let peer = TlsPeer::NodeKey(same);
+    assert!(peer.check_handshake(same).is_ok());
+    let error = peer.check_handshake(other).unwrap_err();
+    assert!(
+        matches!(error, TlsError::OtherKey { certificate, handshake } if (certificate, handshake) == (same, other)),
+        "{error}"
+    );
+    assert!(TlsPeer::Client.check_handshake(other).is_ok());
+}
+
+#[test]
+fn the_certificate_of_a_node_key_is_that_of_the_specification() {
+    // As in `docs/tls.md`.
+    let expected = concat!(
+        "308201443081f7a003020102020101300506032b6570304b3149304706035504030c4038613838653364643734303966",
+        "313935666435326462326433636261356437326361363730396266316439343132316266333734383830316234306636",
+        "6635633020170d3730303130313030303030305a180f39393939313233313233353935395a304b314930470603550403",
+        "0c4038613838653364643734303966313935666435326462326433636261356437326361363730396266316439343132",
+        "316266333734383830316234306636663563302a300506032b65700321008a88e3dd7409f195fd52db2d3cba5d72ca67",
+        "09bf1d94121bf3748801b40f6f5c300506032b65700341008e747b999f33331e0023c966f764c30f439a57a61b912f1c",
+        "10657b009f23dbf9dd6a30dfd4d2afe2a13bef62063f5abf7848f41e6d6440e1bfdf8e653fe4df07",
+    );
+    assert_eq!(hex::encode(node_key::certificate(&key(1))), expected);
+}
+
+#[tokio::test]
 async fn a_copied_certificate_of_a_node_key_proves_nothing() {
     let client = node(2, TlsOptions::default());
     let thief = node_key::certified(&key(3));

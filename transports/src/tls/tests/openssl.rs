@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use pinecone_testing::{Need, skip};
@@ -46,11 +47,28 @@ async fn s_client(
     application: Application,
     arguments: &str,
 ) -> (String, Result<TlsStream<TcpStream>, TlsError>) {
+    s_client_with(server, application, arguments, None).await
+}
+
+/// The same with a configuration file for `openssl`.
+async fn s_client_with(
+    server: &Tls,
+    application: Application,
+    arguments: &str,
+    config: Option<&Path>,
+) -> (String, Result<TlsStream<TcpStream>, TlsError>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let arguments = format!("s_client -connect {address} {arguments}");
+    let mut command = Command::new("openssl");
+    command
+        .args(arguments.split_whitespace())
+        .stdin(Stdio::null());
+    if let Some(config) = config {
+        command.env("OPENSSL_CONF", config);
+    }
     let client = tokio::task::spawn_blocking(move || {
-        let output = openssl(&Files::new(), &arguments);
+        let output = command.output().unwrap();
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     });
     let both = async {
@@ -223,6 +241,41 @@ async fn s_server_is_accepted_by_name() {
     }
     // The files that openssl makes serve as well.
     assert!(Tls::new(&key(1), files.options()).is_ok());
+}
+
+#[tokio::test]
+async fn the_self_signed_certificate_of_the_manual_is_accepted() {
+    if openssl_is_missing() {
+        return;
+    }
+    // As in `docs/operations.md`.
+    let files = Files::new();
+    openssl_ok(
+        &files,
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=node.example \
+         -addext subjectAltName=DNS:node.example -addext basicConstraints=critical,CA:FALSE \
+         -keyout key.pem -out cert.pem",
+    );
+    let server = node(1, files.options());
+    let client = node_without_roots(2, trusting(&files.path("cert.pem")));
+    let (near, _) = handshake(&client, &target(Http, "node.example"), &server, Http).await;
+    assert!(near.is_ok());
+}
+
+#[tokio::test]
+async fn tls_1_2_without_a_sound_channel_binding_is_refused() {
+    if openssl_is_missing() {
+        return;
+    }
+    let server = node(1, TlsOptions::default());
+    let (output, stream) = s_client(&server, Http, "-tls1_2").await;
+    assert!(stream.is_ok(), "{output}");
+    let files = Files::new();
+    let config = "openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nOptions = -ExtendedMasterSecret\n";
+    let config = files.put("openssl.cnf", config);
+    let (output, stream) = s_client_with(&server, Http, "-tls1_2", Some(&config)).await;
+    assert!(stream.is_err(), "{output}");
+    assert!(output.contains("alert handshake failure"), "{output}");
 }
 
 #[test]

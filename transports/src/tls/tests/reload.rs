@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tracing::{Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
-use super::certificates::{Authority, Files, Pair, expired, not_yet_valid};
 use super::super::files as files_of;
+use super::certificates::{Authority, Files, Pair, expired, not_yet_valid};
 use super::*;
 use Application::Http;
 
