@@ -154,6 +154,9 @@ impl Tls {
     {
         let shared = &self.0;
         let application = target.application;
+        if application == Application::Http {
+            shared.roots.prepare().await;
+        }
         let verifier = ServerVerifier::new(target, shared.roots.clone(), &shared.provider);
         let verifier = Arc::new(verifier);
         let config = dial::config(application, verifier.clone(), shared.provider.clone())
@@ -182,7 +185,7 @@ impl Tls {
     pub fn reload(&self) -> Result<(), TlsConfigError> {
         let shared = &self.0;
         let mut loaded = self.loaded();
-        // Taken first: a change during the reading is then noticed by `watch`.
+        // The lock is held until the end, so that calls do not overlap. A change during the reading is noticed by `watch`.
         *loaded = files(&shared.options);
         let certificate = shared.certificates.reload(&shared.provider);
         log_reload("certificate", &certificate);

@@ -64,8 +64,17 @@ impl Roots {
         })
     }
 
-    /// Returns the verifier of certificates that an authority issued. The first call reads the system's roots, which
-    /// takes milliseconds.
+    /// Reads the system's roots on another thread, unless that has been done. This takes milliseconds, for which the
+    /// streams of the calling thread would wait.
+    pub(super) async fn prepare(self: &Arc<Self>) {
+        if self.lock().verifier.is_none() {
+            let roots = self.clone();
+            // The handshake reports a failure.
+            let _ = tokio::task::spawn_blocking(move || roots.verifier().is_ok()).await;
+        }
+    }
+
+    /// Returns the verifier of certificates that an authority issued. The first call reads the system's roots.
     pub(super) fn verifier(&self) -> Result<Arc<WebPkiServerVerifier>, Error> {
         let mut state = self.lock();
         if let Some(verifier) = &state.verifier {
@@ -76,23 +85,28 @@ impl Roots {
         Ok(verifier)
     }
 
-    /// Reads all files again. After a failure, and where the system's roots are gone, the previous roots stay in force.
+    /// Reads all files again. After a failure, and if no roots are left, the previous ones stay in force. Calls must not
+    /// overlap.
     ///
     /// Returns whether the roots of `--tls-ca` have changed.
     pub(super) fn reload(&self) -> Result<bool, TlsConfigError> {
         let read = self.file.as_deref().map(pem_file::authorities);
         let read = read.transpose()?;
-        let mut state = self.lock();
-        let private = read.filter(|read| read.roots != state.private.roots);
-        let changed = private.is_some();
-        if let Some(private) = private {
-            state.private = private;
-        }
-        if state.verifier.is_some()
-            && let Ok(verifier) = self.build(&state.private)
-        {
-            state.verifier = Some(verifier);
-        }
+        let (previous, is_needed) = {
+            let state = self.lock();
+            (state.private.clone(), state.verifier.is_some())
+        };
+        let changed = read
+            .as_ref()
+            .is_some_and(|read| read.roots != previous.roots);
+        let private = read.unwrap_or(previous);
+        // Built without the lock, as handshakes wait for it.
+        let verifier = match is_needed.then(|| self.build(&private)) {
+            Some(Ok(verifier)) => Some(verifier),
+            Some(Err(_)) => return Ok(changed),
+            None => None,
+        };
+        *self.lock() = State { private, verifier };
         Ok(changed)
     }
 

@@ -353,6 +353,37 @@ async fn a_machine_without_roots_says_so_only_when_it_needs_them() {
 }
 
 #[tokio::test]
+async fn roots_are_read_on_another_thread_and_kept() {
+    static READ_ON: Mutex<Vec<std::thread::ThreadId>> = Mutex::new(vec![]);
+    static ROOT: std::sync::OnceLock<CertificateDer<'static>> = std::sync::OnceLock::new();
+    let authority = Authority::new("authority");
+    ROOT.set(authority.der()).unwrap();
+    let client = Tls::with_system_roots(&key(2), TlsOptions::default(), || {
+        let mut read_on = READ_ON.lock().unwrap();
+        read_on.push(std::thread::current().id());
+        // Later, the roots are gone.
+        ROOT.get()
+            .filter(|_| read_on.len() == 1)
+            .cloned()
+            .into_iter()
+            .collect()
+    });
+    let client = client.unwrap();
+    let pair = authority.issue(&["node.test"]);
+    let server = node(1, Files::with(&pair).options());
+    let target = target(Http, "node.test");
+    for reads in [1, 2] {
+        for _ in 0..2 {
+            let (near, _) = handshake(&client, &target, &server, Http).await;
+            assert!(near.is_ok());
+        }
+        assert_eq!(READ_ON.lock().unwrap().len(), reads);
+        client.reload().unwrap();
+    }
+    assert_ne!(READ_ON.lock().unwrap()[0], std::thread::current().id());
+}
+
+#[tokio::test]
 async fn ends_with_different_protocols_refuse_each_other() {
     let authority = Authority::new("authority");
     let server = node(1, Files::with(&authority.issue(&["node.test"])).options());
