@@ -23,11 +23,13 @@
 //! Sockets, time limits and the peering handshake do not belong here: the caller drops the future of a handshake that
 //! takes too long.
 
+mod application;
 mod dial;
 mod error;
 mod listen;
 mod node_key;
 mod options;
+mod peer;
 mod pem_file;
 mod roots;
 mod stream;
@@ -44,13 +46,14 @@ use std::time::Duration;
 use pinecone_wire::SecretKey;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
-use tokio_rustls::rustls::{ServerConfig, SupportedProtocolVersion, version};
+use tokio_rustls::rustls::{Error as RustlsError, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+pub use application::Application;
 pub use error::{TlsConfigError, TlsError};
-pub use options::{Application, TlsOptions, TlsTarget};
+pub use options::{TlsOptions, TlsTarget};
+pub use peer::TlsPeer;
 pub use stream::TlsStream;
-pub use verify::TlsPeer;
 
 use listen::Certificates;
 use roots::{ReadSystemRoots, Roots};
@@ -166,7 +169,9 @@ impl Tls {
             .await
             .map_err(|error| TlsError::from_io(error, application))?;
         // The verifier has accepted a certificate, or the handshake would have failed.
-        let peer = verifier.peer().ok_or(TlsError::Eof)?;
+        let peer = verifier
+            .peer()
+            .ok_or(TlsError::Library(RustlsError::NoCertificatesPresented))?;
         let stream = TlsStream::new(stream, peer).map_err(TlsError::Library)?;
         let is_node = matches!(stream.peer(), TlsPeer::NodeKey(_));
         if is_node && stream.alpn() != Some(application.alpn()) {
@@ -234,15 +239,5 @@ fn log_reload(what: &str, result: &Result<bool, TlsConfigError>) {
         Err(error) => {
             tracing::error!("TLS {what} not reloaded, the previous stays in force: {error}")
         }
-    }
-}
-
-static PEERING_VERSIONS: &[&SupportedProtocolVersion] = &[&version::TLS13];
-static HTTP_VERSIONS: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
-
-fn versions(application: Application) -> &'static [&'static SupportedProtocolVersion] {
-    match application {
-        Application::Pinecone => PEERING_VERSIONS,
-        Application::Http => HTTP_VERSIONS,
     }
 }

@@ -6,9 +6,8 @@ use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::{ClientConfig, Error};
 
-use super::options::Application;
+use super::application::Application;
 use super::verify::ServerVerifier;
-use super::versions;
 
 /// Returns the configuration of one connection, whose server `verifier` verifies.
 pub(super) fn config(
@@ -17,7 +16,7 @@ pub(super) fn config(
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<ClientConfig>, Error> {
     let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions(application))?
+        .with_protocol_versions(application.versions())?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();

@@ -8,7 +8,7 @@ use pinecone_wire::PublicKey;
 use tokio_rustls::rustls::pki_types::UnixTime;
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error as RustlsError};
 
-use super::options::Application;
+use super::application::Application;
 
 /// The reason why the files of [`TlsOptions`](super::TlsOptions) cannot be used. The text is one line that says what
 /// to do.

@@ -11,9 +11,10 @@ use tokio_rustls::rustls::server::{ClientHello, NoServerSessionStorage, Resolves
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{Error, ServerConfig};
 
+use super::application::Application;
 use super::error::TlsConfigError;
-use super::options::{Application, TlsOptions};
-use super::{node_key, pem_file, versions};
+use super::options::TlsOptions;
+use super::{node_key, pem_file};
 
 /// The certificates of this node's listeners.
 #[derive(Debug)]
@@ -111,7 +112,7 @@ pub(super) fn config(
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<ServerConfig>, Error> {
     let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(versions(application))?
+        .with_protocol_versions(application.versions())?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(ChooseCertificate {
             application,

@@ -1,13 +1,13 @@
 //! Options of TLS.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use pinecone_wire::PublicKey;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::TlsError;
+use super::application::Application;
+use super::error::TlsError;
 
 /// Files with certificates and keys, all PEM. The default names none, which suffices for `tls://` between nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,35 +18,6 @@ pub struct TlsOptions {
     pub key: Option<PathBuf>,
     /// Certificates of authorities that are trusted besides the system's when dialling (`--tls-ca`).
     pub authorities: Option<PathBuf>,
-}
-
-/// The protocol inside of TLS, which both ends agree on by ALPN (RFC 7301).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Application {
-    /// The peering protocol (`tls://`), with TLS 1.3.
-    Pinecone,
-    /// HTTP/1.1 for the WebSocket upgrade (`wss://`), with TLS 1.2 or 1.3.
-    Http,
-}
-
-impl Application {
-    /// Returns the ALPN identifier: `pinecone` or `http/1.1`.
-    #[must_use]
-    pub const fn alpn(self) -> &'static [u8] {
-        match self {
-            Self::Pinecone => b"pinecone",
-            Self::Http => b"http/1.1",
-        }
-    }
-}
-
-impl fmt::Display for Application {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Pinecone => "pinecone",
-            Self::Http => "http/1.1",
-        })
-    }
 }
 
 /// The server that a dial expects.

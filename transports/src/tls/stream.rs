@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::rustls::Error;
 
-use super::verify::TlsPeer;
+use super::peer::TlsPeer;
 
 /// The exporter label of the channel binding `tls-exporter` (RFC 9266 section 2).
 const BINDING_LABEL: &[u8] = b"EXPORTER-Channel-Binding";

@@ -1,8 +1,11 @@
 //! Tests of handshakes over in-memory streams, and helpers for all tests of TLS.
 
+mod broken_streams;
 mod certificates;
 mod files;
+mod foreign;
 mod handshakes;
+mod node_keys;
 mod openssl;
 mod reload;
 
@@ -30,6 +33,11 @@ fn node(n: u8, options: TlsOptions) -> Tls {
 /// Returns a node on a machine without root certificates.
 fn node_without_roots(n: u8, options: TlsOptions) -> Tls {
     Tls::with_system_roots(&key(n), options, Vec::new).unwrap()
+}
+
+/// Returns a client that trusts `authority` alone.
+fn client_trusting(authority: &certificates::Authority) -> Tls {
+    node_without_roots(2, certificates::Files::new().trusting(authority))
 }
 
 fn target(application: Application, host: &str) -> TlsTarget {
