@@ -6,8 +6,8 @@
 //!   (`docs/tls.md`) and needs no files. A client accepts exactly
 //!   1. the lone self-signed Ed25519 certificate of a node key, with ALPN `pinecone` agreed on, whose key is that of
 //!      `?key=` if there is one. The caller then calls [`TlsPeer::check_handshake`];
-//!   2. else a certificate of a trusted authority for the dialled name, as a proxy that terminates TLS has it. It proves
-//!      no node key: `?key=` is then for the peering handshake and proof.
+//!   2. else a certificate of a trusted authority for the dialled name, as a proxy that terminates TLS has it. It
+//!      proves no node key: `?key=` is then for the peering handshake and proof.
 //!
 //!   Without `?key=`, a client accepts any node key: TLS then encrypts, and the peering proves whose key it is.
 //! - **`wss://`**: WebSocket, TLS 1.2 or 1.3, ALPN `http/1.1`. A client accepts exactly a certificate of a trusted
@@ -15,7 +15,7 @@
 //!
 //! Trusted are the system's roots and those of [`TlsOptions::authorities`]. The system's are read by
 //! `rustls-native-certs` and checked by webpki. The crate `rustls-platform-verifier` does the same on Linux, but reads
-//! them at the start, so that a machine without roots could not even listen; here only a handshake that needs them fails.
+//! them at the start, so that a machine without roots could not even listen; here only handshakes that need them fail.
 //!
 //! Listeners do not ask for client certificates: the peering proof shows the client's key, bound to the connection by
 //! [`TlsStream::channel_binding`]. Sessions are not resumed and no tickets are sent.
@@ -123,7 +123,7 @@ impl Tls {
     /// Performs the handshake with a client.
     ///
     /// A client that offers other protocols than `application` is refused; one that does not support ALPN is accepted.
-    /// With a certificate of files, `wss://` clients and clients without ALPN get that certificate; otherwise all get the
+    /// With certificate files, `wss://` clients and clients without ALPN get that certificate; all others get the
     /// certificate of the node key.
     ///
     /// # Errors
@@ -190,7 +190,7 @@ impl Tls {
     pub fn reload(&self) -> Result<(), TlsConfigError> {
         let shared = &self.0;
         let mut loaded = self.loaded();
-        // The lock is held until the end, so that calls do not overlap. A change during the reading is noticed by `watch`.
+        // Held until the end, so that calls do not overlap. A change during the reading is noticed by `watch`.
         *loaded = files(&shared.options);
         let certificate = shared.certificates.reload(&shared.provider);
         log_reload("certificate", &certificate);
@@ -199,8 +199,8 @@ impl Tls {
         certificate.and(authorities).map(|_| ())
     }
 
-    /// Reloads whenever files have changed and have then been left alone for one `interval`. Returns at once if there are
-    /// no files, and otherwise never. The runtime's timer must be enabled.
+    /// Reloads whenever files have changed and have then been left alone for one `interval`. Returns at once if there
+    /// are no files, and otherwise never. The runtime's timer must be enabled.
     pub async fn watch(&self, interval: Duration) {
         if self.0.options == TlsOptions::default() {
             return;

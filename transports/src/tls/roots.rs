@@ -85,8 +85,8 @@ impl Roots {
         Ok(verifier)
     }
 
-    /// Reads all files again. After a failure, and if no roots are left, the previous ones stay in force. Calls must not
-    /// overlap.
+    /// Reads all files again. After a failure, and if no roots are left, the previous ones stay in force. Calls must
+    /// not overlap.
     ///
     /// Returns whether the roots of `--tls-ca` have changed.
     pub(super) fn reload(&self) -> Result<bool, TlsConfigError> {

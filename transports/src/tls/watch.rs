@@ -36,8 +36,8 @@ impl FileState {
     }
 }
 
-/// Waits for files to settle: a certificate and its key are rarely replaced at the same moment, and a file that is being
-/// written is not complete.
+/// Waits for files to settle: a certificate and its key are rarely replaced at the same moment, and a file that is
+/// being written is not complete.
 #[derive(Debug, Default)]
 pub(super) struct Settling(Option<FileStates>);
 
