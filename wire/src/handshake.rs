@@ -21,6 +21,10 @@ impl Extensions {
     pub const NONE: Self = Self([0; 3]);
     /// Notices of broken paths.
     pub const BREAK_NOTICES: Self = Self([0, 0, 1]);
+    /// Proofs of the keys after the handshakes ([`proof`](crate::proof)).
+    pub const PEERING_PROOF: Self = Self([0, 0, 2]);
+    /// Encryption of the stream after the handshakes. Counts only together with [`Self::PEERING_PROOF`].
+    pub const ENCRYPTED_LINK: Self = Self([0, 0, 4]);
 
     /// Reports whether these include all of `other`.
     #[must_use]
@@ -30,12 +34,18 @@ impl Extensions {
             .zip(other.0)
             .all(|(ours, theirs)| ours & theirs == theirs)
     }
+
+    /// Returns these and those of `other`.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        let ([a, b, c], [d, e, f]) = (self.0, other.0);
+        Self([a | d, b | e, c | f])
+    }
 }
 
 /// The content of a valid handshake.
 ///
-/// Anyone can replay a handshake, so its key is only a claim until an announcement arrives that is
-/// signed by it and names the port of this peering.
+/// Anyone can replay a handshake, so its key is only a claim. A [proof](crate::proof) of the key can follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handshake {
     /// The key that the peer claims to own.

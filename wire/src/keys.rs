@@ -76,6 +76,14 @@ impl PublicKey {
             .is_some_and(|k| k.verify(message, signature))
     }
 
+    /// Reports whether this key signed `message`. Unlike [`Self::verify`], refuses keys of small order, with which
+    /// anyone can make signatures that verify, and signatures with an `R` of small order.
+    pub(crate) fn verify_strictly(&self, message: &[u8], signature: &Signature) -> bool {
+        let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
+        ed25519_dalek::VerifyingKey::from_bytes(&self.0)
+            .is_ok_and(|key| key.verify_strict(message, &signature).is_ok())
+    }
+
     /// Returns the first eight hexadecimal digits, for logs that name many keys.
     #[must_use]
     pub fn short(&self) -> String {

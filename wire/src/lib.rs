@@ -1,7 +1,7 @@
 //! The wire format of Pinecone: decoding, encoding and signatures.
 //!
 //! This crate has the only codec of everything that the protocol puts on a stream: the peering
-//! [handshake], [frames](frame), tree [announcements](announcement), the [signed
+//! [handshake] and the [proof] of the keys, [frames](frame), tree [announcements](announcement), the [signed
 //! bodies](signed_body) of bootstraps and broadcasts, and the values in them
 //! ([keys](PublicKey), [varu64], [coordinates], [watermarks](Watermark)).
 //!
@@ -16,6 +16,7 @@ pub mod handshake;
 mod header;
 mod keys;
 pub mod ping;
+pub mod proof;
 pub mod signed_body;
 pub mod splitter;
 pub mod timing;

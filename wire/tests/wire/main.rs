@@ -7,6 +7,7 @@ mod arbitrary_bytes;
 mod bodies;
 mod frames;
 mod handshakes;
+mod proofs;
 mod recorded;
 mod round_trips;
 mod signatures;
