@@ -99,12 +99,35 @@ pub struct WrongKey {
 }
 
 impl HandshakeFailed {
+/// The reason why messages of a fixed length were not exchanged.
+#[derive(Debug)]
+pub(crate) enum SwapError {
+    /// The peer closed the stream after `got` bytes of its message.
+    Eof { got: usize },
+    /// The stream failed.
+    Io(io::Error),
+impl SwapError {
     /// Returns the failure for an I/O error after `got` bytes. A peer that closes the stream before it has read all
     /// bytes resets the connection; that is not a failure of the stream.
     pub(crate) fn from_io(error: io::Error, got: usize) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Eof { got },
             _ => Self::Io(error),
+        }
+    }
+}
+
+impl From<io::Error> for SwapError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<SwapError> for HandshakeFailed {
+    fn from(error: SwapError) -> Self {
+        match error {
+            SwapError::Eof { got } => Self::Eof { got },
+            SwapError::Io(error) => Self::Io(error),
         }
     }
 }

@@ -24,10 +24,17 @@ mod keep_connected;
 mod keep_listening;
 mod layers;
 mod limits;
+mod link;
+mod listen;
 mod own_key;
+mod pipe;
+mod proof;
 mod relayed;
 mod resolve;
 mod runtime;
+// Used once the handshake offers it.
+#[allow(dead_code)]
+mod security;
 mod static_peers;
 mod stream;
 mod tcp;
@@ -46,7 +53,12 @@ pub use handshake::{TransportOptions, Transports};
 pub use keep_connected::StaticPeersHandle;
 pub use keep_listening::{Listen, Listeners, LocalListener, MissingListener, StartedListeners};
 pub use limits::Limits;
+pub use link::{EncryptLinks, EncryptedStream, LinkFailed, encrypt_link};
+pub use listen::Listening;
+pub use pipe::{RelayTask, pipe, relay};
+pub use proof::ProofFailed;
 pub use runtime::{Backend, Runtime};
+pub use security::{SecurityFailed, SecurityOptions};
 pub use static_peers::{
     DialSchedule, DueDial, StaticPeerId, StaticPeerState, StaticPeerStatus, StaticPeers,
 };

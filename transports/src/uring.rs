@@ -3,11 +3,10 @@
 use std::future::Future;
 use std::io;
 
-use pinecone_wire::HANDSHAKE_LEN;
 use socket2::Socket;
 use tokio_uring::buf::BoundedBuf;
 
-use crate::HandshakeFailed;
+use crate::error::SwapError;
 
 /// Entries of the submission queue.
 const RING_ENTRIES: u32 = 256;
@@ -32,28 +31,28 @@ impl Executor {
     }
 }
 
-/// Sends `ours` over a socket in blocking mode and receives the peer's handshake.
+/// Sends `ours` over a socket in blocking mode and receives as many bytes from the peer.
 ///
 /// The socket is a duplicate: tokio-uring keeps the descriptor until its last operation has ended, and
 /// does not return it.
-pub(crate) async fn exchange(
+pub(crate) async fn swap<const N: usize>(
     duplicate: Socket,
-    ours: [u8; HANDSHAKE_LEN],
-) -> Result<[u8; HANDSHAKE_LEN], HandshakeFailed> {
+    ours: &[u8; N],
+) -> Result<[u8; N], SwapError> {
     let stream = tokio_uring::net::TcpStream::from_std(duplicate.into());
     let sent = stream.write_all(ours.to_vec()).await.0;
-    sent.map_err(|error| HandshakeFailed::from_io(error, 0))?;
-    let mut buffer = vec![0; HANDSHAKE_LEN];
+    sent.map_err(|error| SwapError::from_io(error, 0))?;
+    let mut buffer = vec![0; N];
     let mut got = 0;
-    while got < HANDSHAKE_LEN {
-        let (result, slice) = stream.read(buffer.slice(got..HANDSHAKE_LEN)).await;
+    while got < N {
+        let (result, slice) = stream.read(buffer.slice(got..N)).await;
         buffer = slice.into_inner();
-        match result.map_err(|error| HandshakeFailed::from_io(error, got))? {
-            0 => return Err(HandshakeFailed::Eof { got }),
+        match result.map_err(|error| SwapError::from_io(error, got))? {
+            0 => return Err(SwapError::Eof { got }),
             n => got += n,
         }
     }
     buffer
         .try_into()
-        .map_err(|_| HandshakeFailed::Io(io::ErrorKind::InvalidData.into()))
+        .map_err(|_| SwapError::Io(io::ErrorKind::InvalidData.into()))
 }
