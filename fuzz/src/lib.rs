@@ -9,6 +9,8 @@
 pub mod admin;
 pub mod forwarding;
 pub mod frames;
+pub mod link;
+pub mod proof;
 pub mod seeds;
 pub mod simulation;
 pub mod text;
@@ -23,10 +25,12 @@ pub const TARGETS: &[(&str, Property)] = &[
     ("admin_request", admin::request),
     ("announcement", frames::announcement),
     ("coordinates", values::coordinates),
+    ("encrypted_link", link::encrypted_link),
     ("forwarding", forwarding::forwarding),
     ("frame", frames::frame),
     ("handshake", frames::handshake),
     ("peer_address", text::peer_address),
+    ("peering_proof", proof::peering_proof),
     ("ping", frames::ping),
     ("scenario", simulation::scenario),
     ("secret_key", text::secret_key),

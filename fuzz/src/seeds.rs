@@ -55,6 +55,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "admin_request" => texts(ADMIN),
         "announcement" => vectors("announcements", "payload"),
         "coordinates" => vectors("coords", "hex"),
+        "encrypted_link" => encrypted_links(),
         "forwarding" => forwarding(),
         "frame" => frames(),
         "handshake" => {
@@ -63,6 +64,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
             seeds
         }
         "peer_address" => texts(ADDRESSES),
+        "peering_proof" => peering_proofs(),
         "ping" => pings(),
         "scenario" => scenarios(),
         "secret_key" => ["seed", "private_key", "public_key"]
@@ -111,6 +113,38 @@ fn forwarding() -> Vec<Vec<u8>> {
     ];
     let mut seeds: Vec<_> = frames.iter().map(|f| [&tables[..], f].concat()).collect();
     seeds.push([&tables[..], &frames.concat()].concat());
+    seeds
+}
+
+/// Bytes behind a number of good records: a record, a record that is too short, and a message of the handshake.
+fn encrypted_links() -> Vec<Vec<u8>> {
+    let record = [&[0, 20][..], &[7; 20]].concat();
+    vec![
+        vec![0],
+        [&[3][..], &record].concat(),
+        [&[1][..], &[0, 16], &[0; 16]].concat(),
+        vec![2, 0, 3, 1, 2, 3],
+        vec![1, 0xff, 0xff, 9],
+        [&[0x80][..], &[9; 32], &record].concat(),
+        [&[0x81][..], &[9; 48]].concat(),
+    ]
+}
+
+/// What the sides of the vectors send, to a node without and with a password, and a change of an honest proof.
+fn peering_proofs() -> Vec<Vec<u8>> {
+    let path = repository().join("wire/vectors/peering_proof.json");
+    let text = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let file: Value = serde_json::from_slice(&text).unwrap();
+    let mut seeds = Vec::new();
+    for case in file["cases"].as_array().unwrap() {
+        for side in ["a", "b"] {
+            let [challenge, proof] = ["challenge", "proof"]
+                .map(|field| hex::decode(case[side][field].as_str().unwrap()).unwrap());
+            let has_password = [challenge[2]];
+            seeds.push([&has_password[..], &challenge, &proof].concat());
+        }
+    }
+    seeds.extend([vec![0, 40, 3], vec![1, 70, 0], vec![3, 99, 7]]);
     seeds
 }
 

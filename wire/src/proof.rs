@@ -42,7 +42,8 @@ pub enum Binding {
     None,
     /// The handshake hash of an encrypted link (Noise).
     Noise([u8; 32]),
-    /// The exporter of TLS 1.3 (RFC 9266: label `EXPORTER-Channel-Binding`, no context, 32 bytes).
+    /// The exporter of TLS 1.3 (RFC 9266: label `EXPORTER-Channel-Binding`, empty context, 32 bytes). A stream over an
+    /// older TLS counts as not encrypted.
     TlsExporter([u8; 32]),
 }
 

@@ -123,14 +123,14 @@ fn the_vectors() {
             let (near, mut far) = duplex(1 << 10);
             far.write_all(&second).await.unwrap();
             let link = exchange_keys(near, &initiator, &responder, Some(&first_secret));
-            let mut at_initiator = link.await.unwrap();
+            let at_initiator = link.await.unwrap();
             let mut sent = [0; FIRST_LEN];
             far.read_exact(&mut sent).await.unwrap();
             assert_eq!(sent[..], first);
             let (near, mut far) = duplex(1 << 10);
             far.write_all(&first).await.unwrap();
             let link = exchange_keys(near, &responder, &initiator, Some(&second_secret));
-            let mut at_responder = link.await.unwrap();
+            let at_responder = link.await.unwrap();
             let mut sent = [0; SECOND_LEN];
             far.read_exact(&mut sent).await.unwrap();
             assert_eq!(sent[..], second);
