@@ -60,7 +60,11 @@ impl Records {
         *header = u16::try_from(sealed)
             .map_err(|_| snow::Error::Input)?
             .to_be_bytes();
-        if self.state.sending_nonce() % self.rekey_interval == 0 {
+        if self
+            .state
+            .sending_nonce()
+            .is_multiple_of(self.rekey_interval)
+        {
             self.state.rekey_outgoing();
         }
         Ok(HEADER_LEN + sealed)
@@ -70,7 +74,11 @@ impl Records {
     /// stream. `out` should be as long as the sealed part, so that nothing is allocated.
     pub(super) fn open(&mut self, sealed: &[u8], out: &mut [u8]) -> Result<usize, snow::Error> {
         let payload = self.state.read_message(sealed, out)?;
-        if self.state.receiving_nonce() % self.rekey_interval == 0 {
+        if self
+            .state
+            .receiving_nonce()
+            .is_multiple_of(self.rekey_interval)
+        {
             self.state.rekey_incoming();
         }
         Ok(payload)
