@@ -98,7 +98,6 @@ pub struct WrongKey {
     pub found: PublicKey,
 }
 
-impl HandshakeFailed {
 /// The reason why messages of a fixed length were not exchanged.
 #[derive(Debug)]
 pub(crate) enum SwapError {
@@ -106,6 +105,8 @@ pub(crate) enum SwapError {
     Eof { got: usize },
     /// The stream failed.
     Io(io::Error),
+}
+
 impl SwapError {
     /// Returns the failure for an I/O error after `got` bytes. A peer that closes the stream before it has read all
     /// bytes resets the connection; that is not a failure of the stream.
