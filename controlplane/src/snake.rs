@@ -68,7 +68,8 @@ use pinecone_fib::PortId;
 use pinecone_wire::{PublicKey, Watermark};
 use tracing::debug;
 
-use self::admission::{Admission, came_as_correction};
+pub(crate) use self::admission::Acceptance;
+use self::admission::Admission;
 use self::descending::Descending;
 use self::frames::{correct, double, forward, push_bootstrap};
 use self::notices::Notices;
@@ -78,7 +79,7 @@ use crate::Event;
 use crate::context::Context;
 use crate::position::Position;
 use crate::recent::RecentBootstraps;
-use crate::rib::{BootstrapHop, Room, Route};
+use crate::rib::{BootstrapHop, Route};
 use crate::sequences::OwnSequences;
 use crate::verify::Bootstrap;
 
@@ -110,26 +111,26 @@ impl Snake {
         self.schedule.soon();
     }
 
-    /// Reports whether a bootstrap will be accepted if its signature is good, and which route must be evicted for it.
+    /// Returns the effect of a bootstrap if its signature is good, or `None` if it is refused.
     pub(crate) fn admit(
         &mut self,
         cx: &mut Context,
         position: &Position,
         port: PortId,
         bootstrap: &Bootstrap,
-    ) -> Option<Room> {
+    ) -> Option<Acceptance> {
         let highest = self.sequences.highest();
         self.admission.admit(cx, position, port, bootstrap, highest)
     }
 
-    /// Handles a bootstrap that was admitted and whose signature is good.
+    /// Handles a bootstrap that was [admitted](Self::admit) since the state last changed, and whose signature is good.
     pub(crate) fn receive(
         &mut self,
         cx: &mut Context,
         position: &Position,
         port: PortId,
         bootstrap: &Bootstrap,
-        room: Room,
+        acceptance: Acceptance,
     ) {
         let Bootstrap {
             header,
@@ -146,15 +147,16 @@ impl Snake {
         }
         let hop = hop.filter(|_| !correction);
         let next = hop.map(|hop| hop.port);
-        if came_as_correction(cx.rib.routes().get(key).as_ref(), body) {
-            // The route stays at the port that the bootstrap came from first. The nodes above still wait for the
-            // bootstrap.
-            cx.rib.pass_on(key, next);
-            forward(cx, port, bootstrap, hop, detoured);
-            return;
-        }
-        if let Room::Evict(from) = room {
-            self.evict_route(cx, from);
+        match acceptance {
+            Acceptance::Forward => {
+                // The route stays at the port that the bootstrap came from first. The nodes above still wait for the
+                // bootstrap.
+                cx.rib.pass_on(key, next);
+                forward(cx, port, bootstrap, hop, detoured);
+                return;
+            }
+            Acceptance::Route { evict: Some(from) } => self.evict_route(cx, from),
+            Acceptance::Route { evict: None } => {}
         }
         let now = cx.now.monotonic;
         let route = Route {

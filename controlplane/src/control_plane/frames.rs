@@ -7,16 +7,15 @@ use pinecone_wire::{
 use tracing::debug;
 
 use super::ControlPlane;
-use crate::rib::Room;
-use crate::snake::is_notice;
+use crate::snake::{Acceptance, is_notice};
 use crate::verify::{Bootstrap, Check, Claim, Unverified, Verified};
 use crate::{CloseReason, Now, tree};
 
 impl ControlPlane {
     /// Handles a whole protocol frame. Frames for ports without a peering are ignored.
     pub fn frame(&mut self, now: Now, port: PortId, frame: &[u8]) {
-        if let Some((unverified, room)) = self.admit_frame(now, port, frame) {
-            self.act_on(unverified.verify(), room);
+        if let Some((unverified, acceptance)) = self.admit_frame(now, port, frame) {
+            self.act_on(unverified.verify(), acceptance);
         }
     }
 
@@ -50,13 +49,13 @@ impl ControlPlane {
 }
 
 impl ControlPlane {
-    /// Also returns the room for the route of a bootstrap.
+    /// Also returns the effect of a bootstrap.
     fn admit_frame(
         &mut self,
         now: Now,
         port: PortId,
         frame: &[u8],
-    ) -> Option<(Unverified, Option<Room>)> {
+    ) -> Option<(Unverified, Option<Acceptance>)> {
         self.set_now(now);
         let peer = self.cx.peers.get(port)?;
         let (peer_key, serial) = (peer.key, peer.serial);
@@ -70,7 +69,7 @@ impl ControlPlane {
             }
         };
         let header = (header.extra, header.hop_limit);
-        let mut room = None;
+        let mut acceptance = None;
         let (claim, check) = match frame {
             Frame::Announcement { payload } => {
                 self.cx.counters.announcements += 1;
@@ -105,7 +104,8 @@ impl ControlPlane {
                     self.cx.hear_time(port, &key, bootstrap.body.sequence);
                     let via = self.in_use(port);
                     let position = self.tree.position();
-                    room = Some(self.snake.admit(&mut self.cx, position, via, &bootstrap)?);
+                    let accepted = self.snake.admit(&mut self.cx, position, via, &bootstrap)?;
+                    acceptance = Some(accepted);
                     (Claim::Bootstrap(bootstrap), self.cx.signer.check_body(&key))
                 }
             }
@@ -137,7 +137,7 @@ impl ControlPlane {
             serial,
             check,
         };
-        Some((unverified, room))
+        Some((unverified, acceptance))
     }
 
     /// Decodes a bootstrap. Counts and drops it if it is malformed.
@@ -180,9 +180,9 @@ impl ControlPlane {
         self.close(port, reason);
     }
 
-    /// Acts on a frame. `room` is the room for the route of a bootstrap. None: the state may have changed since the
-    /// bootstrap was admitted, so it must be admitted again.
-    fn act_on(&mut self, verified: Verified, room: Option<Room>) {
+    /// Acts on a frame. `acceptance` is the effect of a bootstrap. None: the state may have changed since the bootstrap
+    /// was admitted, so it must be admitted again.
+    fn act_on(&mut self, verified: Verified, acceptance: Option<Acceptance>) {
         let Verified {
             claim,
             port,
@@ -200,7 +200,7 @@ impl ControlPlane {
             },
             Claim::Bootstrap(bootstrap) => {
                 if verdict.is_ok() {
-                    self.receive_bootstrap(port, &bootstrap, room);
+                    self.receive_bootstrap(port, &bootstrap, acceptance);
                 } else {
                     self.cx.counters.bootstraps_bad_signature += 1;
                     debug!(%port, key = %bootstrap.key, "badly signed bootstrap dropped");
@@ -259,11 +259,18 @@ impl ControlPlane {
     }
 
     /// Handles a bootstrap whose signature is good.
-    fn receive_bootstrap(&mut self, port: PortId, bootstrap: &Bootstrap, room: Option<Room>) {
+    fn receive_bootstrap(
+        &mut self,
+        port: PortId,
+        bootstrap: &Bootstrap,
+        acceptance: Option<Acceptance>,
+    ) {
         let port = self.in_use(port);
         let (cx, position) = (&mut self.cx, self.tree.position());
-        if let Some(room) = room.or_else(|| self.snake.admit(cx, position, port, bootstrap)) {
-            self.snake.receive(cx, position, port, bootstrap, room);
+        let acceptance = acceptance.or_else(|| self.snake.admit(cx, position, port, bootstrap));
+        if let Some(acceptance) = acceptance {
+            self.snake
+                .receive(cx, position, port, bootstrap, acceptance);
         }
     }
 

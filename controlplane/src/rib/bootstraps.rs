@@ -21,8 +21,9 @@ impl Rib {
         watermark: &Watermark,
     ) -> Option<BootstrapHop> {
         let (bound, last) = self.bound(key);
-        let found = self.fib.entry_above(key).filter(|entry| entry.key < bound);
-        let Some(entry) = found else { return last };
+        let last = || Some(BootstrapHop::new(last?, *bound, 0));
+        let found = self.fib.entry_above(key).filter(|entry| entry.key < *bound);
+        let Some(entry) = found else { return last() };
         let above = entry.key;
         if let Some(port) = entry.near {
             return Some(BootstrapHop::new(port, above, 0));
@@ -35,8 +36,8 @@ impl Rib {
         }
         // The watermark also rules out every further route, but no watermark rules out a near key.
         match self.near.above(key) {
-            Some((above, port)) if above < bound => Some(BootstrapHop::new(port, above, 0)),
-            _ => last,
+            Some((above, port)) if above < *bound => Some(BootstrapHop::new(port, above, 0)),
+            _ => last(),
         }
     }
 
@@ -51,14 +52,14 @@ impl Rib {
         let (bound, last) = self.bound(key);
         let entries = self.entries_above(key).take(TRIES);
         entries
-            .take_while(|entry| entry.key < bound)
+            .take_while(|entry| entry.key < *bound)
             .find_map(|entry| {
                 let near = entry.near.map(|port| (port, 0));
                 let mut hops = [near, entry.route].into_iter().flatten();
                 let (port, sequence) = hops.find(|(port, _)| *port != ingress)?;
                 Some(BootstrapHop::new(port, entry.key, sequence))
             })
-            .or(last)
+            .or_else(|| Some(BootstrapHop::new(last?, *bound, 0)))
     }
 
     /// Returns a next hop of the bootstrap of `key` that is none of the ports `avoided`, whatever its
@@ -120,15 +121,13 @@ impl Rib {
         })
     }
 
-    /// Returns the key that closer keys must be below, and the next hop if none is closer.
-    fn bound(&self, key: &PublicKey) -> (PublicKey, Option<BootstrapHop>) {
-        if let Some((root, port)) = self.up
-            && (*key == self.own || (self.own < *key && *key < root))
-        {
-            return (root, Some(BootstrapHop::new(port, root, 0)));
+    /// Returns the key that closer keys must be below, and the port towards it for when no key is closer.
+    fn bound(&self, key: &PublicKey) -> (&PublicKey, Option<PortId>) {
+        match &self.up {
+            Some((root, port)) if *key == self.own || (self.own < *key && key < root) => {
+                (root, Some(*port))
+            }
+            _ => (&self.own, self.own_key_port),
         }
-        let last = self.own_key_port;
-        let last = last.map(|port| BootstrapHop::new(port, self.own, 0));
-        (self.own, last)
     }
 }

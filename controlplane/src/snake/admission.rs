@@ -15,6 +15,18 @@ use crate::verify::Bootstrap;
 /// Minimum time between two warnings about clocks that differ.
 const WARNING_GAP: Duration = Duration::from_secs(60);
 
+/// The effect of an accepted bootstrap on the routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acceptance {
+    /// It sets up its route or refreshes it, after the oldest route from `evict` has been evicted.
+    Route {
+        /// The port whose oldest route must be evicted, if any.
+        evict: Option<PortId>,
+    },
+    /// It has come before, but only as a correction. It is forwarded, and the route stays as it is.
+    Forward,
+}
+
 /// The state by which the node refuses bootstraps.
 #[derive(Default)]
 pub(super) struct Admission {
@@ -23,8 +35,7 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    /// Reports whether a bootstrap will be accepted if its signature is good, and which route must be evicted for it.
-    /// `highest` is the highest sequence of this node's own bootstraps.
+    /// Returns the effect of a bootstrap if its signature is good, or `None` if it is refused. `highest` is the highest sequence of this node's own bootstraps.
     pub(super) fn admit(
         &mut self,
         cx: &mut Context,
@@ -32,7 +43,7 @@ impl Admission {
         port: PortId,
         bootstrap: &Bootstrap,
         highest: u64,
-    ) -> Option<Room> {
+    ) -> Option<Acceptance> {
         let Bootstrap {
             key,
             watermark,
@@ -57,7 +68,7 @@ impl Admission {
         }
         let known = cx.rib.routes().get(key);
         if watermark.key != *key && came_as_correction(known.as_ref(), body) {
-            return Some(Room::Free);
+            return Some(Acceptance::Forward);
         }
         let last = match known {
             Some(route) => Some(route.sequence),
@@ -80,11 +91,15 @@ impl Admission {
             Some(_) => routes.room(port, usize::MAX, config.max_routes_per_peer),
             None => routes.room(port, config.max_routes, config.max_routes_per_peer),
         };
-        if room == Room::None {
-            cx.counters.routes_refused += 1;
-            return None;
-        }
-        Some(room)
+        let evict = match room {
+            Room::Free => None,
+            Room::Evict(from) => Some(from),
+            Room::None => {
+                cx.counters.routes_refused += 1;
+                return None;
+            }
+        };
+        Some(Acceptance::Route { evict })
     }
 
     /// Forgets the last sequence of a key that has a route again.
@@ -120,6 +135,6 @@ impl Admission {
 }
 
 /// Reports whether a bootstrap has come before, but only as a correction.
-pub(super) fn came_as_correction(known: Option<&Route>, body: &SignedBody) -> bool {
+fn came_as_correction(known: Option<&Route>, body: &SignedBody) -> bool {
     known.is_some_and(|route| route.corrected && route.sequence == body.sequence)
 }
