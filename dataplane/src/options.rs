@@ -11,6 +11,11 @@ use crate::LinkType;
 use crate::memory_limit::MemoryLimit;
 use crate::port_map::{MAX_PORTS, MAX_WORKERS};
 
+/// The least limit on protocol frames that wait: a lower one would keep a long frame out for good.
+const LEAST_PENDING: usize = 64 << 10;
+/// The most bytes of address space of one worker's receive buffers.
+const MAX_RECEIVE_BYTES: usize = 1 << 30;
+
 /// Options of a data plane.
 #[derive(Clone, Debug)]
 pub struct DataPlaneOptions {
@@ -37,18 +42,19 @@ pub struct DataPlaneOptions {
     pub queue_delay: Option<Duration>,
     /// Maximum number of bytes of protocol frames that wait for one port, 1 MiB by default.
     pub port_protocol_bytes: usize,
-    /// Maximum number of bytes of one port's protocol frames that wait for the control plane, 256 KiB
-    /// by default.
+    /// Maximum number of bytes of one port's protocol frames that wait for the control plane, at least
+    /// 65,536 (the longest frame), 256 KiB by default.
     pub port_pending_bytes: usize,
-    /// Maximum number of bytes of all ports' protocol frames that wait for the control plane, 64 MiB by
-    /// default.
+    /// Maximum number of bytes of all ports' protocol frames that wait for the control plane, at least
+    /// 65,536 (the longest frame), 64 MiB by default.
     pub pending_bytes: usize,
     /// The highest port number, from 1 to 16,777,215. By default, the limit on open files.
     pub max_ports: usize,
     /// Number of receive buffers of each worker: a power of two from 2 to 32,768, 16 by default. A
     /// buffer takes no memory until bytes are received into it.
     pub receive_buffers: u16,
-    /// Size of a receive buffer in bytes, from 4 KiB to 16 MiB, 256 KiB by default.
+    /// Size of a receive buffer in bytes, from 4 KiB to 16 MiB, 256 KiB by default. The buffers of a
+    /// worker may have 1 GiB of address space together.
     pub receive_buffer_bytes: usize,
     /// Number of requests that a worker queues for io_uring at a time: a power of two from 16 to
     /// 4,096, 1,024 by default. The kernel's memory for each is about 200 bytes.
@@ -136,6 +142,8 @@ impl DataPlaneOptions {
         };
         let Self {
             workers,
+            port_pending_bytes,
+            pending_bytes,
             max_ports,
             receive_buffer_bytes,
             local_frames,
@@ -166,6 +174,24 @@ impl DataPlaneOptions {
             receive_buffer_bytes,
             (4 << 10..=16 << 20).contains(&receive_buffer_bytes),
             "use 4,096 to 16,777,216",
+        )?;
+        check(
+            "receive_buffer_bytes",
+            receive_buffer_bytes,
+            buffers * receive_buffer_bytes <= MAX_RECEIVE_BYTES,
+            "use at most 1 GiB for all receive_buffers of a worker together",
+        )?;
+        check(
+            "port_pending_bytes",
+            port_pending_bytes,
+            port_pending_bytes >= LEAST_PENDING,
+            "use at least 65,536",
+        )?;
+        check(
+            "pending_bytes",
+            pending_bytes,
+            pending_bytes >= LEAST_PENDING,
+            "use at least 65,536",
         )?;
         check(
             "ring_entries",

@@ -32,7 +32,7 @@ fn start(change: impl FnOnce(&mut DataPlaneOptions)) -> Result<(), DataPlaneErro
 #[test]
 fn values_out_of_range_are_errors_that_name_the_option() {
     type Change = fn(&mut DataPlaneOptions, usize);
-    let cases: [(&str, &[usize], Change); 6] = [
+    let cases: [(&str, &[usize], Change); 8] = [
         ("workers", &[0, 251], |o, n| o.workers = n),
         ("max_ports", &[0, 1 << 24, usize::MAX], |o, n| {
             o.max_ports = n
@@ -47,6 +47,12 @@ fn values_out_of_range_are_errors_that_name_the_option() {
             o.ring_entries = n as u32;
         }),
         ("local_frames", &[0, usize::MAX], |o, n| o.local_frames = n),
+        ("pending_bytes", &[0, 100, 65_535], |o, n| {
+            o.pending_bytes = n
+        }),
+        ("port_pending_bytes", &[0, 100, 65_535], |o, n| {
+            o.port_pending_bytes = n;
+        }),
     ];
     for (name, values, change) in cases {
         for &number in values {
@@ -64,6 +70,12 @@ fn values_out_of_range_are_errors_that_name_the_option() {
     let buffers = start(|options| options.receive_buffers = 3).unwrap_err();
     let text = "option receive_buffers is 3: use a power of two from 2 to 32,768";
     assert_eq!(buffers.to_string(), text);
+    let region = start(|options| {
+        options.receive_buffers = 32_768;
+        options.receive_buffer_bytes = 16 << 20;
+    });
+    let text = "option receive_buffer_bytes is 16777216: use at most 1 GiB for all receive_buffers of a worker together";
+    assert_eq!(region.unwrap_err().to_string(), text);
 }
 
 #[test]
@@ -74,6 +86,8 @@ fn the_least_and_the_greatest_values_are_accepted() {
         options.receive_buffer_bytes = 4096;
         options.ring_entries = 16;
         options.local_frames = 1;
+        options.pending_bytes = 65_536;
+        options.port_pending_bytes = 65_536;
     })
     .unwrap();
     start(|options| {
