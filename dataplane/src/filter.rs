@@ -1,5 +1,6 @@
 //! Packet filters of the application, which run on worker threads.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,7 @@ use crate::PortId;
 /// A filter that every traffic frame passes before it is routed. It is called on worker threads, so it must be quick
 /// and never block.
 ///
-/// Closures are filters. A filter that panics is removed: the frame is dropped, and all later ones pass.
+/// Closures are filters. A filter that panics is removed and dropped: the frame is dropped, and all later ones pass.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -116,31 +117,56 @@ impl<'a> TrafficFrame<'a> {
 
 /// A filter that all workers share, with protection against its panics.
 pub(crate) struct GuardedFilter {
-    filter: Arc<dyn PacketFilter>,
+    /// None only while this is dropped.
+    filter: Option<Arc<dyn PacketFilter>>,
     panicked: AtomicBool,
 }
 
 impl GuardedFilter {
     pub(crate) fn new(filter: Arc<dyn PacketFilter>) -> Self {
         Self {
-            filter,
+            filter: Some(filter),
             panicked: AtomicBool::new(false),
         }
+    }
+
+    /// Reports whether the filter has panicked, in which case all frames pass.
+    pub(crate) fn has_panicked(&self) -> bool {
+        self.panicked.load(Ordering::Relaxed)
     }
 
     /// Reports whether the frame may pass.
     #[inline]
     pub(crate) fn pass(&self, frame: &TrafficFrame<'_>) -> bool {
-        if self.panicked.load(Ordering::Relaxed) {
+        let Some(filter) = self.filter.as_ref().filter(|_| !self.has_panicked()) else {
             return true;
-        }
+        };
         // After a panic, the filter is not called again, so it cannot be seen in a broken state.
-        let call = AssertUnwindSafe(|| self.filter.pass(frame));
-        catch_unwind(call).unwrap_or_else(|_| {
-            if !self.panicked.swap(true, Ordering::Relaxed) {
-                tracing::error!("the packet filter panicked and has been removed: all frames pass");
-            }
-            false
-        })
+        let call = AssertUnwindSafe(|| filter.pass(frame));
+        catch_unwind(call).unwrap_or_else(|payload| self.caught(payload))
+    }
+
+    #[cold]
+    fn caught(&self, payload: Box<dyn Any + Send>) -> bool {
+        drop_guarded(payload);
+        if !self.panicked.swap(true, Ordering::Relaxed) {
+            tracing::error!("the packet filter panicked and has been removed: all frames pass");
+        }
+        false
+    }
+}
+
+impl Drop for GuardedFilter {
+    fn drop(&mut self) {
+        drop_guarded(self.filter.take());
+    }
+}
+
+/// Drops a value of the application, which must not end the worker if it panics.
+fn drop_guarded<T>(value: T) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        // Dropping this might panic, too.
+        std::mem::forget(payload);
+        tracing::error!("a packet filter panicked when it was dropped");
     }
 }

@@ -107,6 +107,12 @@ impl Router {
         self.policy.filter = filter;
     }
 
+    /// Removes the filter if it has panicked. Returns whether it was removed.
+    pub(crate) fn remove_panicked_filter(&mut self) -> bool {
+        let filter = &mut self.policy.filter;
+        (filter.take_if(|filter| filter.has_panicked())).is_some()
+    }
+
     /// Returns the mean length of the traffic frames since the last call; 0 if there were none.
     pub(crate) fn take_mean_len(&mut self) -> usize {
         let (frames, bytes) = std::mem::take(&mut self.ingested);

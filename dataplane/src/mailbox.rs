@@ -19,9 +19,17 @@ use crate::{PortId, PortOptions};
 /// A command for a worker.
 pub(crate) enum Command {
     Add(NewPort),
-    Remove { port: PortId, reason: CloseReason },
-    Send { port: PortId, frame: Vec<u8> },
+    Remove {
+        port: PortId,
+        reason: CloseReason,
+    },
+    Send {
+        port: PortId,
+        frame: Vec<u8>,
+    },
     Filter(Option<Arc<GuardedFilter>>),
+    /// Removes the filter if it has panicked.
+    RemovePanickedFilter,
     Shutdown,
 }
 

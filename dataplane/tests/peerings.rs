@@ -7,6 +7,7 @@ mod rig;
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pinecone_dataplane::{CloseReason, DropReason, PortId, Report};
@@ -355,15 +356,32 @@ fn the_filter_sees_frame_and_peer(engine: Setting) {
     assert_eq!(read_frame(&mut b), traffic(KEY, 7, b"passed"));
 }
 
+struct PanicsWhenDropped;
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        panic!("on purpose");
+    }
+}
+
 fn a_filter_that_panics_is_removed(engine: Setting) {
     let mut rig = Rig::new(engine, 2);
     let (mut a, mut b) = (rig.port(1), rig.port(2));
     rig.route(KEY, 2, 7);
-    rig.filter(|_, _| panic!("on purpose"));
+    let (token, bomb) = (Arc::new(()), PanicsWhenDropped);
+    let state = Arc::downgrade(&token);
+    rig.filter(move |_, _| {
+        let _captured = (&token, &bomb);
+        std::panic::panic_any(PanicsWhenDropped)
+    });
     a.write_all(&traffic(KEY, 7, b"dropped")).unwrap();
     rig.wait_for(|r| r.counters(1).dropped(DropReason::Filter) == 1);
     a.write_all(&traffic(KEY, 7, b"passed")).unwrap();
     assert_eq!(read_frame(&mut b), traffic(KEY, 7, b"passed"));
+    // All workers drop it, those as well that it did not panic on.
+    rig.wait_for(|_| state.strong_count() == 0);
+    a.write_all(&traffic(KEY, 7, b"still here")).unwrap();
+    assert_eq!(read_frame(&mut b), traffic(KEY, 7, b"still here"));
 }
 
 fn shutdown_closes_everything(engine: Setting) {

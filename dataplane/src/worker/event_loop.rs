@@ -87,6 +87,7 @@ impl<E: Engine> EventLoop<E> {
         let mut iteration = self.driver.begin();
         ports.take_mail(&mut iteration, events);
         ports.handle(&mut iteration, events, &mut self.late)?;
+        ports.remove_panicked_filter();
         let mut iteration = iteration.handled();
         ports.run_timers(&mut iteration, events);
         self.handed_over = ports.hand_over(&mut iteration);

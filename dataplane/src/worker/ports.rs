@@ -100,6 +100,16 @@ impl Ports {
             .is_some_and(|since| self.egress.slots().next().is_none() || since.elapsed() > SHUTDOWN)
     }
 
+    /// Removes the filter from all workers if it has panicked on this one.
+    pub(super) fn remove_panicked_filter(&mut self) {
+        if self.router.remove_panicked_filter() {
+            let mailboxes = self.shared.mailboxes.iter().enumerate();
+            mailboxes
+                .filter(|&(worker, _)| worker != self.me)
+                .for_each(|(_, mailbox)| mailbox.tell(Command::RemovePanickedFilter));
+        }
+    }
+
     /// Carries out commands, and takes frames from other workers and of local origin.
     pub(super) fn take_mail<E: Engine>(
         &mut self,
@@ -121,6 +131,9 @@ impl Ports {
                     }
                 }
                 Command::Filter(filter) => self.router.set_filter(filter),
+                Command::RemovePanickedFilter => {
+                    self.router.remove_panicked_filter();
+                }
                 Command::Shutdown => {
                     self.shutdown = Some(Instant::now());
                     for slot in self.egress.slots().collect::<Vec<_>>() {
