@@ -15,7 +15,7 @@ use pinecone_wire::traffic::push_traffic_head;
 use pinecone_wire::{
     Coordinates, MAX_FRAME_LEN, PublicKey, TrafficFields, TrafficLayout, Watermark, varu64,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::clock::Clock;
 use crate::joining::Joining;
@@ -43,6 +43,9 @@ pub(crate) struct Local {
     pub(crate) pings: PendingPings,
     pub(crate) joining: Joining,
     inbox: mpsc::Sender<Received>,
+    /// Wakes all who wait for a payload when one has arrived: if only one were woken, and it did not take the payload,
+    /// the others would wait on.
+    pub(crate) arrived: Notify,
     /// Bytes of payload in the inbox.
     inbox_bytes: AtomicUsize,
     receive_for: ReceiveFor,
@@ -86,6 +89,7 @@ impl Local {
             pings: PendingPings::new(first_nonce),
             joining: Joining::default(),
             inbox,
+            arrived: Notify::new(),
             inbox_bytes: AtomicUsize::new(0),
             receive_for,
             inbox_frames_limit: queue.payloads,
@@ -309,6 +313,7 @@ impl Local {
         let taken = fits && self.inbox.try_send(received()).is_ok();
         if taken {
             self.received.fetch_add(1, Relaxed);
+            self.arrived.notify_waiters();
         } else {
             self.inbox_bytes.fetch_sub(len, Relaxed);
             self.inbox_full.fetch_add(1, Relaxed);

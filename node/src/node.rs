@@ -36,7 +36,7 @@ pub(crate) struct Inner {
     pub(crate) dataplane: Weak<DataPlane>,
     pub(crate) control: CommandSender,
     pub(crate) runtime: mpsc::UnboundedSender<Request>,
-    pub(crate) inbox: tokio::sync::Mutex<mpsc::Receiver<Received>>,
+    pub(crate) inbox: Mutex<mpsc::Receiver<Received>>,
     pub(crate) subscribers: Arc<Subscribers>,
     /// These two lose their sender when the control thread, the last one, ends.
     pub(crate) ended: watch::Receiver<()>,

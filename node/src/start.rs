@@ -164,7 +164,7 @@ pub(crate) fn start(
         dataplane: running.dataplane,
         control: sender,
         runtime: requests,
-        inbox: tokio::sync::Mutex::new(inbox),
+        inbox: Mutex::new(inbox),
         subscribers,
         ended,
         ended_blocking,

@@ -1,7 +1,7 @@
 //! Payloads of the application: sending, receiving and filtering.
 
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use pinecone_wire::PublicKey;
@@ -61,7 +61,7 @@ impl Node {
 
     /// Receives the next payload, with the key that it claims to be from. The claim is not proven.
     ///
-    /// Callers that wait at the same time get payloads in turn.
+    /// Each payload goes to one of the callers that wait at the same time.
     ///
     /// # Errors
     /// [`Closed`] once the node is closed and all payloads have been received.
@@ -81,17 +81,21 @@ impl Node {
     /// # Cancel safety
     /// No payload is lost if the future is dropped.
     pub async fn recv(&self) -> Result<Received, Closed> {
-        let mut inbox = self.0.inbox.lock().await;
+        // Payloads that wait already must not keep a caller from yielding to other tasks.
+        tokio::task::consume_budget().await;
         let mut ended = self.0.ended.clone();
-        let received = tokio::select! {
-            biased;
-            received = inbox.recv() => received,
-            // The value never changes: this waits until the sender is dropped.
-            _ = ended.changed() => inbox.try_recv().ok(),
-        };
-        let received = received.ok_or_else(|| self.closed_error())?;
-        self.0.local.taken(&received.payload);
-        Ok(received)
+        loop {
+            let arrived = self.0.local.arrived.notified();
+            if let Some(received) = self.take() {
+                return Ok(received);
+            }
+            tokio::select! {
+                biased;
+                () = arrived => {}
+                // The value never changes: this waits until the sender is dropped.
+                _ = ended.changed() => return self.take().ok_or_else(|| self.closed_error()),
+            }
+        }
     }
 
     /// Receives a payload if one is waiting.
@@ -101,16 +105,19 @@ impl Node {
     pub fn try_recv(&self) -> Result<Received, TryRecvError> {
         // This is checked first, as payloads may arrive until the end.
         let ended = self.0.ended.has_changed().is_err();
-        let received = self.0.inbox.try_lock().ok();
-        let received = received.and_then(|mut inbox| inbox.try_recv().ok());
-        match received {
-            Some(received) => {
-                self.0.local.taken(&received.payload);
-                Ok(received)
-            }
+        match self.take() {
+            Some(received) => Ok(received),
             None if ended => Err(self.closed_error().into()),
             None => Err(TryRecvError::Empty),
         }
+    }
+
+    fn take(&self) -> Option<Received> {
+        let inbox = &self.0.inbox;
+        let received = (inbox.lock().unwrap_or_else(PoisonError::into_inner)).try_recv();
+        let received = received.ok()?;
+        self.0.local.taken(&received.payload);
+        Some(received)
     }
 
     /// Receives the next payload like [`Self::recv`], for callers outside async code.

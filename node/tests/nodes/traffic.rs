@@ -12,7 +12,7 @@ use pinecone::{
 };
 
 use crate::harness::{
-    LIMIT, builder, counter, event, key, node, payload, peer, reaches, until, within,
+    LIMIT, begin, builder, counter, event, key, node, payload, peer, reaches, until, within,
 };
 
 /// Returns a line of three nodes, ready for traffic. The middle one is the static peer of the others.
@@ -218,6 +218,30 @@ fn payloads_are_received_without_async_code() {
     a.close_blocking();
     assert!(waiting.join().unwrap().is_err());
     assert!(matches!(a.try_recv(), Err(TryRecvError::Closed(_))));
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_not_polled_holds_up_no_others() {
+    let a = node(8).await;
+    let mut stalled = pin!(a.recv());
+    begin(stalled.as_mut()).await;
+    // One receiver takes a payload that is there already, and another one waits for it.
+    a.send_to("one", &a.public_key()).unwrap();
+    let received = within("a payload", a.recv()).await.unwrap();
+    assert_eq!(received.payload, "one");
+    begin(stalled.as_mut()).await;
+    let mut waiting = pin!(a.recv());
+    begin(waiting.as_mut()).await;
+    a.send_to("two", &a.public_key()).unwrap();
+    let received = within("a payload", waiting).await.unwrap();
+    assert_eq!(received.payload, "two");
+    // What arrived before the end can be received after it.
+    begin(stalled.as_mut()).await;
+    a.send_to("three", &a.public_key()).unwrap();
+    within("the end", a.close()).await;
+    assert_eq!(a.try_recv().unwrap().payload, "three");
+    assert!(matches!(a.try_recv(), Err(TryRecvError::Closed(_))));
+    assert!(within("the end", stalled).await.is_err());
 }
 
 #[tokio::test]
