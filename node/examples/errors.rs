@@ -17,7 +17,7 @@ fn advice_on_start(error: &StartError) -> String {
         StartError::Listen(ListenError::Address(AddressError::Port(text))) => {
             format!("give a port: {text}")
         }
-        StartError::StaticPeers(AddressError::Unsupported { scheme, .. }) => {
+        StartError::StaticPeers(AddressError::Scheme { scheme, .. }) => {
             format!("do not use {scheme}")
         }
         StartError::System { source, .. } => format!("ask the system: {source}"),

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use crate::event::Subscribers;
 use crate::{
     EngineChoice, Events, Host, Node, NodeOptions, PacketFilter, ReceiveFor, ReceiveQueue,
-    StartError, start,
+    StartError, TlsOptions, start,
 };
 
 /// Sets the options of a node and starts it.
@@ -128,6 +128,12 @@ impl Builder {
     /// Default: 1.
     pub fn transport_threads(mut self, threads: usize) -> Self {
         self.options.transport_threads = threads;
+        self
+    }
+
+    /// Sets the files with certificates and keys for TLS. Default: none, which suffices for `tls://` between nodes.
+    pub fn tls(mut self, files: TlsOptions) -> Self {
+        self.options.tls = files;
         self
     }
 

@@ -1,6 +1,7 @@
 use std::io;
 
 use pinecone_dataplane::{DataPlaneError, PortId, WorkerError};
+use pinecone_transports::tls::TlsConfigError;
 use pinecone_transports::{AddressError, DialError, HandshakeFailed, ListenError};
 
 /// The error when a node does not start.
@@ -13,6 +14,9 @@ pub enum StartError {
     /// The node cannot listen on an address: it is malformed, in use, or not one of this machine.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The certificate files cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsConfigError),
     /// The list of static peers is malformed.
     #[error("static peers: {0}")]
     StaticPeers(#[from] AddressError),

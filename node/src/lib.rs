@@ -82,6 +82,10 @@ pub use pinecone_dataplane::{
     CloseReason, DataPlaneError, DataPlaneOptions, DropReason, EngineChoice, FrameClass, LinkType,
     MemoryLimit, PacketFilter, PortId, Traffic, TrafficFrame, WorkerError,
 };
+pub use pinecone_transports::tls::{TlsConfigError, TlsError, TlsOptions};
+pub use pinecone_transports::websocket::{
+    OptionError as UpgradeOptionError, TrustedProxies, UpgradeError, UpgradePath,
+};
 pub use pinecone_transports::{
     AddressError, DialError, DialSchedule, Direction, HandshakeFailed, Limits, ListenError,
     LocalListener, MissingListener, Scheme, WrongKey,

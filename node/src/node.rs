@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use crossbeam::channel::Receiver;
 use pinecone_dataplane::{DataPlane, LinkType, PortId};
+use pinecone_transports::tls::{Tls, TlsConfigError};
 use pinecone_transports::{Listeners, PeerUri};
 use pinecone_wire::PublicKey;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -32,6 +33,8 @@ pub(crate) struct Inner {
     pub(crate) own: PublicKey,
     pub(crate) listeners: Listeners,
     pub(crate) local: Arc<Local>,
+    /// The certificates, if they come from files.
+    pub(crate) tls: Option<Tls>,
     /// Weak, as it is dropped when the control thread ends although handles remain.
     pub(crate) dataplane: Weak<DataPlane>,
     pub(crate) control: CommandSender,
@@ -173,6 +176,15 @@ impl Node {
     #[must_use]
     pub fn events(&self) -> Events {
         self.0.subscribers.subscribe()
+    }
+
+    /// Reads the files of [`NodeOptions::tls`](crate::NodeOptions::tls) again. Peerings stay as they are; new connections
+    /// use what was read. Blocks for the time of the reading.
+    ///
+    /// # Errors
+    /// The files cannot be used. What was read before stays in force, and the error is logged.
+    pub fn reload_tls(&self) -> Result<(), TlsConfigError> {
+        self.0.tls.as_ref().map_or(Ok(()), Tls::reload)
     }
 
     /// Closes all peerings and listeners and waits until every thread of the node has ended.

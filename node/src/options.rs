@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pinecone_transports::{DialSchedule, Limits};
+use pinecone_transports::tls::TlsOptions;
+use pinecone_transports::websocket::{TrustedProxies, UpgradePath};
+use pinecone_transports::{DialSchedule, Limits, TransportOptions};
 use pinecone_wire::SecretKey;
 
 use crate::{
@@ -77,6 +79,14 @@ pub struct NodeOptions {
     /// Set to relay plain TCP as well, for tests and to measure relays. Default: not set.
     #[doc(hidden)]
     pub relay_tcp: bool,
+    /// The files with certificates and keys for TLS, which [`Node::reload_tls`](crate::Node::reload_tls) reads again, as
+    /// does the node soon after they have changed. Default: none, which suffices for `tls://` between nodes.
+    pub tls: TlsOptions,
+    /// The paths on which WebSocket listeners upgrade connections; other requests get a 404. Default: `/` and `/ws`.
+    pub upgrade_paths: Vec<UpgradePath>,
+    /// The reverse proxies in front of WebSocket listeners whose `Forwarded` and `X-Forwarded-For` headers are believed.
+    /// Default: none.
+    pub trusted_proxies: TrustedProxies,
     /// The core to pin the control thread to. Default: not pinned.
     pub control_core: Option<usize>,
     /// The core to pin the runtime thread to, which listens, dials and shakes hands. Default: not
@@ -119,6 +129,7 @@ pub enum ReceiveFor {
 
 impl Default for NodeOptions {
     fn default() -> Self {
+        let transports = TransportOptions::default();
         Self {
             secret_key: None,
             listen: Vec::new(),
@@ -131,6 +142,9 @@ impl Default for NodeOptions {
             verify_threads: 0,
             transport_threads: 1,
             relay_tcp: false,
+            tls: TlsOptions::default(),
+            upgrade_paths: transports.upgrade_paths,
+            trusted_proxies: transports.trusted_proxies,
             control_core: None,
             runtime_core: None,
             packet_filter: None,
@@ -248,6 +262,9 @@ impl fmt::Debug for NodeOptions {
             verify_threads,
             transport_threads,
             relay_tcp,
+            tls,
+            upgrade_paths,
+            trusted_proxies,
             control_core,
             runtime_core,
             packet_filter,
@@ -269,6 +286,9 @@ impl fmt::Debug for NodeOptions {
             .field("verify_threads", verify_threads)
             .field("transport_threads", transport_threads)
             .field("relay_tcp", relay_tcp)
+            .field("tls", tls)
+            .field("upgrade_paths", upgrade_paths)
+            .field("trusted_proxies", trusted_proxies)
             .field("control_core", control_core)
             .field("runtime_core", runtime_core)
             .field("has_packet_filter", &has_packet_filter)

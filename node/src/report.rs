@@ -71,6 +71,8 @@ pub(crate) fn transports(counters: &TransportCounters) -> Vec<Counter> {
         ("handshakes_refused_own_key", counters.refused_own_key),
         ("handshakes_own_key_elsewhere", counters.own_key_elsewhere),
         ("handshakes_refused_key", counters.refused_key),
+        ("handshakes_refused_tls", counters.refused_tls),
+        ("handshakes_refused_upgrade", counters.refused_upgrade),
         ("handshakes_timed_out", counters.timed_out),
         ("handshakes_closed_early", counters.closed_early),
         ("handshakes_stream_failed", counters.stream_failed),

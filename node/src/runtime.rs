@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use pinecone_transports::tls::WATCH_INTERVAL;
 use pinecone_transports::{
     Backend, DialSchedule, Established, HandshakeFailed, Link, Listen, ListenError, ListenUri,
     Listeners, PeerUri, RelayPool, Runtime, StartedListeners, StaticPeersHandle, TransportOptions,
@@ -235,6 +236,9 @@ async fn serve_node(node: Serving, backend: Backend) {
     let _notice = EndNotice(setup.control.clone());
     let tasks = LocalSet::new();
     let served = tasks.run_until(async {
+        if let Some(tls) = setup.options.tls.clone() {
+            tokio::task::spawn_local(async move { tls.watch(WATCH_INTERVAL).await });
+        }
         let transports = Transports::with_options(backend, &setup.key, setup.options);
         let (established, receiver) = mpsc::channel(ESTABLISHED);
         let listeners = match transports.keep_listening(setup.listen, &established) {

@@ -9,6 +9,7 @@ use crossbeam::channel::unbounded;
 use pinecone_controlplane::ControlPlane;
 use pinecone_dataplane::{DataPlane, EngineInfo};
 use pinecone_fib::{Fib, FibWriter};
+use pinecone_transports::tls::{Tls, TlsOptions};
 use pinecone_transports::{Listen, PeerUri, TransportOptions, parse_static_peers};
 use pinecone_wire::timing::BROADCAST_INTERVAL;
 use rand::TryRng;
@@ -46,6 +47,10 @@ pub(crate) fn start(
         None => generate_key().map_err(no_random_numbers)?,
     };
     let own = key.public_key();
+    let tls = match options.tls == TlsOptions::default() {
+        true => None,
+        false => Some(Tls::new(&key, std::mem::take(&mut options.tls))?),
+    };
     // The steps that are most likely to fail come first, as they leave nothing to clean up.
     let static_peers = read_static_peers(&options.static_peers)?;
     let bind = match options.listen_retry {
@@ -55,6 +60,9 @@ pub(crate) fn start(
     let listen = (options.listen.iter())
         .map(|address| bind(address))
         .collect::<Result<Vec<_>, _>>()?;
+    for listen in &listen {
+        listen.check_certificate(tls.as_ref().is_some_and(Tls::has_certificate_files))?;
+    }
     let first_nonce = random()?;
     let wakeup_phase = random()? % BROADCAST_INTERVAL.as_millis() as u64;
     let wakeup_phase = Duration::from_millis(wakeup_phase);
@@ -86,6 +94,9 @@ pub(crate) fn start(
             limits: options.transport_limits.clone(),
             extensions: options.control.extensions(),
             relay_tcp: options.relay_tcp,
+            tls: tls.clone(),
+            upgrade_paths: options.upgrade_paths.clone(),
+            trusted_proxies: options.trusted_proxies.clone(),
             ..TransportOptions::default()
         },
         listen,
@@ -161,6 +172,7 @@ pub(crate) fn start(
         own,
         listeners,
         local,
+        tls,
         dataplane: running.dataplane,
         control: sender,
         runtime: requests,

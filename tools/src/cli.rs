@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use pinecone::{EngineChoice, PublicKey};
+use pinecone::{EngineChoice, PublicKey, UpgradePath};
 
 use crate::admin::client::AdminOptions;
 use crate::bench::BenchOptions;
@@ -126,10 +126,11 @@ pub(crate) enum Command {
 /// Options of `pinecone run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunOptions {
-    /// Address to listen on, for TCP. May be repeated.
+    /// Address to listen on: `host:port` for TCP, or a URI with tcp://, tls://, ws:// or wss://. May be
+    /// repeated.
     ///
     /// `:65432` listens on all addresses of the machine, `host:65432` on all addresses of the name.
-    /// Port 0 takes a free port. `tcp://ADDR` is the same. Options follow a question mark, as in
+    /// Port 0 takes a free port. Options follow a question mark, as in
     /// `tcp://:65432?priority=1&interface=eth0`: `key=HEX` accepts this key only, `priority=N` prefers
     /// these peerings to others with the same key, and `interface=NAME` listens on this interface.
     #[arg(long, value_name = "ADDR", default_value = ":65432", help_heading = PEERINGS)]
@@ -137,13 +138,34 @@ pub(crate) struct RunOptions {
     /// Address to listen on for WebSockets: short for `--listen ws://ADDR`. May be repeated.
     #[arg(long, alias = "listenws", value_name = "ADDR", help_heading = PEERINGS)]
     pub(crate) listen_ws: Vec<String>,
+    /// Path on which WebSocket listeners accept connections, without a query. May be repeated.
+    ///
+    /// Other requests get the status 404. [default: `/` and `/ws`]
+    #[arg(long, value_name = "PATH", help_heading = PEERINGS)]
+    pub(crate) ws_path: Vec<UpgradePath>,
+    /// Networks of reverse proxies that name the addresses of their clients, as in `10.0.0.0/8,::1`.
+    ///
+    /// The headers `Forwarded` and `X-Forwarded-For` are believed from these addresses only. May be repeated.
+    #[arg(long, value_name = "CIDR,...", value_delimiter = ',', help_heading = PEERINGS)]
+    pub(crate) trust_forwarded_for: Vec<String>,
+    /// PEM file with the certificate for TLS listeners, the certificate of the server first.
+    ///
+    /// `wss://` needs it; `tls://` between nodes does not. Read again when it changes, and on SIGHUP.
+    #[arg(long, value_name = "FILE", help_heading = PEERINGS)]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// PEM file with the private key of the certificate.
+    #[arg(long, value_name = "FILE", help_heading = PEERINGS)]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// PEM file with certificates of authorities to trust when dialling, besides those of the system.
+    #[arg(long, value_name = "FILE", help_heading = PEERINGS)]
+    pub(crate) tls_ca: Option<PathBuf>,
     /// Wait for addresses to listen on that this machine does not have yet, instead of failing.
     #[arg(long, help_heading = PEERINGS)]
     pub(crate) listen_retry: bool,
-    /// Static peers to keep connected: `host:port`, separated by commas. May be repeated.
+    /// Static peers to keep connected: `host:port` for TCP, or URIs with tcp://, tls://, ws:// or wss://,
+    /// separated by commas. May be repeated.
     ///
-    /// A name is looked up at each dial, so it need not resolve at the start. `tcp://host:port` is the
-    /// same. Options follow a question mark, as in `tcp://host:65432?maxbackoff=30s&priority=1`:
+    /// A name is looked up at each dial, so it need not resolve at the start. Options follow a question mark, as in `tcp://host:65432?maxbackoff=30s&priority=1`:
     /// `key=HEX` refuses any other key, `maxbackoff=TIME` is the longest pause between two dials of this
     /// peer, `priority=N` (0 to 255) prefers this peering to others with the same key, and
     /// `interface=NAME` dials through this interface.

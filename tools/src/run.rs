@@ -5,14 +5,16 @@ use std::time::{Duration, Instant};
 
 use pinecone::{
     Builder, ControlConfig, DataPlaneOptions, DialSchedule, EngineChoice, Limits, MemoryLimit,
-    NodeOptions, ReceiveQueue, Status,
+    NodeOptions, ReceiveQueue, Status, TlsOptions, TrustedProxies,
 };
+
+use pinecone_transports::tls::Tls;
 
 use crate::admin::socket::AdminSocket;
 use crate::cli::RunOptions;
 use crate::failure::Failure;
-use crate::secret::NodeKey;
-use crate::signals::{Ignored, Signals};
+use crate::secret::{self, NodeKey};
+use crate::signals::{OtherSignals, Signals};
 use crate::{addresses, cores, files, limits, memory, output, start_failure};
 
 /// The target of the log line that repeats the banner.
@@ -24,13 +26,21 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
     let banner_is_enough = output::is_also_stderr().then_some(STARTED);
     options.log.start_without("info", banner_is_enough)?;
-    let mut ignored = Ignored::new()?;
-    tokio::spawn(async move { ignored.log().await });
+    let mut other_signals = OtherSignals::new()?;
     let (workers, worker_cores) = workers(&options)?;
     check_engine(&options, &worker_cores)?;
     let listen = addresses::listen(options.listen.clone(), &options.listen_ws)?;
     addresses::static_peers(&options.connect)?;
+    let trusted_proxies = trusted_proxies(&options.trust_forwarded_for)?;
+    let tls = TlsOptions {
+        certificate: options.tls_cert.clone(),
+        key: options.tls_key.clone(),
+        authorities: options.tls_ca.clone(),
+    };
+    let has_tls_files = tls != TlsOptions::default();
     options.key.check()?;
+    // The key does not exist yet. Any other does for the check.
+    Tls::new(&secret::generate()?, tls.clone()).map_err(Failure::usage)?;
     let files = files::raise();
     let mut signals = Signals::new()?;
     // A key file is created only after this has succeeded, so that a failed start leaves nothing
@@ -89,6 +99,12 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
         verify_threads: usize::from(options.verify_threads),
         transport_threads: usize::from(options.transport_threads),
         relay_tcp: options.relay_tcp,
+        tls,
+        upgrade_paths: match options.ws_path.is_empty() {
+            true => default.upgrade_paths,
+            false => options.ws_path,
+        },
+        trusted_proxies,
         control_core: options.control_core,
         // Nothing here reads payloads.
         receive_queue: ReceiveQueue {
@@ -109,6 +125,8 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
     let max_peers = node_options.control.max_peers as u64;
     let node = Builder::from(node_options).start().await;
     let node = node.map_err(start_failure::explain)?;
+    let signalled = node.clone();
+    tokio::spawn(async move { other_signals.handle(&signalled, has_tls_files).await });
 
     if let Ok(status) = node.status().await {
         let mut text = banner(&status);
@@ -156,6 +174,15 @@ pub(crate) async fn run(options: RunOptions) -> Result<(), Failure> {
             CLOSE_LIMIT.as_secs()
         ))),
     }
+}
+
+fn trusted_proxies(networks: &[String]) -> Result<TrustedProxies, Failure> {
+    let mut trusted = TrustedProxies::default();
+    for network in networks {
+        let added = trusted.add(network.trim());
+        added.map_err(|error| Failure::usage(format!("--trust-forwarded-for: {error}")))?;
+    }
+    Ok(trusted)
 }
 
 fn workers(options: &RunOptions) -> Result<(usize, Vec<usize>), Failure> {

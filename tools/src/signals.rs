@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use pinecone::Node;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::Failure;
@@ -60,15 +61,15 @@ pub(crate) fn stopped_by(signal: &str) -> Failure {
     Failure::runtime(format!("stopped by {signal}"))
 }
 
-/// Signals that other daemons handle, and that would end the process by default.
+/// SIGHUP, and signals that other daemons handle. They would end the process by default.
 #[derive(Debug)]
-pub(crate) struct Ignored {
+pub(crate) struct OtherSignals {
     hangup: Signal,
     user_1: Signal,
     user_2: Signal,
 }
 
-impl Ignored {
+impl OtherSignals {
     pub(crate) fn new() -> Result<Self, Failure> {
         Ok(Self {
             hangup: listen(SignalKind::hangup())?,
@@ -77,12 +78,12 @@ impl Ignored {
         })
     }
 
-    /// Logs each signal. Never returns.
-    pub(crate) async fn log(&mut self) {
+    /// Reads the files of the node again at each SIGHUP, and logs the other signals. Never returns.
+    pub(crate) async fn handle(&mut self, node: &Node, has_files: bool) {
         loop {
             let signal = tokio::select! {
                 _ = self.hangup.recv() => {
-                    tracing::info!(signal = "SIGHUP", "signal ignored: there is nothing to reload");
+                    hang_up(node, has_files).await;
                     continue;
                 }
                 _ = self.user_1.recv() => "SIGUSR1",
@@ -91,6 +92,18 @@ impl Ignored {
             tracing::info!(signal, "signal ignored");
         }
     }
+}
+
+async fn hang_up(node: &Node, has_files: bool) {
+    let signal = "SIGHUP";
+    if !has_files {
+        tracing::info!(signal, "signal ignored: there is nothing to reload");
+        return;
+    }
+    tracing::info!(signal, "reading the files of TLS again");
+    let node = node.clone();
+    // The node has logged the error.
+    let _ = tokio::task::spawn_blocking(move || node.reload_tls()).await;
 }
 
 fn listen(kind: SignalKind) -> Result<Signal, Failure> {

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::{io, iter};
 
-use pinecone::StartError;
+use pinecone::{ListenError, StartError};
 use rustix::io::Errno;
 
 use crate::failure::Failure;
@@ -12,7 +12,9 @@ use crate::files;
 /// Returns the failure for a node that did not start, with advice.
 pub(crate) fn explain(error: StartError) -> Failure {
     match &error {
-        StartError::StaticPeers(_) => Failure::usage(error),
+        StartError::StaticPeers(_)
+        | StartError::Tls(_)
+        | StartError::Listen(ListenError::NoCertificate { .. }) => Failure::usage(error),
         _ => match errno(&error) {
             Some(Errno::MFILE) => Failure::runtime(format!("{error}; {}", files::advice())),
             Some(Errno::ACCESS) => Failure::runtime(format!(

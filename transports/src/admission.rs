@@ -120,6 +120,27 @@ impl Slot {
         }
     }
 
+    /// Moves the slot to the network of `address`, which a reverse proxy has named. Returns false if none is left for that
+    /// network, or if the slot has been given away.
+    pub(crate) fn move_to(&mut self, address: IpAddr) -> bool {
+        let network = network(address);
+        let mut taken = self.admission.lock();
+        if network == self.network {
+            return true;
+        }
+        let here = taken.by_network.get(&network).map_or(0, Network::len);
+        if here >= self.admission.most_per_address {
+            return false;
+        }
+        let Some(close) = taken.take_handshaking(self.network, self.number) else {
+            return false;
+        };
+        let of = taken.by_network.entry(network).or_default();
+        of.handshaking.insert(self.number, close);
+        self.network = network;
+        true
+    }
+
     /// Keeps the slot after the handshake, so that it is given to no other stream. Returns `None` if it
     /// already has been.
     pub(crate) fn keep(self) -> Option<Self> {
@@ -163,6 +184,16 @@ impl Taken {
         // Fails if the stream has just been closed.
         let _ = close.send(());
         Some(())
+    }
+
+    /// Takes a handshake out of its network, unless its slot has been given away.
+    fn take_handshaking(&mut self, network: IpAddr, number: u64) -> Option<oneshot::Sender<()>> {
+        let of = self.by_network.get_mut(&network)?;
+        let close = of.handshaking.remove(&number)?;
+        if of.len() == 0 {
+            self.by_network.remove(&network);
+        }
+        Some(close)
     }
 
     /// Releases a slot, unless it has been given away.

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::HandshakeFailed;
+use crate::tls::TlsError;
+use crate::websocket::UpgradeError;
 
 /// Declares the counters once, with their snapshot.
 macro_rules! counters {
@@ -58,6 +60,10 @@ counters! {
     own_key_elsewhere,
     /// Handshakes with another key than the URI demands with `?key=`.
     refused_key,
+    /// Connections whose TLS handshake failed, or on which TLS proved another key than the peer claims.
+    refused_tls,
+    /// Connections whose upgrade to a WebSocket was refused, or was answered with anything else.
+    refused_upgrade,
     /// Handshakes that were not finished in time.
     timed_out,
     /// Handshakes during which the peer closed the stream.
@@ -91,7 +97,18 @@ impl Counters {
             Some(HandshakeFailed::Key(_)) => &self.refused_key,
             Some(HandshakeFailed::Timeout(_)) => &self.timed_out,
             Some(HandshakeFailed::Eof { .. }) => &self.closed_early,
-            Some(HandshakeFailed::Io(_) | HandshakeFailed::Unsupported(_)) => &self.stream_failed,
+            Some(HandshakeFailed::Io(_)) => &self.stream_failed,
+            Some(HandshakeFailed::Tls(error)) => match **error {
+                TlsError::Eof => &self.closed_early,
+                TlsError::Io(_) => &self.stream_failed,
+                _ => &self.refused_tls,
+            },
+            Some(HandshakeFailed::Upgrade(error)) => match error {
+                UpgradeError::Timeout(_) => &self.timed_out,
+                UpgradeError::Eof => &self.closed_early,
+                UpgradeError::Io(_) => &self.stream_failed,
+                _ => &self.refused_upgrade,
+            },
         }
         .add();
     }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use pinecone_wire::PublicKey;
 
-use crate::uri::{AddressError, Scheme};
+use crate::tls::TlsError;
+use crate::uri::AddressError;
+use crate::websocket::UpgradeError;
 
 /// The reason why listening failed. The text names the address.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,15 @@ pub enum ListenError {
         interface: String,
         /// The system's error.
         source: io::Error,
+    },
+    /// A `wss://` listener has no certificate files, so that no client would accept its certificate.
+    #[error(
+        "cannot listen on {address}: it needs --tls-cert FILE and --tls-key FILE, or listen on ws:// behind a reverse \
+         proxy that has a certificate"
+    )]
+    NoCertificate {
+        /// The URI.
+        address: String,
     },
     /// The system refused for any other reason, such as an address that this host does not have.
     #[error("cannot listen on {address}: {source}")]
@@ -71,9 +82,12 @@ pub enum HandshakeFailed {
     /// The peer has another key than the URI demands with `?key=`.
     #[error(transparent)]
     Key(Box<WrongKey>),
-    /// The transport is not supported.
-    #[error("{0}:// is not supported yet")]
-    Unsupported(Scheme),
+    /// The TLS handshake failed, or TLS proved another key than the peer claims.
+    #[error(transparent)]
+    Tls(Box<TlsError>),
+    /// The upgrade to a WebSocket failed.
+    #[error(transparent)]
+    Upgrade(#[from] UpgradeError),
     /// The handshake was not finished in time.
     #[error("handshake not finished within {} s", .0.as_secs_f64())]
     Timeout(Duration),
@@ -121,6 +135,17 @@ impl SwapError {
 impl From<io::Error> for SwapError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
+    }
+}
+
+impl From<TlsError> for HandshakeFailed {
+    fn from(error: TlsError) -> Self {
+        match error {
+            TlsError::WrongKey { expected, found } => {
+                Self::Key(Box::new(WrongKey { expected, found }))
+            }
+            error => Self::Tls(Box::new(error)),
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! The transports of a node, and the peering handshake over any stream.
 
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use pinecone_wire::handshake::{Extensions, Handshake};
@@ -18,6 +19,8 @@ use crate::limits::Limits;
 use crate::own_key::{COUNTERPART_WITHIN, OwnKey, Verdict};
 use crate::resolve::Resolver;
 use crate::stream::Relays;
+use crate::tls::{Tls, TlsOptions};
+use crate::websocket::{AcceptOptions, TrustedProxies, UpgradePath};
 use crate::{
     Backend, HandshakeFailed, RelayPool, Scheme, TransportCounters, WrongKey, descriptors, exchange,
 };
@@ -33,6 +36,7 @@ pub struct Transports {
 #[derive(Debug)]
 pub(crate) struct Shared {
     backend: Backend,
+    key: SecretKey,
     own_key: PublicKey,
     own_handshake: [u8; HANDSHAKE_LEN],
     pub(crate) limits: Limits,
@@ -43,10 +47,13 @@ pub(crate) struct Shared {
     own_keys: OwnKey,
     pub(crate) relays: Relays,
     relay_tcp: bool,
+    tls: OnceLock<Tls>,
+    /// The upgrades to WebSockets that listeners allow.
+    pub(crate) upgrades: AcceptOptions,
 }
 
 /// The options of a node's transports.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct TransportOptions {
     /// Limits on times and numbers.
     pub limits: Limits,
@@ -57,6 +64,29 @@ pub struct TransportOptions {
     /// Set to relay plain TCP as well, for tests and to measure relays. Default: not set.
     #[doc(hidden)]
     pub relay_tcp: bool,
+    /// The certificates and trusted authorities, for the same key. Default: no files, which suffices for `tls://` between
+    /// nodes.
+    pub tls: Option<Tls>,
+    /// The paths on which listeners upgrade connections to WebSockets. Default: `/` and `/ws`.
+    pub upgrade_paths: Vec<UpgradePath>,
+    /// The reverse proxies in front of WebSocket listeners that are believed when they name a client's address.
+    /// Default: none.
+    pub trusted_proxies: TrustedProxies,
+}
+
+impl Default for TransportOptions {
+    fn default() -> Self {
+        let AcceptOptions { paths, trusted, .. } = AcceptOptions::default();
+        Self {
+            limits: Limits::default(),
+            extensions: Extensions::default(),
+            relays: RelayPool::default(),
+            relay_tcp: false,
+            tls: None,
+            upgrade_paths: paths,
+            trusted_proxies: trusted,
+        }
+    }
 }
 
 impl Transports {
@@ -89,9 +119,15 @@ impl Transports {
         limits.inbound_handshakes = limits.inbound_handshakes.min(handshakes);
         limits.inbound_handshakes_per_address =
             limits.inbound_handshakes_per_address.min(handshakes / 2);
+        let upgrades = AcceptOptions {
+            paths: options.upgrade_paths,
+            trusted: options.trusted_proxies,
+            time_limit: limits.handshake_timeout,
+        };
         Self {
             shared: Arc::new(Shared {
                 backend,
+                key: key.clone(),
                 own_key: key.public_key(),
                 own_handshake: handshake::encode_offering(key, options.extensions),
                 dials: Arc::new(Semaphore::new(limits.max_dials.max(1))),
@@ -102,6 +138,8 @@ impl Transports {
                 own_keys: OwnKey::default(),
                 relays: Relays::new(options.relays),
                 relay_tcp: options.relay_tcp,
+                tls: options.tls.map(OnceLock::from).unwrap_or_default(),
+                upgrades,
             }),
         }
     }
@@ -269,6 +307,23 @@ impl Transports {
     ) -> Result<T, HandshakeFailed> {
         self.shared.counters.handshake(result.as_ref().err());
         result
+    }
+}
+
+impl Shared {
+    /// Returns the certificates and trusted authorities. If the options have none, makes them without files at the first
+    /// call, so that nodes without TLS need no memory for them.
+    pub(crate) fn tls(&self) -> io::Result<&Tls> {
+        if let Some(tls) = self.tls.get() {
+            return Ok(tls);
+        }
+        let tls = Tls::new(&self.key, TlsOptions::default()).map_err(io::Error::other)?;
+        Ok(self.tls.get_or_init(|| tls))
+    }
+
+    /// Reports whether listeners have a certificate that clients without node keys accept.
+    pub(crate) fn has_certificate_files(&self) -> bool {
+        (self.tls.get()).is_some_and(Tls::has_certificate_files)
     }
 }
 

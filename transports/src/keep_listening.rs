@@ -93,6 +93,14 @@ impl Listen {
         })
     }
 
+    /// Refuses a `wss://` address if there are no certificate files.
+    ///
+    /// # Errors
+    /// [`ListenError::NoCertificate`].
+    pub fn check_certificate(&self, has_files: bool) -> Result<(), ListenError> {
+        self.address.check_certificate(has_files)
+    }
+
     /// Binds an address if it exists. Otherwise, and for a name, leaves it to
     /// [`Transports::keep_listening`], so that this does not block.
     ///
@@ -261,6 +269,7 @@ impl Transports {
         established: &mpsc::Sender<Established>,
     ) -> Result<StartedListeners, ListenError> {
         let address = Arc::new(uri);
+        address.check_certificate(self.shared.has_certificate_files())?;
         let found = match &address.host {
             Some(host @ Host::Name(name)) => {
                 let limit = self.shared.limits.lookup_timeout;

@@ -5,7 +5,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use pinecone_wire::{Handshake, PublicKey};
@@ -14,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::admission::Place;
 use crate::descriptors::{self, Purpose};
-use crate::layers::{self, Conduit, Layered, Role};
+use crate::layers::{self, Layered, Role};
 use crate::stream::{RelayTask, pipe, relay};
 use crate::{Direction, Established, HandshakeFailed, Link, Transports};
 
@@ -25,8 +24,6 @@ pub(crate) struct Shaken {
     pub(crate) peer: Handshake,
     /// The task that relays the stream, if there is one.
     pub(crate) relay: Option<RelayTask>,
-    /// The address of the client, if a trusted reverse proxy has named it.
-    pub(crate) client: Option<IpAddr>,
 }
 
 impl Shaken {
@@ -36,7 +33,6 @@ impl Shaken {
             stream,
             peer,
             relay: None,
-            client: None,
         }
     }
 }
@@ -53,7 +49,8 @@ impl Transports {
         expected: Option<PublicKey>,
         name: String,
     ) -> Result<Shaken, HandshakeFailed> {
-        let open = async move || layers::add(socket.into(), &role).await;
+        let shared = self.shared.clone();
+        let open = async move || layers::add(&shared, socket.into(), role).await;
         self.on_relay_thread(open, expected, name).await
     }
 
@@ -74,12 +71,7 @@ impl Transports {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let open = async move || {
-            Ok(Layered {
-                stream: Box::new(stream) as Box<dyn Conduit>,
-                client: None,
-            })
-        };
+        let open = async move || Ok(Layered::plain(stream));
         let shaken = self.on_relay_thread(open, None, remote.clone()).await?;
         Ok(Established {
             stream: shaken.stream,
@@ -115,13 +107,16 @@ impl Transports {
                 let layered: &mut Layered = opened.insert(open().await?);
                 // The proof of the key, and encryption, follow here.
                 let peer = transports.exchange(&mut layered.stream, expected).await?;
+                if let Some(tls) = &layered.tls {
+                    tls.peer.check_handshake(peer.public_key)?;
+                }
                 Ok((peer, pair()?))
             };
             let shaken = timeout(limit, shaken).await;
             let shaken = shaken.unwrap_or(Err(HandshakeFailed::Timeout(limit)));
             match (transports.count(shaken), opened) {
-                (Ok((peer, (ours, workers))), Some(Layered { stream, client })) => {
-                    if reply.send(Ok((workers, peer, client))).is_err() {
+                (Ok((peer, (ours, workers))), Some(Layered { stream, .. })) => {
+                    if reply.send(Ok((workers, peer))).is_err() {
                         return;
                     }
                     drop(transports);
@@ -140,12 +135,11 @@ impl Transports {
             let error = io::Error::other("its task on the relay thread has ended");
             self.count(Err(error.into()))
         });
-        let (stream, peer, client) = result?;
+        let (stream, peer) = result?;
         Ok(Shaken {
             stream,
             peer,
             relay: Some(relay),
-            client,
         })
     }
 }

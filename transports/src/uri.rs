@@ -18,6 +18,8 @@ use std::vec;
 
 use pinecone_wire::PublicKey;
 
+use crate::ListenError;
+
 pub use self::error::AddressError;
 pub(crate) use self::host::Host;
 pub use self::scheme::Scheme;
@@ -116,6 +118,22 @@ impl PeerUri {
         &self.path
     }
 
+    /// Returns the host and, unless it is the default, the port, as the header `Host` of HTTP has them.
+    pub(crate) fn authority(&self) -> String {
+        let host = match &self.host {
+            // Without the zone, which means nothing to the peer.
+            Host::Name(name) if name.contains(':') => {
+                format!("[{}]", name.split('%').next().unwrap_or(name))
+            }
+            Host::Ip(IpAddr::V6(ip)) => format!("[{ip}]"),
+            host => host.to_string(),
+        };
+        match self.scheme.default_port() {
+            Some(default) if default == self.port => host,
+            _ => format!("{host}:{}", self.port),
+        }
+    }
+
     /// Returns the URI without its options, for display.
     pub(crate) fn without_options(&self) -> impl fmt::Display + '_ {
         Place {
@@ -180,6 +198,16 @@ impl ListenUri {
         self.options.interface.as_deref()
     }
 
+    /// Refuses `wss://` without certificate files: no client accepts the certificate of a node key there.
+    pub(crate) fn check_certificate(&self, has_files: bool) -> Result<(), ListenError> {
+        match self.scheme {
+            Scheme::Wss if !has_files => Err(ListenError::NoCertificate {
+                address: self.to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn is_name(&self) -> bool {
         matches!(self.host, Some(Host::Name(_)))
     }
@@ -210,9 +238,7 @@ impl FromStr for PeerUri {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let uri = Self::read(text)?;
-        uri.scheme.check_supported(text)?;
-        Ok(uri)
+        Self::read(text)
     }
 }
 
@@ -220,9 +246,7 @@ impl FromStr for ListenUri {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let uri = Self::read(text)?;
-        uri.scheme.check_supported(text)?;
-        Ok(uri)
+        Self::read(text)
     }
 }
 

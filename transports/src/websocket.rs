@@ -21,6 +21,7 @@
 //!
 //! Peerings, the peering handshake, TLS and relays do not belong here.
 
+mod closing;
 mod decoder;
 mod dial;
 mod error;
@@ -34,6 +35,7 @@ mod options;
 mod output;
 mod stream;
 
+pub(crate) use closing::ClosingStream;
 pub use decoder::{Decoded, Decoder, End};
 pub use dial::{ConnectOptions, check_response, connect};
 pub use error::{OptionError, Refusal, UpgradeError, Violation};

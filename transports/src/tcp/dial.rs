@@ -91,7 +91,7 @@ impl Transports {
                 Host::Ip(_) => name.to_string(),
                 Host::Name(_) => format!("{name} ({address})"),
             };
-            match self.shake_dialled(socket, &peer, address, &remote).await {
+            match self.shake_dialled(socket, &peer, &remote).await {
                 Ok(shaken) => {
                     return Ok(Established {
                         stream: shaken.stream,
@@ -126,7 +126,6 @@ impl Transports {
         &self,
         socket: OwnedFd,
         peer: &Arc<PeerUri>,
-        address: SocketAddr,
         remote: &str,
     ) -> Result<Shaken, HandshakeFailed> {
         let expected = peer.options.key;
@@ -135,7 +134,7 @@ impl Transports {
             return Ok(Shaken::direct(stream, peer));
         }
         let peer = Arc::clone(peer);
-        let role = Role::Dialler { peer, address };
+        let role = Role::Dialler { peer };
         self.shake_relayed(socket, role, expected, remote.to_owned())
             .await
     }

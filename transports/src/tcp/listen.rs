@@ -1,14 +1,16 @@
 //! Accepting connections from peers.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::admission::{Place, Slot};
@@ -107,7 +109,7 @@ impl Transports {
             self.shared.counters.accepted.add();
             if let Err(error) = descriptors::check(&stream, Purpose::Inbound) {
                 self.shared.counters.short_of_descriptors.add();
-                refused(remote, &error);
+                refused(&remote.into(), &error);
                 continue;
             }
             match Slot::take(&self.shared.admission, remote.ip()) {
@@ -119,7 +121,7 @@ impl Transports {
                         welcome.await;
                     });
                 }
-                None => self.over_cap(remote),
+                None => self.over_cap(&remote.into()),
             }
         }
     }
@@ -132,17 +134,30 @@ impl Transports {
         mut slot: Slot,
         established: &mpsc::Sender<Established>,
     ) {
-        let shaken = tokio::select! {
-            shaken = self.shake_accepted(stream, remote, uri) => shaken,
-            () = slot.given_away() => return self.over_cap(remote),
+        let (named, mut client) = oneshot::channel();
+        let mut shaking = pin!(self.shake_accepted(stream, remote, uri, named));
+        let mut peer = Remote::from(remote);
+        let shaken = loop {
+            tokio::select! {
+                // The address comes before the end of the handshake.
+                biased;
+                Ok(client) = &mut client, if !client.is_terminated() => {
+                    peer.client = Some(client);
+                    if !slot.move_to(client) {
+                        return self.over_cap(&peer);
+                    }
+                }
+                shaken = &mut shaking => break shaken,
+                () = slot.given_away() => return self.over_cap(&peer),
+            }
         };
         match shaken {
             Ok(shaken) => {
                 let Some(slot) = slot.keep() else {
-                    return self.over_cap(remote);
+                    return self.over_cap(&peer);
                 };
                 let peer = Established {
-                    remote: name(uri.scheme, remote, shaken.client),
+                    remote: peer.name(uri.scheme),
                     stream: shaken.stream,
                     key: shaken.peer.public_key,
                     extensions: shaken.peer.extensions,
@@ -161,17 +176,19 @@ impl Transports {
                 if matches!(error, HandshakeFailed::OwnKey) {
                     self.saw_own_key(Direction::Inbound, remote);
                 }
-                refused(remote, &error);
+                refused(&peer, &error);
             }
         }
     }
 
-    /// Performs the handshake over an accepted connection: here for plain TCP, and on a relay thread for all else.
+    /// Performs the handshake over an accepted connection: here for plain TCP, and on a relay thread for all else. `client`
+    /// gets the address of the client, if a trusted reverse proxy names it.
     async fn shake_accepted(
         &self,
         stream: TcpStream,
         remote: SocketAddr,
         uri: &Arc<ListenUri>,
+        client: oneshot::Sender<IpAddr>,
     ) -> Result<Shaken, HandshakeFailed> {
         let socket = prepare(stream).or_else(|error| self.count(Err(error.into())))?;
         let expected = uri.options.key;
@@ -180,12 +197,16 @@ impl Transports {
             return Ok(Shaken::direct(stream, peer));
         }
         let listener = Arc::clone(uri);
-        let role = Role::Listener { listener, remote };
-        let name = name(uri.scheme, remote, None);
+        let name = Remote::from(remote).name(uri.scheme);
+        let role = Role::Listener {
+            listener,
+            remote,
+            client,
+        };
         self.shake_relayed(socket, role, expected, name).await
     }
 
-    fn over_cap(&self, remote: SocketAddr) {
+    fn over_cap(&self, remote: &Remote) {
         self.shared.counters.over_cap.add();
         refused(
             remote,
@@ -204,19 +225,42 @@ impl Transports {
     }
 }
 
-/// Returns the address of a peer for display. `client` is its address behind a reverse proxy.
-fn name(scheme: Scheme, remote: SocketAddr, client: Option<IpAddr>) -> String {
-    let address = match client {
-        Some(client) => format!("{client} by way of {remote}"),
-        None => remote.to_string(),
-    };
-    match scheme {
-        Scheme::Tcp => address,
-        other => format!("{other}://{address}"),
+/// The remote end of an accepted connection.
+struct Remote {
+    address: SocketAddr,
+    /// The address behind a trusted reverse proxy, which `address` is then the one of.
+    client: Option<IpAddr>,
+}
+
+impl Remote {
+    /// Returns the address of the peer for display.
+    fn name(&self, scheme: Scheme) -> String {
+        match scheme {
+            Scheme::Tcp => self.to_string(),
+            other => format!("{other}://{self}"),
+        }
     }
 }
 
-fn refused(remote: SocketAddr, reason: &dyn std::fmt::Display) {
+impl From<SocketAddr> for Remote {
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            address,
+            client: None,
+        }
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.client {
+            Some(client) => write!(f, "{client} by way of {}", self.address),
+            None => self.address.fmt(f),
+        }
+    }
+}
+
+fn refused(remote: &Remote, reason: &dyn fmt::Display) {
     tracing::info!(%remote, %reason, "connection refused");
 }
 

@@ -70,14 +70,6 @@ pub enum AddressError {
         /// What it applies to.
         applies_to: &'static str,
     },
-    /// The transport is not supported.
-    #[error("{address:?}: {scheme} is not supported yet; write host:port for plain TCP")]
-    Unsupported {
-        /// The whole address.
-        address: String,
-        /// The scheme, such as `ws://`.
-        scheme: String,
-    },
 }
 
 impl AddressError {

@@ -1,5 +1,6 @@
 //! Parsing of hosts and ports.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::error::AddressError;
@@ -10,6 +11,16 @@ pub(crate) enum Host {
     Ip(IpAddr),
     /// A name to look up, or a link-local address with its zone.
     Name(String),
+}
+
+/// Without brackets.
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(ip) => ip.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
 }
 
 /// Splits `host:port`. The host may be missing, and so may the port if there is a default. `address` is the

@@ -1,7 +1,5 @@
 use std::fmt;
 
-use super::error::AddressError;
-
 /// The transport that a URI names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scheme {
@@ -47,17 +45,6 @@ impl Scheme {
     /// Reports whether the connection is made with TLS.
     pub(crate) const fn has_tls(self) -> bool {
         matches!(self, Self::Tls | Self::Wss)
-    }
-
-    /// Refuses the schemes that cannot be dialled and listened on yet, for the URI `address`.
-    pub(super) fn check_supported(self, address: &str) -> Result<(), AddressError> {
-        match self {
-            Self::Tcp => Ok(()),
-            Self::Tls | Self::Ws | Self::Wss => Err(AddressError::Unsupported {
-                address: address.trim().to_owned(),
-                scheme: format!("{self}://"),
-            }),
-        }
     }
 
     /// Returns the scheme of this name, in any case.
