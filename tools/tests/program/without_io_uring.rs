@@ -10,7 +10,7 @@ use seccompiler::{
 };
 use tempfile::TempDir;
 
-use crate::daemon::{Daemon, Start, key, run, wait_until};
+use crate::daemon::{Start, key, run, wait_until};
 use crate::raw_peer::RawPeer;
 
 const WHY: &str = "io_uring cannot be set up: Operation not permitted";
@@ -34,21 +34,36 @@ fn without_io_uring<T: Send + 'static>(start: impl FnOnce() -> T + Send + 'stati
 
 #[test]
 fn a_daemon_falls_back_to_epoll_and_reports_it() {
-    falls_back(&[]);
+    falls_back(&[], "127.0.0.1:0");
 }
 
 #[test]
 fn a_daemon_that_relays_falls_back_as_well() {
-    falls_back(&["--relay-tcp"]);
+    falls_back(&["--relay-tcp"], "127.0.0.1:0");
 }
 
-fn falls_back(arguments: &'static [&'static str]) {
-    let left = Daemon::start();
+#[test]
+fn a_daemon_with_websockets_falls_back_as_well() {
+    falls_back(&[], "ws://127.0.0.1:0");
+}
+
+#[test]
+fn a_daemon_with_tls_falls_back_as_well() {
+    falls_back(&[], "tls://127.0.0.1:0");
+}
+
+fn falls_back(arguments: &'static [&'static str], listen: &'static str) {
+    let left = Start {
+        listen: Some(listen),
+        ..Start::default()
+    }
+    .run();
     let connect = vec![left.address().to_owned()];
     let middle = without_io_uring(move || {
         Start {
             connect,
             arguments,
+            listen: Some(listen),
             ..Start::default()
         }
         .run()
