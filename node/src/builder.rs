@@ -69,7 +69,8 @@ impl Builder {
     /// name stands for all its addresses. Port 0 takes a free port, which [`Node::local_addrs`]
     /// returns. Default: none.
     ///
-    /// `tcp://host:port` is the same, and may have options, as in `tcp://:65432?priority=1`: `key=` with the only key
+    /// A URI names another transport, `tls://`, `ws://` or `wss://` (which needs [`Self::tls`]), or has options, as in
+    /// `tcp://:65432?priority=1`: `key=` with the only key
     /// that is accepted, `priority=` of the peerings (see [`connect`](Self::connect)), and `interface=` with the name
     /// of a network interface.
     pub fn listen(mut self, address: impl Into<String>) -> Self {
@@ -87,7 +88,8 @@ impl Builder {
     /// Adds static peers, which are dialled again whenever they are lost: `host:port`, several
     /// separated by commas (protocol section 9).
     ///
-    /// `tcp://host:port` is the same, and may have options, as in `tcp://host:65432?maxbackoff=30s&priority=1`:
+    /// A URI names another transport, `tls://`, `ws://` or `wss://`, or has options, as in
+    /// `tcp://host:65432?maxbackoff=30s&priority=1`:
     /// - `key=` with the public key that the peer must have;
     /// - `maxbackoff=` with the longest wait between two dials, such as `30s` or `5m`, in place of
     ///   [`max_backoff`](Self::max_backoff);

@@ -223,3 +223,38 @@ fn network(address: IpAddr) -> IpAddr {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_moves_to_the_network_of_the_client() {
+        let admission = Arc::new(Admission::new(&Limits {
+            inbound_handshakes: 3,
+            inbound_handshakes_per_address: 2,
+            ..Limits::default()
+        }));
+        let [proxy, client] = ["127.0.0.1", "203.0.113.7"].map(|ip| ip.parse().unwrap());
+        let mut moved: Vec<_> = (0..2)
+            .map(|_| {
+                let mut slot = Slot::take(&admission, proxy).unwrap();
+                assert!(slot.move_to(client));
+                slot
+            })
+            .collect();
+        // The proxy has its places back, and the client has none left.
+        assert!(Slot::take(&admission, client).is_none());
+        let mut third = Slot::take(&admission, proxy).unwrap();
+        assert!(!third.move_to(client));
+        assert!(third.move_to(proxy));
+        drop(third);
+        moved.pop();
+        let mut third = Slot::take(&admission, proxy).unwrap();
+        assert!(third.move_to(client));
+        assert!(moved.pop().unwrap().keep().is_some());
+        drop(third);
+        assert_eq!(admission.lock().all, 0);
+        assert!(admission.lock().by_network.is_empty());
+    }
+}

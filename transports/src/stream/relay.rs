@@ -1,17 +1,21 @@
 //! Relaying between a byte stream and a socket pair.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
+use tokio::time::{Sleep, sleep};
 
 /// Bytes that are copied at a time: the longest frame.
 const COPY: usize = 64 * 1024;
+/// Time that a stream has to end after the other side has.
+const LINGER: Duration = Duration::from_secs(5);
 /// Number of copies before other tasks of the thread have their turn.
 const COPIES: usize = 16;
 
@@ -22,6 +26,9 @@ thread_local! {
 
 /// Copies in both directions between `stream` and `end`, one end of a [`pipe`](super::pipe()). Passes an end of file
 /// on. Closes both when both have ended or one has failed.
+///
+/// Once `end` has ended, `stream` has 5 s to take the rest and to end as well: a peer that keeps its connection open must
+/// not keep the relay of a peering that is over.
 ///
 /// While nothing moves it holds no memory for bytes, and while one side does not read at most 64 KiB for it.
 ///
@@ -35,13 +42,19 @@ where
     end.set_nonblocking(true)?;
     let mut end = UnixStream::from_std(end)?;
     let (mut inbound, mut outbound) = (Direction::default(), Direction::default());
+    let mut limit: Option<Pin<Box<Sleep>>> = None;
     poll_fn(|context| {
         let inbound = inbound.poll(context, &mut stream, &mut end)?;
-        let outbound = outbound.poll(context, &mut end, &mut stream)?;
-        match (inbound, outbound) {
-            (Poll::Ready(()), Poll::Ready(())) => Poll::Ready(Ok(())),
-            _ => Poll::Pending,
+        let outbound_ended = outbound.poll(context, &mut end, &mut stream)?;
+        if let (Poll::Ready(()), Poll::Ready(())) = (inbound, outbound_ended) {
+            return Poll::Ready(Ok(()));
         }
+        if outbound.state != State::Open {
+            let limit = limit.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+            ready!(limit.as_mut().poll(context));
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Pending
     })
     .await
 }
