@@ -121,7 +121,7 @@ fn wrong_flags_end_with_one_line_and_code_2() {
             &["--listen", "0 to 255"],
         ),
         (&["run", "--listen-ws", "8080"], &["--listen-ws", "8080"]),
-        (&["run", "--listenws", ":0"], &["--listen-ws", "ws://"]),
+        (&["run", "--listenws", "a:b"], &["--listen-ws", "ws://a:b"]),
         (
             &["bench", "--through", "a:1?priority=1"],
             &["--through", "plain TCP"],

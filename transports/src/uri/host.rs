@@ -50,7 +50,8 @@ pub(super) fn split(
         return Err(brackets());
     } else if host.is_empty() {
         None
-    } else if !host.chars().all(is_of_name) {
+    } else if !host.chars().all(is_of_name) || host.bytes().all(|byte| byte.is_ascii_digit()) {
+        // A number is no name: it was meant as a port.
         return Err(AddressError::Host(address.to_owned()));
     } else {
         Some(

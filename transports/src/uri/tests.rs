@@ -163,6 +163,15 @@ fn malformed_addresses_say_what_to_write() {
 }
 
 #[test]
+fn a_number_is_no_host() {
+    for text in ["ws://8080", "8080:1"] {
+        let error = text.parse::<ListenUri>().unwrap_err().to_string();
+        assert!(error.contains("has no valid host"), "{error}");
+        assert_eq!(text.parse::<PeerUri>().unwrap_err().to_string(), error);
+    }
+}
+
+#[test]
 fn the_header_host_has_the_port_unless_it_is_the_default() {
     for (text, authority) in [
         ("ws://a.example", "a.example"),
