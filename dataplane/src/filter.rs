@@ -12,7 +12,8 @@ use crate::PortId;
 /// A filter that every traffic frame passes before it is routed. It is called on worker threads, so it must be quick
 /// and never block.
 ///
-/// Closures are filters. A filter that panics is removed and dropped: the frame is dropped, and all later ones pass.
+/// Closures are filters. A filter must not rely on panicking: one that panics is removed and dropped, and only with
+/// `panic = "unwind"`. The frame is then dropped, and all later ones pass unfiltered.
 ///
 /// ```
 /// use std::sync::Arc;

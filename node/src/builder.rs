@@ -195,7 +195,7 @@ impl Builder {
 
     /// Sets the hop limit of the node's own wakeup broadcasts, from 1 to 5. With 1 they reach the
     /// node's peers only, with 2 also peers' peers that are next to them in the tree, with 5, as in
-    /// deployed nodes, the whole neighbourhood. Default: 2.
+    /// deployed nodes, the whole neighbourhood. Default: 2. The program `pinecone` sends 1.
     pub fn wakeup_hops(mut self, hops: u8) -> Self {
         self.options.control.wakeup_hops = hops;
         self

@@ -14,7 +14,7 @@
 //! let b = pinecone::Node::builder().start().await?;
 //! pinecone::pipe(&a, &b).await?;
 //!
-//! // Like any datagram, a payload may be lost until the two have found their way to each other.
+//! // A payload may be lost until routes between the two are set up, some milliseconds later.
 //! a.reachable(&b.public_key(), Duration::from_secs(10)).await?;
 //! a.send_to("hello", &b.public_key())?;
 //! let (payload, from) = b.recv_from().await?;

@@ -198,7 +198,7 @@ impl Node {
         self.0.join();
     }
 
-    /// Waits until the node has closed, by [`Self::close`] or because it could not go on.
+    /// Waits for the node to end, by [`Self::close`] or by itself because it could not go on.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect on the node.

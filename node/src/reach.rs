@@ -91,7 +91,7 @@ impl Node {
     }
 
     /// Waits until the node has joined a network: a peer has announced the same root that the node
-    /// itself follows.
+    /// itself follows. Has no timeout: wrap it in that of the executor.
     ///
     /// # Errors
     /// [`Closed`] if the node closes first.

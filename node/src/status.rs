@@ -176,6 +176,7 @@ pub struct Status {
 pub struct PingReply {
     /// The time from sending the ping to the arrival of the answer.
     pub rtt: Duration,
-    /// The number of nodes that forwarded the ping. Deployed nodes outside of the simulator do not count.
+    /// The number of nodes that forwarded the ping: a direct peer is 0 hops away. Deployed nodes outside of the
+    /// simulator do not count.
     pub hops: u16,
 }

@@ -5,6 +5,11 @@
 //! bodies](signed_body) of bootstraps and broadcasts, and the values in them
 //! ([keys](PublicKey), [varu64], [coordinates], [watermarks](Watermark)).
 //!
+//! "Protocol section N", in the comments of all crates, refers to the description of the deployed protocol that the
+//! maintainers work from. It is not part of this repository. Its sections are: 1 Vocabulary, 2 Peering handshake,
+//! 3 Frames, 4 Tree announcements, 5 Bootstraps, 6 SNEK next hop, 7 Forwarding, 8 Wakeup broadcasts, 9 Around the
+//! router.
+//!
 //! Frames are parsed and patched in place, without an allocation per forwarded frame. I/O, clocks,
 //! threads and routing decisions do not belong here.
 
