@@ -3,6 +3,7 @@
 //! A [`Control`] is driven by calls of [`Control::iterate`]: on a thread of its own by [`Control::run`], or
 //! together with others by a [host](crate::Host).
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -63,6 +64,8 @@ pub(crate) struct Control {
     next_bandwidth: Duration,
     /// Set once the node has been told to close.
     closing: bool,
+    /// Set once [`Event::Failed`] has been published.
+    failure_published: bool,
     /// Set once the transports have ended.
     transports_ended: bool,
 }
@@ -99,6 +102,7 @@ impl Control {
             peerings: Peerings::default(),
             next_bandwidth: parts.clock.uptime() + parts.bandwidth_interval,
             closing: false,
+            failure_published: false,
             transports_ended: false,
             parts,
             dataplane,
@@ -106,13 +110,8 @@ impl Control {
         }
     }
 
-    /// Returns the place where the reason of a failure is recorded.
-    pub(crate) fn failure(&self) -> Arc<OnceLock<NodeError>> {
-        Arc::clone(&self.parts.failure)
-    }
-
-    /// Runs until the node has closed. For a node whose workers have threads of their own.
-    pub(crate) fn run(mut self) {
+    /// Runs until the node has closed; [`Self::finish`] is next. For a node whose workers have threads of their own.
+    pub(crate) fn run(&mut self) {
         loop {
             match self.iterate() {
                 Progress::More => {}
@@ -124,7 +123,21 @@ impl Control {
         self.dataplane.shutdown();
         self.workers_ended();
         self.wait_for_transports();
-        self.finish();
+    }
+
+    /// Ends the node after a panic: tells the subscribers, and drops all handles.
+    pub(crate) fn end_after_panic(mut self) {
+        self.fail(self.panicked());
+    }
+
+    /// Returns the error for a panic of the calling thread.
+    fn panicked(&self) -> NodeError {
+        // Only the nodes of a host share verified bodies.
+        let thread = match self.parts.verified {
+            Some(_) => "host",
+            None => "control",
+        };
+        NodeError::Panicked { thread }
     }
 
     /// Ends the parts of a node that does not start after all.
@@ -213,7 +226,8 @@ impl Control {
 
     /// Records the reason why the node cannot go on. The first reason counts.
     fn fail(&mut self, error: NodeError) {
-        if self.parts.failure.set(error.clone()).is_ok() {
+        let error = self.parts.failure.get_or_init(|| error).clone();
+        if !std::mem::replace(&mut self.failure_published, true) {
             self.publish(Event::Failed { error });
         }
     }
@@ -507,9 +521,14 @@ impl Control {
         self.publish(event);
     }
 
-    /// Sends an event to the subscribers, if there are any.
+    /// Sends an event to the subscribers, if there are any. Their wakers are code of the application and may panic.
     fn publish(&self, event: Event) {
-        self.parts.events.send(event);
+        let sent = catch_unwind(AssertUnwindSafe(|| self.parts.events.send(event)));
+        if let Err(panic) = sent {
+            // Recorded here, as unwinding drops replies whose receivers read it.
+            let _ = self.parts.failure.set(self.panicked());
+            resume_unwind(panic);
+        }
     }
 
     fn report_bandwidth(&mut self) {

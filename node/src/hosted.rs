@@ -2,14 +2,12 @@
 
 use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use pinecone_dataplane::DrivenWorker;
 use tokio::sync::watch;
 
-use crate::NodeError;
 use crate::control::{Control, Progress};
 
 /// Iterations of a node before the other nodes are iterated.
@@ -73,11 +71,6 @@ impl HostedNode {
         self.worker.as_ref().map(DrivenWorker::descriptor)
     }
 
-    /// Returns the place where the reason of a failure is recorded.
-    pub(crate) fn failure(&self) -> Arc<OnceLock<NodeError>> {
-        self.control.failure()
-    }
-
     /// Iterates the worker and the control.
     pub(crate) fn iterate(&mut self) -> Next {
         for round in 0..ROUNDS {
@@ -97,6 +90,18 @@ impl HostedNode {
             }
         }
         Next::Now
+    }
+
+    /// Ends the node after a panic: tells the subscribers, and drops all handles.
+    pub(crate) fn end_after_panic(self) {
+        let Self {
+            control,
+            worker,
+            _end,
+            ..
+        } = self;
+        control.end_after_panic();
+        drop(worker);
     }
 
     /// Ends the node, which has closed.

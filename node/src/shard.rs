@@ -20,7 +20,6 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 
-use crate::NodeError;
 use crate::bell::Bell;
 use crate::hosted::{HostedNode, Next};
 
@@ -285,11 +284,9 @@ impl Thread {
             }
             Ok(Next::Never) => self.remove(id, HostedNode::finish),
             Err(_) => {
-                let failure = entry.node.failure();
-                let _ = failure.set(NodeError::Panicked { thread: "host" });
                 tracing::error!("a node of a host panicked and is closed");
                 // The other parts of the node end as their handles are dropped.
-                self.remove(id, drop);
+                self.remove(id, HostedNode::end_after_panic);
             }
         }
     }

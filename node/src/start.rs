@@ -28,9 +28,7 @@ use crate::pin::pin_to;
 use crate::runtime::{self, NodeTransports, RuntimeThread};
 use crate::shard::{Seat, Shard};
 use crate::verifiers::Verifiers;
-use crate::{
-    ControlConfig, DataPlaneOptions, NodeError, NodeOptions, PacketFilter, StartError, generate_key,
-};
+use crate::{ControlConfig, DataPlaneOptions, NodeOptions, PacketFilter, StartError, generate_key};
 
 /// Starts a node. On an error, all parts that had been started have ended when this returns.
 pub(crate) fn start(
@@ -352,10 +350,13 @@ fn start_control(
 
 /// Runs a node's control to its end. After a panic, the other parts of the node end as the control's handles are
 /// dropped.
-fn run_control(control: Control) {
-    let failure = control.failure();
-    if catch_unwind(AssertUnwindSafe(|| control.run())).is_err() {
-        let _ = failure.set(NodeError::Panicked { thread: "control" });
+fn run_control(mut control: Control) {
+    let ended = match catch_unwind(AssertUnwindSafe(|| control.run())) {
+        Ok(()) => catch_unwind(AssertUnwindSafe(|| control.finish())),
+        Err(_) => catch_unwind(AssertUnwindSafe(|| control.end_after_panic())),
+    };
+    if ended.is_err() {
+        tracing::error!("the control thread panicked when it ended");
     }
 }
 

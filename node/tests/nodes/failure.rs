@@ -2,12 +2,15 @@
 
 use pinecone_testing::{Need, skip};
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use pinecone::{
-    AddListenerError, ConnectError, EngineChoice, Event, Node, NodeError, PacketFilter, PingError,
-    PortId, SendError, TrafficFrame, WorkerError, pipe,
+    AddListenerError, ConnectError, EngineChoice, Event, Host, HostOptions, Node, NodeError,
+    PacketFilter, PingError, PortId, SendError, TrafficFrame, WorkerError, pipe,
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
@@ -98,6 +101,47 @@ async fn a_node_ends_with_its_worker(engine: EngineChoice, call: &'static str) {
     within("closing what is closed", a.close()).await;
     b.close().await;
     assert_eq!(b.closed().await, Ok(()));
+}
+
+/// A waker that panics, as that of a broken executor might.
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("on purpose");
+    }
+}
+
+async fn a_panicking_waker_is_reported(a: Node, thread: &'static str) {
+    let expected = NodeError::Panicked { thread };
+    let (b, mut events, mut broken) = (node(2).await, a.events(), a.events());
+    let waker = Waker::from(Arc::new(Panics));
+    let mut next = pin!(broken.next());
+    let polled = next.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    // The event of the peering calls the waker while the pipe waits for its reply.
+    match within("the pipe", pipe(&a, &b)).await {
+        Err(ConnectError::Closed(closed)) => assert_eq!(closed.cause(), Some(&expected)),
+        other => panic!("{other:?}"),
+    }
+    let told = event("the failure", &mut events, |event| match event {
+        Event::Failed { error } => Some(error.clone()),
+        _ => None,
+    });
+    assert_eq!(told.await, expected);
+    assert_eq!(within("its end", a.closed()).await, Err(expected));
+    b.close().await;
+}
+
+#[tokio::test]
+async fn a_panic_of_the_control_thread_is_reported() {
+    a_panicking_waker_is_reported(node(1).await, "control").await;
+}
+
+#[tokio::test]
+async fn a_panic_of_a_host_thread_is_reported() {
+    let host = Host::new(HostOptions::default()).unwrap();
+    a_panicking_waker_is_reported(builder(1).on(&host).start().await.unwrap(), "host").await;
 }
 
 #[tokio::test]
