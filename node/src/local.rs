@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use pinecone_controlplane::CoordinateCache;
@@ -141,18 +141,12 @@ impl Local {
         let (mut frame, egress) = {
             let mut places = self.places();
             let now = self.clock.now();
-            let destination = match places.cache.get(now, key) {
-                Some(coordinates) if places.unanswered.sending(now.monotonic, key) => coordinates,
-                _ => Coordinates::default(),
-            };
+            let known = (places.cache.get(now, key))
+                .filter(|_| places.unanswered.sending(now.monotonic, key));
             places.cache.sent_to(now, key);
             let fib = places.fib.load();
             let source = fib.coordinates();
-            // Coordinates are unverified: long ones must not keep a payload from being sent.
-            let destination = match len > max_payload(&destination, source) {
-                true => Coordinates::default(),
-                false => destination,
-            };
+            let destination = usable(known, source, len);
             let max = max_payload(&destination, source);
             if len > max {
                 return Err(SendError::TooLong { len, max });
@@ -209,16 +203,26 @@ impl Local {
         let Some(dataplane) = self.dataplane.get().and_then(Weak::upgrade) else {
             return Poll::Ready(Err(Closed::default()));
         };
-        let egress = {
+        let [short, long] = {
             let mut places = self.places();
             let now = self.clock.now();
-            let destination = places.cache.get(now, key).unwrap_or_default();
-            let mut encoded = Vec::new();
-            destination.push_body(&mut encoded);
-            let destination = CoordinatesView::new(&encoded).unwrap_or(CoordinatesView::EMPTY);
-            first_hop(places.fib.load(), destination, key)
+            let known = (places.cache.get(now, key))
+                .filter(|_| places.unanswered.may_use(now.monotonic, key));
+            let fib = places.fib.load();
+            let source = fib.coordinates();
+            // The length of a payload can decide how it is routed.
+            [0, max_payload(&Coordinates::default(), source)].map(|len| {
+                let mut encoded = Vec::new();
+                usable(known.clone(), source, len).push_body(&mut encoded);
+                let destination = CoordinatesView::new(&encoded).unwrap_or(CoordinatesView::EMPTY);
+                first_hop(fib, destination, key)
+            })
         };
-        dataplane.poll_room(egress, context).map(Ok)
+        ready!(dataplane.poll_room(short, context));
+        if long != short {
+            ready!(dataplane.poll_room(long, context));
+        }
+        Poll::Ready(Ok(()))
     }
 
     pub(crate) fn counters(&self) -> Vec<Counter> {
@@ -341,6 +345,14 @@ impl Delivery for Local {
             layout.payload(frame).into(),
         )
     }
+}
+
+/// Returns the coordinates to which a payload of `len` bytes is sent, given those of its destination. If they are
+/// empty, it is routed by SNEK.
+fn usable(known: Option<Coordinates>, source: &Coordinates, len: usize) -> Coordinates {
+    // Coordinates are unverified: long ones must not keep a payload from being sent.
+    let fitting = known.filter(|coordinates| len <= max_payload(coordinates, source));
+    fitting.unwrap_or_default()
 }
 
 /// Returns the port that a frame of this node is sent on.

@@ -1,7 +1,9 @@
 //! Payloads of the application: sending, receiving and filtering.
 
 use std::future::poll_fn;
+use std::mem;
 use std::sync::{Arc, PoisonError};
+use std::task::Poll;
 
 use bytes::Bytes;
 use pinecone_wire::PublicKey;
@@ -32,7 +34,8 @@ impl Node {
     /// Waits until [`Self::send_to`] takes a payload of any length to `key`, after it has returned [`SendError::Full`].
     /// At most 256 KiB that this node sends wait for one peering.
     ///
-    /// Other senders may be faster, so that the payload finds the queue full again.
+    /// Other senders may be faster, so that the payload finds the queue full again. The future yields to other tasks at
+    /// least once.
     ///
     /// # Errors
     /// [`Closed`] if the node closes first.
@@ -40,7 +43,19 @@ impl Node {
     /// # Cancel safety
     /// Dropping the future has no effect on the node.
     pub async fn send_ready(&self, key: &PublicKey) -> Result<(), Closed> {
-        let ready = poll_fn(|context| self.0.local.poll_send_ready(key, context)).await;
+        let mut yielded = false;
+        let ready = poll_fn(|context| {
+            let ready = self.0.local.poll_send_ready(key, context);
+            // A loop that sends and waits must let other tasks run, even if there is room again each time it waits.
+            if ready.is_ready() && !yielded {
+                context.waker().wake_by_ref();
+            }
+            match mem::replace(&mut yielded, true) {
+                true => ready,
+                false => Poll::Pending,
+            }
+        });
+        let ready = ready.await;
         ready.map_err(|_| self.closed_error())
     }
 

@@ -28,6 +28,11 @@ impl Unanswered {
         now.saturating_sub(since) <= PATIENCE
     }
 
+    /// Reports whether the coordinates of `key` may be used.
+    pub(crate) fn may_use(&self, now: Duration, key: &PublicKey) -> bool {
+        (self.0.get(key)).is_none_or(|since| now.saturating_sub(*since) <= PATIENCE)
+    }
+
     /// Records a frame from `key`.
     pub(crate) fn heard(&mut self, key: &PublicKey) {
         self.0.remove(key);
@@ -46,8 +51,11 @@ mod tests {
         let at = Duration::from_millis;
         assert!(unanswered.sending(at(100_000), &KEY));
         assert!(unanswered.sending(at(103_000), &KEY));
+        assert!(unanswered.may_use(at(103_000), &KEY));
         assert!(!unanswered.sending(at(103_001), &KEY));
+        assert!(!unanswered.may_use(at(103_001), &KEY));
         unanswered.heard(&KEY);
+        assert!(unanswered.may_use(at(200_000), &KEY));
         assert!(unanswered.sending(at(200_000), &KEY));
         assert!(!unanswered.sending(at(300_000), &KEY));
         assert!(unanswered.sending(at(300_000), &PublicKey([2; 32])));

@@ -1,14 +1,20 @@
 //! Backpressure: senders notice that their first hop is full, and can wait for room.
 
+use std::io::Write;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use pinecone::{SendError, pipe};
-use pinecone_wire::{FrameType, Split, split};
+use pinecone::{Node, SendError, pipe};
+use pinecone_wire::announcement::{push_frame, root_payload, sign};
+use pinecone_wire::frame::{HEADER_LEN, KEEPALIVE};
+use pinecone_wire::traffic::push_traffic;
+use pinecone_wire::{FrameType, Split, TrafficFields, Watermark, split};
 
-use crate::harness::{BarePeer, builder, counter, listening, node, payload, until, within};
+use crate::harness::{
+    BarePeer, begin, builder, counter, key, listening, node, payload, peer, until, within,
+};
 
 #[tokio::test]
 async fn a_sender_waits_for_a_peer_that_reads_nothing() {
@@ -88,4 +94,98 @@ async fn nothing_is_dropped_in_the_queue_of_a_sender_that_waits() {
     })
     .await;
     assert_eq!(counter(&a, "local_sends_dropped").await, dropped);
+}
+
+/// Returns a node whose parent is the first peer. It has the second peer's key from a payload with `coordinates`, which
+/// are under the parent.
+async fn node_with_two_peers(coordinates: Vec<u64>) -> (Node, BarePeer, BarePeer) {
+    let (node, address) = listening(8).await;
+    let mut parent = BarePeer::connect(address, 9);
+    parent.announce(1);
+    within("joining", node.joined()).await.unwrap();
+    let mut other = BarePeer::connect(address, 15);
+    let (root, own) = (parent.key.public_key(), other.key.public_key());
+    let payload = root_payload(&root, 1);
+    let mut from_root = Vec::new();
+    let signature = sign(&payload, &parent.key);
+    push_frame(&mut from_root, &payload, 2, &root, &signature).unwrap();
+    let payload = &from_root[HEADER_LEN + 2..];
+    let mut frames = Vec::new();
+    push_frame(&mut frames, payload, 1, &own, &sign(payload, &other.key)).unwrap();
+    let fields = TrafficFields {
+        extra: 0,
+        hop_limit: 10,
+        destination: &vec![1].into(),
+        source: &coordinates.into(),
+        destination_key: node.public_key(),
+        source_key: own,
+        watermark: Watermark::START,
+        payload: b"hello",
+    };
+    push_traffic(&mut frames, &fields).unwrap();
+    other.send(&frames);
+    let (_, source) = within("a payload", node.recv_from()).await.unwrap();
+    assert_eq!(source, own);
+    (node, parent, other)
+}
+
+/// Sends payloads until the second peer's port takes no more, and checks that `send_ready` then waits.
+async fn fills_up(node: &Node, to: &BarePeer, len: usize) {
+    let to = to.key.public_key();
+    let (mut sent, mut full_in_a_row) = (0, 0);
+    loop {
+        match node.send_to(payload(len, 0), &to) {
+            Ok(()) => (sent, full_in_a_row) = (sent + 1, 0),
+            Err(SendError::Full) => {
+                full_in_a_row += 1;
+                assert!(full_in_a_row < 100, "there is room at another port only");
+                let ready = node.send_ready(&to);
+                match tokio::time::timeout(Duration::from_millis(300), ready).await {
+                    Ok(ready) => ready.unwrap(),
+                    Err(_) => break,
+                }
+            }
+            Err(error) => panic!("{error}"),
+        }
+        // This is more than any socket buffers.
+        assert!(sent < 100_000, "the first hop is never full");
+    }
+    let sent = peer(node, to).await.unwrap().traffic.tx_traffic_frames;
+    assert!(sent > 0, "the second peer is the first hop");
+}
+
+#[tokio::test]
+async fn senders_of_payloads_that_do_not_fit_coordinates_wait_for_the_right_port() {
+    let (node, _parent, other) = node_with_two_peers(vec![300; 300]).await;
+    fills_up(&node, &other, node.max_payload()).await;
+}
+
+#[tokio::test]
+async fn senders_to_a_peer_that_does_not_answer_wait_for_the_right_port() {
+    let (node, parent, other) = node_with_two_peers(vec![3]).await;
+    for peer in [&parent, &other] {
+        let mut stream = peer.stream.try_clone().unwrap();
+        std::thread::spawn(move || {
+            while stream.write_all(&KEEPALIVE).is_ok() {
+                std::thread::sleep(Duration::from_millis(500));
+            }
+        });
+    }
+    let to = other.key.public_key();
+    until("a payload is not sent to the coordinates", || async {
+        node.send_to(b"x", &to).unwrap();
+        let sent = peer(&node, to).await?.traffic.tx_traffic_frames;
+        (sent > 0).then_some(())
+    })
+    .await;
+    fills_up(&node, &other, 1200).await;
+}
+
+#[tokio::test]
+async fn waiting_for_room_yields() {
+    let a = node(8).await;
+    let nobody = key(2).public_key();
+    let mut ready = pin!(a.send_ready(&nobody));
+    begin(ready.as_mut()).await;
+    within("room", ready).await.unwrap();
 }
