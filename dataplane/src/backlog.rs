@@ -55,9 +55,13 @@ impl Backlog {
 
     #[cold]
     fn wake(&self) {
-        let mut tasks = self.tasks();
-        self.waited_for.store(false, SeqCst);
-        tasks.drain(..).for_each(Waker::wake);
+        let tasks = {
+            let mut tasks = self.tasks();
+            self.waited_for.store(false, SeqCst);
+            std::mem::take(&mut *tasks)
+        };
+        // Woken without the lock: an executor may poll a task inside of this call.
+        tasks.into_iter().for_each(Waker::wake);
     }
 
     fn tasks(&self) -> MutexGuard<'_, Vec<Waker>> {
@@ -100,6 +104,28 @@ mod tests {
         assert_eq!(task.0.load(SeqCst), 1);
         backlog.set(0);
         assert_eq!(task.0.load(SeqCst), 1, "nobody waits any more");
+    }
+
+    /// A waker that checks for room again when it is woken, as an executor does that polls inside of the call.
+    struct WaitsAgain(Arc<Backlog>, AtomicUsize);
+
+    impl Wake for WaitsAgain {
+        fn wake(self: Arc<Self>) {
+            self.1.fetch_add(1, SeqCst);
+            assert!(self.0.tasks.try_lock().is_ok(), "woken under the lock");
+            self.0.wake_later(&Waker::from(Arc::clone(&self)));
+        }
+    }
+
+    #[test]
+    fn tasks_may_wait_again_inside_of_the_call_that_wakes_them() {
+        let backlog = Arc::new(Backlog::default());
+        let task = Arc::new(WaitsAgain(Arc::clone(&backlog), AtomicUsize::new(0)));
+        backlog.wake_later(&Waker::from(Arc::clone(&task)));
+        backlog.set(0);
+        backlog.set(0);
+        assert_eq!(task.1.load(SeqCst), 2);
+        backlog.tasks().clear();
     }
 
     #[test]

@@ -185,15 +185,54 @@ impl EventSender {
 
     /// Sends an event to all subscribers.
     pub(crate) fn send(&self, event: Event) {
-        if let Channel::Open(sender) = &*self.0.lock() {
-            // Fails if there is no subscriber left.
-            let _ = sender.send(event);
-        }
+        let sender = match &*self.0.lock() {
+            Channel::Open(sender) => sender.clone(),
+            Channel::Unused | Channel::Ended => return,
+        };
+        // Woken without the lock: an executor may poll a subscriber inside of this call.
+        // Fails if there is no subscriber left.
+        let _ = sender.send(event);
     }
 }
 
 impl Drop for EventSender {
     fn drop(&mut self) {
-        *self.0.lock() = Channel::Ended;
+        let ended = std::mem::replace(&mut *self.0.lock(), Channel::Ended);
+        // This wakes the subscribers, which the lock is not held for.
+        drop(ended);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Wake, Waker};
+
+    use super::*;
+
+    struct Subscribes(Arc<Subscribers>, Mutex<usize>);
+
+    impl Wake for Subscribes {
+        fn wake(self: Arc<Self>) {
+            assert!(self.0.0.try_lock().is_ok(), "woken under the lock");
+            *self.1.lock().unwrap() += 1;
+        }
+    }
+
+    #[test]
+    fn subscribers_are_woken_without_the_lock() {
+        let subscribers = Arc::new(Subscribers::default());
+        let mut events = subscribers.subscribe();
+        let sender = EventSender::new(Arc::clone(&subscribers));
+        let task = Arc::new(Subscribes(subscribers, Mutex::new(0)));
+        let waker = Waker::from(Arc::clone(&task));
+        let mut poll = || Pin::new(&mut events).poll_next(&mut Context::from_waker(&waker));
+        assert!(poll().is_pending());
+        let event = Event::ParentChanged { parent: None };
+        sender.send(event.clone());
+        assert_eq!(poll(), Poll::Ready(Some(event)));
+        assert!(poll().is_pending());
+        drop(sender);
+        assert_eq!(poll(), Poll::Ready(None));
+        assert_eq!(*task.1.lock().unwrap(), 2);
     }
 }

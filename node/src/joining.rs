@@ -30,9 +30,13 @@ impl Joining {
 
     /// Tells all callers that the node has joined a network.
     pub(crate) fn joined(&self) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        self.waited_for.store(false, SeqCst);
-        for waiting in waiting.drain(..) {
+        let waiting = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            self.waited_for.store(false, SeqCst);
+            std::mem::take(&mut *waiting)
+        };
+        // Woken without the lock: an executor may poll a caller inside of this call.
+        for waiting in waiting {
             // Fails if the caller has stopped waiting.
             let _ = waiting.send(());
         }

@@ -281,6 +281,9 @@ impl Inner {
         let thread = (self.control_thread.lock())
             .unwrap_or_else(PoisonError::into_inner)
             .take();
+        // An executor may poll the caller on the control thread, which wakes it just before its end.
+        let own = std::thread::current().id();
+        let thread = thread.filter(|thread| thread.thread().id() != own);
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the control thread panicked");
         }

@@ -69,11 +69,15 @@ impl PendingPings {
     /// Handles an answer from `asked`. An answer to no pending ping is ignored.
     pub(crate) fn answered(&self, asked: &PublicKey, nonce: u64, hops: u16) {
         let now = Instant::now();
-        let mut pending = self.lock();
-        if pending.get(&nonce).is_none_or(|p| p.asked != *asked) {
-            return;
-        }
-        if let Some(ping) = pending.remove(&nonce) {
+        // The caller is woken without the lock: an executor may poll it inside of that call.
+        let removed = {
+            let mut pending = self.lock();
+            match pending.get(&nonce) {
+                Some(ping) if ping.asked == *asked => pending.remove(&nonce),
+                _ => None,
+            }
+        };
+        if let Some(ping) = removed {
             let rtt = now.saturating_duration_since(ping.sent);
             // Fails if the caller has stopped waiting.
             let _ = ping.reply.send(PingReply { rtt, hops });
@@ -87,7 +91,9 @@ impl PendingPings {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.pings.lock().remove(&self.nonce);
+        let removed = self.pings.lock().remove(&self.nonce);
+        // Dropping the sender may wake a task, which the lock is not held for.
+        drop(removed);
     }
 }
 
@@ -108,6 +114,31 @@ mod tests {
         pings.answered(&PEER, waiting.nonce, 3);
         pings.answered(&PEER, waiting.nonce, 9);
         assert_eq!(waiting.reply.try_recv().unwrap().hops, 3);
+    }
+
+    /// A waker that drops its ping when it is woken, as an executor does that polls inside of the call.
+    struct DropsPing(Mutex<Option<Waiting<'static>>>, &'static PendingPings);
+
+    impl std::task::Wake for DropsPing {
+        fn wake(self: std::sync::Arc<Self>) {
+            assert!(self.1.pending.try_lock().is_ok(), "woken under the lock");
+            drop(self.0.lock().unwrap().take());
+        }
+    }
+
+    #[test]
+    fn a_ping_may_be_dropped_inside_of_the_call_that_wakes_it() {
+        let pings: &'static PendingPings = Box::leak(Box::new(PendingPings::new(1)));
+        let mut waiting = pings.ask(PEER).unwrap();
+        let nonce = waiting.nonce;
+        let task = std::sync::Arc::new(DropsPing(Mutex::default(), pings));
+        let waker = std::task::Waker::from(std::sync::Arc::clone(&task));
+        let mut context = std::task::Context::from_waker(&waker);
+        let reply = std::pin::Pin::new(&mut waiting.reply);
+        assert!(std::future::Future::poll(reply, &mut context).is_pending());
+        *task.0.lock().unwrap() = Some(waiting);
+        pings.answered(&PEER, nonce, 1);
+        assert!(task.0.lock().unwrap().is_none(), "it was not woken");
     }
 
     #[test]
