@@ -315,7 +315,7 @@ async fn failures_to_listen_are_typed_errors() {
     );
     assert_eq!(a.local_addrs(), [address]);
     assert!(a.status().await.unwrap().missing_listeners.is_empty());
-    for malformed in ["127.0.0.1", "a:1,b:1", "ws://a:1"] {
+    for malformed in ["127.0.0.1", "a:1,b:1", "ftp://a:1"] {
         for outcome in [
             a.add_static_peer(malformed).await,
             a.remove_static_peer(malformed).await,

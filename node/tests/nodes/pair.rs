@@ -309,8 +309,8 @@ async fn errors_name_what_is_wrong() {
     assert!(unresolved.to_string().contains("nowhere.invalid"));
     let malformed = a.connect("nowhere").await.unwrap_err();
     assert!(matches!(malformed, ConnectError::Address(_)));
-    let peers = Node::builder().connect("a:1,wss://b").start().await;
-    assert!(peers.unwrap_err().to_string().contains("wss://"));
+    let peers = Node::builder().connect("a:1,ftp://b").start().await;
+    assert!(peers.unwrap_err().to_string().contains("ftp"));
     let cores = Node::builder().control_core(100_000).start().await;
     assert!(cores.unwrap_err().to_string().contains("100000"));
     let cores = Node::builder().runtime_core(1023).start().await;
