@@ -81,7 +81,7 @@ pub struct Stream<'a> {
     pub other_channel: OtherChannel,
 }
 
-/// What a peer has proven.
+/// The outcome of a proof that holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proven {
     /// The key, which is that of the peer's handshake.
@@ -322,7 +322,7 @@ impl Proof {
     }
 }
 
-/// What one side signs: everything that both sides sent before, that side's messages first, and the channel.
+/// The text that one side signs: everything that both sides sent before, that side's messages first, and the channel.
 struct Transcript(Vec<u8>);
 
 impl Transcript {

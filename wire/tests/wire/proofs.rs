@@ -322,7 +322,7 @@ fn a_relayed_proof_fails_on_bound_channels() {
     ));
 }
 
-/// Nothing distinguishes a relayed proof on plain streams: that is what the specification says.
+/// A relayed proof on plain streams looks like any other, as the specification says.
 #[test]
 fn a_relayed_proof_succeeds_on_plain_streams() {
     assert!(run(&node(1), &node(2)).iter().all(Result::is_ok));
