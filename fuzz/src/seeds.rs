@@ -130,7 +130,7 @@ fn encrypted_links() -> Vec<Vec<u8>> {
     ]
 }
 
-/// What the sides of the vectors send, to a node without and with a password, and a change of an honest proof.
+/// The messages of the sides of the vectors, to a node without and with a password, and a change of an honest proof.
 fn peering_proofs() -> Vec<Vec<u8>> {
     let path = repository().join("wire/vectors/peering_proof.json");
     let text = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));

@@ -1,4 +1,4 @@
-//! What a node demands of a peering's stream after the handshakes: encryption, then the proof of the peer's key.
+//! The demands of a node on a peering's stream after the handshakes: encryption, then the proof of the peer's key.
 //!
 //! [`Security::offers`] says what the handshake offers, [`Security::agree`] what both sides do. Then
 //! [`Security::secure_stream`] does it over an asynchronous stream, or [`Security::secure_socket`] over a socket that
@@ -16,7 +16,7 @@ use crate::exchange::{Exchange, SocketExchange, StreamExchange};
 use crate::link::{self, EncryptLinks, EncryptedStream, LinkFailed};
 use crate::proof::{self, ProofFailed};
 
-/// What a node demands of its peers beyond a handshake. The default demands nothing, proves the node's key to peers that
+/// The demands of a node on its peers beyond a handshake. The default demands nothing, proves the node's key to peers that
 /// do the same, and encrypts plain streams to them.
 #[derive(Clone, Debug, Default)]
 pub struct SecurityOptions {
@@ -59,12 +59,12 @@ pub(crate) struct Handshakes<'a> {
 pub(crate) struct Channel {
     /// [`Binding::None`], or the exporter of TLS.
     pub(crate) binding: Binding,
-    /// How a peer is handled that sees another kind of channel. [`OtherChannel::Unbound`] only where TLS may end at a
+    /// The handling of a peer that sees another kind of channel. [`OtherChannel::Unbound`] only where TLS may end at a
     /// reverse proxy: for a dialler whose certificate check was that of an authority, not of a node key.
     pub(crate) other: OtherChannel,
 }
 
-/// What both sides do after the handshakes.
+/// The steps that both sides take after the handshakes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Agreement {
     /// The stream is encrypted. Only with `prove`, as the encryption alone keeps out nobody.

@@ -11,7 +11,7 @@ const CONNECTIONS: usize = 400;
 const LIMIT_IDLE: usize = 16 << 10;
 /// The most bytes that a client may take that sends one byte and no more: 8 KB were seen.
 const LIMIT_SILENT: usize = 16 << 10;
-/// The same after large records: 28 KB were seen. rustls shrinks its buffers to 4 KiB, but the allocator cannot use what
+/// The limit after large records: 28 KB were seen. rustls shrinks its buffers to 4 KiB, but the allocator cannot use what
 /// lies between them for other large buffers. An idle WebSocket peering over TLS may have 96 KiB in all.
 const LIMIT_USED: usize = 40 << 10;
 const BULK: usize = 200_000;

@@ -58,7 +58,7 @@ pub enum BindingKind {
     Tls,
 }
 
-/// How a node handles a peer that sees another kind of channel than itself.
+/// The handling of a peer that sees another kind of channel than the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OtherChannel {
     /// Refuses the peer. For channels that end at the peer, such as encrypted links and `tls://`.
@@ -77,7 +77,7 @@ pub struct Stream<'a> {
     pub theirs: &'a [u8; HANDSHAKE_LEN],
     /// The channel.
     pub binding: Binding,
-    /// How a peer is handled that sees another kind of channel.
+    /// The handling of a peer that sees another kind of channel.
     pub other_channel: OtherChannel,
 }
 

@@ -377,7 +377,7 @@ fn a_man_in_the_middle_who_ends_encrypted_links_fails() {
     });
 }
 
-/// The same over TLS, whose exporters differ at the two ends.
+/// The exporters of TLS differ at the two ends, too.
 #[test]
 fn a_man_in_the_middle_who_ends_tls_fails() {
     run(async {

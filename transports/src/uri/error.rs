@@ -67,7 +67,7 @@ pub enum AddressError {
         address: String,
         /// The name of the option.
         option: &'static str,
-        /// What it applies to.
+        /// The kind of URI that it applies to.
         applies_to: &'static str,
     },
 }

@@ -163,7 +163,7 @@ fn a_long_payload_is_sent_from_where_it_lies() {
 }
 
 proptest! {
-    /// The same bytes are sent whether payloads lie apart or not, whatever the socket takes at a time.
+    /// Payloads that lie apart change none of the bytes sent, whatever the socket takes at a time.
     #[test]
     fn payloads_apart_change_no_byte(
         steps in prop::collection::vec(

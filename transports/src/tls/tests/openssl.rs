@@ -50,7 +50,7 @@ async fn s_client(
     s_client_with(server, application, arguments, None).await
 }
 
-/// The same with a configuration file for `openssl`.
+/// Runs `openssl s_client` like [`s_client`], with a configuration file.
 async fn s_client_with(
     server: &Tls,
     application: Application,
