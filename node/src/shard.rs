@@ -317,7 +317,7 @@ impl Thread {
         match epoll::wait(&self.epoll, buffer, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => {
-                // None of the documented errors can occur. Any other must not cause a busy loop.
+                // The documented errors cannot occur here. The pause keeps any other error from causing a busy loop.
                 let error = io::Error::from(errno);
                 tracing::error!(%error, "a host's thread cannot wait");
                 std::thread::sleep(Duration::from_millis(100));

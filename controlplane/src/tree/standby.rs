@@ -1,6 +1,6 @@
 //! Peerings on standby.
 //!
-//! Of several peerings with the same key that have announced themselves, only those with the highest priority are used.
+//! If several peerings with the same key have announced themselves, the node uses only those with the highest priority.
 //! The others are on standby: their announcements are kept here and neither in the RIB nor among the candidates for a
 //! parent, so that nothing is routed to them. When the last peering that is used ends, the best of them are used again,
 //! with the announcements that they have made meanwhile.

@@ -71,7 +71,7 @@ fn bootstraps_are_handed_over_to_a_new_neighbour_on_the_snake() {
     let expected = handed(low, high, from_high.sequence, &from_low);
     assert_eq!(bench.take_sent(2), [(b, expected)]);
     assert_eq!(bench.node.counters().bootstraps_handed_over, 1);
-    // Nothing is handed over to a key that had a route already, nor to the port that the bootstrap came from.
+    // The node hands no bootstrap over to a key that had a route already, nor to the port that it came from.
     bench.wait(ms(1));
     bench.frame(
         a,
@@ -86,14 +86,14 @@ fn bootstraps_are_handed_over_to_a_new_neighbour_on_the_snake() {
         &bootstrap(middle, &unsigned_body(bench.now.unix_ms, ROOT, 1)),
     );
     assert_eq!(bench.node.counters().bootstraps_handed_over, 1);
-    // Nothing is handed over after 1.5 s: the routes that lead there would expire before the one that was handed over.
+    // The node hands no bootstrap over after 1.5 s, as the routes that lead there would expire before the new one.
     bench.wait(ms(1500));
     bench.frame(
         b,
         &bootstrap(made_up(4), &unsigned_body(bench.now.unix_ms, ROOT, 1)),
     );
     assert_eq!(bench.node.counters().bootstraps_handed_over, 1);
-    // Nothing is handed over to a key that a peer announced, as it was known before there was a route to it.
+    // The node hands no bootstrap over to a key that a peer announced, as it knew the key before it had a route to it.
     let below = PublicKey([0x9f; 32]);
     bench.frame(
         a,

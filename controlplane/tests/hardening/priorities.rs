@@ -42,7 +42,7 @@ fn the_peering_with_the_highest_priority_is_used() {
     assert_eq!(bench.node.status().parent, Some((high, ROOT)));
     assert_eq!(way(&mut bench, ROOT), NextHop::Port(high));
     assert_eq!(way(&mut bench, made_up(1)), NextHop::Port(high));
-    // What the peer sends by the other one leads back by this one.
+    // Bootstraps that the peer sends over the other peering lead back over this one.
     bench.frame(low, &bootstrap(made_up(2), &body));
     assert_eq!(way(&mut bench, made_up(2)), NextHop::Port(high));
     assert_eq!(peer(&bench, high).routes, 2);

@@ -262,12 +262,12 @@ impl<T> Arena<T> {
         if !slot.is_fresh(next) {
             return None;
         }
-        // SAFETY: the node is alive, so it is initialised. It was born in a version that has no view yet,
-        // so no view has given out a reference to it, and `&mut self` is the only access by the owner.
-        Some(
-            slot.node
-                .with_mut(|node| unsafe { (*node).assume_init_mut() }),
-        )
+        let node = slot.node.with_mut(|node| {
+            // SAFETY: the node is alive, so it is initialised. It was born in a version that has no view yet,
+            // so no view has given out a reference to it, and `&mut self` is the only access by the owner.
+            unsafe { (*node).assume_init_mut() }
+        });
+        Some(node)
     }
 
     /// Ends the life of the node at `id`. Later views do not see it.

@@ -235,7 +235,7 @@ async fn a_receiver_that_is_not_polled_holds_up_no_others() {
     a.send_to("two", &a.public_key()).unwrap();
     let received = within("a payload", waiting).await.unwrap();
     assert_eq!(received.payload, "two");
-    // What arrived before the end can be received after it.
+    // Payloads that arrived before the end can be received after it.
     begin(stalled.as_mut()).await;
     a.send_to("three", &a.public_key()).unwrap();
     within("the end", a.close()).await;

@@ -87,8 +87,8 @@ impl FrameBuffer {
     /// Removes all whole frames, and passes each with its header to `each`.
     ///
     /// # Errors
-    /// What `each` returns, or a [`FrameError`] if the bytes are not a frame. The buffer is then of no further
-    /// use.
+    /// Returns the error of `each`, or a [`FrameError`] if the bytes are not a frame. The buffer cannot be used
+    /// after an error.
     #[inline]
     pub fn take_frames<E: From<FrameError>>(
         &mut self,

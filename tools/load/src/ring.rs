@@ -3,7 +3,7 @@ use std::ops::Range;
 /// Prepared frames that are sent repeatedly, in the order in which they were added.
 ///
 /// Frames lie next to each other, so that many are written at once. Each has a *slot*, its number in that order.
-/// What changes between two uses of a frame is written into it with [`Self::for_each_mut`].
+/// [`Self::for_each_mut`] changes frames between two uses.
 ///
 /// ```
 /// use pinecone_load::FrameRing;

@@ -207,7 +207,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for EncryptedStream<S> {
         for part in taken.chunks(MOST_SENT) {
             this.seal(part)?;
         }
-        // What the stream does not take now waits for the next write or flush.
+        // Bytes that the stream does not take now wait for the next write or flush.
         if let Poll::Ready(Err(error)) = this.poll_drain(cx) {
             return Poll::Ready(Err(error));
         }

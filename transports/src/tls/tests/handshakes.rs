@@ -44,7 +44,7 @@ async fn certificates_of_trusted_authorities_count_for_their_names() {
 async fn certificates_of_other_authorities_are_refused() {
     let pair = Authority::new("authority").issue(&["node.test"]);
     let server = node(1, Files::with(&pair).options());
-    // Of the same name, but with another key.
+    // This certificate has the same name, but another key.
     let client = client_trusting(&Authority::new("authority"));
     let (near, far) = handshake(&client, &target(Http, "node.test"), &server, Http).await;
     assert!(near.is_err());
